@@ -1,0 +1,101 @@
+"""Coordinatewise optimizers: one small rule run on every coordinate alike and alone.
+
+All coordinates of all tensors are ravelled into one axis of n *rows*, so compile
+time does not grow with the number of tensors. Arrays keep the row axis **last**
+(features first): slices of features are then contiguous, and element-wise work
+runs along the long axis.
+
+Rows are processed in blocks that fit the cache, by `lax.map` over the leading axis
+of the state, which has the shape (blocks, features…, rows per block).
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Float, Int, PyTree
+
+from . import tree
+from .optimizer import AbstractOptimizer, split_meta
+from .types import Key, Params, Updates
+
+Rows = PyTree[Float[Array, "... rows"]]  # what a rule remembers per coordinate, rows last
+
+
+class CoordinateState(eqx.Module):
+    """State of a coordinatewise optimizer."""
+
+    count: Int[Array, ""]  # steps taken
+    rows: PyTree[Float[Array, "blocks ... block"]]  # the last block is padded
+
+
+class AbstractCoordinatewise(AbstractOptimizer):
+    """An optimizer that treats every coordinate alike and alone.
+
+    A final class declares `start` and `advance` on a flat set of rows; `init` and
+    `update` follow. Given the gradients, the meta-gradient of such a rule is a sum
+    over coordinates, which is what estimators use to be fast.
+    """
+
+    block: eqx.AbstractVar[int]  # rows processed at once; a static field
+
+    @abc.abstractmethod
+    def start(self, rows: int, dtype: jnp.dtype) -> Rows:
+        """The state of `rows` coordinates before the first step, row axis last."""
+
+    @abc.abstractmethod
+    def advance(
+        self, g: Float[Array, " rows"], state: Rows, count: Int[Array, ""]
+    ) -> tuple[Float[Array, " rows"], Rows]:
+        """Updates (to be added) for gradients `g`; `count` is 1 at the first step."""
+
+    def init(self, params: Params, *, key: Key | None = None) -> CoordinateState:
+        n, dtype = tree.size(params), self.dtype(params)
+        blocks, block = partition(n, self.block)
+        rows = jtu.tree_map(
+            lambda leaf: jnp.broadcast_to(leaf, (blocks, *leaf.shape)), self.start(block, dtype)
+        )
+        return CoordinateState(jnp.zeros((), jnp.int32), rows)
+
+    def update(
+        self, grads: Updates, state: CoordinateState, params: Params, **extra
+    ) -> tuple[Updates, CoordinateState]:
+        g, unravel = tree.ravel(grads, self.dtype(params))
+        if g.size == 0:
+            return grads, CoordinateState(state.count + 1, state.rows)
+        count = state.count + 1
+        g = to_blocks(g, self.block)  # (blocks, block)
+
+        def one(pair):
+            return self.advance(*pair, count)
+
+        u, rows = jax.lax.map(one, (g, state.rows)) if len(g) > 1 else jax.vmap(one)((g, state.rows))
+        return unravel(from_blocks(u, tree.size(grads))), CoordinateState(count, rows)
+
+    def dtype(self, params: Params) -> jnp.dtype:
+        """The dtype that rows are computed in: that of θ, or wider if a parameter is."""
+        theta, _ = split_meta(self)
+        leaves = jtu.tree_leaves(theta) + jtu.tree_leaves(params)
+        return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
+
+
+def partition(n: int, block: int) -> tuple[int, int]:
+    """(number of blocks, rows in each): the fewest blocks of at most `block` rows, equal in size."""
+    blocks = max(1, -(-n // block))
+    return blocks, -(-n // blocks)
+
+
+def to_blocks(x: Float[Array, "... n"], block: int) -> Float[Array, "blocks ... block"]:
+    """Cut the last axis into blocks, padded with zeros, and put the blocks first."""
+    n = x.shape[-1]
+    blocks, block = partition(n, block)
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, blocks * block - n)])
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], blocks, block), -2, 0)
+
+
+def from_blocks(x: Float[Array, "blocks ... block"], n: int) -> Float[Array, "... n"]:
+    """Inverse of `to_blocks`; `n` is the number of rows without padding."""
+    x = jnp.moveaxis(x, 0, -2)
+    return x.reshape(*x.shape[:-2], -1)[..., :n]

@@ -1,0 +1,85 @@
+"""An episode is one inner training in flight; `unroll` is the one loop that advances it."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Int, PyTree
+
+from . import tree
+from .optimizer import AbstractOptimizer
+from .task import AbstractTask, Problem
+from .types import Instance, Key, Obs, OptState, Params, Scalar, Updates
+
+Observe = Callable[[Problem, "Episode", "Episode", Scalar, Key], Obs]
+
+
+class Episode(eqx.Module):
+    """One inner training in flight. Holds no data set and no θ."""
+
+    instance: Instance
+    params: Params
+    opt_state: OptState
+    step: Int[Array, ""]
+    key: Key
+
+
+def begin(task: AbstractTask, opt: AbstractOptimizer, key: Key) -> Episode:
+    """Draw an instance and starting parameters, and set up the optimizer's state."""
+    key_instance, key_params, key_opt, key_run = jr.split(key, 4)
+    instance = tree.strong(task.sample(key_instance))
+    params = tree.strong(task.init(instance, key_params))
+    opt_state = tree.strong(opt.init(params, key=key_opt))
+    return Episode(instance, params, opt_state, jnp.zeros((), jnp.int32), key_run)
+
+
+def unroll(
+    task: AbstractTask,
+    opt: AbstractOptimizer,
+    episode: Episode,
+    length: int,
+    observe: Observe,
+    *,
+    second_order: bool = False,
+    remat: bool = False,
+    nudges: Updates | None = None,
+) -> tuple[Episode, PyTree]:
+    """Advance an episode by `length` inner steps and record what `observe` returns at each.
+
+    One step draws a training batch, takes value and gradient of the loss there,
+    asks the optimizer for updates and adds them. `observe(problem, before, after,
+    value, key)` sees the step's problem, the episode on both sides of the step and
+    the loss before it.
+
+    - `second_order=False` stops the gradient on the gradients handed to `update`,
+      and nowhere else: the loss values stay differentiable in the parameters.
+    - `remat=True` stores only the episode between steps and recomputes the rest
+      during back-propagation.
+    - `nudges`, a tree like the parameters with a leading axis `length`, is added to
+      the updates step by step. At zero it changes nothing, and the gradient with
+      respect to it is dL/du_t, the cotangent of the update of step t.
+
+    Returns the episode after the last step and the stacked records (leading axis
+    `length`).
+    """
+
+    def step(before: Episode, nudge: Updates | None) -> tuple[Episode, Obs]:
+        key, key_batch, key_loss, key_opt, key_observe = jr.split(before.key, 5)
+        batch = task.batch(before.instance, key_batch, split="train")
+        problem = Problem(task, before.instance, batch, key_loss)
+        value, grads = problem.value_and_grad(before.params)
+        if not second_order:
+            grads = jax.lax.stop_gradient(grads)
+        updates, opt_state = opt.update(
+            grads, before.opt_state, before.params, value=value, problem=problem, key=key_opt
+        )
+        if nudge is not None:
+            updates = tree.add(updates, nudge)
+        params = tree.apply_updates(before.params, updates)
+        after = Episode(before.instance, params, opt_state, before.step + 1, key)
+        return after, observe(problem, before, after, value, key_observe)
+
+    body = jax.checkpoint(step) if remat else step  # pyright: ignore
+    return jax.lax.scan(body, episode, nudges, length=length)

@@ -1,0 +1,49 @@
+"""An estimator turns (task, optimizer, objective) into a meta-gradient."""
+
+import abc
+
+import equinox as eqx
+from jaxtyping import Array, Float, Int, PyTree
+
+from .objective import AbstractObjective
+from .optimizer import AbstractOptimizer
+from .task import AbstractTask
+from .types import Key
+
+
+class Stats(eqx.Module):
+    """How good a meta-gradient is. Means and norms are over the finite episodes only."""
+
+    loss: Float[Array, ""]  # mean objective
+    grad_norm: Float[Array, ""]  # Euclidean norm of the meta-gradient
+    nonfinite: Int[Array, ""]  # episodes whose loss or gradient was not finite, left out
+    resets: Int[Array, ""]  # episodes that began afresh at this call
+    episodes: Int[Array, ""]  # episodes in all
+    inner_steps: Int[Array, ""]  # inner steps taken by all episodes
+
+
+class AbstractEstimator(eqx.Module):
+    """How a meta-gradient is obtained (BPTT, ES, PES)."""
+
+    @abc.abstractmethod
+    def init(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        objective: AbstractObjective,
+        *,
+        key: Key,
+    ) -> PyTree:
+        """The estimator's state: episodes in flight and what goes with them."""
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        state: PyTree,
+        objective: AbstractObjective,
+        *,
+        key: Key,
+    ) -> tuple[PyTree, PyTree, Stats]:
+        """(meta-gradient in the structure of θ, next state, statistics)."""

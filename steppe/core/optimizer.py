@@ -1,0 +1,53 @@
+"""An optimizer turns gradients into updates; its trainable arrays are θ.
+
+The θ rule: an inexact array stored in an optimizer is trained, unless it sits
+inside `Fixed`. `split_meta` is the only place that knows this rule.
+"""
+
+import abc
+
+import equinox as eqx
+import jax.tree_util as jtu
+from jaxtyping import Array, PyTree
+
+from .types import Key, OptState, Params, Updates
+
+
+class AbstractOptimizer(eqx.Module):
+    """An update rule. Its inexact array leaves are θ, except those inside `Fixed`."""
+
+    @abc.abstractmethod
+    def init(self, params: Params, *, key: Key | None = None) -> OptState:
+        """The state before the first step."""
+
+    @abc.abstractmethod
+    def update(
+        self, grads: Updates, state: OptState, params: Params, **extra
+    ) -> tuple[Updates, OptState]:
+        """Updates to be *added* to `params`, in their structure, shapes and dtypes.
+
+        `unroll` passes the extras `value` (the loss at `params`), `problem` (a
+        `Problem`) and `key`. A rule names the extras that it needs as keyword-only
+        arguments and ignores the others.
+        """
+
+
+class Fixed(eqx.Module):
+    """An array that belongs to an optimizer but is not trained."""
+
+    value: Array
+
+
+def split_meta(opt: AbstractOptimizer) -> tuple[PyTree, PyTree]:
+    """Split an optimizer into (θ, rest): two trees of its structure, None where not theirs."""
+    trained = jtu.tree_map(
+        lambda leaf: not isinstance(leaf, Fixed) and eqx.is_inexact_array(leaf),
+        opt,
+        is_leaf=lambda leaf: isinstance(leaf, Fixed),
+    )
+    return eqx.partition(opt, trained)
+
+
+def join_meta(theta: PyTree, rest: PyTree) -> AbstractOptimizer:
+    """Inverse of `split_meta`."""
+    return eqx.combine(theta, rest)

@@ -1,0 +1,67 @@
+"""A task is a family of optimization problems; a problem is one loss surface of it."""
+
+import abc
+
+import equinox as eqx
+import jax
+from jaxtyping import PyTree
+
+from .types import Batch, Instance, Key, Params, Scalar, Split
+
+
+class AbstractTask(eqx.Module):
+    """A family of optimization problems. Array fields are data shared by all its instances.
+
+    A task holds what is large (data sets); an *instance* holds what differs from
+    one problem to the next, so that many episodes side by side copy only that.
+    """
+
+    @abc.abstractmethod
+    def sample(self, key: Key) -> Instance:
+        """Draw what varies between problems. `()` if nothing does."""
+
+    @abc.abstractmethod
+    def init(self, instance: Instance, key: Key) -> Params:
+        """Draw starting parameters."""
+
+    @abc.abstractmethod
+    def batch(self, instance: Instance, key: Key, *, split: Split = "train") -> Batch:
+        """Draw the data for one evaluation of the loss from a split."""
+
+    @abc.abstractmethod
+    def loss(self, params: Params, instance: Instance, batch: Batch, key: Key) -> Scalar:
+        """The number to be minimised. `key` is for randomness inside the loss (dropout)."""
+
+    @abc.abstractmethod
+    def metrics(
+        self, params: Params, instance: Instance, batch: Batch, key: Key
+    ) -> dict[str, Scalar]:
+        """Further numbers for reports, e.g. accuracy in [0, 1]. `{}` if none."""
+
+    @abc.abstractmethod
+    def whole(self, instance: Instance, *, split: Split) -> Batch:
+        """The batch that reports use: all data of a split, or the instance itself."""
+
+
+class Problem(eqx.Module):
+    """One loss surface: a task bound to an instance, a batch and a key."""
+
+    task: AbstractTask
+    instance: Instance
+    batch: Batch
+    key: Key
+
+    def value(self, params: Params) -> Scalar:
+        return self.task.loss(params, self.instance, self.batch, self.key)
+
+    def grad(self, params: Params) -> Params:
+        return jax.grad(self.value)(params)
+
+    def value_and_grad(self, params: Params) -> tuple[Scalar, PyTree]:
+        return jax.value_and_grad(self.value)(params)
+
+
+def draw(task: AbstractTask, instance: Instance, key: Key, *, split: Split) -> Problem:
+    """A problem on a fresh batch of `split`."""
+    key_batch, key_loss = jax.random.split(key)
+    return Problem(task, instance, task.batch(instance, key_batch, split=split), key_loss)

@@ -1,0 +1,89 @@
+"""Arrays kept between runs: one npz file per name, with the SHA-256 of every array inside.
+
+The folder is the environment variable STEPPE_CACHE, else the platform's cache folder
+(~/.cache/steppe on Linux). A cache may only save time: whatever is wrong with the file or the
+folder, the arrays are built again and the program goes on.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+DIGESTS = "sha256"  # the entry of the npz file that holds {array name: SHA-256} as JSON
+
+
+def folder() -> Path:
+    """Where caches live; the folder need not exist yet."""
+    if chosen := os.environ.get("STEPPE_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        return Path(base) / "steppe" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "steppe"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "steppe"
+
+
+def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """SHA-256 of the bytes of each array, in C order."""
+    return {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
+
+
+def fetch(
+    name: str,
+    build: Callable[[], dict[str, np.ndarray]],
+    sha256: Mapping[str, str] | None = None,
+) -> dict[str, np.ndarray]:
+    """The cached arrays, or those of `build()`, which are then cached.
+
+    With `sha256` (known digests) a cached copy of anything else is built again as well.
+    """
+    arrays = read(name)
+    if arrays is None or (sha256 is not None and digests(arrays) != sha256):
+        arrays = build()
+        write(name, arrays)
+    return arrays
+
+
+def read(name: str) -> dict[str, np.ndarray] | None:
+    """The arrays under `name`, or None when they are absent or damaged."""
+    try:
+        # Opened here, because np.load leaves a file open that turns out not to be a zip archive.
+        with (
+            open(folder() / f"{name}.npz", "rb") as file,
+            np.load(file, allow_pickle=False) as entries,
+        ):
+            arrays = {key: entries[key] for key in entries.files if key != DIGESTS}
+            intact = json.loads(entries[DIGESTS].item()) == digests(arrays)
+    except Exception:  # a damaged zip file raises nearly anything, and all of it means: build again
+        return None
+    return arrays if intact else None
+
+
+def write(name: str, arrays: Mapping[str, np.ndarray]) -> bool:
+    """Store arrays under `name`; returns whether that worked.
+
+    A reader sees the old file or the new one, never half of one.
+    """
+    temporary = None
+    try:
+        target = folder() / f"{name}.npz"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as file:
+            temporary = file.name
+            entries = {**arrays, DIGESTS: np.array(json.dumps(digests(arrays)))}
+            np.savez_compressed(file, allow_pickle=False, **entries)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except (OSError, RuntimeError):  # RuntimeError: there is no home folder
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        return False
+    return True

@@ -1,0 +1,104 @@
+"""What coordinatewise learned optimizers share: input features and recurrent cells.
+
+Shapes put features first and rows (coordinates) last, see `core/coordinatewise.py`.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from ...core.types import Key
+
+EPSILON = 1.1920929e-07  # float32 machine epsilon, also in float64 (published code)
+
+
+def log_and_sign(g: Float[Array, " rows"], p: float) -> Float[Array, "2 rows"]:
+    """(max(ln(|g| + ε)/p, −1), clip(g·eᵖ, −1, 1)): size and direction of a gradient.
+
+    Andrychowicz et al. 2016, appendix A, in the clamped form of the published code.
+    """
+    size = jnp.maximum(jnp.log(jnp.abs(g) + EPSILON) / p, -1.0)
+    sign = jnp.clip(g * jnp.exp(jnp.asarray(p, g.dtype)), -1.0, 1.0)
+    return jnp.stack([size, sign])
+
+
+def truncated_normal(key: Key, shape: tuple[int, ...], fan_in: int) -> Array:
+    """N(0, 1/fan_in) cut at two standard deviations (sonnet 1.11's default)."""
+    return jr.truncated_normal(key, -2.0, 2.0, shape) / jnp.sqrt(1.0 * fan_in)
+
+
+class Linear(eqx.Module):
+    """w ᵀ x + b on every row."""
+
+    w: Float[Array, "inputs outputs"]
+    b: Float[Array, " outputs"]
+
+    def __init__(self, inputs: int, outputs: int, *, key: Key):
+        self.w = truncated_normal(key, (inputs, outputs), inputs)
+        self.b = jnp.zeros((outputs,))
+
+    def __call__(self, x: Float[Array, "inputs rows"]) -> Float[Array, "outputs rows"]:
+        return self.w.T @ x + self.b[:, None]
+
+
+class LSTM(eqx.Module):
+    """One LSTM layer, gates in the order i, j, f, o, forget bias +1 added at run time.
+
+        i, j, f, o = split([x, h] ᵀ W + b)
+        c ← σ(f + 1) ⊙ c + σ(i) ⊙ tanh(j),   h ← σ(o) ⊙ tanh(c)
+    """
+
+    w_gates: Float[Array, "inputs+hidden 4*hidden"]
+    b_gates: Float[Array, " 4*hidden"]
+
+    def __init__(self, inputs: int, hidden: int, *, key: Key):
+        key_w, key_b = jr.split(key)
+        self.w_gates = truncated_normal(key_w, (inputs + hidden, 4 * hidden), inputs + hidden)
+        self.b_gates = truncated_normal(key_b, (4 * hidden,), inputs + hidden)
+
+    def __call__(
+        self, x: Float[Array, "inputs rows"], state: "LSTMState"
+    ) -> tuple[Float[Array, "hidden rows"], "LSTMState"]:
+        z = self.w_gates.T @ jnp.concatenate([x, state.h]) + self.b_gates[:, None]
+        i, j, f, o = jnp.split(z, 4)
+        c = sigmoid(f + 1.0) * state.c + sigmoid(i) * jnp.tanh(j)
+        h = sigmoid(o) * jnp.tanh(c)
+        return h, LSTMState(h, c)
+
+
+class LSTMState(eqx.Module):
+    h: Float[Array, "hidden rows"]
+    c: Float[Array, "hidden rows"]
+
+
+def lstm_zeros(hidden: int, rows: int, dtype: jnp.dtype) -> LSTMState:
+    return LSTMState(jnp.zeros((hidden, rows), dtype), jnp.zeros((hidden, rows), dtype))
+
+
+def sigmoid(x: Array) -> Array:
+    """σ(x) = (1 + tanh(x/2))/2: one tanh, no division."""
+    return 0.5 * jnp.tanh(0.5 * x) + 0.5
+
+
+class StackedLSTM(eqx.Module):
+    """LSTM layers one on the other, no skip connections."""
+
+    layers: tuple[LSTM, ...]
+
+    def __init__(self, inputs: int, hidden: tuple[int, ...], *, key: Key):
+        widths = (inputs, *hidden)
+        keys = jr.split(key, max(len(hidden), 1))
+        self.layers = tuple(
+            LSTM(widths[i], width, key=keys[i]) for i, width in enumerate(hidden)
+        )
+
+    def __call__(
+        self, x: Float[Array, "inputs rows"], states: tuple[LSTMState, ...]
+    ) -> tuple[Float[Array, "hidden rows"], tuple[LSTMState, ...]]:
+        after = []
+        for layer, state in zip(self.layers, states, strict=True):
+            x, state = layer(x, state)
+            after.append(state)
+        return x, tuple(after)

@@ -1,0 +1,88 @@
+"""RNNProp: a coordinatewise LSTM fed with Adam-like features, its output bounded by tanh.
+
+    m ← β₁m + (1−β₁)g,   v ← β₂v + (1−β₂)g²,   m̂, v̂ without bias
+    x = ELU(W_in [m̂/(√v̂+ε), g/(√v̂+ε)] + b_in)
+    u = scale · tanh(w · LSTM(x) + b),   θ ← θ + u
+
+Lv, Jiang & Li, "Learning gradient descent: better generalization and longer
+horizons", ICML 2017, with the constants of the published Open-L2O code
+(β₁ = β₂ = 0.95, scale 0.01).
+
+Departure: all coordinates of all tensors go through the network as one matrix.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int
+
+from ...core.coordinatewise import AbstractCoordinatewise
+from ...core.types import Key
+from .coordinates import Linear, LSTMState, StackedLSTM, lstm_zeros
+
+BLOCK = 1024  # rows at once; see docs/speed.md
+EPS = 1e-8  # added to √v̂ (published code)
+
+
+class RNNPropState(eqx.Module):
+    m: Float[Array, " rows"]
+    v: Float[Array, " rows"]
+    lstm: tuple[LSTMState, ...]
+
+
+class RNNProp(AbstractCoordinatewise):
+    """Lv, Jiang & Li 2017. State: 4·hidden + 2 floats a coordinate (20, 20: 82)."""
+
+    inputs: Linear
+    lstm: StackedLSTM
+    head: Linear
+    hidden: tuple[int, ...] = eqx.field(static=True)
+    features: int = eqx.field(static=True)
+    beta1: float = eqx.field(static=True)
+    beta2: float = eqx.field(static=True)
+    scale: float = eqx.field(static=True)
+    block: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        hidden: tuple[int, ...] = (20, 20),
+        features: int = 20,
+        beta1: float = 0.95,
+        beta2: float = 0.95,
+        scale: float = 0.01,
+        block: int = BLOCK,
+        *,
+        key: Key,
+    ):
+        for name, beta in (("beta1", beta1), ("beta2", beta2)):
+            if not 0 <= beta < 1:
+                raise ValueError(f"RNNProp: {name} must be in [0, 1), got {beta}.")
+        key_in, key_lstm, key_head = jr.split(key, 3)
+        self.hidden, self.features, self.block = tuple(hidden), features, block
+        self.beta1, self.beta2, self.scale = beta1, beta2, scale
+        self.inputs = Linear(2, features, key=key_in)
+        self.lstm = StackedLSTM(features, self.hidden, key=key_lstm)
+        self.head = Linear((features, *self.hidden)[-1], 1, key=key_head)
+
+    def start(self, rows: int, dtype: jnp.dtype) -> RNNPropState:
+        zeros = jnp.zeros((rows,), dtype)
+        return RNNPropState(zeros, zeros, tuple(lstm_zeros(h, rows, dtype) for h in self.hidden))
+
+    def advance(
+        self, g: Float[Array, " rows"], state: RNNPropState, count: Int[Array, ""]
+    ) -> tuple[Float[Array, " rows"], RNNPropState]:
+        tau = count.astype(g.dtype)
+        m = self.beta1 * state.m + (1 - self.beta1) * g
+        v = self.beta2 * state.v + (1 - self.beta2) * g**2
+        root = safe_sqrt(v / (1 - self.beta2**tau)) + EPS
+        m_hat = m / (1 - self.beta1**tau)
+        x = jax.nn.elu(self.inputs(jnp.stack([m_hat / root, g / root])))
+        y, lstm = self.lstm(x, state.lstm)
+        return self.scale * jnp.tanh(self.head(y)[0]), RNNPropState(m, v, lstm)
+
+
+def safe_sqrt(x: Array) -> Array:
+    """√x whose derivative at 0 is 0 instead of infinite (second-order mode, dead coordinates)."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
