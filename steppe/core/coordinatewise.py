@@ -62,7 +62,7 @@ class AbstractCoordinatewise(AbstractOptimizer):
     def update(
         self, grads: Updates, state: CoordinateState, params: Params, **extra
     ) -> tuple[Updates, CoordinateState]:
-        g, unravel = tree.ravel(grads, self.dtype(params))
+        g, unravel = tree.ravel(grads, self.dtype(grads))
         if g.size == 0:
             return grads, CoordinateState(state.count + 1, state.rows)
         count = state.count + 1

@@ -3,6 +3,7 @@ strong types (`strong`) and exact surrogate gradients (`with_gradient`)."""
 
 from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
@@ -52,13 +53,15 @@ def apply_updates(params: Params, updates: Updates) -> Params:
 
 
 def strong(x: PyTree) -> PyTree:
-    """Every array leaf cast to its own dtype, which makes it strongly typed.
+    """Every array or number leaf as an array cast to its own dtype: strongly typed.
 
     One weakly typed leaf in an initial state costs two more compilations of a
     step function (the second call has another type than the first).
     """
 
     def cast(leaf):
+        if not eqx.is_array_like(leaf):
+            return leaf
         if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return leaf
         array = jnp.asarray(leaf)

@@ -1,0 +1,36 @@
+"""Tasks: `build("digits-mlp")`, or `Classify(digits(), MLP(hidden=(20,)))`.
+
+Names are looked up on first use, so that `steppe.tasks.names` is read without importing JAX.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from steppe.tasks.names import NAMES
+
+if TYPE_CHECKING:
+    from steppe.tasks.classify import Classify
+    from steppe.tasks.networks import MLP, ConvNet
+    from steppe.tasks.quadratic import Quadratic
+    from steppe.tasks.suite import build, options
+
+FILES = {
+    "Classify": "classify",
+    "ConvNet": "networks",
+    "MLP": "networks",
+    "Quadratic": "quadratic",
+    "build": "suite",
+    "options": "suite",
+}
+
+__all__ = ["MLP", "NAMES", "Classify", "ConvNet", "Quadratic", "build", "options"]
+
+
+def __getattr__(name: str):
+    if name not in FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{FILES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

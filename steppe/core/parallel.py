@@ -1,0 +1,51 @@
+"""Episodes side by side: over the devices of the mesh axis "episodes", and by `vmap` on each."""
+
+from collections.abc import Callable
+
+import jax
+import jax.tree_util as jtu
+from jax.sharding import PartitionSpec
+from jaxtyping import PyTree
+
+AXIS = "episodes"
+
+
+def each(
+    f: Callable[[PyTree, PyTree], PyTree], shared: PyTree, xs: PyTree, *, together: int
+) -> PyTree:
+    """f(shared, x) for every x along the leading axis of `xs`, stacked.
+
+    Where a mesh with the axis "episodes" is active (`train.mesh`) and its size divides
+    the number of lanes, every device takes an equal share. On a device, at most
+    `together` lanes advance at once (`vmap`), group after group: side by side is best
+    on an accelerator, one after the other where the lanes of one alone fill the cache.
+    Lanes never mix, so the result does not depend on either choice beyond rounding.
+    """
+    lanes = jtu.tree_leaves(xs)[0].shape[0]
+
+    def local(shared: PyTree, xs: PyTree) -> PyTree:
+        count = jtu.tree_leaves(xs)[0].shape[0]
+        group = max(d for d in range(1, max(min(together, count), 1) + 1) if count % d == 0)
+        one = lambda x: f(shared, x)
+        if group == count:
+            return jax.vmap(one)(xs)
+        return jax.lax.map(one, xs, batch_size=group if group > 1 else None)
+
+    mesh = jax.sharding.get_abstract_mesh()
+    if AXIS not in mesh.axis_names or lanes % mesh.shape[AXIS]:
+        return local(shared, xs)
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+        out_specs=PartitionSpec(AXIS),
+        check_vma=False,
+    )(shared, xs)
+
+
+def lanes_together(coordinates: int) -> int:
+    """How many episodes of so many coordinates to advance at once on this backend.
+
+    On a CPU as many as keep their rows in cache, on an accelerator all.
+    """
+    return max(1, 4096 // max(coordinates, 1)) if jax.default_backend() == "cpu" else 2**31

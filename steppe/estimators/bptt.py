@@ -1,0 +1,189 @@
+"""BPTT: truncated back-propagation through time over a batch of episodes.
+
+Each call unrolls every episode by `length` inner steps from where it stands,
+differentiates the objective of that window with respect to θ, and carries the
+episode over as a constant.
+
+First order (the default) stops the gradient on the gradients handed to the
+optimizer. Coordinatewise optimizers then take the fast road of `replay.py`; all
+others, and second order, are differentiated through the unroll itself.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+from jaxtyping import Array, Int, PyTree
+
+from ..core import tree
+from ..core.coordinatewise import AbstractCoordinatewise
+from ..core.episode import Episode, unroll
+from ..core.estimator import AbstractEstimator, Stats
+from ..core.objective import AbstractObjective
+from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
+from ..core.parallel import each, lanes_together
+from ..core.task import AbstractTask
+from ..core.types import Key, Scalar
+from .replay import replay_gradient
+from .windows import Window, open_windows, refresh
+
+
+class BPTT(AbstractEstimator):
+    """Truncated back-propagation through `length` of the `horizon` steps of each episode.
+
+    - `horizon` is an array: it can change from call to call without recompiling. An
+      episode ends at the first window boundary at or after it.
+    - `rows`: back-propagate through so many sampled coordinates instead of all; only
+      for coordinatewise optimizers in first-order mode (see `replay.py`).
+    - `remat`: recompute inner steps in the backward pass instead of storing them.
+    - `together`: episodes that one device advances at once (default: chosen by size).
+
+    Episodes whose loss or gradient is not finite are left out of the mean, counted in
+    `Stats.nonfinite` and begun afresh at the next call.
+    """
+
+    episodes: int = eqx.field(static=True)
+    length: int = eqx.field(static=True)
+    horizon: Int[Array, ""]
+    second_order: bool = eqx.field(static=True)
+    rows: int | None = eqx.field(static=True)
+    remat: bool = eqx.field(static=True)
+    stagger: bool = eqx.field(static=True)
+    together: int | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        episodes: int = 8,
+        length: int = 20,
+        horizon: int | Int[Array, ""] = 100,
+        *,
+        second_order: bool = False,
+        rows: int | None = None,
+        remat: bool = False,
+        stagger: bool = True,
+        together: int | None = None,
+    ):
+        for name, number in (("episodes", episodes), ("length", length), ("horizon", horizon)):
+            if not isinstance(number, jax.core.Tracer) and not number >= 1:
+                raise ValueError(f"BPTT: {name} must be at least 1, got {number}.")
+        if rows is not None and rows < 1:
+            raise ValueError(f"BPTT: rows must be at least 1, or None for all; got {rows}.")
+        if rows is not None and second_order:
+            raise ValueError(
+                "BPTT: sampled coordinates (rows) need the gradients handed to the optimizer "
+                "to be constants, which second_order=True undoes. Use rows=None."
+            )
+        self.episodes, self.length = episodes, length
+        self.horizon = jnp.asarray(horizon, jnp.int32)
+        self.second_order, self.rows, self.remat = second_order, rows, remat
+        self.stagger, self.together = stagger, together
+
+    def init(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        objective: AbstractObjective,
+        *,
+        key: Key,
+    ) -> Window:
+        return open_windows(
+            task,
+            opt,
+            objective,
+            key,
+            episodes=self.episodes,
+            length=self.length,
+            horizon=self.horizon,
+            stagger=self.stagger,
+        )
+
+    def __call__(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        state: Window,
+        objective: AbstractObjective,
+        *,
+        key: Key,
+    ) -> tuple[PyTree, Window, Stats]:
+        arrays, static = eqx.partition((task, opt, objective, self.horizon), eqx.is_array)
+
+        def one(arrays, lane):
+            task, opt, objective, horizon = eqx.combine(arrays, static)
+            window, key = lane
+            key_reset, key_loss = jr.split(key)
+            window, over = refresh(task, opt, objective, window, key_reset, horizon)
+            loss, episode, grads = self.gradient(task, opt, window, objective, key=key_loss)
+            fine = jnp.isfinite(loss) & tree.finite(grads)
+            left = jnp.where(fine, window.left - self.length, 0)
+            return Window(episode, window.memo, left), (loss, grads, fine, over)
+
+        n = tree.size(state.episode.params) // self.episodes
+        together = self.together or lanes_together(n)
+        lanes = (state, jr.split(key, self.episodes))
+        state, (losses, grads, fine, over) = each(one, arrays, lanes, together=together)
+
+        count = jnp.maximum(jnp.sum(fine), 1)
+
+        def mean(x: Array) -> Array:
+            mask = fine.reshape(-1, *[1] * (x.ndim - 1))
+            return jnp.sum(jnp.where(mask, x, 0), axis=0) / count.astype(x.dtype)
+
+        grads = jtu.tree_map(mean, grads)
+        stats = Stats(
+            loss=jnp.where(jnp.any(fine), mean(losses), jnp.nan),
+            grad_norm=tree.norm(grads),
+            nonfinite=jnp.sum(~fine),
+            resets=jnp.sum(over),
+            episodes=jnp.asarray(self.episodes),
+            inner_steps=jnp.asarray(self.episodes * self.length),
+        )
+        return grads, state, stats
+
+    def gradient(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        window: Window,
+        objective: AbstractObjective,
+        *,
+        key: Key,
+    ) -> tuple[Scalar, Episode, PyTree]:
+        """Loss, episode after the window, and dLoss/dθ of one window."""
+        if isinstance(opt, AbstractCoordinatewise) and not self.second_order:
+            return replay_gradient(
+                task,
+                opt,
+                window.episode,
+                objective,
+                window.memo,
+                length=self.length,
+                rows=self.rows,
+                key=key,
+            )
+        if self.rows is not None:
+            raise ValueError(
+                f"BPTT: rows={self.rows} needs a coordinatewise optimizer, but "
+                f"{type(opt).__name__} mixes coordinates. Use rows=None."
+            )
+        theta, rest = split_meta(opt)
+        key_objective, _ = jr.split(key)  # the same draw as in replay_gradient
+
+        def score(theta: PyTree) -> tuple[Scalar, Episode]:
+            def observe(problem, before, after, value, key):
+                return objective.observe(problem, before, after, value, window.memo, key=key)
+
+            episode, obs = unroll(
+                task,
+                join_meta(theta, rest),
+                window.episode,
+                self.length,
+                observe,
+                second_order=self.second_order,
+                remat=self.remat,
+            )
+            return objective(task, episode, obs, window.memo, key=key_objective), episode
+
+        (loss, episode), grads = jax.value_and_grad(score, has_aux=True)(theta)
+        return loss, episode, grads

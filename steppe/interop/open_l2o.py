@@ -1,0 +1,107 @@
+"""The published weights of Open-L2O and L2O-Training-Techniques, as steppe optimizers.
+
+    opt = read("rnnprop.npz")      # → RNNProp, float32
+
+The originals are dill pickles, which are not read here. What is read is an npz file with one
+float32 array per variable, under the names that the pickles use. Settings are not stored there:
+they are those of the published code (p = 5, scale 0.01, β₁ = β₂ = 0.95, layers 20 and 20), which
+are the defaults of `DM` and `RNNProp`.
+
+Chen et al., "Training Stronger Baselines for Learning to Optimize", NeurIPS 2020;
+Chen et al., "Learning to Optimize: A Primer and A Benchmark", JMLR 2022. Licence: MIT.
+"""
+
+import os
+import zipfile
+from pathlib import Path
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from ..optimizers.learned.dm import DM
+from ..optimizers.learned.rnnprop import RNNProp
+
+# Rows of w_gates: inputs, then hidden. Columns: gates i, j, f, o, 20 of each.
+DM_SHAPES = {
+    "lstm_1/w_gates": (22, 80),
+    "lstm_1/b_gates": (80,),
+    "lstm_2/w_gates": (40, 80),
+    "lstm_2/b_gates": (80,),
+    "linear/w": (20, 1),
+    "linear/b": (1,),
+}
+RNNPROP_SHAPES = DM_SHAPES | {
+    "input_projection/w": (2, 20),
+    "input_projection/b": (20,),
+    "lstm_1/w_gates": (40, 80),
+}
+SCALE_PREFIXES = ("PerTensor/", "Layer2_RNN/", "Level0_RNN/")  # names of L2O-Scale
+
+
+def read(path: str | os.PathLike) -> DM | RNNProp:
+    """The optimizer whose published weights an npz file holds, recognised by the names in it."""
+    arrays = _arrays(Path(path))
+    if any(name.startswith(SCALE_PREFIXES) for name in arrays):
+        raise ValueError(
+            f"{path} holds weights of L2O-Scale, the hierarchical optimizer, which steppe cannot "
+            "read yet; weights of DM and RNNProp can be read."
+        )
+    if "input_projection/w" in arrays:
+        _check(path, arrays, RNNPROP_SHAPES, "RNNProp")
+        opt = eqx.filter_eval_shape(lambda: RNNProp(key=jr.key(0)))
+        where = lambda o: (*_lstm_and_head(o), o.inputs.w, o.inputs.b)
+    else:
+        _check(path, arrays, DM_SHAPES, "DM")
+        opt = eqx.filter_eval_shape(lambda: DM(key=jr.key(0)))
+        where = _lstm_and_head
+    names = [*DM_SHAPES, *(name for name in RNNPROP_SHAPES if name not in DM_SHAPES)]
+    found = [jnp.asarray(arrays[name], jnp.float32) for name in names if name in arrays]
+    return eqx.tree_at(where, opt, found)
+
+
+def _lstm_and_head(opt: DM | RNNProp) -> tuple:
+    """The arrays in the order of `DM_SHAPES`."""
+    first, second = opt.lstm.layers
+    gates = (first.w_gates, first.b_gates, second.w_gates, second.b_gates)
+    return (*gates, opt.head.w, opt.head.b)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz file; nothing in it is executed."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give the npz file of published weights.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} is no npz file. The published pickles (cw.l2l-0, rp.l2l-0) are not loaded, "
+            "because loading a pickle can run any code: convert them to npz first, one float32 "
+            "array under each of the names 'lstm_1/w_gates' and so on."
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); expected an npz file of plain float32 arrays."
+        ) from error
+
+
+def _check(path: str | os.PathLike, arrays: dict, shapes: dict, kind: str) -> None:
+    missing = [name for name in shapes if name not in arrays]
+    unknown = [name for name in arrays if name not in shapes]
+    if missing or unknown:
+        differences = [f"no {', '.join(missing)}"] if missing else []
+        differences += [f"the unknown {', '.join(unknown)}"] if unknown else []
+        raise ValueError(
+            f"{path} has {' and '.join(differences)}; published weights of {kind} are "
+            f"{', '.join(shapes)}."
+        )
+    for name, shape in shapes.items():
+        array = arrays[name]
+        if array.shape != shape:
+            raise ValueError(f"{path}: {name} has shape {array.shape}, {kind} needs {shape}.")
+        if array.dtype != np.float32:
+            raise ValueError(f"{path}: {name} is {array.dtype}, published weights are float32.")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{path}: {name} has entries that are not finite; the file is broken.")

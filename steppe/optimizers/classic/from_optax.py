@@ -1,0 +1,226 @@
+"""Any optax optimizer as an `AbstractOptimizer`, its numbers as arrays.
+
+    FromOptax("adam", learning_rate=1e-3)                                θ = {learning_rate}
+    FromOptax("sgd", learning_rate=0.1, momentum=0.9, nesterov=True)     nesterov is static
+
+The numbers given are θ: they can be meta-trained, they change without recompiling, and a grid
+of them is one `vmap`. Those not given keep optax's defaults as constants.
+
+Departure from optax: the arithmetic is done in the widest dtype of the parameters, float32 at
+least, and the state is kept in it. In bfloat16 Adam's β₂ = 0.999 would be 1. Updates come back
+in the parameters' own dtypes.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+import optax
+from jaxtyping import Array, PyTree
+
+from ...core import tree
+from ...core.optimizer import AbstractOptimizer
+from ...core.task import Problem
+from ...core.types import Key, OptState, Params, Scalar, Updates
+
+Factory = Callable[..., optax.GradientTransformation]
+Settings = tuple[tuple[str, object], ...]
+
+# What a transformation with **kwargs is sent; others must be declared by name. Not `grad_fn`:
+# optax's line searches refuse every extra that is not an argument of `value_fn`.
+OPTAX_EXTRAS = ("value", "grad", "value_fn")
+
+
+class FromOptax(AbstractOptimizer):
+    """`optax.<make>(**hyper, **settings)`. State: optax's own.
+
+    `make` is a name below `optax` ("adam", "contrib.prodigy") or a factory, which no checkpoint
+    can describe. Floats and 0-d arrays among the hyper-parameters are θ; the others (booleans,
+    integers, None, strings, functions) move to `settings`, which are static. A float that optax
+    must see as a number goes into `settings` by hand.
+    """
+
+    make: str | Factory = eqx.field(static=True)
+    settings: Settings = eqx.field(static=True)
+    hyper: dict[str, Array]
+
+    def __init__(
+        self, make: str | Factory, settings: Mapping[str, object] | Settings = (), **hyper: object
+    ):
+        numbers = {name: value for name, value in hyper.items() if _is_number(value)}
+        others = {name: value for name, value in hyper.items() if name not in numbers}
+        self.make = make
+        self.settings = tuple(sorted({**dict(settings), **others}.items()))
+        # Always the default float dtype: a checkpoint keeps the number and not its dtype.
+        self.hyper = {name: jnp.asarray(x, jnp.result_type(float)) for name, x in numbers.items()}
+
+    def __check_init__(self):
+        name = _name(self.make)
+        given = {**self.hyper, **dict(self.settings)}
+        signature = inspect.signature(_factory(self.make))
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        for argument, value in given.items():
+            if argument not in signature.parameters and not takes_any:
+                raise ValueError(
+                    f"FromOptax: {name} has no argument {argument!r}"
+                    f"{_guess(argument, list(signature.parameters))}."
+                )
+            if argument in self.hyper and jnp.ndim(self.hyper[argument]) != 0:
+                raise ValueError(
+                    f"FromOptax: {argument} of {name} has shape {jnp.shape(value)}, expected one "
+                    "number; for a grid build the optimizer inside a `vmap`."
+                )
+        try:
+            hash(self.settings)
+        except TypeError as error:
+            raise ValueError(
+                f"FromOptax: the settings {dict(self.settings)} of {name} cannot be hashed "
+                "(a list, a dict or an array), which static values must be; give tuples."
+            ) from error
+        try:
+            signature.bind(**given)
+        except TypeError as error:
+            raise ValueError(f"FromOptax: {name} cannot be called ({error}).") from error
+        made = self.transformation(jnp.dtype(jnp.float32))
+        if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
+            raise ValueError(
+                f"FromOptax: {name} makes a {type(made).__name__}, expected a gradient "
+                "transformation, that is a pair (init, update)."
+            )
+
+    def transformation(self, dtype: jnp.dtype) -> optax.GradientTransformation:
+        """The optax object, with the hyper-parameters in `dtype`."""
+        hyper = {name: x.astype(dtype) for name, x in self.hyper.items()}
+        return _factory(self.make)(**hyper, **dict(self.settings))
+
+    def init(self, params: Params, *, key: Key | None = None) -> OptState:
+        dtype = _widest(params)
+        # optax multiplies and raises to powers across dtypes, which steppe's users may forbid.
+        with jax.numpy_dtype_promotion("standard"):
+            return tree.strong(self.transformation(dtype).init(_cast(params, dtype)))
+
+    def update(
+        self,
+        grads: Updates,
+        state: OptState,
+        params: Params | None,
+        *,
+        value: Scalar | None = None,
+        problem: Problem | None = None,
+        **extra,
+    ) -> tuple[Updates, OptState]:
+        like = grads if params is None else params
+        dtype = _widest(like)
+        tx = self.transformation(dtype)
+        offered = {"grad": _cast(grads, dtype)}
+        if value is not None:
+            offered["value"] = jnp.asarray(value, dtype)
+        if problem is not None:
+            offered["value_fn"] = lambda p: problem.value(_cast_like(p, like)).astype(dtype)
+            offered["grad_fn"] = lambda p, _: _cast(problem.grad(_cast_like(p, like)), dtype)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, after = tx.update(
+                _cast(grads, dtype),
+                state,
+                None if params is None else _cast(params, dtype),
+                **_declared(tx.update, {**offered, **extra}),
+            )
+        return _cast_like(updates, like), _cast_like(after, state)
+
+
+def sgd(lr: float | Scalar) -> FromOptax:
+    """θ ← θ − lr · g."""
+    return FromOptax("sgd", learning_rate=_float(lr))
+
+
+def momentum(lr: float | Scalar, decay: float | Scalar = 0.9) -> FromOptax:
+    """m ← decay · m + g, θ ← θ − lr · m (Polyak 1964)."""
+    return FromOptax("sgd", learning_rate=_float(lr), momentum=_float(decay))
+
+
+def adam(lr: float | Scalar) -> FromOptax:
+    """Kingma & Ba 2015 with β₁ = 0.9, β₂ = 0.999, ε = 1e-8; θ is the learning rate alone.
+
+    To train the others too, or to meta-train in second-order mode, set `eps_root`: √v has an
+    infinite derivative at the coordinates whose gradients have all been zero.
+
+        FromOptax("adam", learning_rate=1e-3, b1=0.9, b2=0.999, settings={"eps_root": 1e-16})
+    """
+    return FromOptax("adam", learning_rate=_float(lr))
+
+
+def rmsprop(lr: float | Scalar) -> FromOptax:
+    """v ← 0.9 v + 0.1 g², θ ← θ − lr · g / √(v + 1e-8) (Tieleman & Hinton 2012)."""
+    return FromOptax("rmsprop", learning_rate=_float(lr))
+
+
+def _float(x: float | Scalar) -> Array:
+    return jnp.asarray(x, jnp.result_type(float))
+
+
+def _is_number(value: object) -> bool:
+    """Whether a hyper-parameter is trained: a float, or an array of floats."""
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        return jnp.issubdtype(value.dtype, jnp.floating)
+    return isinstance(value, float)
+
+
+def _factory(make: str | Factory) -> Factory:
+    if not isinstance(make, str):
+        return make
+    found = optax
+    for part in make.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        known = [name for name in dir(optax) if callable(getattr(optax, name))]
+        raise ValueError(f"optax has no factory {make!r}{_guess(make, known, listed=False)}.")
+    return found
+
+
+def _name(make: str | Factory) -> str:
+    return f"optax.{make}" if isinstance(make, str) else getattr(make, "__name__", repr(make))
+
+
+def _guess(name: str, known: list[str], *, listed: bool = True) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f", did you mean {close[0]!r}?"
+    return f", only {', '.join(known)}" if listed else ""
+
+
+def _declared(update: Callable, offered: Mapping[str, object]) -> dict[str, object]:
+    """The extras that a transformation asks for: `optax.contrib.sam` fails on any other."""
+    parameters = inspect.signature(update).parameters
+    names = set(parameters)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        names |= set(OPTAX_EXTRAS)
+    return {name: value for name, value in offered.items() if name in names}
+
+
+def _widest(x: PyTree) -> jnp.dtype:
+    """The widest dtype of the leaves, float32 at least."""
+    leaves = [leaf for leaf in jtu.tree_leaves(x) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(jnp.float32, *leaves)
+
+
+def _cast(x: PyTree, dtype: jnp.dtype) -> PyTree:
+    return jtu.tree_map(
+        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, x
+    )
+
+
+def _cast_like(x: PyTree, like: PyTree) -> PyTree:
+    """The leaves of `x` in the dtypes of `like`, strongly typed. PRNG keys are left alone."""
+
+    def cast(leaf, target):
+        if jnp.issubdtype(target.dtype, jax.dtypes.prng_key):
+            return leaf
+        return jax.lax.convert_element_type(leaf, target.dtype)
+
+    return jtu.tree_map(cast, x, like)

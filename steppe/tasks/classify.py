@@ -1,0 +1,83 @@
+"""Train a small network to classify the rows of a data set.
+
+    f(θ) = mean_i  −log softmax(network(θ, x_i))[y_i]
+
+over a minibatch for steps, over a whole split for reports. The classical bed of learned
+optimizers: Andrychowicz et al., NeurIPS 2016, section 3.2, with the sizes in `networks.py`.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Bool, Float, Int
+
+from steppe.core.task import AbstractTask
+from steppe.core.types import Batch, Key, Params, Scalar, Split
+from steppe.data.dataset import Dataset, minibatch, whole
+from steppe.tasks.networks import AbstractNetwork
+
+
+class Classify(AbstractTask):
+    """Mean softmax cross-entropy of `network` on `dataset`; metric: accuracy in [0, 1].
+
+    - `batch_size`: rows of a minibatch, drawn with replacement
+    - `report`: `whole` gives at most so many rows of a split; None gives them all
+
+    Everything is computed in the dtype of the parameters.
+    """
+
+    dataset: Dataset
+    network: AbstractNetwork
+    batch_size: int = eqx.field(static=True, default=128)
+    report: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        for name in ("batch_size", "report"):
+            rows = getattr(self, name)
+            if rows is not None and rows < 1:
+                raise ValueError(f"Classify: {name} must be at least 1, got {rows}.")
+        self.network.shapes(self.dataset.x.shape[1:], self.dataset.classes)  # refuses misfits
+
+    def sample(self, key: Key) -> tuple[()]:
+        return ()
+
+    def init(self, instance: tuple[()], key: Key) -> Params:
+        return self.network.init(key, self.dataset.x.shape[1:], self.dataset.classes)
+
+    def batch(self, instance: tuple[()], key: Key, *, split: Split = "train") -> Batch:
+        return minibatch(self.dataset, key, self.batch_size, split)
+
+    def whole(self, instance: tuple[()], *, split: Split) -> Batch:
+        return whole(self.dataset, split, self.report)
+
+    def loss(self, params: Params, instance: tuple[()], batch: Batch, key: Key) -> Scalar:
+        x, y = batch
+        return cross_entropy(self.logits(params, x), y)
+
+    def metrics(
+        self, params: Params, instance: tuple[()], batch: Batch, key: Key
+    ) -> dict[str, Scalar]:
+        x, y = batch
+        return {"accuracy": accuracy(self.logits(params, x), y)}
+
+    def logits(self, params: Params, x: Float[Array, "rows ..."]) -> Float[Array, "rows classes"]:
+        return self.network.apply(params, x.astype(jnp.result_type(*jtu.tree_leaves(params))))
+
+
+def cross_entropy(z: Float[Array, "rows classes"], y: Int[Array, " rows"]) -> Scalar:
+    """mean_i −log softmax(z_i)[y_i]"""
+    # A sum over a mask, not a gather: the gradient of a gather is a slow scatter.
+    log_p = jax.nn.log_softmax(z)  # (rows, classes)
+    return -jnp.mean(jnp.sum(jnp.where(mask(z, y), log_p, 0.0), axis=-1))
+
+
+def accuracy(z: Float[Array, "rows classes"], y: Int[Array, " rows"]) -> Scalar:
+    """The share of rows whose largest logit, the first one if several, is that of the label."""
+    # Rows with a NaN count as wrong; argmax alone would answer with the place of the NaN.
+    right = (jnp.argmax(z, axis=-1) == y) & ~jnp.any(jnp.isnan(z), axis=-1)  # (rows,)
+    return jnp.mean(right.astype(z.dtype))
+
+
+def mask(z: Float[Array, "rows classes"], y: Int[Array, " rows"]) -> Bool[Array, "rows classes"]:
+    return jnp.arange(z.shape[-1], dtype=y.dtype)[None] == y[:, None]

@@ -1,0 +1,122 @@
+"""Random least-squares problems, the first test bed of learned optimizers.
+
+    f(x) = factor · mean_b ‖W_b x_b − y_b‖²,   b = 1 … instances
+
+    published set    instances   W, y           x₀            factor
+    `DM`             128         U(0, 1)        N(0, 0.01²)   1
+    `SCALE`          1           N(0, 1)        N(0, 1)       ½
+
+`DM`: the published Open-L2O code for Andrychowicz et al., "Learning to learn by gradient
+descent by gradient descent", NeurIPS 2016, with n = 10. The paper itself draws W and y from
+N(0, 1): `Quadratic(**DM | {"data": "normal"})`.
+`SCALE`: Wichrowska et al., "Learned optimizers that scale and generalize", ICML 2017, with
+n = 20 (others: 25, 50, 100).
+
+The code behind `DM` solves its 128 systems jointly: they are one problem in 1280 variables, and
+the mean makes every gradient 128 times smaller than that of a system alone.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from steppe.core.task import AbstractTask
+from steppe.core.types import Key, Scalar, Split
+
+LAWS = {"uniform": jr.uniform, "normal": jr.normal}  # U(0, 1), N(0, 1)
+
+DM = {"n": 10, "instances": 128, "data": "uniform", "start": 0.01, "factor": 1.0}
+SCALE = {"n": 20, "instances": 1, "data": "normal", "start": 1.0, "factor": 0.5}
+
+
+class Equations(eqx.Module):
+    """What differs between two problems."""
+
+    W: Float[Array, "instances rows n"]
+    y: Float[Array, "instances rows"]
+
+
+class Quadratic(AbstractTask):
+    """`instances` systems W x ≈ y in `n` unknowns each; the params are x (instances, n).
+
+    - `rows`: equations in each system, n if None
+    - `data`: the law of the entries of W and y, "uniform" on (0, 1) or "normal" N(0, 1)
+    - `start`: standard deviation of x₀
+    """
+
+    n: int = eqx.field(static=True, default=10)
+    rows: int | None = eqx.field(static=True, default=None)
+    instances: int = eqx.field(static=True, default=1)
+    data: str = eqx.field(static=True, default="normal")
+    start: float = eqx.field(static=True, default=1.0)
+    factor: float = eqx.field(static=True, default=0.5)
+
+    def __check_init__(self):
+        for name in ("n", "rows", "instances"):
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ValueError(f"Quadratic: {name} must be at least 1, got {size}.")
+        if self.data not in LAWS:
+            raise ValueError(
+                f"Quadratic: data must be one of {', '.join(LAWS)}, got {self.data!r}."
+            )
+        if not self.start >= 0:
+            raise ValueError(f"Quadratic: start must not be negative, got {self.start}.")
+        if not self.factor > 0:
+            raise ValueError(f"Quadratic: factor must be positive, got {self.factor}.")
+
+    def sample(self, key: Key) -> Equations:
+        key_W, key_y = jr.split(key)
+        draw = LAWS[self.data]
+        rows = self.n if self.rows is None else self.rows
+        return Equations(
+            draw(key_W, (self.instances, rows, self.n)), draw(key_y, (self.instances, rows))
+        )
+
+    def init(self, instance: Equations, key: Key) -> Float[Array, "instances n"]:
+        return self.start * jr.normal(key, (self.instances, self.n))
+
+    def batch(self, instance: Equations, key: Key, *, split: Split = "train") -> tuple[()]:
+        return ()
+
+    def whole(self, instance: Equations, *, split: Split) -> tuple[()]:
+        return ()
+
+    def loss(
+        self, params: Float[Array, "instances n"], instance: Equations, batch: tuple[()], key: Key
+    ) -> Scalar:
+        return self.factor * mean_square(product(instance.W, params) - instance.y)
+
+    def solution(self, instance: Equations) -> Float[Array, "instances n"]:
+        """The minimiser of least norm."""
+        return jax.vmap(lambda W, y: jnp.linalg.lstsq(W, y)[0])(instance.W, instance.y)
+
+    def metrics(
+        self, params: Float[Array, "instances n"], instance: Equations, batch: tuple[()], key: Key
+    ) -> dict[str, Scalar]:
+        """`gap`: f(x) − f*. `relative_gap`: the same divided by f(0) − f*, so x = 0 scores 1.
+
+        With r = W x − y and W x* − y ⟂ range W, f(x) − f* = factor · mean_b ‖W (x − x*)‖²: no
+        cancellation, and never negative.
+        """
+        best = self.solution(instance)
+        gap = mean_square(product(instance.W, params - best))
+        zero = mean_square(product(instance.W, best))
+        solvable = zero > 0  # else x = 0 is optimal and only the gap itself says anything
+        return {
+            "gap": self.factor * gap,
+            "relative_gap": gap / jnp.where(solvable, zero, jnp.ones_like(zero)),
+        }
+
+
+def product(
+    W: Float[Array, "instances rows n"], x: Float[Array, "instances n"]
+) -> Float[Array, "instances rows"]:
+    return jnp.einsum("brn,bn->br", W, x)
+
+
+def mean_square(r: Float[Array, "instances rows"]) -> Scalar:
+    """mean_b ‖r_b‖²"""
+    return jnp.mean(jnp.sum(r**2, axis=-1))

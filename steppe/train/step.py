@@ -1,0 +1,62 @@
+"""One meta-step: estimate the meta-gradient, move θ. Pure; jit it once."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array, Int, PyTree
+
+from ..core import tree
+from ..core.estimator import AbstractEstimator, Stats
+from ..core.objective import AbstractObjective
+from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
+from ..core.task import AbstractTask
+from ..core.types import Key
+
+
+class TrainState(eqx.Module):
+    """All that a meta-training run is, between two meta-steps."""
+
+    opt: AbstractOptimizer
+    meta_state: PyTree  # of the meta-optimizer (an optax transformation)
+    est_state: PyTree
+    step: Int[Array, ""]
+    key: Key
+
+
+def start(
+    task: AbstractTask,
+    opt: AbstractOptimizer,
+    *,
+    estimator: AbstractEstimator,
+    objective: AbstractObjective,
+    meta_tx: optax.GradientTransformation,
+    key: Key,
+) -> TrainState:
+    """The state before the first meta-step."""
+    key_episodes, key_run = jr.split(key)
+    opt = tree.strong(opt)
+    meta_state = tree.strong(meta_tx.init(split_meta(opt)[0]))
+    est_state = estimator.init(task, opt, objective, key=key_episodes)
+    return TrainState(opt, meta_state, est_state, jnp.zeros((), jnp.int32), key_run)
+
+
+def meta_step(
+    task: AbstractTask,
+    state: TrainState,
+    estimator: AbstractEstimator,
+    objective: AbstractObjective,
+    meta_tx: optax.GradientTransformation,
+) -> tuple[TrainState, Stats]:
+    """One step on θ. If no episode was finite, θ and the meta-optimizer stay as they are."""
+    key, key_estimate = jr.split(state.key)
+    theta, rest = split_meta(state.opt)
+    grads, est_state, stats = estimator(
+        task, state.opt, state.est_state, objective, key=key_estimate
+    )
+    updates, meta_state = meta_tx.update(grads, state.meta_state, theta)
+    usable = (stats.nonfinite < stats.episodes) & tree.finite(updates)
+    theta = tree.select(usable, tree.apply_updates(theta, updates), theta)
+    meta_state = tree.select(usable, meta_state, state.meta_state)
+    opt = join_meta(theta, rest)
+    return TrainState(opt, meta_state, est_state, state.step + 1, key), stats

@@ -1,0 +1,11 @@
+"""The named optimizers, in words. Imports nothing, so that `steppe list` need not wait for JAX."""
+
+NAMES = {
+    "dm": "learned: LSTM on size and sign of the gradient (Andrychowicz et al. 2016)",
+    "rnnprop": "learned: LSTM on Adam-like features, bounded steps (Lv et al. 2017)",
+    "sgd": "gradient descent: lr",
+    "momentum": "heavy ball: lr, decay=0.9",
+    "adam": "Adam (Kingma & Ba 2015): lr",
+    "rmsprop": "RMSProp (Tieleman & Hinton 2012): lr",
+    "optax": "any optax factory: make=NAME and its arguments",
+}
