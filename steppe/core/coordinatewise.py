@@ -71,7 +71,9 @@ class AbstractCoordinatewise(AbstractOptimizer):
         def one(pair):
             return self.advance(*pair, count)
 
-        u, rows = jax.lax.map(one, (g, state.rows)) if len(g) > 1 else jax.vmap(one)((g, state.rows))
+        u, rows = (
+            jax.lax.map(one, (g, state.rows)) if len(g) > 1 else jax.vmap(one)((g, state.rows))
+        )
         return unravel(from_blocks(u, tree.size(grads))), CoordinateState(count, rows)
 
     def dtype(self, params: Params) -> jnp.dtype:

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from jaxtyping import Array, Float, Key as TypedKey, PyTree
+from jaxtyping import Array, Float, PyTree
+from jaxtyping import Key as TypedKey
 
 Key = TypedKey[Array, ""]  # a typed PRNG key: jax.random.key(seed)
 Scalar = Float[Array, ""]

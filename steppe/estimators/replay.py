@@ -121,9 +121,7 @@ def replay(
 
 def all_rows(state: CoordinateState, n: int) -> CoordinateState:
     """The state with blocks joined and padding cut off: rows (features…, n)."""
-    return CoordinateState(
-        state.count, jtu.tree_map(lambda leaf: from_blocks(leaf, n), state.rows)
-    )
+    return CoordinateState(state.count, jtu.tree_map(lambda leaf: from_blocks(leaf, n), state.rows))
 
 
 def take_rows(state: CoordinateState, index: Int[Array, " k"]) -> CoordinateState:

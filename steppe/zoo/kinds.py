@@ -51,7 +51,11 @@ def build(name: str, *, key: Key | None = None, **options: object) -> AbstractOp
     builder = BUILDERS[name]
     arguments = inspect.signature(builder).parameters
     takes_any = any(a.kind is a.VAR_KEYWORD for a in arguments.values())
-    known = [a for a in arguments if a != "key" and arguments[a].kind is not inspect.Parameter.VAR_KEYWORD]
+    known = [
+        a
+        for a in arguments
+        if a != "key" and arguments[a].kind is not inspect.Parameter.VAR_KEYWORD
+    ]
     for option in options:
         if option not in known and not takes_any:
             raise ValueError(f"{name} has no option {option!r}; {_guess(option, known)}")

@@ -4,7 +4,6 @@ Shapes put features first and rows (coordinates) last, see `core/coordinatewise.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
@@ -46,8 +45,8 @@ class Linear(eqx.Module):
 class LSTM(eqx.Module):
     """One LSTM layer, gates in the order i, j, f, o, forget bias +1 added at run time.
 
-        i, j, f, o = split([x, h] ᵀ W + b)
-        c ← σ(f + 1) ⊙ c + σ(i) ⊙ tanh(j),   h ← σ(o) ⊙ tanh(c)
+    i, j, f, o = split([x, h] ᵀ W + b)
+    c ← σ(f + 1) ⊙ c + σ(i) ⊙ tanh(j),   h ← σ(o) ⊙ tanh(c)
     """
 
     w_gates: Float[Array, "inputs+hidden 4*hidden"]
@@ -90,9 +89,7 @@ class StackedLSTM(eqx.Module):
     def __init__(self, inputs: int, hidden: tuple[int, ...], *, key: Key):
         widths = (inputs, *hidden)
         keys = jr.split(key, max(len(hidden), 1))
-        self.layers = tuple(
-            LSTM(widths[i], width, key=keys[i]) for i, width in enumerate(hidden)
-        )
+        self.layers = tuple(LSTM(widths[i], width, key=keys[i]) for i, width in enumerate(hidden))
 
     def __call__(
         self, x: Float[Array, "inputs rows"], states: tuple[LSTMState, ...]

@@ -1,0 +1,268 @@
+"""meta_train: meta-steps with checkpoints, exact resume, validation and a log."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from ..core import checkpoint
+from ..core.estimator import AbstractEstimator, Stats
+from ..core.objective import AbstractObjective
+from ..core.optimizer import AbstractOptimizer
+from ..core.task import AbstractTask
+from ..core.types import Key
+from . import mesh as meshes
+from .sinks import JSONL, Row, Sink
+from .step import TrainState, meta_step, start
+from .validate import Validation
+
+PATTERN = "step-*.safetensors"
+
+
+class MetaTrainingError(RuntimeError):
+    """Meta-training cannot go on; the message says why and what to change."""
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What a run leaves behind besides the optimizer."""
+
+    rows: list[Row]  # one per `log_every` meta-steps of this process
+    best: float | None  # validation score of the optimizer returned, None without validation
+    best_step: int  # the meta-step it stems from
+    seconds: float  # of this process, compilation included
+    compile_seconds: float
+
+
+class Run(eqx.Module):
+    """What a checkpoint of meta-training holds."""
+
+    state: TrainState
+    best: AbstractOptimizer
+    best_score: Float[Array, ""]
+    best_step: Int[Array, ""]
+
+
+def meta_train(
+    task: AbstractTask,
+    opt: AbstractOptimizer,
+    *,
+    estimator: AbstractEstimator,
+    objective: AbstractObjective,
+    meta_tx: optax.GradientTransformation,
+    steps: int,
+    key: Key,
+    validation: Validation | None = None,
+    sinks: Sequence[Sink] = (),
+    folder: str | Path | None = None,
+    checkpoint_every: int = 100,
+    log_every: int = 10,
+    keep: int = 3,
+    bad_share: float = 0.5,
+    recipe: Mapping | None = None,
+) -> tuple[AbstractOptimizer, History]:
+    """Meta-train `opt` on `task` for `steps` meta-steps.
+
+    Returns the optimizer with the best validation score (the last one without
+    `validation`) and the history.
+
+    With a `folder`, the complete state is saved there every `checkpoint_every` steps,
+    the rows go to `metrics.jsonl`, and a call with the same arguments on the same
+    folder goes on from the newest intact checkpoint, bit by bit as if it had never
+    stopped. `recipe` is kept in the checkpoints; a folder with another recipe is
+    refused.
+
+    Raises MetaTrainingError when more than `bad_share` of the episodes between two log
+    rows were not finite.
+    """
+    began = time.perf_counter()
+    key_start, key_valid = jr.split(key)
+    mesh = meshes.episode_mesh()
+    recipe = dict(recipe or {})
+    with meshes.active(mesh):
+        run = _fresh(task, opt, estimator, objective, meta_tx, key_start)
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            run = _resume(Path(folder), run, recipe, sinks)
+            sinks = (*sinks, JSONL(Path(folder) / "metrics.jsonl", step=int(run.state.step)))
+        step_fn, state, compile_seconds = _compile(
+            task, run.state, estimator, objective, meta_tx, mesh
+        )
+        score = _compile_score(task, validation, key_valid, mesh)
+        run = eqx.tree_at(lambda r: r.state, run, state)
+        rows: list[Row] = []
+        pending: list[Stats] = []
+        mark = time.perf_counter()
+        try:
+            for step in range(int(run.state.step) + 1, steps + 1):
+                state, stats = step_fn(run.state)
+                run = eqx.tree_at(lambda r: r.state, run, state)
+                pending.append(stats)
+                last = step == steps
+                validate = validation is not None and (step % validation.every == 0 or last)
+                if step % log_every == 0 or validate or last:
+                    row = _row(pending, step, began, mark)
+                    _check(row, bad_share)
+                    if validate:
+                        run, row["valid_loss"] = _validated(run, score)
+                    pending, mark = [], time.perf_counter()
+                    rows.append(row)
+                    for sink in sinks:
+                        sink.write(row)
+                if folder is not None and (step % checkpoint_every == 0 or last):
+                    _save(Path(folder), run, recipe, keep)
+        finally:
+            for sink in sinks:
+                sink.close()
+    chosen = run.best_step > 0
+    return _on_host(run.best if chosen else run.state.opt), History(
+        rows=rows,
+        best=float(run.best_score) if chosen else None,
+        best_step=int(run.best_step if chosen else run.state.step),
+        seconds=time.perf_counter() - began,
+        compile_seconds=compile_seconds,
+    )
+
+
+def _fresh(task, opt, estimator, objective, meta_tx, key: Key) -> Run:
+    state = start(task, opt, estimator=estimator, objective=objective, meta_tx=meta_tx, key=key)
+    return Run(
+        state,
+        best=state.opt,
+        best_score=jnp.asarray(jnp.inf, jnp.result_type(float)),
+        best_step=jnp.zeros((), jnp.int32),
+    )
+
+
+def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
+    """The newest intact checkpoint of the folder, or `run` where there is none."""
+    path, skipped = checkpoint.newest(folder, PATTERN)
+    for sentence in skipped.values():
+        for sink in sinks:
+            sink.say(f"Skipped a damaged checkpoint. {sentence}")
+    if path is None:
+        return run
+    found = checkpoint.read_manifest(path).get("recipe")
+    if found != (wanted := json.loads(json.dumps(recipe))):
+        differing = sorted(
+            k for k in {*found, *wanted} if found.get(k, "absent") != wanted.get(k, "absent")
+        )
+        raise checkpoint.CheckpointError(
+            f"{folder} holds a run with other settings ("
+            + ", ".join(
+                f"{k}: {found.get(k, 'absent')} there, {wanted.get(k, 'absent')} asked for"
+                for k in differing
+            )
+            + "). Give the settings it was begun with to resume it, or another folder."
+        )
+    run, _ = checkpoint.load(path, run)
+    for sink in sinks:
+        sink.say(f"Resumed from {path} at meta-step {int(run.state.step)}.")
+    return run
+
+
+def _compile(
+    task, state: TrainState, estimator, objective, meta_tx, mesh
+) -> tuple[Callable[[TrainState], tuple[TrainState, Stats]], TrainState, float]:
+    """The one compilation of a run, and the state placed where it expects it."""
+    began = time.perf_counter()
+    arrays, static = eqx.partition(state, eqx.is_array)
+    shared, rest = eqx.partition((task, estimator, objective), eqx.is_array)
+    places = meshes.shardings(arrays, mesh)
+    if places is not None:
+        arrays = jax.device_put(arrays, places)
+
+    def step(arrays, shared):
+        task, estimator, objective = eqx.combine(shared, rest)
+        after, stats = meta_step(task, eqx.combine(arrays, static), estimator, objective, meta_tx)
+        return eqx.filter(after, eqx.is_array), stats
+
+    options = meshes.compiler_options(mesh)
+    compiled = (
+        jax.jit(step, out_shardings=(places, None), compiler_options=options)
+        .lower(arrays, shared)
+        .compile()
+    )
+
+    def run(state: TrainState) -> tuple[TrainState, Stats]:
+        after, stats = compiled(eqx.filter(state, eqx.is_array), shared)
+        return eqx.combine(after, static), stats
+
+    return run, eqx.combine(arrays, static), time.perf_counter() - began
+
+
+def _compile_score(task, validation: Validation | None, key: Key, mesh):
+    if validation is None:
+        return None
+    options = meshes.compiler_options(mesh)
+    shared, rest = eqx.partition(task, eqx.is_array)
+
+    def score(opt_arrays, shared, opt_static):
+        opt = eqx.combine(opt_arrays, opt_static)
+        return validation.score(eqx.combine(shared, rest), opt, key)
+
+    compiled = jax.jit(score, static_argnums=2, compiler_options=options)
+
+    def run(opt: AbstractOptimizer) -> float:
+        arrays, static = eqx.partition(opt, eqx.is_array)
+        return float(compiled(arrays, shared, static))
+
+    return run
+
+
+def _validated(run: Run, score) -> tuple[Run, float]:
+    value = score(run.state.opt)
+    if not value < float(run.best_score):
+        return run, value
+    dtype = run.best_score.dtype
+    best = (run.state.opt, jnp.asarray(value, dtype), jnp.asarray(run.state.step))
+    return eqx.tree_at(lambda r: (r.best, r.best_score, r.best_step), run, best), value
+
+
+def _row(pending: list[Stats], step: int, began: float, mark: float) -> dict:
+    """One log row: means over the meta-steps since the last one."""
+    pending = jax.device_get(pending)
+    now = time.perf_counter()
+    mean = lambda values: float(np.mean(list(values)))
+    return {
+        "step": step,
+        "time": now - began,
+        "meta_loss": mean(s.loss for s in pending),
+        "grad_norm": mean(s.grad_norm for s in pending),
+        "nonfinite": int(sum(s.nonfinite for s in pending)),
+        "episodes": int(sum(s.episodes for s in pending)),
+        "resets": int(sum(s.resets for s in pending)),
+        "inner_steps_per_s": float(sum(s.inner_steps for s in pending) / (now - mark)),
+    }
+
+
+def _check(row: dict, bad_share: float) -> None:
+    share = row["nonfinite"] / row["episodes"]
+    if share > bad_share:
+        raise MetaTrainingError(
+            f"At meta-step {row['step']}, {share:.0%} of the latest episodes were not finite "
+            f"(at most {bad_share:.0%} allowed). The optimizer makes its problems diverge: lower "
+            "the meta learning rate, clip the meta-gradient, or shorten the unroll."
+        )
+
+
+def _save(folder: Path, run: Run, recipe: dict, keep: int) -> None:
+    step = int(run.state.step)
+    manifest = {"what": "meta-training", "step": step, "recipe": recipe}
+    checkpoint.save(folder / f"step-{step:08d}.safetensors", run, manifest=manifest)
+    checkpoint.keep_last(folder, PATTERN, keep)
+
+
+def _on_host(opt: AbstractOptimizer) -> AbstractOptimizer:
+    """Arrays on the default device again, not spread over a mesh."""
+    return jtu.tree_map(lambda x: jnp.asarray(np.asarray(x)) if eqx.is_array(x) else x, opt)
