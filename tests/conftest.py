@@ -1,8 +1,10 @@
-"""What all tests share: float64, no silent broadcasting, fresh keys."""
+"""What all tests share: float64, no silent broadcasting, fresh keys, compiled programs on disk."""
 
 import itertools
+import os
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.random as jr
@@ -12,6 +14,19 @@ from steppe.core.types import Key
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Compiling is most of the time of a test run. Programs that took long are kept for the next run.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    cache = Path(__file__).parents[1] / ".cache" / "jax"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # JAX writes entries in place: another test run may see half of one. Then it compiles.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Error (reading|writing) persistent compilation cache"
+    )
 
 
 @pytest.fixture

@@ -46,21 +46,21 @@ def to_optax(
     such as DM and RNNProp, do without `params`.
     """
 
-    def init(params: Params) -> OptaxState:
+    def init(params: Params) -> OptState:
         if key is None:
             return OptaxState(tree.strong(opt.init(params)), None)
         key_init, key_run = jr.split(key)
         return OptaxState(tree.strong(opt.init(params, key=key_init)), key_run)
 
     def update(
-        grads: Updates, state: OptaxState, params: Params | None = None, **extra
-    ) -> tuple[Updates, OptaxState]:
+        updates: Updates, state: OptState, params: Params | None = None, **extra
+    ) -> tuple[Updates, OptState]:
         key_run = state.key
         if key_run is not None:
             key_run, key_now = jr.split(key_run)
             extra = {"key": key_now, **extra}
         try:
-            updates, opt_state = opt.update(grads, state.opt_state, params, **extra)
+            updates, opt_state = opt.update(updates, state.opt_state, params, **extra)
         except (AttributeError, TypeError, ValueError) as error:
             if params is not None:
                 raise

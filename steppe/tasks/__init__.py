@@ -6,13 +6,13 @@ Names are looked up on first use, so that `steppe.tasks.names` is read without i
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from steppe.tasks.names import NAMES
+from .names import NAMES
 
 if TYPE_CHECKING:
-    from steppe.tasks.classify import Classify
-    from steppe.tasks.networks import MLP, ConvNet
-    from steppe.tasks.quadratic import Quadratic
-    from steppe.tasks.suite import build, options
+    from .classify import Classify
+    from .networks import MLP, ConvNet
+    from .quadratic import Quadratic
+    from .suite import build, options
 
 FILES = {
     "Classify": "classify",

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, Int
 
-from steppe.core.task import AbstractTask
-from steppe.core.types import Batch, Key, Params, Scalar, Split
-from steppe.data.dataset import Dataset, minibatch, whole
-from steppe.tasks.networks import AbstractNetwork
+from ..core.task import AbstractTask
+from ..core.types import Batch, Key, Params, Scalar, Split
+from ..data.dataset import Dataset, minibatch, whole
+from .networks import AbstractNetwork
 
 
 class Classify(AbstractTask):

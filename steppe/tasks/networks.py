@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from steppe.core.types import Key, Params
+from ..core.types import Key, Params
 
 ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu, "tanh": jnp.tanh}
 STARTS = {  # name: standard deviation of the weights, from their fan_in

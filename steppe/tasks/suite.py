@@ -9,11 +9,11 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from steppe.core.task import AbstractTask
-from steppe.data.images import load
-from steppe.tasks.classify import Classify
-from steppe.tasks.networks import MLP, AbstractNetwork, ConvNet
-from steppe.tasks.quadratic import DM, SCALE, Quadratic
+from ..core.task import AbstractTask
+from ..data.images import load
+from .classify import Classify
+from .networks import MLP, AbstractNetwork, ConvNet
+from .quadratic import DM, SCALE, Quadratic
 
 QUADRATICS: dict[str, dict] = {  # name: arguments of Quadratic
     "quadratic": SCALE,

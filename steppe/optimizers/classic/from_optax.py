@@ -14,6 +14,7 @@ in the parameters' own dtypes.
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -170,10 +171,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, float)
 
 
-def _factory(make: str | Factory) -> Factory:
+def _factory(make: str | Factory) -> Callable:
     if not isinstance(make, str):
         return make
-    found = optax
+    found: Any = optax
     for part in make.split("."):
         found = getattr(found, part, None)
     if not callable(found):

@@ -1,0 +1,221 @@
+"""evaluate: one optimizer on one task, all seeds in one compiled call around `unroll`.
+
+    seed s → key fold_in(fold_in(key, 0), s) → instance, start, batches
+
+None of the three depends on the optimizer, so two optimizers evaluated with the same key
+meet the same problems, seed by seed.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from ..core import tree
+from ..core.checkpoint import CheckpointError
+from ..core.describe import describe
+from ..core.episode import Episode, begin, unroll
+from ..core.optimizer import AbstractOptimizer
+from ..core.parallel import each, lanes_together
+from ..core.task import AbstractTask, Problem
+from ..core.types import Batch, Key, Scalar, Split
+from ..optimizers.classic.from_optax import FromOptax
+from ..train import mesh as meshes
+from .records import Record, number
+
+TRAIN_ROWS = 2000  # training examples used for "train_loss" and the like
+BINS = 100  # points of the minibatch curve that are kept
+STREAMS = {"evaluate": 0, "tune": 1}  # of keys: tuning never sees a seed of the evaluation
+
+
+def evaluate(
+    task: AbstractTask,
+    opt: AbstractOptimizer,
+    *,
+    name: str,
+    task_name: str,
+    horizon: int,
+    seeds: int | Sequence[int],
+    key: Key,
+    points: int = 10,
+    learned: bool | None = None,
+    tuning: Mapping[str, Any] | None = None,
+    ms_per_step: float | None = None,
+) -> Record:
+    """Train `task` with `opt` for `horizon` steps on every seed and measure on the way.
+
+    The loss and the task's metrics are taken at the start and after every
+    ⌈horizon / points⌉ steps, the last step included, on the test split and on up to 2000
+    training examples. `learned` defaults to "not from optax"; `ms_per_step` is measured
+    (`time_step`) unless given.
+    """
+    seeds = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
+    for what, amount in (("horizon", horizon), ("points", points), ("seeds", len(seeds))):
+        if amount < 1:
+            raise ValueError(f"evaluate: {what} must be at least 1, got {amount}.")
+    every = -(-horizon // points)
+    steps = [*range(0, horizon, every), horizon]
+
+    def one(arrays: PyTree, key: Key) -> tuple[Float[Array, " horizon"], dict[str, Array]]:
+        task, opt = eqx.combine(arrays, static)
+        key_begin, key_measure = jr.split(key)
+        return trajectory(task, opt, begin(task, opt, key_begin), horizon, every, key_measure)
+
+    arrays, static = eqx.partition((task, opt), eqx.is_array)
+    keys = seed_keys(key, seeds, "evaluate")
+    params = skeleton(task)
+    losses, metrics = compiled(one, arrays, keys, together=lanes_together(tree.size(params)))
+    losses = np.asarray(losses, np.float64)  # (seeds, horizon)
+    metrics = {m: np.asarray(values, np.float64) for m, values in metrics.items()}
+    last = [values[:, -1] for m, values in metrics.items() if m.endswith("_loss")]
+    curve_steps, curve = thin(losses, BINS)
+    if ms_per_step is None:
+        ms_per_step = time_step(task, opt, key=key)
+    return Record(
+        task=task_name,
+        optimizer=name,
+        learned=not isinstance(opt, FromOptax) if learned is None else learned,
+        hyper=described(opt),
+        horizon=horizon,
+        seeds=seeds,
+        points=steps,
+        metrics={m: [[number(x) for x in row] for row in rows] for m, rows in metrics.items()},
+        curve_steps=curve_steps,
+        curve=[[number(x) for x in row] for row in curve],
+        diverged=[s for i, s in enumerate(seeds) if not np.all(np.isfinite([x[i] for x in last]))],
+        params=tree.size(params),
+        ms_per_step=float(f"{ms_per_step:.4g}"),
+        gradients_per_step=1,
+        state_bytes_per_param=float(f"{state_bytes(opt, params) / tree.size(params):.6g}"),
+        tuning=dict(tuning or {}),
+    )
+
+
+def trajectory(
+    task: AbstractTask,
+    opt: AbstractOptimizer,
+    episode: Episode,
+    horizon: int,
+    every: int,
+    key: Key,
+) -> tuple[Float[Array, " horizon"], dict[str, Float[Array, " points"]]]:
+    """Minibatch loss before each step, and `measure` at 0, every, 2·every, …, horizon."""
+
+    def advance(episode: Episode, length: int) -> tuple[Episode, tuple]:
+        episode, losses = unroll(task, opt, episode, length, lambda *record: record[3])
+        return episode, (losses, measure(task, episode, key))
+
+    whole, rest = divmod(horizon, every)
+    before = measure(task, episode, key)
+    episode, (losses, measured) = jax.lax.scan(
+        lambda episode, _: advance(episode, every), episode, length=whole
+    )
+    parts = [jtu.tree_map(lambda x: x[None], before), measured]
+    losses = losses.reshape(-1)
+    if rest:
+        episode, (tail, after) = advance(episode, rest)
+        losses = jnp.concatenate([losses, tail])
+        parts.append(jtu.tree_map(lambda x: x[None], after))
+    return losses, jtu.tree_map(lambda *xs: jnp.concatenate(xs), *parts)
+
+
+def measure(task: AbstractTask, episode: Episode, key: Key) -> dict[str, Scalar]:
+    """Loss and metrics on training examples and on the test split."""
+    measured = {}
+    splits: tuple[tuple[Split, int | None], ...] = (("train", TRAIN_ROWS), ("test", None))
+    for split, limit in splits:
+        batch = rows(task.whole(episode.instance, split=split), limit)
+        problem = Problem(task, episode.instance, batch, key)
+        measured[f"{split}_loss"] = problem.value(episode.params)
+        for metric, value in task.metrics(episode.params, episode.instance, batch, key).items():
+            measured[f"{split}_{metric}"] = value
+    return measured
+
+
+def rows(batch: Batch, limit: int | None) -> Batch:
+    """The first `limit` rows of a batch whose arrays all have the same rows in front."""
+    leaves = jtu.tree_leaves(batch)
+    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
+    if limit is None or len(lengths) != 1 or None in lengths:
+        return batch
+    return jtu.tree_map(lambda leaf: leaf[:limit], batch)
+
+
+def compiled(one, arrays: PyTree, xs: PyTree, *, together: int) -> PyTree:
+    """`each` as one compiled call, spread over this process's devices."""
+    mesh = meshes.episode_mesh()
+    options = meshes.compiler_options(mesh)
+    with meshes.active(mesh):
+        run = jax.jit(
+            lambda arrays, xs: each(one, arrays, xs, together=together), compiler_options=options
+        )
+        return jax.device_get(run(arrays, xs))
+
+
+def seed_keys(key: Key, seeds: Sequence[int], stream: str) -> Key:
+    """One key a seed, (seeds,), different for evaluation and tuning."""
+    base = jr.fold_in(key, STREAMS[stream])
+    return jnp.stack([jr.fold_in(base, seed) for seed in seeds])
+
+
+def skeleton(task: AbstractTask) -> PyTree:
+    """Shapes and dtypes of a task's parameters."""
+    return eqx.filter_eval_shape(lambda key: task.init(task.sample(key), key), jr.key(0))
+
+
+def state_bytes(opt: AbstractOptimizer, params: PyTree) -> int:
+    """Bytes of the optimizer's state, parameters and gradients not counted."""
+    state = eqx.filter_eval_shape(lambda p: opt.init(p, key=jr.key(0)), params)
+    leaves = [leaf for leaf in jtu.tree_leaves(state) if hasattr(leaf, "dtype")]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
+def time_step(
+    task: AbstractTask, opt: AbstractOptimizer, *, key: Key, steps: int = 50, repeats: int = 7
+) -> float:
+    """Milliseconds a step of one episode alone takes: gradient, update and batch together.
+
+    A compiled unroll of `steps` steps on one device, run once to warm up, then the median
+    of `repeats` runs. Compilation is not in it.
+    """
+    arrays, static = eqx.partition((task, opt), eqx.is_array)
+
+    @jax.jit
+    def run(arrays: PyTree, key: Key) -> PyTree:
+        task, opt = eqx.combine(arrays, static)
+        episode, _ = unroll(task, opt, begin(task, opt, key), steps, lambda *_: ())
+        return episode.params
+
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(run(arrays, key))
+        times.append(time.perf_counter() - began)
+    return float(1e3 * np.median(times[1:]) / steps)
+
+
+def thin(
+    losses: Float[np.ndarray, "seeds horizon"], bins: int
+) -> tuple[list[float], Float[np.ndarray, "seeds bins"]]:
+    """Means over at most `bins` stretches of nearly equal length, and each stretch's mean step."""
+    horizon = losses.shape[1]
+    parts = np.array_split(np.arange(horizon), min(bins, horizon))
+    # A diverged run may overflow here; its bins become None.
+    with np.errstate(over="ignore", invalid="ignore"):
+        curve = np.stack([losses[:, part].mean(axis=1) for part in parts], axis=1)
+    return [float(part.mean()) for part in parts], curve
+
+
+def described(opt: AbstractOptimizer) -> dict[str, Any]:
+    """What `core.describe` says, {} for an optimizer that cannot be described."""
+    try:
+        return describe(opt)
+    except CheckpointError:
+        return {}

@@ -1,0 +1,99 @@
+"""tune: a grid of learning rates on the validation split, all rates and seeds in one call.
+
+    score(lr) = mean over seeds of the validation loss after `horizon` steps; inf if one diverged
+
+The seeds are not those of the evaluation, the test split is not looked at.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import PyTree
+
+from ..core import tree
+from ..core.episode import begin, unroll
+from ..core.optimizer import AbstractOptimizer
+from ..core.parallel import lanes_together
+from ..core.task import AbstractTask, Problem
+from ..core.types import Key, Scalar
+from .records import Number, number
+from .run import compiled, seed_keys, skeleton
+
+# 1e-4, 3.2e-4, 1e-3, …, 1, 3.2, 10: wide enough for SGD on a small sigmoid network
+GRID = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-8, 3))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """How a learning rate was found. `scores` belong to `grid`; None: diverged."""
+
+    best: float
+    grid: list[float]
+    scores: list[Number]
+    seeds: int
+    trials: int  # inner trainings run
+    horizon: int
+    split: Literal["valid"]
+    edge: Literal["", "lowest", "highest"]  # where the best is at the end of the grid
+
+
+def tune(
+    task: AbstractTask,
+    make: Callable[[Scalar], AbstractOptimizer],
+    *,
+    horizon: int,
+    key: Key,
+    grid: Sequence[float] = GRID,
+    seeds: int = 3,
+) -> Tuning:
+    """The learning rate of `grid` with the least mean validation loss after `horizon` steps.
+
+    `make` builds the optimizer from a learning rate given as an array, e.g.
+    `lambda lr: FromOptax("adam", learning_rate=lr)`.
+    """
+    grid = sorted(float(lr) for lr in grid)
+    if not grid or seeds < 1 or horizon < 1:
+        raise ValueError(
+            f"tune: expected a grid, seeds and a horizon of at least 1, got {len(grid)} rates, "
+            f"{seeds} seeds and horizon {horizon}."
+        )
+    arrays, static = eqx.partition(task, eqx.is_array)
+
+    def one(arrays: PyTree, x: tuple[Scalar, Key]) -> Scalar:
+        lr, key = x
+        task, opt = eqx.combine(arrays, static), make(lr)
+        key_begin, key_loss = jr.split(key)
+        episode, _ = unroll(task, opt, begin(task, opt, key_begin), horizon, lambda *_: ())
+        batch = task.whole(episode.instance, split="valid")
+        return Problem(task, episode.instance, batch, key_loss).value(episode.params)
+
+    keys = seed_keys(key, range(seeds), "tune")
+    lrs = jnp.repeat(jnp.asarray(grid, jnp.result_type(float)), seeds)
+    lanes = (lrs, jnp.tile(keys, len(grid)))  # (rates · seeds,), the seeds of a rate side by side
+    together = lanes_together(tree.size(skeleton(task)))
+    losses = np.asarray(compiled(one, arrays, lanes, together=together), np.float64)
+    scores = losses.reshape(len(grid), seeds).mean(axis=1)
+    scores = np.where(np.isfinite(scores), scores, math.inf)
+    if not np.any(np.isfinite(scores)):
+        raise ValueError(
+            f"tune: every learning rate from {grid[0]:g} to {grid[-1]:g} diverged within "
+            f"{horizon} steps; give a lower grid."
+        )
+    best = int(np.argmin(scores))
+    lowest, highest = best == 0, best == len(grid) - 1
+    return Tuning(
+        best=grid[best],
+        grid=grid,
+        scores=[number(x) for x in scores],
+        seeds=seeds,
+        trials=len(grid) * seeds,
+        horizon=horizon,
+        split="valid",
+        edge="" if len(grid) == 1 else "lowest" if lowest else "highest" if highest else "",
+    )

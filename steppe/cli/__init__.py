@@ -1,0 +1,1 @@
+"""The commands. What answers `--help`, `list`, `info` and bad usage never imports JAX."""

@@ -1,0 +1,46 @@
+"""`steppe list`: the tables of names."""
+
+import textwrap
+from collections.abc import Mapping
+
+from ..data.names import NAMES as DATA
+from ..tasks.names import NAMES as TASKS
+from ..zoo.names import NAMES as OPTIMIZERS
+from .errors import BadInput, guess
+from .options import List
+from .output import document
+from .parse import build
+
+TABLES = {"tasks": TASKS, "optimizers": OPTIMIZERS, "data": DATA}
+WIDTH = 96
+
+
+def run(values: dict) -> int:
+    options = build(List, values)
+    tables = {what: TABLES[what] for what in ([options.what] if options.what else TABLES)}
+    if options.json:
+        document(tables)
+        return 0
+    for what, table in tables.items():
+        print(what)
+        wide = max(map(len, table)) + 4
+        for name, about in table.items():
+            lines = textwrap.wrap(about, WIDTH - wide)
+            print(f"  {name:<{wide - 2}}" + ("\n" + " " * wide).join(lines))
+    return 0
+
+
+def check(name: str, known: Mapping[str, str], what: str) -> None:
+    """Refuse a name that is in no table."""
+    if name not in known:
+        raise BadInput(f"There is no {what} {name!r}; {guess(name, known)}")
+
+
+def learned() -> dict[str, str]:
+    """The optimizers that have a network to train."""
+    return {name: about for name, about in OPTIMIZERS.items() if about.startswith("learned")}
+
+
+def tunable() -> dict[str, str]:
+    """The hand-made optimizers with one learning rate to tune."""
+    return {name: about for name, about in OPTIMIZERS.items() if ": lr" in about}

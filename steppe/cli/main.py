@@ -1,0 +1,99 @@
+"""`steppe VERB …`: find the verb, read its options, turn what goes wrong into one sentence.
+
+Exit codes: 0 done, 1 a failed check or run, 2 bad usage or input, 130 stopped by Ctrl-C.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from . import options
+from .errors import BadInput, Failed, guess
+from .parse import help_text, scan
+
+
+class Verb(NamedTuple):
+    options: type
+    file: str  # in this package; has run(values) -> exit code
+    summary: str
+
+
+VERBS = {
+    "demo": Verb(options.Demo, "demo", "train a learned optimizer in about a minute and judge it"),
+    "list": Verb(options.List, "listing", "the tasks, optimizers and data sets there are"),
+    "train": Verb(options.Train, "train", "meta-train a learned optimizer, or go on with a run"),
+    "eval": Verb(options.Eval, "evaluate", "compare an optimizer with tuned baselines on a task"),
+    "report": Verb(options.Report, "report", "one HTML page about runs"),
+    "info": Verb(options.Info, "info", "what is in a checkpoint"),
+    "doctor": Verb(options.Doctor, "doctor", "check the installation, or why a run went wrong"),
+    "convert": Verb(options.Convert, "convert", "published Open-L2O weights to a checkpoint"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    try:
+        return dispatch(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:  # `steppe list | head -1`: nobody reads on, and that is fine
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes stdout once more at exit
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("STEPPE_DEBUG", "0") not in ("", "0"):
+            raise
+        sentence, code = explain(error)
+        print(f"steppe: {sentence}", file=sys.stderr)
+        return code
+
+
+def dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"steppe {version('steppe')}")
+        return 0
+    name, *rest = words
+    if name not in VERBS:
+        kind = "option" if name.startswith("-") else "command"
+        raise BadInput(f"There is no {kind} {name!r}; {guess(name, VERBS)}")
+    verb = VERBS[name]
+    if "-h" in rest or "--help" in rest:
+        print(help_text(name, verb.options))
+        return 0
+    return import_module(f"{__package__}.{verb.file}").run(scan(verb.options, rest))
+
+
+def overview() -> str:
+    lines = [f"  {name:<10}{verb.summary}" for name, verb in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: steppe COMMAND [options]",
+            "",
+            "Learned optimizers in JAX: meta-train them, compare them, look into them.",
+            "",
+            *lines,
+            "",
+            "steppe COMMAND --help says what a command takes; --version prints the version.",
+            "STEPPE_DATA names the folder of local data sets, STEPPE_DEBUG=1 shows tracebacks.",
+        ]
+    )
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """What went wrong in one sentence, and the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return str(error) or "Stopped.", 130
+    sentence = " ".join(str(error).split())
+    if isinstance(error, Failed):
+        return sentence, 1
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}; check the path and its permissions.", 2
+    # The library raises these three for what it was given, each with a sentence of its own.
+    if isinstance(error, (BadInput, ValueError, OSError, ImportError)):
+        return sentence, 2
+    kind = type(error).__name__
+    return f"{kind}: {sentence} (STEPPE_DEBUG=1 shows where; please report it.)", 1

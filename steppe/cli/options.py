@@ -1,0 +1,195 @@
+"""What each command can be told. Standard library only: bad usage is answered without JAX."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Literal
+
+from .parse import argument, optional
+
+SEEDS = 2**32  # jax.random.key takes 32 bits where float64 is off
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What meta-training minimises along an unroll (`steppe.Trajectory`).
+
+    - `weights`: of the losses after each step: equal, growing with the step, only the last,
+      or 1 each
+    - `transform`: of each loss: none, ratio to the episode's first loss, logarithm of that
+    - `batch`: where losses are taken: on the training batches, on fresh ones, on the
+      validation split
+    """
+
+    weights: Literal["uniform", "ramp", "last", "sum"] = "uniform"
+    transform: Literal["identity", "ratio", "log"] = "log"
+    batch: Literal["same", "fresh", "valid"] = "same"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+    """Meta-train a learned optimizer on a task, by truncated back-propagation through time.
+
+    The run folder gets config.json, env.json, metrics.jsonl, checkpoints, and at the end
+    model.safetensors: the optimizer with the best validation score. A run that was stopped, in
+    whatever way, goes on exactly where it was with `steppe train --resume DIR`.
+
+    - `task`: what to train on, see `steppe list tasks`
+    - `opt`: what to train, see `steppe list optimizers`
+    - `hidden`: widths of its LSTM layers, e.g. 20,20 (default: the paper's)
+    - `steps`: meta-steps in all
+    - `unroll`: inner steps between two meta-steps
+    - `horizon`: inner steps of an episode
+    - `episodes`: episodes in parallel
+    - `rows`: coordinates sampled for back-propagation; fewer is faster and noisier
+    - `second_order`: differentiate through the gradients of the task as well
+    - `meta_lr`: learning rate of the meta-optimizer, Adam
+    - `clip`: largest norm of a meta-gradient
+    - `seed`: of everything random
+    - `validate_every`: meta-steps between two validations; 0: no validation, the last optimizer
+      is kept
+    - `checkpoint_every`: meta-steps between two checkpoints
+    - `out`: run folder (default: runs/TASK-OPT-SEED)
+    - `resume`: go on with the run of this folder, with its own options
+    - `config`: TOML file of options; the command line wins
+    - `log`: also write event files for TensorBoard into the run folder
+    - `cores`: processor cores to spread episodes over
+    - `json`: print the result as one JSON document
+    - `quiet`: print the result only
+    """
+
+    task: str
+    opt: str
+    hidden: tuple[int, ...] = ()
+    steps: int = 1000
+    unroll: int = 20
+    horizon: int = 100
+    episodes: int = 8
+    rows: int | None = optional(None, nothing="all")
+    second_order: bool = False
+    meta_lr: float = 1e-3
+    clip: float | None = optional(1.0, nothing="none")
+    objective: Objective = dataclasses.field(default_factory=Objective)
+    seed: int = 0
+    validate_every: int = 100
+    checkpoint_every: int = 100
+    out: Path | None = None
+    resume: Path | None = None
+    config: Path | None = None
+    log: Literal["tensorboard"] | None = None
+    cores: int | None = optional(None, nothing="all")
+    json: bool = False
+    quiet: bool = False
+
+    def __post_init__(self):
+        whole = ("steps", "unroll", "horizon", "episodes", "rows", "checkpoint_every", "cores")
+        for name in whole:
+            at_least(1, self, name)
+        at_least(0, self, "validate_every")
+        for name in ("meta_lr", "clip"):
+            positive(self, name)
+        if any(width < 1 for width in self.hidden):
+            raise ValueError(f"--hidden must be widths of at least 1, got {listed(self.hidden)}.")
+        if self.rows is not None and self.second_order:
+            raise ValueError(
+                "--rows samples coordinates, which --second-order makes impossible; "
+                "leave one of them out."
+            )
+        check_seed(self.seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class List:
+    """Name the tasks, optimizers and data sets that the other commands take.
+
+    - `what`: tasks, optimizers or data (default: all of them)
+    - `json`: print them as one JSON document
+    """
+
+    what: Literal["tasks", "optimizers", "data"] | None = argument(None)
+    json: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Info:
+    """Show what is in a checkpoint, every bit checked: what it is, how it was made, its tensors.
+
+    - `ckpt`: a .safetensors file
+    - `json`: print it as one JSON document
+    """
+
+    ckpt: Path = argument()
+    json: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Check the installation, or with a run folder, look for what went wrong in that run.
+
+    Exit code 1 if a check failed; each failure comes with what to do about it.
+
+    - `run`: a folder that `steppe train` wrote
+    - `json`: print the findings as one JSON document
+    - `quiet`: print only what failed
+    """
+
+    run: Path | None = argument(None)
+    json: bool = False
+    quiet: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write one HTML page about runs; it opens offline.
+
+    - `runs`: folders that `steppe train`, `eval --out` or `demo` wrote
+    - `out`: the page
+    - `json`: print where it is as one JSON document
+    - `quiet`: print nothing
+    """
+
+    runs: tuple[Path, ...] = argument()
+    out: Path = dataclasses.field(default=Path("report.html"), metadata={"short": "-o"})
+    json: bool = False
+    quiet: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Turn published weights of Open-L2O (.npz) into a checkpoint.
+
+    - `source`: the .npz file
+    - `target`: the .safetensors file to write; must not exist
+    - `json`: print what was written as one JSON document
+    - `quiet`: print nothing
+    """
+
+    source: Path = argument()
+    target: Path = argument()
+    json: bool = False
+    quiet: bool = False
+
+
+def at_least(least: int, options: object, name: str) -> None:
+    value = getattr(options, name)
+    if value is not None and value < least:
+        raise ValueError(f"{flag(name)} must be at least {least}, got {value}.")
+
+
+def positive(options: object, name: str) -> None:
+    value = getattr(options, name)
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{flag(name)} must be a positive number, got {value:g}.")
+
+
+def check_seed(seed: int) -> None:
+    if not 0 <= seed < SEEDS:
+        raise ValueError(f"--seed must be from 0 to {SEEDS - 1}, got {seed}.")
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def listed(values: tuple) -> str:
+    return ",".join(map(str, values))

@@ -1,0 +1,128 @@
+"""`steppe train`: all that can be refused is refused here, before JAX starts."""
+
+import dataclasses
+from pathlib import Path
+
+from ..tasks.names import NAMES as TASKS
+from . import folder as folders
+from .errors import BadInput
+from .listing import check, learned
+from .options import Train
+from .output import document, speaker
+from .parse import build, from_table, options_of, overlay
+
+# Options that do not change what a run computes.
+FREE = ("steps", "checkpoint_every", "out", "resume", "config", "log", "cores", "json", "quiet")
+# Options that are about a call and not about its run.
+CALL = ("out", "resume", "config", "json", "quiet")
+VALIDATION_EPISODES = 8
+
+
+def run(values: dict) -> int:
+    options, folder = prepare(values)
+    say = speaker(options.quiet)
+    recipe = recipe_of(options)
+    with folders.held(folder):
+        if folders.begun(folder):
+            found = recipe_of(build(Train, stored(folder)))
+            folders.check_same(folder, recipe, found)
+            check_steps(options, folder)
+        say(f"steppe train · {options.task} · {options.opt} · seed {options.seed} · {folder}")
+        try:
+            from .training import train  # JAX starts here
+
+            result = train(options, folder, recipe, say)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(stopped(folder)) from None
+    if options.json:
+        document(result)
+    else:
+        print(summary(result))
+    return 0
+
+
+def prepare(values: dict) -> tuple[Train, Path]:
+    """The options, from the line, the file of `--config` and the run of `--resume`."""
+    if values.get("config") is not None:
+        values = overlay(Train, values["config"]) | values
+    if values.get("resume") is not None:
+        values = resumed(values)
+    options = build(Train, values)
+    check(options.task, TASKS, "task")
+    check(options.opt, learned(), "optimizer to train")
+    name = f"{options.task}-{options.opt}-{options.seed}"
+    return options, options.out or Path("runs", name)
+
+
+def resumed(values: dict) -> dict:
+    """The options of the run, those of the line that agree with it, and those that are free."""
+    folder = values["resume"]
+    if values.get("out") not in (None, folder):
+        raise BadInput(
+            f"--resume {folder} goes on in that folder, but --out {values['out']} was given; "
+            "leave --out away."
+        )
+    base = stored(folder)
+    defaults = {n: o.default for n, o in options_of(Train).items()}
+    for name, value in values.items():
+        found = base.get(name, defaults[name])
+        if name not in FREE and value != found:
+            raise BadInput(
+                f"--{name.replace('_', '-')} is {found} in {folder}, got {value}; leave it away "
+                "to go on with that run, or begin another one with --out."
+            )
+    return base | values | {"out": folder}
+
+
+def stored(folder: Path) -> dict:
+    """The options of the run a folder holds, by dotted name."""
+    config = folders.read_config(folder)
+    return from_table(Train, config["options"], str(folder / folders.CONFIG))
+
+
+def recipe_of(options: Train) -> dict:
+    """What determines the numbers of a run, bit by bit (on one kind of machine)."""
+    recipe = {n: v for n, v in dataclasses.asdict(options).items() if n not in FREE}
+    return recipe | {"hidden": list(options.hidden), "validation_episodes": VALIDATION_EPISODES}
+
+
+def config_of(options: Train, version: str) -> dict:
+    """The content of `config.json`."""
+    kept = {n: v for n, v in dataclasses.asdict(options).items() if n not in CALL}
+    return {"command": "train", "steppe": version, "options": kept}
+
+
+def check_steps(options: Train, folder: Path) -> None:
+    done = folders.done_steps(folder)
+    if done > options.steps:
+        raise BadInput(
+            f"--steps is {options.steps}, but {folder} has {done} meta-steps already; give at "
+            "least as many."
+        )
+
+
+def stopped(folder: Path) -> str:
+    if not folders.begun(folder):
+        return "Stopped before the run began; nothing was written."
+    done = folders.done_steps(folder)
+    return (
+        f"Stopped; {done} meta-steps are safe in {folder}: go on with "
+        f"`steppe train --resume {folder}`."
+    )
+
+
+def summary(result: dict) -> str:
+    best, where = result["valid_loss"], result["model"]
+    score = (
+        f"best validation loss {best:.4g}, of meta-step {result['best_step']}"
+        if best is not None
+        else f"no finite validation loss; kept the optimizer of meta-step {result['best_step']}"
+    )
+    return "\n".join(
+        [
+            f"{result['steps']} meta-steps in {result['seconds']:.1f} s "
+            f"({result['compile_seconds']:.1f} s of it compiling): {score}",
+            f"model     {where} (read back, identical)",
+            f"evaluate  steppe eval {where} --task {result['task']}",
+        ]
+    )

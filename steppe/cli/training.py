@@ -1,0 +1,154 @@
+"""The part of `steppe train` that needs JAX: build, meta-train, save, read back."""
+
+import contextlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+import optax
+
+from ..bench.records import environment
+from ..core.optimizer import AbstractOptimizer
+from ..estimators.bptt import BPTT
+from ..objectives.trajectory import Trajectory
+from ..tasks import suite
+from ..train.loop import History, MetaTrainingError, meta_train
+from ..train.mesh import use_cores
+from ..train.sinks import Console, Row, Sink, TensorBoard
+from ..train.validate import Validation
+from ..zoo import kinds
+from . import folder as folders
+from .errors import Failed
+from .options import Train
+from .train import VALIDATION_EPISODES, config_of
+
+LINES = 20  # progress lines of a run whose stderr is no terminal
+
+
+class Lines:
+    """Progress as plain lines, every `every` meta-steps."""
+
+    def __init__(self, every: int, say: Callable[[str], None]):
+        self._every, self._say, self._next = every, say, 0
+
+    def write(self, row: Row) -> None:
+        if int(row["step"]) < self._next and "valid_loss" not in row:
+            return
+        self._next = int(row["step"]) + self._every
+        words = [f"step {row['step']}", f"meta-loss {row['meta_loss']:+.4f}"]
+        words += [f"validation loss {row['valid_loss']:.4g}"] if "valid_loss" in row else []
+        words += [f"{row['nonfinite']} non-finite episodes"] if row["nonfinite"] else []
+        self._say(" · ".join([*words, f"{row['inner_steps_per_s']:,.0f} inner steps/s"]))
+
+    def say(self, text: str) -> None:
+        self._say(text)
+
+    def close(self) -> None:
+        pass
+
+
+def train(options: Train, folder: Path, recipe: dict, say: Callable[[str], None]) -> dict:
+    """Meta-train as told; what came of it."""
+    cores = use_cores(options.cores)
+    version = importlib.metadata.version("steppe")
+    devices = jax.devices()
+    say(f"steppe {version} · {len(devices)} × {devices[0].device_kind} · compiling…")
+
+    key_opt, key_run = jr.split(jr.key(options.seed))
+    task = suite.build(options.task)
+    hidden = {"hidden": options.hidden} if options.hidden else {}
+    opt = kinds.build(options.opt, key=key_opt, **hidden)
+    estimator = BPTT(
+        options.episodes,
+        options.unroll,
+        options.horizon,
+        second_order=options.second_order,
+        rows=options.rows,
+    )
+    objective = Trajectory(**vars(options.objective))
+    clip = [] if options.clip is None else [optax.clip_by_global_norm(options.clip)]
+    validation = (
+        Validation(options.validate_every, options.horizon, VALIDATION_EPISODES)
+        if options.validate_every
+        else None
+    )
+    with contextlib.ExitStack() as stack:
+        sinks = _sinks(options, folder, say)
+        for sink in sinks:
+            stack.callback(sink.close)
+        _write_run(folder, options, cores, version)
+        try:
+            best, history = meta_train(
+                task,
+                opt,
+                estimator=estimator,
+                objective=objective,
+                meta_tx=optax.chain(*clip, optax.adam(options.meta_lr)),
+                steps=options.steps,
+                key=key_run,
+                validation=validation,
+                sinks=sinks,
+                folder=folder,
+                checkpoint_every=options.checkpoint_every,
+                recipe=recipe,
+            )
+        except MetaTrainingError as error:
+            raise Failed(str(error)) from error
+    return _finish(best, history, options, folder, recipe)
+
+
+def _sinks(options: Train, folder: Path, say: Callable[[str], None]) -> tuple[Sink, ...]:
+    sinks: list[Sink] = [TensorBoard(folder / "tensorboard")] if options.log else []
+    if not options.quiet and sys.stderr.isatty():
+        return (*sinks, Console(options.steps))
+    return (*sinks, Lines(max(1, options.steps // LINES), say))
+
+
+def _write_run(folder: Path, options: Train, cores: int, version: str) -> None:
+    """`config.json`, which makes the folder a run, and `env.json`."""
+    config = config_of(options, version)
+    config["options"]["cores"] = cores  # whoever resumes elsewhere gets the same numbers
+    folders.write_json(folder / folders.ENVIRONMENT, environment() | {"pid": os.getpid()})
+    folders.write_json(folder / folders.CONFIG, config)
+
+
+def _finish(
+    opt: AbstractOptimizer, history: History, options: Train, folder: Path, recipe: dict
+) -> dict:
+    path = folder / folders.MODEL
+    known = {"steps": options.steps, "best_step": history.best_step, "valid_loss": history.best}
+    kinds.save_optimizer(path, opt, **recipe, **known)
+    check_identity(path, opt)
+    return {
+        "folder": str(folder),
+        "model": str(path),
+        "task": options.task,
+        "opt": options.opt,
+        **known,
+        "seconds": history.seconds,
+        "compile_seconds": history.compile_seconds,
+    }
+
+
+def check_identity(path: Path, opt: AbstractOptimizer) -> None:
+    """Fail unless the saved optimizer comes back with the same bits."""
+    again, _ = kinds.load_optimizer(path)
+    before, after = (jtu.tree_leaves(eqx.filter(o, eqx.is_array)) for o in (opt, again))
+    same = len(before) == len(after) and all(map(_identical, before, after))
+    if not same:
+        raise Failed(
+            f"{path} does not give back the optimizer that was saved there; keep the folder's "
+            "checkpoints and report this as a bug of steppe."
+        )
+
+
+def _identical(a, b) -> bool:
+    x, y = np.asarray(a), np.asarray(b)
+    return (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())

@@ -1,0 +1,101 @@
+"""The published weights give the published updates."""
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+import pytest
+from published import GOLDEN, weights
+from reference import lstm
+
+from steppe.interop.open_l2o import read
+from steppe.optimizers.learned.dm import DM
+from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.zoo import load_optimizer, save_optimizer
+
+
+def updates_of(opt, gradients):
+    """Updates (steps, n) for gradients (steps, n), in float64."""
+    opt = jtu.tree_map(lambda w: w.astype(jnp.float64), opt)
+    state = opt.init(gradients[0])
+    step = lambda state, g: opt.update(g, state, g)[::-1]
+    return jax.lax.scan(step, state, gradients)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "t", "printed"), GOLDEN["vectors"]["updates"], ids=lambda x: str(x)[:7]
+)
+def test_golden_vectors_to_the_last_printed_digit(name, t, printed):
+    updates = updates_of(read(weights(name)), jnp.asarray(GOLDEN["vectors"]["gradients"]))
+    assert [f"{u:.6e}" for u in updates[t]] == printed
+
+
+@pytest.mark.parametrize(("kind", "cls"), [("dm", DM), ("rnnprop", RNNProp)])
+def test_weights_read_from_a_file_act_as_in_numpy(kind, cls, tmp_path):
+    arrays = lstm.random_weights(kind, seed=1)
+    np.savez(tmp_path / "random.npz", **arrays)
+    opt = read(tmp_path / "random.npz")
+    assert type(opt) is cls
+    assert all(leaf.dtype == jnp.float32 for leaf in jtu.tree_leaves(opt))
+
+    scales = [1.0, 1e-2, 1e-5, 1e-9, 0.0]
+    gradients = np.random.default_rng(2).normal(size=(6, 5)) * scales
+    expected = getattr(lstm, kind)(arrays, gradients)
+    np.testing.assert_allclose(updates_of(opt, jnp.asarray(gradients)), expected, rtol=1e-9)
+
+
+def test_read_weights_survive_a_checkpoint_bit_by_bit(tmp_path):
+    np.savez(tmp_path / "dm.npz", **lstm.random_weights("dm", seed=3))
+    opt = read(tmp_path / "dm.npz")
+    save_optimizer(tmp_path / "dm.safetensors", opt, source="dm.npz")
+    loaded, manifest = load_optimizer(tmp_path / "dm.safetensors")
+    assert manifest["recipe"] == {"source": "dm.npz"}
+    for a, b in zip(jtu.tree_leaves(opt), jtu.tree_leaves(loaded), strict=True):
+        assert a.dtype == b.dtype and (a == b).all()
+
+
+def spoiled(**changes):
+    arrays = {**lstm.random_weights("dm", seed=0), **changes}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        (spoiled(**{"linear/b": None}), "has no linear/b; published weights of DM are lstm_1"),
+        (spoiled(extra=np.zeros(1)), "has the unknown extra; published weights of DM"),
+        (
+            spoiled(**{"linear/w": np.zeros((1, 20), np.float32)}),
+            r"linear/w has shape \(1, 20\), DM needs \(20, 1\)",
+        ),
+        (spoiled(**{"linear/b": np.zeros(1)}), "linear/b is float64, published .* float32"),
+        (spoiled(**{"linear/b": np.full(1, np.nan, np.float32)}), "linear/b .* not finite"),
+        (spoiled(**{"linear/b": np.array([{}])}), "cannot be read .*expected an npz file of plain"),
+        (
+            spoiled(**{"input_projection/w": np.zeros((2, 20), np.float32)}),
+            "has no input_projection/b; published weights of RNNProp",
+        ),
+        ({"PerTensor/GradsToDelta/Matrix": np.zeros((4, 1))}, "L2O-Scale.*cannot read yet"),
+        ({}, "has no lstm_1/w_gates, .* published weights of DM"),
+    ],
+)
+def test_other_files_are_refused_in_a_sentence(arrays, words, tmp_path):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=words):
+        read(tmp_path / "a.npz")
+
+
+def test_pickle_is_not_loaded(tmp_path):
+    (tmp_path / "cw.l2l-0").write_bytes(b"\x80\x03}.")
+    with pytest.raises(ValueError, match=r"is no npz file.*pickle can run any code"):
+        read(tmp_path / "cw.l2l-0")
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none.npz does not exist"):
+        read(tmp_path / "none.npz")
+
+
+def test_published_scale_weights_are_refused():
+    with pytest.raises(ValueError, match="L2O-Scale, the hierarchical optimizer"):
+        read(weights("l2o_scale_hess_cl_mt_step6"))

@@ -1,0 +1,164 @@
+"""The rules of the house (docs/architecture.md), read off the source without importing it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "steppe"
+FILES = sorted(ROOT.rglob("*.py"))
+
+# package → packages it may import besides itself and what is below; see docs/architecture.md
+MAY_IMPORT = {
+    "core": set(),
+    "data": {"core.types"},
+    "tasks": {"core", "data"},
+    "optimizers": {"core"},
+    "objectives": {"core"},
+    "estimators": {"core"},
+    "train": {"core"},
+    "interop": {"core", "optimizers"},
+    "zoo": {"core", "optimizers"},
+    "bench": {
+        "core", "data", "tasks", "optimizers", "objectives", "estimators", "train", "zoo",
+    },
+}  # fmt: skip
+FREE = {"cli", "__init__", "__main__", "testing"}
+LAZY = {"torch", "ray", "matplotlib", "jinja2", "sympy", "tensorboardX", "sklearn", "mlxtend"}
+
+
+def package(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0]
+
+
+def module(path: Path) -> tuple[str, ...]:
+    return ("steppe", *path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imports(path: Path, *, top_level: bool = False):
+    """(line, absolute dotted name) of every import; of those at module level only."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree)
+    if top_level:
+        nodes = [n for n in tree.body if not _is_type_checking(n)]
+    here = module(path)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = [] if not node.level else list(here[: len(here) - node.level])
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{stem}.{alias.name}") for alias in node.names)
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    mine = package(path)
+    if mine in FREE:
+        return
+    assert mine in MAY_IMPORT, f"{mine} is a new package: give it a layer in docs/architecture.md"
+    for line, name in imports(path):
+        if not name.startswith("steppe."):
+            continue
+        target = name.removeprefix("steppe.")
+        allowed = target.split(".")[0] == mine or any(
+            target == other or target.startswith(other + ".") for other in MAY_IMPORT[mine]
+        )
+        assert allowed, f"{path.name}:{line} imports {name}, which is not below {mine}"
+
+
+@pytest.mark.parametrize("folder", ["optimizers/learned", "objectives", "tasks"])
+def test_sibling_algorithms_do_not_import_each_other(folder):
+    shared = {"coordinates", "networks", "names", "suite", "__init__"}
+    algorithms = {p.stem for p in (ROOT / folder).glob("*.py")} - shared
+    dotted = "steppe." + folder.replace("/", ".")
+    for path in (ROOT / folder).glob("*.py"):
+        if path.stem in shared:
+            continue
+        for line, name in imports(path):
+            sibling = name.removeprefix(dotted + ".").split(".")[0]
+            bad = name.startswith(dotted + ".") and sibling in algorithms - {path.stem}
+            assert not bad, f"{path.name}:{line} imports its sibling {sibling}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_heavy_and_optional_packages_are_imported_inside_functions(path):
+    for line, name in imports(path, top_level=True):
+        assert name.split(".")[0] not in LAZY, f"{path.name}:{line} imports {name} at the top"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_optax_stays_where_it_belongs(path):
+    places = {"train", "optimizers", "interop", "bench", "cli", "testing", "zoo"}
+    if package(path) not in places:
+        assert all(name.split(".")[0] != "optax" for _, name in imports(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_pickle_is_loaded(path):
+    if path.name == "formats.py":  # CIFAR-10's own batches, through a whitelist of three names
+        return
+    text = path.read_text()
+    for line, name in imports(path):
+        assert name.split(".")[0] not in {"pickle", "dill", "cloudpickle"}, f"{path}:{line}"
+    assert "allow_pickle=True" not in text
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_super_no_module_level_mutable_state(path):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        assert not (called and node.func.id == "super"), f"{path.name}:{node.lineno} calls super()"
+        assert not isinstance(node, ast.Global), f"{path.name}:{node.lineno} uses global"
+
+
+def _classes():
+    found = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found[node.name] = (path, node, [ast.unparse(b).split(".")[-1] for b in node.bases])
+    return found
+
+
+def test_every_class_is_abstract_or_final():
+    classes = _classes()
+    for name, (path, _, bases) in classes.items():
+        for base in bases:
+            if base in classes:
+                assert base.startswith("Abstract") or classes[base][2] in (
+                    ["ValueError"], ["RuntimeError"], ["Exception"],
+                ), f"{path.name}: {name} inherits from {base}, which is not abstract"  # fmt: skip
+
+
+def test_no_method_with_a_body_is_redefined():
+    classes = _classes()
+
+    def bodies(name):
+        if name not in classes:
+            return set()
+        _, node, bases = classes[name]
+        own = {
+            f.name
+            for f in node.body
+            if isinstance(f, ast.FunctionDef)
+            and not any("abstractmethod" in ast.unparse(d) for d in f.decorator_list)
+        }
+        return own.union(*(bodies(base) for base in bases))
+
+    for name, (path, node, bases) in classes.items():
+        inherited = set().union(*(bodies(base) for base in bases))
+        own = {f.name for f in node.body if isinstance(f, ast.FunctionDef)}
+        again = {m for m in own & inherited if not m.startswith("__")}
+        assert not again, f"{path.name}: {name} redefines {sorted(again)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_stay_short(path):
+    assert len(path.read_text().splitlines()) <= 400, f"{path.name} holds more than one idea"
