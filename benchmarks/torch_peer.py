@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Kind = Literal["dm", "rnnprop"]
-Cell = Literal["gates", "lstm_cell", "lstm"]
+Cell = Literal["gates", "transposed", "lstm_cell", "lstm"]
 LSTMStates = list[tuple[Tensor, Tensor]]  # (h, c) of each layer, or one pair (layers, rows, hidden)
 Arrays = dict[str, np.ndarray]
 
@@ -176,7 +176,7 @@ def rnnprop(g, state, moments, tau, theta, layers, advance):
 RULES: dict[str, Callable] = {"dm": dm, "rnnprop": rnnprop}
 
 
-# ------------------------------------------------------- the recurrent layers, three ways
+# ------------------------------------------------------- the recurrent layers, four ways
 #
 # Each way is (prepare weights once per unroll, zero state, one step of all layers). The
 # forget bias + 1 is folded into the biases, which leaves the function unchanged.
@@ -210,6 +210,26 @@ def gates_advance(x, state, layers):
         x = torch.sigmoid(o) * torch.tanh(c)
         after.append((x, c))
     return x, after
+
+
+def transposed_prepare(layers):
+    return [(w.T.contiguous(), b[:, None]) for w, b in gates_prepare(layers)]
+
+
+def transposed_start(layers, rows, dtype) -> LSTMStates:
+    hidden = [len(b) // 4 for _, b in layers]
+    return [(torch.zeros(h, rows, dtype=dtype), torch.zeros(h, rows, dtype=dtype)) for h in hidden]
+
+
+def transposed_advance(x, state, layers):
+    """As `gates_advance` with the rows last: each gate is then a contiguous slice."""
+    x, after = x.T, []
+    for (w, b), (h, c) in zip(layers, state, strict=True):
+        i, j, f, o = torch.addmm(b, w, torch.cat([x, h])).chunk(4)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(j)
+        x = torch.sigmoid(o) * torch.tanh(c)
+        after.append((x, c))
+    return x.T, after
 
 
 def fused_prepare(layers):
@@ -253,6 +273,7 @@ def lstm_advance(x, state, layers):
 
 CELLS: dict[str, tuple[Callable, Callable, Callable]] = {
     "gates": (gates_prepare, gates_start, gates_advance),
+    "transposed": (transposed_prepare, transposed_start, transposed_advance),
     "lstm_cell": (fused_prepare, lstm_cell_start, lstm_cell_advance),
     "lstm": (fused_prepare, lstm_start, lstm_advance),
 }

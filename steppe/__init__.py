@@ -1,0 +1,114 @@
+"""steppe: learning to optimize in JAX.
+
+    import jax
+    import optax
+    import steppe
+
+    opt = steppe.RNNProp(key=jax.random.key(0))
+    opt, history = steppe.meta_train(
+        steppe.Quadratic(), opt, estimator=steppe.BPTT(), objective=steppe.Trajectory(),
+        meta_tx=optax.adam(1e-3), steps=1000, key=jax.random.key(1),
+    )
+    steppe.save("rnnprop.safetensors", opt)
+    tx = steppe.to_optax(opt)
+
+Names are looked up on first use: `import steppe` imports neither JAX nor anything else.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .bench.run import evaluate
+    from .bench.tune import tune
+    from .core.episode import begin, unroll
+    from .core.estimator import AbstractEstimator
+    from .core.measure import AbstractMeasure
+    from .core.objective import AbstractObjective
+    from .core.optimizer import AbstractOptimizer, Fixed
+    from .core.task import AbstractTask
+    from .estimators.bptt import BPTT
+    from .interop.optax import to_optax
+    from .objectives.trajectory import Trajectory
+    from .optimizers.classic.from_optax import FromOptax
+    from .optimizers.learned.dm import DM
+    from .optimizers.learned.rnnprop import RNNProp
+    from .tasks.classify import Classify
+    from .tasks.quadratic import Quadratic
+    from .train.loop import meta_train
+    from .train.step import meta_step
+    from .zoo.kinds import load_optimizer as load
+    from .zoo.kinds import save_optimizer as save
+
+    __version__: str
+
+__all__ = [
+    "BPTT",
+    "DM",
+    "AbstractEstimator",
+    "AbstractMeasure",
+    "AbstractObjective",
+    "AbstractOptimizer",
+    "AbstractTask",
+    "Classify",
+    "Fixed",
+    "FromOptax",
+    "Quadratic",
+    "RNNProp",
+    "Trajectory",
+    "__version__",
+    "begin",
+    "evaluate",
+    "load",
+    "meta_step",
+    "meta_train",
+    "save",
+    "to_optax",
+    "tune",
+    "unroll",
+]
+
+FILES = {  # name: the file it is in, and its name there if another
+    "BPTT": "estimators.bptt",
+    "DM": "optimizers.learned.dm",
+    "AbstractEstimator": "core.estimator",
+    "AbstractMeasure": "core.measure",
+    "AbstractObjective": "core.objective",
+    "AbstractOptimizer": "core.optimizer",
+    "AbstractTask": "core.task",
+    "Classify": "tasks.classify",
+    "Fixed": "core.optimizer",
+    "FromOptax": "optimizers.classic.from_optax",
+    "Quadratic": "tasks.quadratic",
+    "RNNProp": "optimizers.learned.rnnprop",
+    "Trajectory": "objectives.trajectory",
+    "begin": "core.episode",
+    "evaluate": "bench.run",
+    "load": "zoo.kinds:load_optimizer",
+    "meta_step": "train.step",
+    "meta_train": "train.loop",
+    "save": "zoo.kinds:save_optimizer",
+    "to_optax": "interop.optax",
+    "tune": "bench.tune",
+    "unroll": "core.episode",
+}
+PACKAGES = ("data", "interop", "tasks", "zoo")  # steppe.data.digits(), steppe.zoo.build("dm", …)
+
+
+def __getattr__(name: str):
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("steppe")
+    if name in PACKAGES:
+        return import_module(f"{__name__}.{name}")
+    if name not in FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    file, _, original = FILES[name].partition(":")
+    found = getattr(import_module(f"{__name__}.{file}"), original or name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *PACKAGES])

@@ -12,8 +12,10 @@ import pytest
 
 from steppe.core.types import Key
 
+jax.config.update("jax_num_cpu_devices", 2)  # so that spreading episodes is tested
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of a test run
 
 # Compiling is most of the time of a test run. Programs that took long are kept for the next run.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

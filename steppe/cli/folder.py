@@ -113,6 +113,15 @@ def held(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def read_json(path: Path) -> dict:
+    """The table in a JSON file, {} where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def write_json(path: Path, content: object) -> None:
     """Write a file that is complete whenever it is there."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

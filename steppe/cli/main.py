@@ -31,6 +31,8 @@ VERBS = {
     "convert": Verb(options.Convert, "convert", "published Open-L2O weights to a checkpoint"),
 }
 
+GLOBAL = ("--help", "--version")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
@@ -59,7 +61,7 @@ def dispatch(words: list[str]) -> int:
     name, *rest = words
     if name not in VERBS:
         kind = "option" if name.startswith("-") else "command"
-        raise BadInput(f"There is no {kind} {name!r}; {guess(name, VERBS)}")
+        raise BadInput(f"There is no {kind} {name!r}; {guess(name, [*VERBS, *GLOBAL])}")
     verb = VERBS[name]
     if "-h" in rest or "--help" in rest:
         print(help_text(name, verb.options))

@@ -99,6 +99,73 @@ class Train:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Eval:
+    """Compare an optimizer with hand-made ones on a task, on equal problems seed by seed.
+
+    The learning rate of each baseline is tuned on the validation split, for each horizon anew.
+
+    - `optimizer`: a .safetensors file, a run folder, or the name of a hand-made optimizer
+    - `task`: what to train with it (default: the task the optimizer was meta-trained on)
+    - `horizons`: inner steps to train for, e.g. 100 500 (default: as in meta-training, and 5 times
+      that)
+    - `baselines`: what to compare it with; none: nothing
+    - `no_tune`: take customary learning rates for the baselines instead of tuning them
+    - `seeds`: inner trainings of each optimizer
+    - `seed`: of everything random
+    - `out`: folder for records.jsonl, which `steppe report` reads
+    - `cores`: processor cores to spread seeds over
+    - `json`: print the result as one JSON document
+    - `quiet`: print the result only
+    """
+
+    optimizer: str = argument()
+    task: str | None = None
+    horizons: tuple[int, ...] = ()
+    baselines: tuple[str, ...] | None = optional(("sgd", "momentum", "adam"), nothing="none")
+    no_tune: bool = False
+    seeds: int = 10
+    seed: int = 0
+    out: Path | None = None
+    cores: int | None = optional(None, nothing="all")
+    json: bool = False
+    quiet: bool = False
+
+    def __post_init__(self):
+        for name in ("seeds", "cores"):
+            at_least(1, self, name)
+        if any(horizon < 1 for horizon in self.horizons):
+            horizons = listed(self.horizons)
+            raise ValueError(f"--horizons must be steps of at least 1, got {horizons}.")
+        check_seed(self.seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Meta-train an optimizer, compare it with tuned baselines, and say what came out.
+
+    Takes about a minute on a laptop; downloads nothing.
+
+    - `fast`: train much less, to see that everything works
+    - `seed`: of everything random
+    - `out`: folder for the run and its report (default: runs/demo-SEED)
+    - `cores`: processor cores to spread episodes over
+    - `json`: print the result as one JSON document
+    - `quiet`: print the result only
+    """
+
+    fast: bool = False
+    seed: int = 0
+    out: Path | None = None
+    cores: int | None = optional(None, nothing="all")
+    json: bool = False
+    quiet: bool = False
+
+    def __post_init__(self):
+        at_least(1, self, "cores")
+        check_seed(self.seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class List:
     """Name the tasks, optimizers and data sets that the other commands take.
 

@@ -19,7 +19,8 @@ def speaker(quiet: bool) -> Callable[[str], None]:
 
 def document(content: object) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    print(text)
 
 
 def finite(value: Any) -> Any:

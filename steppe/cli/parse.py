@@ -12,7 +12,7 @@ mistake, in a file or on the line, is to be one sentence that names the option.
 """
 
 import dataclasses
-import math
+import inspect
 import re
 import textwrap
 import tomllib
@@ -30,23 +30,23 @@ WIDTH = 96  # columns of help
 LAST = ("json", "quiet")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Option:
     """One field of an options class."""
 
     name: str  # "objective.weights"
     kind: type  # str, int, float, bool or Path
-    many: bool = False
-    choices: tuple[str, ...] = ()
-    nothing: str | None = None  # the word for None, e.g. "all"
-    default: object = dataclasses.MISSING
-    place: bool = False
-    short: str = ""
-    text: str = ""
+    many: bool
+    choices: tuple[str, ...]
+    nothing: str | None  # the word for None, e.g. "all"
+    default: object  # MISSING if it must be given
+    place: bool  # given by its place on the line
+    short: str  # "-o"
+    text: str
 
     @property
     def flag(self) -> str:
-        return self.name if self.place else "--" + self.name.replace("_", "-")
+        return self.name.upper() if self.place else "--" + self.name.replace("_", "-")
 
     @property
     def sort(self) -> str:
@@ -56,7 +56,8 @@ class Option:
         word = {int: "N", float: "X", Path: "PATH", str: "NAME"}.get(self.kind, "")
         word = self.name.upper() if self.place else word
         shown = self.nothing is not None and self.default is not None or self.nothing == "all"
-        return word + (f"|{self.nothing}" if shown else "") + (" …" if self.many else "")
+        several = (" …" if self.place else ",…") if self.many else ""
+        return word + several + (f"|{self.nothing}" if shown else "")
 
 
 def argument(default: object = dataclasses.MISSING) -> typing.Any:
@@ -80,7 +81,7 @@ def options_of(cls: type, prefix: str = "") -> dict[str, Option]:
             found |= options_of(typing.cast(type, hint), name + ".")
             continue
         inner = [h for h in typing.get_args(hint) if h is not type(None)]
-        union = isinstance(hint, types.UnionType)
+        union = typing.get_origin(hint) in (types.UnionType, typing.Union)
         hint = inner[0] if union else hint
         many, choices = typing.get_origin(hint) is tuple, ()
         if many:
@@ -88,15 +89,15 @@ def options_of(cls: type, prefix: str = "") -> dict[str, Option]:
         if typing.get_origin(hint) is typing.Literal:
             hint, choices = str, typing.get_args(hint)
         found[name] = Option(
-            name,
-            hint,
-            many,
-            choices,
-            field.metadata.get("nothing", "none") if union else None,
-            field.default,
-            field.metadata.get("place", False),
-            field.metadata.get("short", ""),
-            " ".join(texts.get(field.name, "").split()),
+            name=name,
+            kind=hint,
+            many=many,
+            choices=choices,
+            nothing=field.metadata.get("nothing", "none") if union else None,
+            default=field.default,
+            place=field.metadata.get("place", False),
+            short=field.metadata.get("short", ""),
+            text=" ".join(texts.get(field.name, "").split()),
         )
     return found
 
@@ -219,7 +220,8 @@ def build(cls: type[T], values: Mapping[str, object]) -> T:
     options = options_of(cls)
     for option in options.values():
         if option.default is dataclasses.MISSING and option.name not in values:
-            raise BadInput(f"{option.flag} {option.sort} is missing; add it (see --help).")
+            missing = option.sort if option.place else f"{option.flag} {option.sort}"
+            raise BadInput(f"{missing} is missing; add it (see --help).")
     try:
         return _make(cls, values)
     except ValueError as error:
@@ -244,11 +246,11 @@ def help_text(command: str, cls: type) -> str:
     others = sorted((o for o in options if not o.place), key=lambda o: o.name in LAST)
     line = " ".join(o.sort if _required(o) else f"[{o.sort}]" for o in places)
     needed = " ".join(f"{o.flag} {o.sort}" for o in others if _required(o))
-    about = (cls.__doc__ or "").partition("\n\n- ")[0]
+    about = inspect.cleandoc(cls.__doc__ or "").partition("\n\n- ")[0]
     usage = " ".join(part for part in (command, line, needed, "[options]") if part)
     rows = [(o.sort if o.place else _shown(o), _about(o)) for o in [*places, *others]]
     wide = min(26, max(len(left) for left, _ in rows)) + 2
-    lines = [f"usage: steppe {usage}", "", textwrap.dedent(about).strip(), ""]
+    lines = [f"usage: steppe {usage}", "", about, ""]
     for left, right in rows:
         body = textwrap.wrap(right, WIDTH - wide - 2) or [""]
         if len(left) + 2 > wide:

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from ..tasks.names import NAMES as TASKS
+from ..zoo.names import NAMES as OPTIMIZERS
 from . import folder as folders
 from .errors import BadInput
 from .listing import check, learned
@@ -49,7 +50,12 @@ def prepare(values: dict) -> tuple[Train, Path]:
         values = resumed(values)
     options = build(Train, values)
     check(options.task, TASKS, "task")
-    check(options.opt, learned(), "optimizer to train")
+    check(options.opt, OPTIMIZERS, "optimizer")
+    if options.opt not in learned():
+        raise BadInput(
+            f"--opt {options.opt} is made by hand, there is no network in it to train; use one of "
+            f"{', '.join(learned())}."
+        )
     name = f"{options.task}-{options.opt}-{options.seed}"
     return options, options.out or Path("runs", name)
 
@@ -83,7 +89,8 @@ def stored(folder: Path) -> dict:
 def recipe_of(options: Train) -> dict:
     """What determines the numbers of a run, bit by bit (on one kind of machine)."""
     recipe = {n: v for n, v in dataclasses.asdict(options).items() if n not in FREE}
-    return recipe | {"hidden": list(options.hidden), "validation_episodes": VALIDATION_EPISODES}
+    optimizer = {"optimizer": recipe.pop("opt"), "hidden": list(options.hidden)}
+    return recipe | optimizer | {"validation_episodes": VALIDATION_EPISODES}
 
 
 def config_of(options: Train, version: str) -> dict:

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -112,10 +111,13 @@ def _sinks(options: Train, folder: Path, say: Callable[[str], None]) -> tuple[Si
 
 
 def _write_run(folder: Path, options: Train, cores: int, version: str) -> None:
-    """`config.json`, which makes the folder a run, and `env.json`."""
+    """`env.json`, and `config.json`, which makes the folder a run."""
     config = config_of(options, version)
     config["options"]["cores"] = cores  # whoever resumes elsewhere gets the same numbers
-    folders.write_json(folder / folders.ENVIRONMENT, environment() | {"pid": os.getpid()})
+    here = environment()
+    first = folders.read_json(folder / folders.ENVIRONMENT)
+    content = first | {"resumed": [*first.get("resumed", []), here]} if first else here
+    folders.write_json(folder / folders.ENVIRONMENT, content)
     folders.write_json(folder / folders.CONFIG, config)
 
 

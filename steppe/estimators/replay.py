@@ -177,7 +177,7 @@ def replay_gradient(
     state = all_rows(episode.opt_state, n)
     if rows is not None and rows < n:
         index, weight = sample_rows(jnp.sqrt(jnp.sum(lam**2, axis=0)), rows, key_rows)
-        state, g, lam = take_rows(state, index), g[:, index], lam[:, index] * weight
+        state, g, lam = take_rows(state, index), g[:, index], lam[:, index] * weight[None]
     return loss, after, replay(opt, state, g, lam)
 
 

@@ -95,7 +95,7 @@ def meta_train(
             Path(folder).mkdir(parents=True, exist_ok=True)
             run = _resume(Path(folder), run, recipe, sinks)
             sinks = (*sinks, JSONL(Path(folder) / "metrics.jsonl", step=int(run.state.step)))
-        step_fn, state, compile_seconds = _compile(
+        step_fn, state, compile_seconds = compile_step(
             task, run.state, estimator, objective, meta_tx, mesh
         )
         score = _compile_score(task, validation, key_valid, mesh)
@@ -171,7 +171,7 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
     return run
 
 
-def _compile(
+def compile_step(
     task, state: TrainState, estimator, objective, meta_tx, mesh
 ) -> tuple[Callable[[TrainState], tuple[TrainState, Stats]], TrainState, float]:
     """The one compilation of a run, and the state placed where it expects it."""

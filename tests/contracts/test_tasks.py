@@ -148,13 +148,6 @@ def test_loss_metrics_and_gradient_are_finite(task, getkey):
         assert tree.finite(fast_scores(*fast_begun(task, key)))
 
 
-def test_gradients_keep_the_dtype_of_float32_params(task, getkey):
-    problem, params = fast_begun(task, getkey())
-    params = jtu.tree_map(lambda leaf: leaf.astype(jnp.float32), params)
-    for leaf in jtu.tree_leaves(jax.eval_shape(problem.grad, params)):
-        assert leaf.dtype == jnp.float32
-
-
 def test_float32_mode_computes_in_float32(task, getkey):
     key = getkey()
     with jax.enable_x64(False):
@@ -177,7 +170,7 @@ def test_two_unrolls_trace_once(task, getkey):
         observe = lambda problem, before, after, value, key: value
         return unroll(task, Descent(), episode, 2, observe)
 
-    episode = begin(task, Descent(), getkey())
+    episode = eqx.filter_jit(begin)(task, Descent(), getkey())
     for _ in range(2):
         episode, values = advance(task, episode)
     assert len(traces) == 1

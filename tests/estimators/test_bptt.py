@@ -217,7 +217,7 @@ def test_sampled_gradient_is_unbiased_and_the_loss_is_the_same_to_the_bit(rows, 
     z = error / np.maximum(se, 1e-15)
     assert np.abs(z).max() < 5.0
     assert np.mean(np.abs(z) < 2) > 0.85
-    loss_sampled, grads = draw(key)
+    loss_sampled, _ = draw(key)
     loss_exact, _, exact_grads = jax.jit(
         lambda key: exact.gradient(task, opt, window, objective, key=key)
     )(key)

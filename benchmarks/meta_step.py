@@ -1,0 +1,233 @@
+"""Speed of a meta-step on the reference workload, beside a PyTorch peer, in pairs.
+
+MLP 784-20-10 sigmoid (n = 15 910), batch 128, real MNIST images, an LSTM 2×20 as the
+optimizer, 8 episodes, unroll 20, float32, two threads. Every round runs all contenders
+once, one after the other; the ratios are taken round by round, so they hold when the
+speed of the machine drifts.
+
+    pip install torch        # only for the peer
+    python benchmarks/meta_step.py --out benchmarks/results/meta_step.json
+
+"ms" is wall-clock per inner step and episode: seconds of a meta-step / (8 · 20).
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+CORES = 2
+EPISODES, LENGTH = 8, 20
+ROWS = 994  # ≈ n / 16
+
+
+def setup():
+    """JAX with one device per core; to be called before anything computes."""
+    from steppe.train.mesh import use_cores
+
+    use_cores(CORES)
+
+
+def ours(kind: str, rows: int | None, *, length: int = LENGTH, together: int | None = None):
+    """(call, seconds to compile, bytes XLA plans for temporaries): one compiled meta-step."""
+    import equinox as eqx
+    import jax
+    import jax.random as jr
+    import optax
+
+    from steppe.data import mnist5k
+    from steppe.estimators.bptt import BPTT
+    from steppe.objectives.trajectory import Trajectory
+    from steppe.optimizers.learned.dm import DM
+    from steppe.optimizers.learned.rnnprop import RNNProp
+    from steppe.tasks.classify import Classify
+    from steppe.tasks.networks import MLP
+    from steppe.train import loop, mesh
+    from steppe.train.step import start
+
+    task = Classify(mnist5k(), MLP(hidden=(20,)), batch_size=128)
+    opt = {"dm": DM, "rnnprop": RNNProp}[kind](key=jr.key(0))
+    estimator = BPTT(EPISODES, length, 100, rows=rows, together=together)
+    objective, meta_tx = Trajectory("uniform", "identity"), optax.adam(1e-3)
+    episodes = mesh.episode_mesh()
+    with mesh.active(episodes):
+        state = start(
+            task, opt, estimator=estimator, objective=objective, meta_tx=meta_tx, key=jr.key(1)
+        )
+        run, state, seconds = loop.compile_step(
+            task, state, estimator, objective, meta_tx, episodes
+        )
+    holder = [state]
+
+    def call():
+        holder[0], stats = run(holder[0])
+        return jax.block_until_ready(stats)
+
+    def gradient(rows: int | None, key):
+        """The meta-gradient where the run stands, over all rows or sampled ones."""
+        import jax.numpy as jnp
+        import jax.tree_util as jtu
+
+        other = BPTT(EPISODES, length, 100, rows=rows, together=together)
+        with mesh.active(episodes):
+            grads = eqx.filter_jit(other)(
+                task, holder[0].opt, holder[0].est_state, objective, key=key
+            )[0]
+        return jnp.concatenate([jnp.ravel(leaf) for leaf in jtu.tree_leaves(grads)])
+
+    return call, seconds, gradient
+
+
+def peer(kind: str, cell: str, together: bool):
+    """One meta-step of the PyTorch peer on the same images and sizes."""
+    import numpy as np
+    import torch
+    import torch_peer
+
+    from steppe.data import mnist5k
+
+    torch.set_num_threads(CORES)
+    data = mnist5k()
+    x = torch.tensor(np.asarray(data.x).reshape(len(data.x), -1) / 255.0, dtype=torch.float32)
+    y = torch.tensor(np.asarray(data.y), dtype=torch.int64)
+    rng = np.random.default_rng(0)
+    shapes = [(784, 20), (20,), (20, 10), (10,)]
+    params = [0.01 * rng.standard_normal((EPISODES, *s)).astype(np.float32) for s in shapes]
+    batches = rng.integers(3500, size=(EPISODES, LENGTH + 1, 128))
+    meta = torch_peer.Meta(kind, torch_peer.draw_weights(kind), cell=cell)
+    return lambda: torch_peer.meta_step(meta, x, y, params, batches, episodes_together=together)
+
+
+def milliseconds(call) -> float:
+    began = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - began) / (EPISODES * LENGTH)
+
+
+def compare(kind: str, rounds: int, peers: list[tuple[str, bool]]) -> dict:
+    import jax.numpy as jnp
+    import jax.random as jr
+    import numpy as np
+
+    contenders, compiled = {}, {}
+    for name, rows in (("exact", None), ("sampled", ROWS)):
+        call, seconds, gradient = ours(kind, rows)
+        contenders[name], compiled[name] = call, seconds
+    for cell, together in peers:
+        contenders[f"torch {cell}{' together' if together else ''}"] = peer(kind, cell, together)
+    for call in contenders.values():
+        call()
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, call in contenders.items():
+            times[name].append(milliseconds(call))
+
+    cosines = []
+    for draw in range(8):
+        call()  # the sampled run goes on, so the points differ
+        a, b = gradient(None, jr.key(draw)), gradient(ROWS, jr.key(draw))
+        cosines.append(float(jnp.vdot(a, b) / jnp.linalg.norm(a) / jnp.linalg.norm(b)))
+
+    median = lambda values: float(np.median(values))
+    ratio = lambda a, b: [x / y for x, y in zip(times[a], times[b], strict=True)]
+    best = min((n for n in times if n.startswith("torch")), key=lambda n: median(times[n]), default=None)
+    result = {
+        "optimizer": kind,
+        "rounds": rounds,
+        "ms": {n: {"median": median(t), "min": min(t), "max": max(t)} for n, t in times.items()},
+        "inner_steps_per_s": {n: 1e3 / median(t) for n, t in times.items()},
+        "compile_s": compiled,
+        "cosine_sampled": {"mean": float(np.mean(cosines)), "min": min(cosines), "rows": ROWS},
+        "exact_over_sampled": median(ratio("exact", "sampled")),
+    }
+    if best:
+        result |= {
+            "torch_best": best,
+            "torch_over_exact": median(ratio(best, "exact")),
+            "torch_over_sampled": median(ratio(best, "sampled")),
+        }
+    return result
+
+
+def memory(kind: str, rows: int | None, length: int) -> dict:
+    """Peak resident memory of a process that runs nothing but this meta-step twice."""
+    setup()
+    call, seconds, _ = ours(kind, rows, length=length)
+    call()
+    call()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"optimizer": kind, "rows": rows, "length": length, "peak_mib": round(peak),
+            "compile_s": seconds}  # fmt: skip
+
+
+def machine() -> dict:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+        cwd=Path(__file__).parent, check=False,
+    ).stdout.strip()  # fmt: skip
+    cpu = ""
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((ln.split(":")[1].strip() for ln in lines if ln.startswith("model name")), "")
+    return {
+        "date": datetime.date.today().isoformat(),
+        "commit": commit,
+        "cpu": cpu,
+        "cores": CORES,
+        "python": platform.python_version(),
+        "jax": version("jax"),
+        "torch": _version("torch"),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--kinds", nargs="+", default=["rnnprop", "dm"])
+    parser.add_argument("--peers", nargs="*", default=["gates", "gates:together", "lstm:together"],
+                        help="PyTorch variants CELL[:together]; none to leave them out")  # fmt: skip
+    parser.add_argument("--memory", nargs=3, metavar=("KIND", "ROWS", "LENGTH"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.memory:
+        kind, rows, length = args.memory
+        print(json.dumps(memory(kind, None if rows == "all" else int(rows), int(length))))
+        return
+    report = machine() | {"memory": [], "speed": []}
+    setup()
+    peers = [(p.split(":")[0], p.endswith(":together")) for p in args.peers]
+    for kind in args.kinds:
+        result = compare(kind, args.rounds, peers)
+        report["speed"].append(result)
+        print(json.dumps(result, indent=2), flush=True)
+    for kind in args.kinds:
+        for rows, length in (("all", 20), ("all", 100), (str(ROWS), 20)):
+            line = subprocess.run(
+                [sys.executable, __file__, "--memory", kind, rows, str(length)],
+                check=True, capture_output=True, text=True,
+            ).stdout.splitlines()[-1]  # fmt: skip
+            report["memory"].append(json.loads(line))
+            print(line, flush=True)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(report, indent=2) + "\n")
+        print(f"written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""`steppe convert`: published Open-L2O weights as a checkpoint."""
+
+from .errors import BadInput
+from .options import Convert
+from .output import document
+from .parse import build
+
+
+def run(values: dict) -> int:
+    options = build(Convert, values)
+    if options.target.suffix != ".safetensors":
+        raise BadInput(
+            f"{options.target} must end in .safetensors, the format that is written there."
+        )
+    if options.target.exists():
+        raise BadInput(f"{options.target} exists already; move it away or give another name.")
+    if not options.target.absolute().parent.is_dir():
+        raise BadInput(f"{options.target.parent} is no folder; make it, or give another name.")
+    if not options.source.is_file():
+        raise BadInput(f"{options.source} does not exist; give the .npz file to convert.")
+
+    from ..interop.open_l2o import read
+    from ..zoo.kinds import save_optimizer
+
+    opt = read(options.source)
+    save_optimizer(options.target, opt, converted_from=options.source.name)
+    kind = type(opt).__name__
+    if options.json:
+        document({"source": options.source, "target": options.target, "kind": kind})
+    elif not options.quiet:
+        print(f"{options.target}: {kind} with the weights of {options.source}")
+    return 0

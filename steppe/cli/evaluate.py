@@ -1,0 +1,113 @@
+"""`steppe eval`: what to compare with what; refused here, before JAX starts, if impossible."""
+
+import dataclasses
+from pathlib import Path
+
+from ..core.manifest import CheckpointError, read
+from ..tasks.names import NAMES as TASKS
+from ..zoo.names import NAMES as OPTIMIZERS
+from .errors import BadInput, guess
+from .folder import MODEL
+from .listing import check, tunable
+from .options import Eval
+from .output import document, speaker
+from .parse import build
+
+HORIZONS = (100, 500)  # for optimizers that were never meta-trained
+LONGER = 5  # × the horizon of meta-training
+RECORDS = "records.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """An evaluation with everything decided."""
+
+    optimizer: str | Path  # name, or checkpoint
+    name: str  # as shown
+    task: str
+    horizons: tuple[int, ...]
+    baselines: tuple[str, ...]
+
+
+def run(values: dict) -> int:
+    options = build(Eval, values)
+    plan = decide(options)
+    say = speaker(options.quiet)
+    if options.out is not None:
+        check_out(options.out)
+    say(f"steppe eval · {plan.name} on {plan.task} · {options.seeds} seeds from {options.seed}")
+
+    from .evaluation import compare, show  # JAX starts here
+
+    result, records = compare(options, plan, say)
+    if options.json:
+        document(result)
+    else:
+        show(result)
+    return 0
+
+
+def decide(options: Eval) -> Plan:
+    """Fill in what follows from the checkpoint."""
+    task, horizons, recipe = options.task, options.horizons, {}
+    optimizer, name = options.optimizer, options.optimizer
+    if optimizer not in tunable():
+        optimizer = checkpoint(optimizer)
+        manifest = read(optimizer)[0].manifest
+        if not isinstance(manifest, dict) or "kind" not in manifest:
+            what = manifest.get("what", "something else") if isinstance(manifest, dict) else "?"
+            raise BadInput(
+                f"{optimizer} is a checkpoint of {what}, not of an optimizer; give {MODEL} of a "
+                "finished run."
+            )
+        name, recipe = str(manifest["kind"]), manifest.get("recipe") or {}
+    if task is None:
+        task = recipe.get("task")
+    if task is None:
+        raise BadInput(f"{name} names no task it was trained on; add --task NAME.")
+    check(task, TASKS, "task")
+    if not horizons:
+        trained = recipe.get("horizon")
+        horizons = (trained, LONGER * trained) if isinstance(trained, int) else HORIZONS
+    baselines = options.baselines or ()
+    for baseline in baselines:
+        check(baseline, tunable(), "baseline")
+    # Twice the same is measured once.
+    others = tuple(b for b in dict.fromkeys(baselines) if b != optimizer)
+    return Plan(optimizer, name, task, tuple(dict.fromkeys(horizons)), others)
+
+
+def checkpoint(word: str) -> Path:
+    path = Path(word)
+    if path.is_dir():
+        if (path / MODEL).exists():
+            return path / MODEL
+        raise BadInput(
+            f"{path} has no {MODEL}: its run is not finished; go on with it by "
+            f"`steppe train --resume {path}`, or give a checkpoint."
+        )
+    if not path.exists() and not path.suffix:
+        if word in OPTIMIZERS:
+            raise BadInput(
+                f"The optimizer {word} has to be trained before it can be judged; use `steppe "
+                f"train --opt {word}`, or one of {', '.join(tunable())}."
+                if OPTIMIZERS[word].startswith("learned")
+                else f"{word} has no learning rate to tune; use one of {', '.join(tunable())}."
+            )
+        raise BadInput(
+            f"There is no file and no optimizer {word!r}; give a checkpoint, or "
+            f"{guess(word, tunable())}"
+        )
+    return path
+
+
+def check_out(folder: Path) -> None:
+    """A folder for the records; those of another evaluation are not overwritten."""
+    if (folder / RECORDS).exists():
+        raise BadInput(f"{folder / RECORDS} exists already; give another folder as --out.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"{folder} cannot be written ({error.strerror}); give a writable folder as --out."
+        ) from error

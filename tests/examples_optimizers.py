@@ -1,0 +1,24 @@
+"""Small examples of every final optimizer class, for `contracts/test_optimizers.py`.
+
+A new optimizer enters with one line: a name for test reports, and how to make it.
+"""
+
+from collections.abc import Callable
+
+import jax.random as jr
+
+from steppe.core.optimizer import AbstractOptimizer
+from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum
+from steppe.optimizers.learned.dm import DM
+from steppe.optimizers.learned.rnnprop import RNNProp
+
+OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
+    "dm": lambda: DM(hidden=(3, 2), key=jr.key(0)),
+    "dm-plain": lambda: DM(hidden=(3,), preprocess="none", scale=1.0, key=jr.key(1)),
+    "rnnprop": lambda: RNNProp(hidden=(3, 2), features=2, key=jr.key(0)),
+    "momentum": lambda: momentum(0.1),
+    "adam": lambda: adam(0.1),
+    "adamw-nesterov": lambda: FromOptax(
+        "adamw", learning_rate=0.1, b1=0.9, weight_decay=0.01, nesterov=True
+    ),
+}

@@ -1,0 +1,197 @@
+"""meta_train: it learns, resumes bit for bit, selects by validation, and stops when it must."""
+
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+import optax
+import pytest
+
+from steppe.core import checkpoint
+from steppe.estimators.bptt import BPTT
+from steppe.objectives.trajectory import Trajectory
+from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.tasks.quadratic import Quadratic
+from steppe.train.loop import PATTERN, MetaTrainingError, meta_train
+from steppe.train.sinks import JSONL, read_rows
+from steppe.train.step import meta_step, start
+from steppe.train.validate import Validation
+
+
+class Recorder:
+    def __init__(self):
+        self.rows, self.said, self.closed = [], [], False
+
+    def write(self, row):
+        self.rows.append(dict(row))
+
+    def say(self, text):
+        self.said.append(text)
+
+    def close(self):
+        self.closed = True
+
+
+def train(folder=None, steps=6, sinks=(), **changes):
+    options = {
+        "estimator": BPTT(2, 3, 9),
+        "objective": Trajectory(),
+        "meta_tx": optax.adam(1e-2),
+        "key": jr.key(1),
+        "validation": Validation(every=2, horizon=4, episodes=2),
+        "checkpoint_every": 2,
+        "log_every": 1,
+        "recipe": {"note": "test"},
+    }
+    opt = RNNProp((3,), 2, scale=0.1, key=jr.key(0))
+    return meta_train(
+        Quadratic(3), opt, steps=steps, folder=folder, sinks=sinks, **(options | changes)
+    )
+
+
+def leaves(opt):
+    return [np.asarray(leaf) for leaf in jtu.tree_leaves(eqx.filter(opt, eqx.is_array))]
+
+
+def assert_same(a, b):
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return (*train(folder), folder)
+
+
+def test_a_stopped_run_resumes_bit_for_bit(whole, tmp_path):
+    train(tmp_path, steps=3)  # the last step is saved whatever `checkpoint_every`
+    (tmp_path / "step-00000003.safetensors").unlink()  # killed after the checkpoint of step 2
+    recorder = Recorder()
+    opt, history = train(tmp_path, sinks=[recorder])
+    assert any("at meta-step 2" in line for line in recorder.said)
+    assert [row["step"] for row in recorder.rows] == [3, 4, 5, 6]
+    assert_same(opt, whole[0])
+    assert history.best == whole[1].best and history.best_step == whole[1].best_step
+    one, two = (
+        [{k: v for k, v in row.items() if k not in ("time", "inner_steps_per_s")} for row in rows]
+        for rows in (read_rows(tmp_path / "metrics.jsonl"), read_rows(whole[2] / "metrics.jsonl"))
+    )
+    assert one == two
+
+
+def test_resume_passes_over_a_damaged_checkpoint(whole, tmp_path):
+    train(tmp_path, steps=4)
+    newest, _ = checkpoint.newest(tmp_path, PATTERN)
+    newest.write_bytes(newest.read_bytes()[:-7])
+    recorder = Recorder()
+    opt, _ = train(tmp_path, sinks=[recorder])
+    assert any("damaged" in line for line in recorder.said)
+    assert_same(opt, whole[0])
+
+
+def test_a_finished_run_is_returned_as_it_is(whole):
+    again, history = train(whole[2])
+    assert_same(again, whole[0])
+    assert history.rows == []
+
+
+def test_a_folder_with_other_settings_is_refused_and_kept(whole):
+    before = sorted((p.name, p.read_bytes()) for p in whole[2].iterdir())
+    with pytest.raises(checkpoint.CheckpointError, match="note: test there, other asked for"):
+        train(whole[2], recipe={"note": "other"})
+    assert sorted((p.name, p.read_bytes()) for p in whole[2].iterdir()) == before
+
+
+def test_the_best_validation_score_is_the_one_returned(whole):
+    _, history, folder = whole
+    scored = {r["step"]: r["valid_loss"] for r in read_rows(folder / "metrics.jsonl") if "valid_loss" in r}
+    assert sorted(scored) == [2, 4, 6]
+    assert history.best == min(scored.values())
+    assert history.best_step == min(scored, key=scored.get)
+
+
+def test_only_the_last_checkpoints_are_kept(whole):
+    assert [p.name for p in sorted(whole[2].glob(PATTERN))] == [
+        f"step-{step:08d}.safetensors" for step in (2, 4, 6)
+    ]
+
+
+def test_meta_training_lowers_the_loss():
+    recorder = Recorder()
+    train(
+        steps=120, sinks=[recorder], estimator=BPTT(8, 10, 10), validation=None, log_every=20,
+        meta_tx=optax.adam(3e-2),
+    )  # fmt: skip
+    losses = [row["meta_loss"] for row in recorder.rows]
+    assert losses[-1] < losses[0] - 0.3
+    assert recorder.closed
+
+
+def test_too_many_nonfinite_episodes_stop_the_run_with_a_sentence():
+    def poison(updates, state, params=None):
+        return jtu.tree_map(lambda u: u + 1e30, updates), state
+
+    meta_tx = optax.GradientTransformation(lambda params: (), poison)
+    with pytest.raises(MetaTrainingError, match=r"% of the latest episodes were not finite"):
+        # DM-like blow-up: huge weights drive the updates, and with them the losses, to inf
+        train(steps=40, meta_tx=meta_tx, validation=None, estimator=BPTT(2, 3, 900))
+
+
+def test_theta_stays_when_no_episode_was_finite():
+    task, opt = Quadratic(3), RNNProp((3,), 2, key=jr.key(0))
+    estimator, objective, meta_tx = BPTT(2, 3, 9), Trajectory(), optax.adam(1e-2)
+    state = start(
+        task, opt, estimator=estimator, objective=objective, meta_tx=meta_tx, key=jr.key(1)
+    )
+    broken = eqx.tree_at(
+        lambda s: s.est_state.episode.params,
+        state,
+        replace_fn=lambda p: jtu.tree_map(lambda x: jnp.full_like(x, jnp.nan), p),
+    )
+    after, stats = eqx.filter_jit(meta_step)(task, broken, estimator, objective, meta_tx)
+    assert int(stats.nonfinite) == 2 and np.isnan(float(stats.loss))
+    assert_same(after.opt, state.opt)
+    assert int(after.meta_state[0].count) == 0
+
+
+def test_one_trace_serves_all_steps():
+    task, opt = Quadratic(3), RNNProp((3,), 2, key=jr.key(0))
+    estimator, objective, meta_tx = BPTT(2, 3, 9), Trajectory(), optax.adam(1e-2)
+    traces = []
+
+    @eqx.filter_jit
+    def step(state):
+        traces.append(1)
+        return meta_step(task, state, estimator, objective, meta_tx)[0]
+
+    state = start(
+        task, opt, estimator=estimator, objective=objective, meta_tx=meta_tx, key=jr.key(1)
+    )
+    for _ in range(3):
+        state = step(state)
+    assert len(traces) == 1
+
+
+def test_metrics_file_drops_later_rows_and_a_cut_last_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": s}) + "\n" for s in (1, 2, 3)) + '{"step": 4, "me')
+    sink = JSONL(path, step=2)
+    sink.write({"step": 3, "x": 1.0})
+    sink.close()
+    assert read_rows(path) == [{"step": 1}, {"step": 2}, {"step": 3, "x": 1.0}]
+
+
+def test_a_broken_line_within_the_metrics_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\nnonsense\n{"step": 3}\n')
+    with pytest.raises(ValueError, match="line 2: not JSON"):
+        read_rows(path)
+
+
+def test_more_than_one_device_is_used_where_there_is_one(whole):
+    assert len(jax.local_devices()) == 2
