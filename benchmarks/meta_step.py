@@ -137,7 +137,9 @@ def compare(kind: str, rounds: int, peers: list[tuple[str, bool]]) -> dict:
 
     median = lambda values: float(np.median(values))
     ratio = lambda a, b: [x / y for x, y in zip(times[a], times[b], strict=True)]
-    best = min((n for n in times if n.startswith("torch")), key=lambda n: median(times[n]), default=None)
+    best = min(
+        (n for n in times if n.startswith("torch")), key=lambda n: median(times[n]), default=None
+    )
     result = {
         "optimizer": kind,
         "rounds": rounds,
@@ -202,7 +204,9 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["rnnprop", "dm"])
     parser.add_argument("--peers", nargs="*", default=["gates", "gates:together", "lstm:together"],
                         help="PyTorch variants CELL[:together]; none to leave them out")  # fmt: skip
-    parser.add_argument("--memory", nargs=3, metavar=("KIND", "ROWS", "LENGTH"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--memory", nargs=3, metavar=("KIND", "ROWS", "LENGTH"), help=argparse.SUPPRESS
+    )
     args = parser.parse_args()
     if args.memory:
         kind, rows, length = args.memory

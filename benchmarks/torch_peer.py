@@ -156,7 +156,7 @@ def dm(g, state, moments, tau, theta, layers, advance):
     """u = scale · (w · LSTM(LogAndSign(g)) + b), Andrychowicz et al. 2016."""
     size = (torch.log(g.abs() + EPSILON) / P).clamp(min=-1.0)
     sign = (g * np.exp(P)).clamp(-1.0, 1.0)
-    h, state = advance(torch.stack([size, sign], 1), state, layers)  # (rows, 2) -> (rows, hidden)
+    h, state = advance(torch.stack([size, sign]).T, state, layers)  # (rows, 2) -> (rows, hidden)
     return SCALE * torch.addmm(theta["head.b"], h, theta["head.w"])[:, 0], state, moments
 
 
@@ -166,9 +166,9 @@ def rnnprop(g, state, moments, tau, theta, layers, advance):
     m = BETA * m + (1 - BETA) * g
     v = BETA * v + (1 - BETA) * g**2
     root = (v / (1 - BETA**tau)).sqrt() + EPS
-    features = torch.stack([m / (1 - BETA**tau) / root, g / root], 1)  # (rows, 2)
-    x = F.elu(torch.addmm(theta["inputs.b"], features, theta["inputs.w"]))
-    h, state = advance(x, state, layers)
+    features = torch.stack([m / (1 - BETA**tau) / root, g / root])  # (2, rows)
+    x = F.elu(torch.addmm(theta["inputs.b"][:, None], theta["inputs.w"].T, features))
+    h, state = advance(x.T, state, layers)
     u = SCALE * torch.tanh(torch.addmm(theta["head.b"], h, theta["head.w"]))[:, 0]
     return u, state, (m, v)
 

@@ -8,17 +8,19 @@ from collections.abc import Callable
 import jax.random as jr
 
 from steppe.core.optimizer import AbstractOptimizer
+from steppe.estimators.replay import Recorded
 from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.rnnprop import RNNProp
 
 OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
-    "dm": lambda: DM(hidden=(3, 2), key=jr.key(0)),
-    "dm-plain": lambda: DM(hidden=(3,), preprocess="none", scale=1.0, key=jr.key(1)),
-    "rnnprop": lambda: RNNProp(hidden=(3, 2), features=2, key=jr.key(0)),
+    "dm": lambda: DM(hidden=(2, 2), key=jr.key(0)),
+    "dm-plain": lambda: DM(hidden=(2,), preprocess="none", scale=1.0, key=jr.key(1)),
+    "rnnprop": lambda: RNNProp(hidden=(2,), features=2, key=jr.key(0)),
     "momentum": lambda: momentum(0.1),
     "adam": lambda: adam(0.1),
     "adamw-nesterov": lambda: FromOptax(
         "adamw", learning_rate=0.1, b1=0.9, weight_decay=0.01, nesterov=True
     ),
+    "recorded": lambda: Recorded(momentum(0.1)),
 }

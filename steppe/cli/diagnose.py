@@ -5,6 +5,7 @@ thresholds are rules of thumb, named here and said in the findings.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import statistics
@@ -136,7 +137,7 @@ def moving(rows: Sequence[dict]) -> Finding:
     first, last = losses[:n], losses[-n:]
     drop = statistics.fmean(first) - statistics.fmean(last)
     # Standard error of a difference of two means, the noise taken from neighbouring rows.
-    steps = [b - a for a, b in zip(losses, losses[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(losses)]
     error = math.sqrt(statistics.fmean(s * s for s in steps) / n)
     found = f"{statistics.fmean(first):.4g} at first, {statistics.fmean(last):.4g} at last"
     if drop > 2 * error:

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from ..core.manifest import CheckpointError, read
+from ..core.manifest import read
 from ..tasks.names import NAMES as TASKS
 from ..zoo.names import NAMES as OPTIMIZERS
 from .errors import BadInput, guess
@@ -39,7 +39,7 @@ def run(values: dict) -> int:
 
     from .evaluation import compare, show  # JAX starts here
 
-    result, records = compare(options, plan, say)
+    result = compare(options, plan, say)
     if options.json:
         document(result)
     else:

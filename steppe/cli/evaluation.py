@@ -1,7 +1,7 @@
 """The part of `steppe eval` that needs JAX: tune, evaluate, compare, draw the table."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -24,9 +24,7 @@ from .options import Eval
 RATES = {"sgd": 0.1, "momentum": 0.01, "adam": 1e-3, "rmsprop": 1e-3}
 
 
-def compare(
-    options: Eval, plan: Plan, say: Callable[[str], None]
-) -> tuple[dict, Sequence[Record]]:
+def compare(options: Eval, plan: Plan, say: Callable[[str], None]) -> dict:
     """Evaluate the optimizer and the baselines at every horizon."""
     use_cores(options.cores)
     devices = jax.devices()
@@ -59,7 +57,7 @@ def compare(
     rows = [row(r, next(o for o in ours if o.horizon == r.horizon)) for r in records]
     where = None if options.out is None else str(options.out / RECORDS)
     result = {"task": plan.task, "optimizer": plan.name, "seeds": options.seeds}
-    return result | {"rows": rows, "records": where}, records
+    return result | {"rows": rows, "records": where}
 
 
 def _prepared(
@@ -100,28 +98,32 @@ def row(record: Record, ours: Record) -> dict:
 
 def show(result: dict) -> None:
     """The table on stdout."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    rows = result["rows"]
-    accuracy = [m for m in ("test_accuracy", "test_relative_gap") if m in rows[0]]
+    rows, ours = result["rows"], result["optimizer"]
+    metrics = [name for name in rows[0] if name.startswith(("train_loss", "test_"))]
     title = f"{result['task']}, {result['seeds']} seeds: mean and 95 % interval"
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    names = ["optimizer", "steps", "lr", "train loss", "test loss"]
-    names += [m.removeprefix("test_").replace("_", " ") for m in accuracy]
-    for name in [*names, f"{result['optimizer']} is", "ms/step", "state B/param"]:
-        table.add_column(name, justify="left" if name == "optimizer" else "right")
-    last = None
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    heads = ["steps", *(name.replace("_", " ") for name in metrics)]
+    table.add_column("optimizer", no_wrap=True)
+    for head in [*heads, "ms/step", "state B/param", f"{ours} is"]:
+        table.add_column(head, justify="right", no_wrap=True)
+    before = rows[0]["horizon"]
     for r in rows:
-        if last not in (None, r["horizon"]):
+        if r["horizon"] != before:
             table.add_section()
-        last = r["horizon"]
-        metrics = [_mean(r[m]) for m in ("train_loss", "test_loss", *accuracy)]
-        lr = "" if r["lr"] is None else f"{r['lr']:g}"
+        before = r["horizon"]
+        lr = "" if r["lr"] is None else f", lr {r['lr']:g}"
         numbers = [f"{r['ms_per_step']:.3g}", f"{r['state_bytes_per_param']:g}"]
-        verdict = r["ours_is"] or ""
-        table.add_row(r["optimizer"], f"{last}", lr, *metrics, verdict, *numbers)
-    Console(width=None).print(table)
+        means = [_mean(r[name]) for name in metrics]
+        table.add_row(r["optimizer"] + lr, str(before), *means, *numbers, r["ours_is"] or "")
+    terminal = Console()
+    if terminal.is_terminal:
+        terminal.print(table)
+    else:
+        Console(width=160).print(table)
     if result["records"]:
         print(f"records  {result['records']}")
 

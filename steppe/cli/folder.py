@@ -19,7 +19,12 @@ try:
 except ImportError:  # Windows: folders are not locked
     fcntl = None
 
-CONFIG, MODEL, METRICS, ENVIRONMENT = "config.json", "model.safetensors", "metrics.jsonl", "env.json"
+CONFIG, MODEL, METRICS, ENVIRONMENT = (
+    "config.json",
+    "model.safetensors",
+    "metrics.jsonl",
+    "env.json",
+)
 
 
 def read_config(folder: Path) -> dict:
@@ -29,15 +34,14 @@ def read_config(folder: Path) -> dict:
         config = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(config["options"], dict):
             raise ValueError("no table of options")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BadInput(
             f"{folder} is no run folder, it has no {CONFIG}; give a folder that `steppe train` "
             "wrote."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            f"{path} cannot be read ({error}); restore it from {folder}'s backup, or begin a new "
-            "run with --out."
+            f"{path} cannot be read ({error}); mend it, or begin a new run with --out."
         ) from error
     return config
 
@@ -104,6 +108,8 @@ def held(folder: Path) -> Iterator[None]:
                 f"{folder} holds files, but no run ({CONFIG} is missing); give a new or empty "
                 "folder as --out."
             )
+        for left in folder.glob(".*.tmp"):  # of a process that was killed while writing
+            left.unlink(missing_ok=True)
         yield
     finally:
         if descriptor is not None:

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 a failed check or run, 2 bad usage or input, 130 stopped by Ctrl-C.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,9 @@ GLOBAL = ("--help", "--version")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal without ½ and → shows a question mark
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     try:
         return dispatch(list(sys.argv[1:] if argv is None else argv))
     except BrokenPipeError:  # `steppe list | head -1`: nobody reads on, and that is fine

@@ -1,16 +1,17 @@
 """What each command can be told. Standard library only: bad usage is answered without JAX."""
 
-import dataclasses
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .parse import argument, optional
+from .parse import PLACE
 
+ALL = {"nothing": "all"}  # metadata: the word for None
 SEEDS = 2**32  # jax.random.key takes 32 bits where float64 is off
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Objective:
     """What meta-training minimises along an unroll (`steppe.Trajectory`).
 
@@ -26,7 +27,7 @@ class Objective:
     batch: Literal["same", "fresh", "valid"] = "same"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """Meta-train a learned optimizer on a task, by truncated back-propagation through time.
 
@@ -51,7 +52,7 @@ class Train:
     - `checkpoint_every`: meta-steps between two checkpoints
     - `out`: run folder (default: runs/TASK-OPT-SEED)
     - `resume`: go on with the run of this folder, with its own options
-    - `config`: TOML file of options; the command line wins
+    - `config`: TOML (or YAML) file of options; the command line wins
     - `log`: also write event files for TensorBoard into the run folder
     - `cores`: processor cores to spread episodes over
     - `json`: print the result as one JSON document
@@ -65,11 +66,11 @@ class Train:
     unroll: int = 20
     horizon: int = 100
     episodes: int = 8
-    rows: int | None = optional(None, nothing="all")
+    rows: int | None = field(default=None, metadata=ALL)
     second_order: bool = False
     meta_lr: float = 1e-3
-    clip: float | None = optional(1.0, nothing="none")
-    objective: Objective = dataclasses.field(default_factory=Objective)
+    clip: float | None = 1.0
+    objective: Objective = field(default_factory=Objective)
     seed: int = 0
     validate_every: int = 100
     checkpoint_every: int = 100
@@ -77,7 +78,7 @@ class Train:
     resume: Path | None = None
     config: Path | None = None
     log: Literal["tensorboard"] | None = None
-    cores: int | None = optional(None, nothing="all")
+    cores: int | None = field(default=None, metadata=ALL)
     json: bool = False
     quiet: bool = False
 
@@ -98,7 +99,7 @@ class Train:
         check_seed(self.seed)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Eval:
     """Compare an optimizer with hand-made ones on a task, on equal problems seed by seed.
 
@@ -118,15 +119,15 @@ class Eval:
     - `quiet`: print the result only
     """
 
-    optimizer: str = argument()
+    optimizer: str = field(metadata=PLACE)
     task: str | None = None
     horizons: tuple[int, ...] = ()
-    baselines: tuple[str, ...] | None = optional(("sgd", "momentum", "adam"), nothing="none")
+    baselines: tuple[str, ...] | None = ("sgd", "momentum", "adam")
     no_tune: bool = False
     seeds: int = 10
     seed: int = 0
     out: Path | None = None
-    cores: int | None = optional(None, nothing="all")
+    cores: int | None = field(default=None, metadata=ALL)
     json: bool = False
     quiet: bool = False
 
@@ -139,7 +140,7 @@ class Eval:
         check_seed(self.seed)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Demo:
     """Meta-train an optimizer, compare it with tuned baselines, and say what came out.
 
@@ -156,7 +157,7 @@ class Demo:
     fast: bool = False
     seed: int = 0
     out: Path | None = None
-    cores: int | None = optional(None, nothing="all")
+    cores: int | None = field(default=None, metadata=ALL)
     json: bool = False
     quiet: bool = False
 
@@ -165,7 +166,7 @@ class Demo:
         check_seed(self.seed)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class List:
     """Name the tasks, optimizers and data sets that the other commands take.
 
@@ -173,11 +174,11 @@ class List:
     - `json`: print them as one JSON document
     """
 
-    what: Literal["tasks", "optimizers", "data"] | None = argument(None)
+    what: Literal["tasks", "optimizers", "data"] | None = field(default=None, metadata=PLACE)
     json: bool = False
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Info:
     """Show what is in a checkpoint, every bit checked: what it is, how it was made, its tensors.
 
@@ -185,11 +186,11 @@ class Info:
     - `json`: print it as one JSON document
     """
 
-    ckpt: Path = argument()
+    ckpt: Path = field(metadata=PLACE)
     json: bool = False
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Doctor:
     """Check the installation, or with a run folder, look for what went wrong in that run.
 
@@ -200,12 +201,12 @@ class Doctor:
     - `quiet`: print only what failed
     """
 
-    run: Path | None = argument(None)
+    run: Path | None = field(default=None, metadata=PLACE)
     json: bool = False
     quiet: bool = False
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Write one HTML page about runs; it opens offline.
 
@@ -215,13 +216,13 @@ class Report:
     - `quiet`: print nothing
     """
 
-    runs: tuple[Path, ...] = argument()
-    out: Path = dataclasses.field(default=Path("report.html"), metadata={"short": "-o"})
+    runs: tuple[Path, ...] = field(metadata=PLACE)
+    out: Path = field(default=Path("report.html"), metadata={"short": "-o"})
     json: bool = False
     quiet: bool = False
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Convert:
     """Turn published weights of Open-L2O (.npz) into a checkpoint.
 
@@ -231,8 +232,8 @@ class Convert:
     - `quiet`: print nothing
     """
 
-    source: Path = argument()
-    target: Path = argument()
+    source: Path = field(metadata=PLACE)
+    target: Path = field(metadata=PLACE)
     json: bool = False
     quiet: bool = False
 

@@ -1,11 +1,12 @@
-"""Options from the command line and from TOML files, told by frozen dataclasses.
+"""Options from the command line and from files, told by frozen dataclasses.
 
     values = scan(Train, ["--steps", "50"])      {"steps": 50}, what was said and no more
-    values = overlay(Train, path) | values       the same from a TOML file, which yields
+    values = overlay(Train, path) | values       the same from a file, which yields to the line
     options = build(Train, values)               a Train, checked, with its defaults
 
-A field is an option, `argument()` makes it a place on the line, a nested dataclass a group
-(`--objective.weights`). Help is read from the lines "- `name`: …" of the class docstring.
+A field is an option, a nested dataclass a group of them (`--objective.weights`). What a type
+cannot say stands in the field's metadata: `PLACE`, `short` ("-o"), `nothing` (the word for
+None). Help is read from the lines "- `name`: …" of the class docstring.
 
 Written by hand and not with a library, because every answer has to come at once and every
 mistake, in a file or on the line, is to be one sentence that names the option.
@@ -27,7 +28,8 @@ from .errors import BadInput, guess
 T = TypeVar("T")
 
 WIDTH = 96  # columns of help
-LAST = ("json", "quiet")
+LAST = ("json", "quiet")  # in help
+PLACE = {"place": True}  # metadata of what is given by its place on the line, without --name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,19 +57,9 @@ class Option:
             return "|".join(self.choices)
         word = {int: "N", float: "X", Path: "PATH", str: "NAME"}.get(self.kind, "")
         word = self.name.upper() if self.place else word
-        shown = self.nothing is not None and self.default is not None or self.nothing == "all"
+        shown = self.nothing == "all" or (self.nothing is not None and self.default is not None)
         several = (" …" if self.place else ",…") if self.many else ""
         return word + several + (f"|{self.nothing}" if shown else "")
-
-
-def argument(default: object = dataclasses.MISSING) -> typing.Any:
-    """A field given by its place on the line instead of by `--name`."""
-    return dataclasses.field(default=default, metadata={"place": True})
-
-
-def optional(default: object, *, nothing: str) -> typing.Any:
-    """A field that can be None, which the user writes as the word `nothing`."""
-    return dataclasses.field(default=default, metadata={"nothing": nothing})
 
 
 def options_of(cls: type, prefix: str = "") -> dict[str, Option]:
@@ -117,7 +109,7 @@ def scan(cls: type, argv: Sequence[str]) -> dict[str, object]:
         flag = flag.replace("_", "-")
         no = flag.startswith("--no-") and flag not in flags
         option = {**flags, **shorts}.get("--" + flag[5:] if no else flag)
-        if option is None or no and option.kind is not bool:
+        if option is None or (no and option.kind is not bool):
             raise BadInput(f"There is no option {word.partition('=')[0]}; {guess(flag, flags)}")
         if option.kind is bool:
             if equals:
@@ -149,25 +141,28 @@ def _placed(places: list[Option], words: list[str]) -> dict[str, object]:
 
 
 def _all(option: Option, texts: Sequence[object]) -> object:
+    if option.many and list(texts) == [option.nothing]:
+        return None
     values = [convert(option, text) for text in texts]
     return tuple(values) if option.many else values[0]
 
 
 def convert(option: Option, value: object) -> object:
-    """A word of the line, or a value of a TOML file, as the option's type."""
+    """A word of the line, or a value of a file, as the option's type."""
     kind = option.kind
-    if option.nothing is not None and value == option.nothing:
+    if option.nothing is not None and value == option.nothing and not option.many:
         return None
     if option.choices:
         if value not in option.choices:
             near = guess(str(value), option.choices)
             raise BadInput(f"{option.flag} cannot be {value!r}; {near}")
         return value
+    accepted = {float: (int, float)}.get(kind, (kind,))
     try:
         if isinstance(value, str) and kind is not bool:
             return kind(value)
-        if type(value) is kind or (kind is float and type(value) is int):
-            return kind(value)
+        if type(value) in accepted:
+            return kind(value)  # pyright: ignore[reportCallIssue]
     except ValueError:
         pass
     wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text")
@@ -176,32 +171,53 @@ def convert(option: Option, value: object) -> object:
 
 
 def overlay(cls: type, path: Path) -> dict[str, object]:
-    """The options that a TOML file sets, by dotted name."""
+    """The options that a TOML or YAML file sets, by dotted name."""
+    read = _yaml if path.suffix in (".yaml", ".yml") else tomllib.loads
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = read(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadInput(f"--config {path} does not exist; check the name.") from error
     except OSError as error:
         raise BadInput(f"--config {path} cannot be read ({error.strerror}).") from error
     except ValueError as error:  # also what is not UTF-8
-        raise BadInput(f"--config {path} is not TOML ({error}); mend that line.") from error
+        words = " ".join(str(error).split())
+        raise BadInput(
+            f"--config {path} is not {'YAML' if read is _yaml else 'TOML'} ({words}); mend it."
+        ) from error
     return from_table(cls, table, str(path))
 
 
+def _yaml(text: str) -> dict:
+    try:
+        import yaml
+    except ImportError as error:
+        raise BadInput("A YAML file needs PyYAML: pip install pyyaml, or use TOML.") from error
+    try:
+        table = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(table, Mapping):
+        raise ValueError("expected names and values")
+    return dict(table)
+
+
 def from_table(cls: type, table: Mapping[str, object], source: str) -> dict[str, object]:
-    """A (nested) table by dotted name, its keys and types checked; None says nothing."""
+    """A (nested) table by dotted name, its keys and types checked."""
     options = {n: o for n, o in options_of(cls).items() if n not in ("config", "resume")}
     values = {}
     for name, value in _flat(table):
         option = options.get(name)
         if option is None:
             raise BadInput(f"{source}: there is no option {name!r}; {guess(name, options)}")
+        if value is None and option.nothing is not None:
+            values[name] = None
+            continue
         if option.many != isinstance(value, (list, tuple)):
             wanted = "a list" if option.many else "a single value"
             raise BadInput(f"{source}: {name} must be {wanted}, got {value!r}.")
         try:
             parts = value if isinstance(value, (list, tuple)) else [value]
-            values[name] = None if value is None else _all(option, parts)
+            values[name] = _all(option, parts)
         except BadInput as error:
             raise BadInput(f"{source}: {error}") from error
     return values
@@ -210,7 +226,7 @@ def from_table(cls: type, table: Mapping[str, object], source: str) -> dict[str,
 def _flat(table: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
     pairs = []
     for key, value in table.items():
-        name = prefix + key.replace("-", "_")
+        name = prefix + str(key).replace("-", "_")
         pairs += _flat(value, name + ".") if isinstance(value, Mapping) else [(name, value)]
     return pairs
 
@@ -271,13 +287,10 @@ def _shown(option: Option) -> str:
 
 
 def _about(option: Option) -> str:
-    if _required(option) or option.kind is bool or option.default in ((), None) and (
-        option.nothing != "all"
-    ):
+    default = option.nothing if option.default is None else option.default
+    silent = option.default in (None, ()) and option.nothing != "all"
+    if _required(option) or option.kind is bool or silent:
         return option.text
-    default = option.default
-    if default is None:
-        default = option.nothing
     if isinstance(default, tuple):
         default = ",".join(map(str, default))
-    return f"{option.text} (default: {default})".strip()
+    return f"{option.text} (default: {default})"

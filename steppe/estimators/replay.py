@@ -141,8 +141,8 @@ def sample_rows(
     """
     n = scores.shape[0]
     scores = jnp.where(jnp.sum(scores) > 0, scores, 1.0)
-    expected = scores
-    for _ in range(4):  # water-filling: raise the others until k rows are expected
+    expected = scores * (k / jnp.sum(scores))
+    for _ in range(4):  # water-filling: what the capped rows leave goes to the others
         capped = expected >= 1
         room = k - jnp.sum(capped)
         free = jnp.sum(jnp.where(capped, 0.0, scores))
@@ -152,7 +152,9 @@ def sample_rows(
     ticks = (jnp.arange(k) + jr.uniform(key, dtype=scores.dtype)) * (total / k)
     index = jnp.clip(jnp.searchsorted(cumulated, ticks, side="right"), 0, n - 1)
     chance = expected[index] * (k / total)
-    return index, jnp.where(chance > 0, 1 / jnp.where(chance > 0, chance, 1.0), 0.0)
+    weight = jnp.where(chance > 0, 1 / jnp.where(chance > 0, chance, 1.0), 0.0)
+    # A score that is not finite must not vanish because its row was not drawn.
+    return index, jnp.where(jnp.isfinite(total), weight, jnp.nan)
 
 
 def replay_gradient(

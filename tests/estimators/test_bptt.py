@@ -179,7 +179,7 @@ class Wide(AbstractTask):
         return jnp.zeros(40)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 30])
+@pytest.mark.parametrize("rows", [1, 12])
 def test_sampled_gradient_is_unbiased_and_the_loss_is_the_same_to_the_bit(rows, getkey):
     task, objective = Wide(), Trajectory()
     opt = RNNProp((4,), 3, scale=0.1, block=16, key=getkey())

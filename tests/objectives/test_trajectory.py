@@ -35,9 +35,7 @@ def score(objective, getkey, length=4, start=0):
     """x goes 8, 7, 6, …: SGD with rate 1 on a slope of 1. `start` steps are taken before."""
     task, opt = Ladder(), FromOptax("sgd", learning_rate=1.0)
     first = begin(task, opt, getkey())
-    memo = objective.start(
-        draw(task, (), getkey(), split="train"), first, key=getkey()
-    )
+    memo = objective.start(draw(task, (), getkey(), split="train"), first, key=getkey())
     episode = first
     if start:
         episode, _ = unroll(task, opt, first, start, lambda *_: ())

@@ -54,7 +54,7 @@ def slow_pool(x, size):
 
 @eqx.filter_jit  # one compilation instead of one per operation
 def begin(network, key, shape, classes):
-    return begin(network, key, shape, classes)
+    return network.init(key, shape, classes)
 
 
 @eqx.filter_jit

@@ -1,0 +1,235 @@
+"""compare: what the records of a learned optimizer and its baselines say, in rows and words.
+
+A *case* is one task at one horizon. Within a case every learned optimizer is compared with
+every other one by the paired differences of their last values. Two records are pairs if they
+have the same seeds and the same loss at the start; others are not compared.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from .records import Record
+from .stats import Interval, Paired, interval, paired
+
+WORDS = {
+    "better": "better than",
+    "worse": "worse than",
+    "no difference seen": "not seen to differ from",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """The records of one task at one horizon, learned optimizers first."""
+
+    task: str
+    horizon: int
+    records: list[Record]
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}, {self.horizon:,} steps"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A learned optimizer against a baseline in one metric."""
+
+    case: str
+    ours: str
+    theirs: str
+    metric: str
+    our_mean: float | None
+    their_mean: float | None
+    paired: Paired
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the headline table."""
+
+    case: str
+    optimizer: str
+    learned: bool
+    setting: str  # the learning rate found, "" if there is none
+    values: dict[str, Interval]  # metric → its last value over the seeds
+    verdicts: dict[str, str]  # metric → the learned optimizer's verdict against this one
+    diverged: int
+    seeds: int
+    ms_per_step: float
+    state_bytes_per_param: float
+
+
+def cases(records: Sequence[Record]) -> list[Case]:
+    """Records by task and horizon, in the order of their first appearance."""
+    groups: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.task, record.horizon), []).append(record)
+    return [
+        Case(task, horizon, sorted(group, key=lambda r: not r.learned))
+        for (task, horizon), group in groups.items()
+    ]
+
+
+def metrics(case: Case) -> list[str]:
+    """What is compared: the training loss and everything on the test split."""
+    shared = [m for m in case.records[0].metrics if all(m in r.metrics for r in case.records)]
+    first = [m for m in ("train_loss", "test_loss") if m in shared]
+    return first + [m for m in shared if m.startswith("test_") and m not in first]
+
+
+def lower_is_better(metric: str) -> bool:
+    return not metric.endswith("accuracy")
+
+
+def pairable(a: Record, b: Record) -> bool:
+    """Whether equal places in two records are pairs: same seeds, same losses at the start."""
+    if a.seeds != b.seeds or a.horizon != b.horizon:
+        return False
+    starts = [np.array([row[0] for row in r.metrics["train_loss"]], float) for r in (a, b)]
+    return bool(np.allclose(*starts, rtol=1e-3, atol=0, equal_nan=True))
+
+
+def compare(case: Case) -> list[Comparison]:
+    """Every learned optimizer against every baseline it shares its starts with."""
+    return [
+        Comparison(
+            case.name,
+            ours.optimizer,
+            theirs.optimizer,
+            metric,
+            interval(ours.final(metric)).mean,
+            interval(theirs.final(metric)).mean,
+            paired(
+                ours.final(metric),
+                theirs.final(metric),
+                lower_is_better=lower_is_better(metric),
+            ),
+        )
+        for ours in case.records
+        if ours.learned
+        for theirs in case.records
+        if not theirs.learned and pairable(ours, theirs)
+        for metric in metrics(case)
+    ]
+
+
+def unpaired(case: Case) -> list[tuple[str, str]]:
+    """The pairs of names that `compare` leaves out."""
+    return [
+        (ours.optimizer, theirs.optimizer)
+        for ours in case.records
+        if ours.learned
+        for theirs in case.records
+        if not theirs.learned and not pairable(ours, theirs)
+    ]
+
+
+def table(case: Case) -> list[Row]:
+    """The headline table of a case; verdicts are those of its first learned optimizer."""
+    ours = case.records[0].optimizer
+    found = {
+        (c.theirs, c.metric): c.paired.verdict for c in compare(case) if c.ours == ours
+    }
+    return [
+        Row(
+            case=case.name,
+            optimizer=record.optimizer,
+            learned=record.learned,
+            setting=f"lr {record.tuning['best']:g}" if record.tuning else "",
+            values={metric: interval(record.final(metric)) for metric in metrics(case)},
+            verdicts={
+                metric: found[record.optimizer, metric]
+                for metric in metrics(case)
+                if (record.optimizer, metric) in found
+            },
+            diverged=len(record.diverged),
+            seeds=len(record.seeds),
+            ms_per_step=record.ms_per_step,
+            state_bytes_per_param=record.state_bytes_per_param,
+        )
+        for record in case.records
+    ]
+
+
+def sentences(records: Sequence[Record]) -> list[str]:
+    """Where each learned optimizer wins and where it loses, one sentence a case."""
+    said = []
+    for case in cases(records):
+        comparisons = compare(case)
+        for ours in dict.fromkeys(c.ours for c in comparisons):
+            said.append(_sentence(case, ours, [c for c in comparisons if c.ours == ours]))
+            said.extend(_divergence(case, ours))
+    return said
+
+
+def _sentence(case: Case, ours: str, comparisons: list[Comparison]) -> str:
+    parts = []
+    for verdict, words in WORDS.items():
+        names = []
+        for theirs in dict.fromkeys(c.theirs for c in comparisons):
+            about = [
+                label(c.metric)
+                for c in comparisons
+                if c.theirs == theirs and c.paired.verdict == verdict
+            ]
+            if about:
+                names.append(f"{theirs} ({', '.join(about)})")
+        if names:
+            parts.append(f"{words} {enumeration(names)}")
+    return f"{case.name}: {ours} is {'; '.join(parts)}."
+
+
+def _divergence(case: Case, ours: str) -> list[str]:
+    broken = [f"{r.optimizer} on {len(r.diverged)} of {len(r.seeds)} seeds"
+              for r in case.records if r.diverged and (r.optimizer == ours or not r.learned)]
+    return [f"{case.name}: diverged {enumeration(broken)}."] if broken else []
+
+
+def label(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def enumeration(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def figure(x: float | None, digits: int = 3) -> str:
+    """A number for a reader: three significant digits, no exponent where it can be helped."""
+    if x is None:
+        return "–"
+    return f"{x:#.{digits}g}".rstrip(".") if 1e-3 <= abs(x) < 1e4 or x == 0 else f"{x:.{digits - 1}e}"
+
+
+def spread(x: Interval) -> str:
+    """ "0.123 ± 0.004": the half width with two digits, the mean to the same place."""
+    if x.mean is None or x.half is None:
+        return figure(x.mean)
+    if not x.half > 0 or not 1e-3 <= abs(x.mean) < 1e4:
+        return f"{figure(x.mean)} ± {figure(x.half, 2)}"
+    places = max(0, min(6, 1 - int(np.floor(np.log10(x.half)))))
+    return f"{x.mean:.{places}f} ± {x.half:.{places}f}"
+
+
+def text_table(records: Sequence[Record]) -> str:
+    """The headline tables of all cases as plain text."""
+    blocks = []
+    for case in cases(records):
+        names = metrics(case)
+        head = ["", *map(label, names), "ms/step", "state B/param"]
+        lines = [head]
+        for row in table(case):
+            title = f"{row.optimizer} {row.setting}".rstrip()
+            title += f" ({row.diverged} of {row.seeds} diverged)" if row.diverged else ""
+            cost = [figure(row.ms_per_step), figure(row.state_bytes_per_param)]
+            lines.append([title, *(spread(row.values[m]) for m in names), *cost])
+        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        pad = lambda line, widths=widths: "  ".join(
+            [line[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(line[1:], widths[1:], strict=True))]
+        )
+        rule = "─" * (sum(widths) + 2 * len(widths) - 2)
+        blocks.append("\n".join([case.name, rule, *map(pad, lines)]))
+    return "\n\n".join(blocks)

@@ -1,0 +1,72 @@
+"""The update rule as a picture: the next update against the next gradient, after a history.
+
+A coordinate has seen the gradients of a *history*; now comes g. Every g of a grid gets a
+coordinate of its own, all with the same history, so one update shows the whole curve.
+Updates are divided by the size of the update that a steady gradient of 1 ends up with: what
+is compared is the shape, not the learning rate.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..core.optimizer import AbstractOptimizer
+
+STEPS = 20  # length of a history
+GRID = np.linspace(-3.0, 3.0, 121)
+STEADY = "after steady gradients of 1"
+HISTORIES = {
+    STEADY: np.ones(STEPS),
+    "after gradients of ±1 in turn": np.resize([1.0, -1.0], STEPS),
+    "after steady gradients of ¼": np.full(STEPS, 0.25),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """An optimizer's curves: history → update / unit at each gradient of `g`."""
+
+    optimizer: str
+    learned: bool
+    unit: float  # size of the update that a steady gradient of 1 ends up with
+    g: list[float]
+    curves: dict[str, list[float]]
+
+
+def probe(opt: AbstractOptimizer, *, name: str, learned: bool) -> Rule:
+    """The curves of one optimizer, with the parameters held at zero."""
+    g = jnp.asarray(GRID, jnp.float32)  # (121,)
+    zeros = jnp.zeros_like(g)
+
+    def after(history: Float[Array, " steps"]) -> Float[Array, " g"]:
+        def step(state, past):
+            return opt.update(jnp.full_like(g, past), state, zeros)[1], None
+
+        state, _ = jax.lax.scan(step, opt.init(zeros, key=jr.key(0)), history)
+        return opt.update(g, state, zeros)[0]
+
+    histories = jnp.asarray(np.stack(list(HISTORIES.values())), jnp.float32)
+    updates = np.asarray(jax.jit(jax.vmap(after))(histories), np.float64)  # (histories, g)
+    steady = updates[list(HISTORIES).index(STEADY), np.argmin(np.abs(GRID - 1))]
+    unit = abs(float(steady)) or 1.0
+    return Rule(
+        optimizer=name,
+        learned=learned,
+        unit=float(f"{unit:.4g}"),
+        g=[float(f"{x:.4g}") for x in GRID],
+        curves={
+            history: [float(f"{x:.4g}") for x in u / unit]
+            for history, u in zip(HISTORIES, updates, strict=True)
+        },
+    )
+
+
+def from_plain(plain: Mapping[str, Any]) -> Rule:
+    """A rule read from a JSON file."""
+    return Rule(**{field.name: plain[field.name] for field in dataclasses.fields(Rule)})

@@ -1,0 +1,207 @@
+"""`steppe train` from the first line to the saved model."""
+
+import json
+import shutil
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from conftest import TINY, contents
+
+from steppe.cli import folder as folders
+from steppe.cli import training
+from steppe.cli.errors import Failed
+from steppe.core.manifest import read_manifest
+from steppe.optimizers.learned.dm import DM
+from steppe.train.loop import MetaTrainingError
+from steppe.zoo.kinds import load_optimizer, save_optimizer
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """Stand in for meta_train: the call that reaches it is remembered."""
+    calls = []
+
+    def meta_train(task, opt, **options):
+        calls.append((task, opt, options))
+        raise MetaTrainingError("At meta-step 10, 100% of the latest episodes were not finite.")
+
+    monkeypatch.setattr(training, "meta_train", meta_train)
+    return calls
+
+
+def test_the_folder_of_a_run_holds_what_the_manual_says(finished):
+    names = {path.name for path in finished.iterdir()}
+    steps = {f"step-{step:08d}.safetensors" for step in (4, 8, 12)}
+    assert names == {*steps, "config.json", "env.json", "metrics.jsonl", "model.safetensors"}
+    config = json.loads((finished / "config.json").read_text())
+    assert config["options"]["hidden"] == [2]
+    assert config["options"]["cores"] == 2
+    env = json.loads((finished / "env.json").read_text())
+    assert {"python", "versions", "device", "cores", "commit"} <= set(env)
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "valid_loss" in row] == [4, 8, 12]
+
+
+def test_the_model_is_the_best_one_and_says_how_it_was_made(finished):
+    opt, manifest = load_optimizer(finished / "model.safetensors")
+    assert isinstance(opt, DM)
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    best = min((row["valid_loss"], row["step"]) for row in rows if "valid_loss" in row)
+    recipe = manifest["recipe"]
+    assert (recipe["valid_loss"], recipe["best_step"]) == pytest.approx(best)
+    assert recipe["task"] == "quadratic" and recipe["optimizer"] == "dm" and recipe["steps"] == 12
+
+
+def test_resuming_mends_a_damaged_run_and_changes_no_bit(finished, steppe, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    model = (run / "model.safetensors").read_bytes()
+    last = run / "step-00000012.safetensors"
+    last.write_bytes(last.read_bytes()[:-1])
+    (run / "model.safetensors").unlink()
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write('{"step": 13, "me')
+    answer = steppe("train", "--resume", run, "--json")
+    assert answer.code == 0, answer.err
+    assert "Skipped a damaged checkpoint" in answer.err
+    assert "Resumed from" in answer.err and "at meta-step 8" in answer.err
+    assert (run / "model.safetensors").read_bytes() == model
+    result = json.loads(answer.out)
+    assert result["model"] == str(run / "model.safetensors")
+    assert result["steps"] == 12
+    env = json.loads((run / "env.json").read_text())
+    assert len(env["resumed"]) == 1
+    assert folders.done_steps(run) == 12
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train --resume RUN --unroll 3", "--unroll is 2 in"),
+        ("train --resume RUN --objective.weights last", "--objective.weights is uniform in"),
+        ("train --resume RUN --steps 4", "has 12 meta-steps already"),
+        ("train --resume RUN --out other", "--out other was given"),
+        ("train --resume RUN --task quadratc", "--task is quadratic in"),
+        ("train --resume RUN/config.json", "is no run folder"),
+        ("train TINY --out RUN --seed 1", "holds a run with other settings (seed: 0 there, 1"),
+        ("train TINY --out RUN --opt rnnprop", 'optimizer: "dm" there, "rnnprop" asked for'),
+        ("train TINY --out RUN/config.json", "cannot be written (File exists)"),
+        ("train TINY --out RUN/config.json/x", "cannot be written (Not a directory)"),
+        ("train TINY --out RUN --config RUN/metrics.jsonl", "is not TOML"),
+        ("convert RUN/config.json RUN/model.safetensors", "exists already"),
+        ("eval RUN/step-00000012.safetensors", "checkpoint of meta-training, not of an optimizer"),
+        ("eval RUN --task quadratc", "did you mean 'quadratic'?"),
+        ("info RUN", "found a folder"),
+        ("report RUN -o RUN", "is no place for a file"),
+    ],
+)
+def test_bad_input_leaves_a_run_as_it_was(words, said, finished, steppe):
+    before = contents(finished)
+    line = words.replace("TINY", " ".join(TINY)).replace("RUN", str(finished)).split()
+    answer = steppe(*line)
+    assert answer.code == 2
+    assert answer.out == ""
+    assert said in answer.sentence
+    assert contents(finished) == before
+
+
+def test_a_folder_with_other_files_is_left_alone(steppe, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").write_text("buy milk")
+    answer = steppe("train", *TINY, "--out", "notes")
+    assert (answer.code, contents(tmp_path / "notes")) == (2, {"todo.txt": b"buy milk"})
+    assert "holds files, but no run" in answer.sentence
+
+
+def test_two_processes_do_not_share_a_folder(finished, steppe, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    with folders.held(run):
+        answer = steppe("train", "--resume", run)
+    assert answer.code == 2
+    assert "is in use by another `steppe train`" in answer.sentence
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"options": 3}', '{"options": {"stps": 3}}', ""])
+def test_a_broken_config_is_refused(damage, finished, steppe, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "config.json").write_text(damage)
+    before = contents(run)
+    for words in (["--resume", run], [*TINY, "--out", run]):
+        answer = steppe("train", *words)
+        assert answer.code == 2
+        assert "config.json" in answer.sentence
+    assert contents(run) == before
+
+
+def test_bad_data_leave_nothing_behind(steppe, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.random((24, 28, 28), np.float32), np.arange(24) % 10
+    x[3, 4, 5] = np.nan
+    np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y, x_test=x[:5], y_test=y[:5])
+    monkeypatch.setenv("STEPPE_DATA", str(tmp_path))
+    answer = steppe("train", *TINY, "--task", "mnist-mlp", "--out", "run", "--quiet")
+    assert answer.code == 2
+    assert "1 values that are NaN" in answer.sentence
+    monkeypatch.setenv("STEPPE_DATA", str(tmp_path / "nowhere"))
+    answer = steppe("train", *TINY, "--task", "mnist-mlp", "--out", "run", "--quiet")
+    assert answer.code == 2
+    assert "does not exist" in answer.sentence
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_diverges_fails_with_code_1(steppe, no_training):
+    answer = steppe("train", *TINY, "--quiet")
+    assert answer.code == 1
+    assert "were not finite" in answer.sentence
+    assert folders.begun(folders.Path("runs/quadratic-dm-0"))  # the default folder
+
+
+def test_options_reach_the_library(steppe, no_training, tmp_path):
+    (tmp_path / "run.toml").write_text('rows = 3\n[objective]\ntransform = "ratio"\n')
+    words = (
+        "--second-order --no-second-order --config run.toml --validate-every 0 --log tensorboard"
+    )
+    assert steppe("train", *TINY, *words.split(), "--out", "run").code == 1
+    [(_, opt, options)] = no_training
+    estimator, objective = options["estimator"], options["objective"]
+    assert (estimator.rows, estimator.length, int(estimator.horizon)) == (3, 2, 4)
+    assert estimator.second_order is False
+    assert (objective.transform, objective.weights) == ("ratio", "uniform")
+    assert opt.hidden == (2,)
+    assert options["validation"] is None
+    assert (tmp_path / "run" / "tensorboard").is_dir()
+
+
+def test_ctrl_c_says_how_to_go_on(steppe, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "meta_train", interrupted)
+    answer = steppe("train", *TINY, "--out", "run", "--quiet")
+    assert answer.code == 130
+    assert "go on with `steppe train --resume run`" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_progress_goes_to_stderr_and_quiet_leaves_it_out(steppe, no_training):
+    assert "steppe train · quadratic · dm · seed 0" in steppe("train", *TINY).err
+    assert "2 × cpu · compiling…" in steppe("train", *TINY).err
+    assert steppe("train", *TINY, "--quiet").err.count("\n") == 1  # the failure
+
+
+def test_identity_check_notices_one_bit(tmp_path):
+    opt = DM(hidden=(2,), key=jr.key(0))
+    save_optimizer(tmp_path / "a.safetensors", opt)
+    training.check_identity(tmp_path / "a.safetensors", opt)
+    b = np.asarray(opt.head.b).copy()
+    b.view(np.uint8)[0] ^= 1
+    other = training.eqx.tree_at(lambda o: o.head.b, opt, jnp.asarray(b))
+    with pytest.raises(Failed, match="does not give back"):
+        training.check_identity(tmp_path / "a.safetensors", other)
+
+
+def test_checkpoints_carry_the_recipe(finished):
+    recipe = read_manifest(finished / "step-00000012.safetensors")["recipe"]
+    assert recipe["unroll"] == 2
+    assert not {"steps", "out", "cores", "log", "quiet"} & set(recipe)
