@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .records import Record
+from .records import Number, Record
 from .stats import Interval, Paired, interval, paired
 
 WORDS = {
@@ -93,38 +93,57 @@ def pairable(a: Record, b: Record) -> bool:
 
 
 def compare(case: Case) -> list[Comparison]:
-    """Every learned optimizer against every baseline it shares its starts with."""
+    """Every learned optimizer against every baseline it shares its starts with, at the end."""
     return [
-        Comparison(
-            case.name,
-            ours.optimizer,
-            theirs.optimizer,
-            metric,
-            interval(ours.final(metric)).mean,
-            interval(theirs.final(metric)).mean,
-            paired(
-                ours.final(metric),
-                theirs.final(metric),
-                lower_is_better=lower_is_better(metric),
-            ),
-        )
-        for ours in case.records
-        if ours.learned
-        for theirs in case.records
-        if not theirs.learned and pairable(ours, theirs)
+        _comparison(case, ours, theirs, metric, ours.final(metric), theirs.final(metric))
+        for ours, theirs in pairs(case)
         for metric in metrics(case)
     ]
 
 
+def equal_time(case: Case, metric: str = "test_loss") -> list[Comparison]:
+    """`compare` with the learned optimizer stopped at the last point within the baseline's time.
+
+    Only for baselines whose steps are quicker; the others are favoured by equal steps already.
+    """
+    found = []
+    for ours, theirs in pairs(case):
+        if theirs.ms_per_step >= ours.ms_per_step or metric not in metrics(case):
+            continue
+        within = theirs.ms_per_step * theirs.horizon / ours.ms_per_step  # steps of ours
+        place = max(i for i, step in enumerate(ours.points) if step <= within)
+        a, b = [row[place] for row in ours.metrics[metric]], theirs.final(metric)
+        found.append(_comparison(case, ours, theirs, metric, a, b))
+    return found
+
+
+def pairs(case: Case) -> list[tuple[Record, Record]]:
+    """(learned, baseline) for all that share their starts."""
+    return [(a, b) for a, b in _all_pairs(case) if pairable(a, b)]
+
+
 def unpaired(case: Case) -> list[tuple[str, str]]:
     """The pairs of names that `compare` leaves out."""
-    return [
-        (ours.optimizer, theirs.optimizer)
-        for ours in case.records
-        if ours.learned
-        for theirs in case.records
-        if not theirs.learned and not pairable(ours, theirs)
-    ]
+    return [(a.optimizer, b.optimizer) for a, b in _all_pairs(case) if not pairable(a, b)]
+
+
+def _all_pairs(case: Case) -> list[tuple[Record, Record]]:
+    learned = [r for r in case.records if r.learned]
+    return [(a, b) for a in learned for b in case.records if not b.learned]
+
+
+def _comparison(
+    case: Case, ours: Record, theirs: Record, metric: str, a: list[Number], b: list[Number]
+) -> Comparison:
+    return Comparison(
+        case.name,
+        ours.optimizer,
+        theirs.optimizer,
+        metric,
+        interval(a).mean,
+        interval(b).mean,
+        paired(a, b, lower_is_better=lower_is_better(metric)),
+    )
 
 
 def table(case: Case) -> list[Row]:

@@ -32,9 +32,16 @@ class Finding:
 
 def diagnose(folder: Path) -> list[Finding]:
     """All checks on the folder of a run."""
-    config = folders.read_config(folder)
+    if not (folder / folders.METRICS).exists() and not folders.begun(folder):
+        raise BadInput(
+            f"{folder} is no run folder, it has neither {folders.CONFIG} nor {folders.METRICS}; "
+            "give a folder that `steppe train` wrote."
+        )
     rows, cut = read_metrics(folder / folders.METRICS)
-    checks = [whole_lines(cut), checkpoints(folder), finished(folder, config["options"])]
+    checks = [whole_lines(cut), checkpoints(folder)]
+    options = folders.read_json(folder / folders.CONFIG).get("options")
+    if isinstance(options, dict):  # else it is of another command
+        checks.append(finished(folder, options))
     if not rows:
         fix = "let it run on; compiling alone can take a minute"
         return [*checks, Finding("rows", False, "metrics.jsonl has no row yet", fix)]

@@ -7,7 +7,7 @@ from ..core.manifest import read
 from ..tasks.names import NAMES as TASKS
 from ..zoo.names import NAMES as OPTIMIZERS
 from .errors import BadInput, guess
-from .folder import MODEL
+from .folder import MODEL, PATTERN
 from .listing import check, tunable
 from .options import Eval
 from .output import document, speaker
@@ -37,13 +37,16 @@ def run(values: dict) -> int:
         check_out(options.out)
     say(f"steppe eval · {plan.name} on {plan.task} · {options.seeds} seeds from {options.seed}")
 
-    from .evaluation import compare, show  # JAX starts here
+    from .evaluation import content, measure, text  # JAX starts here
 
-    result = compare(options, plan, say)
+    records = measure(options, plan, say)
+    where = None if options.out is None else options.out / RECORDS
     if options.json:
-        document(result)
+        document(content(records) | {"optimizer": plan.name, "records": where})
     else:
-        show(result)
+        print(text(records))
+        if where is not None:
+            print(f"records  {where}")
     return 0
 
 
@@ -80,11 +83,14 @@ def decide(options: Eval) -> Plan:
 def checkpoint(word: str) -> Path:
     path = Path(word)
     if path.is_dir():
-        if (path / MODEL).exists():
-            return path / MODEL
+        found = [p for p in path.glob("*.safetensors") if not p.match(PATTERN)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise BadInput(f"{path} has {len(found)} checkpoints; give one of them by its name.")
         raise BadInput(
-            f"{path} has no {MODEL}: its run is not finished; go on with it by "
-            f"`steppe train --resume {path}`, or give a checkpoint."
+            f"{path} has no finished optimizer; finish its run by `steppe train --resume {path}`, "
+            "or give a checkpoint."
         )
     if not path.exists() and not path.suffix:
         if word in OPTIMIZERS:

@@ -19,30 +19,34 @@ try:
 except ImportError:  # Windows: folders are not locked
     fcntl = None
 
-CONFIG, MODEL, METRICS, ENVIRONMENT = (
-    "config.json",
-    "model.safetensors",
-    "metrics.jsonl",
-    "env.json",
-)
+CONFIG = "config.json"
+MODEL = "model.safetensors"
+METRICS = "metrics.jsonl"
+ENVIRONMENT = "env.json"
+PATTERN = "step-*.safetensors"
 
 
 def read_config(folder: Path) -> dict:
-    """What `config.json` of a run says."""
+    """What `config.json` of a run of `steppe train` says."""
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config["options"], dict):
-            raise ValueError("no table of options")
+        if not isinstance(config, dict):
+            raise ValueError("not a table")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BadInput(
             f"{folder} is no run folder, it has no {CONFIG}; give a folder that `steppe train` "
             "wrote."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise BadInput(
             f"{path} cannot be read ({error}); mend it, or begin a new run with --out."
         ) from error
+    if not isinstance(config.get("options"), dict):
+        raise BadInput(
+            f"{path} has no options of `steppe train`, but is of {config.get('command')!r}; give "
+            "another folder."
+        )
     return config
 
 
@@ -52,7 +56,7 @@ def begun(folder: Path) -> bool:
 
 def done_steps(folder: Path) -> int:
     """Meta-steps of the newest checkpoint whose header is intact, 0 if there is none."""
-    for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
+    for path in sorted(folder.glob(PATTERN), reverse=True):
         with contextlib.suppress(CheckpointError, KeyError, TypeError, ValueError):
             return int(read_manifest(path)["step"])
     return 0

@@ -1,6 +1,7 @@
 """`steppe train`: all that can be refused is refused here, before JAX starts."""
 
 import dataclasses
+from operator import attrgetter
 from pathlib import Path
 
 from ..tasks.names import NAMES as TASKS
@@ -96,7 +97,21 @@ def recipe_of(options: Train) -> dict:
 def config_of(options: Train, version: str) -> dict:
     """The content of `config.json`."""
     kept = {n: v for n, v in dataclasses.asdict(options).items() if n not in CALL}
-    return {"command": "train", "steppe": version, "options": kept}
+    title = f"Meta-training of {options.opt} on {options.task}"
+    return {"title": title, "command": line_of(options), "steppe": version, "options": kept}
+
+
+def line_of(options: Train) -> str:
+    """The shortest line that asks for the same run."""
+    words = ["steppe train"]
+    for name, option in options_of(Train).items():
+        value = attrgetter(name)(options)
+        if name in CALL or value == option.default:
+            continue
+        parts = [option.nothing] if value is None else value if option.many else [value]
+        text = "" if option.kind is bool else " " + ",".join(map(str, parts))
+        words.append(option.flag + text)
+    return " ".join(words)
 
 
 def check_steps(options: Train, folder: Path) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import contents
 
-from steppe.bench.records import read_records
+from steppe.bench.records import Record, read_records
 from steppe.bench.tune import GRID
 from steppe.cli import evaluation
 from steppe.cli.evaluate import decide
@@ -14,50 +15,46 @@ from steppe.cli.options import Eval
 
 
 @pytest.fixture(scope="module")
-def result(finished, tmp_path_factory) -> dict:
-    """The finished run against SGD, with a folder of records."""
-    out = tmp_path_factory.mktemp("eval") / "out"
+def records(finished, tmp_path_factory) -> tuple[list[Record], Path]:
+    """The finished run against SGD, and the folder of the records."""
+    out = tmp_path_factory.mktemp("eval")
     options = Eval(
         optimizer=str(finished), horizons=(4,), seeds=3, baselines=("sgd",), out=out, cores=2
     )
-    out.mkdir()
-    return evaluation.compare(options, decide(options), lambda text: None)
+    return evaluation.measure(options, decide(options), lambda text: None), out
 
 
-def test_the_result_has_every_column(result):
-    ours, theirs = result["rows"]
-    assert (ours["optimizer"], theirs["optimizer"]) == ("DM", "sgd")
-    assert (ours["lr"], ours["ours_is"]) == (None, None)
-    assert theirs["lr"] in GRID
-    assert theirs["ours_is"] in ("better", "worse", "no difference seen")
-    for row in result["rows"]:
-        for name in ("train_loss", "test_loss"):
-            assert row[name]["low"] < row[name]["mean"] < row[name]["high"]
-            assert row[name]["n"] == 3
-        assert row["ms_per_step"] > 0
-    assert ours["state_bytes_per_param"] > theirs["state_bytes_per_param"] == 0
-
-
-def test_the_records_say_the_same(result):
-    records, environment = read_records(result["records"])
-    assert [r.optimizer for r in records] == ["DM", "sgd"]
-    assert records[1].tuning["best"] == result["rows"][1]["lr"]
-    mean = sum(records[0].final("test_loss")) / 3
-    assert result["rows"][0]["test_loss"]["mean"] == pytest.approx(mean)
+def test_the_numbers_are_those_of_bench(records):
+    [ours, theirs], out = records
+    assert (ours.optimizer, ours.learned, ours.tuning) == ("DM", True, {})
+    assert (theirs.optimizer, theirs.learned) == ("sgd", False)
+    assert theirs.tuning["best"] in GRID
+    again, environment = read_records(out / "records.jsonl")
+    assert again == [ours, theirs]
     assert "versions" in environment
 
 
-def test_the_table_shows_them(result, capsys):
-    evaluation.show(result)
-    text = capsys.readouterr().out
-    lr = result["rows"][1]["lr"]
-    for word in ("DM", f"sgd, lr {lr:g}", "test loss", "ms/step", "state B/param", "DM is"):
+def test_the_table_and_the_words(records):
+    text = evaluation.text(records[0])
+    lr = records[0][1].tuning["best"]
+    words = ("quadratic, 4 steps", f"sgd lr {lr:g}", "test loss", "ms/step", "state B/param")
+    for word in (*words, "95 % interval over 3 seeds", "DM is"):
         assert word in text
-    assert f"{result['rows'][0]['test_loss']['mean']:.4g} ± " in text
 
 
-def test_records_are_not_overwritten(result, finished, steppe, tmp_path):
-    shutil.copy(result["records"], tmp_path / "records.jsonl")
+def test_the_document(records):
+    content = evaluation.content(records[0])
+    ours, theirs = content["rows"]
+    assert (ours["optimizer"], theirs["optimizer"]) == ("DM", "sgd")
+    mean = sum(records[0][0].final("test_loss")) / 3
+    found = ours["values"]["test_loss"]
+    assert found["mean"] == pytest.approx(mean)
+    assert found["low"] < mean < found["high"]
+    assert theirs["verdicts"]["test_loss"] in ("better", "worse", "no difference seen")
+
+
+def test_records_are_not_overwritten(records, finished, steppe, tmp_path):
+    shutil.copy(records[1] / "records.jsonl", tmp_path)
     before = contents(tmp_path)
     answer = steppe("eval", finished, "--out", tmp_path)
     assert answer.code == 2

@@ -161,9 +161,12 @@ def test_yaml_is_read_where_pyyaml_is(tmp_path):
 
 
 def test_a_table_made_from_options_gives_the_options_back():
-    made = build(Train, NEEDED | {"hidden": (4, 5), "clip": None, "objective.weights": "sum"})
+    made = build(Train, NEEDED | {"hidden": (4, 5), "rows": 9, "objective.weights": "sum"})
     config = config_of(made, "0.0")
     assert build(Train, from_table(Train, config["options"], "here")) == made
+    line = "steppe train --task quadratic --opt dm --hidden 4,5 --rows 9 --objective.weights sum"
+    assert config["command"] == line
+    assert build(Train, scan(Train, config["command"].split()[2:])) == made
 
 
 @pytest.mark.parametrize("name", main.VERBS)
