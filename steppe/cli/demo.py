@@ -44,7 +44,7 @@ def play(options: Demo, folder: Path):
     settings = demo.FAST if options.fast else demo.Settings()
     live = not options.quiet and sys.stderr.isatty()
     if not live:
-        say("compiling (about 20 s), then training…")
+        say("a minute or two, about 20 s of it compiling…")
     try:
         return demo.demo(
             folder,

@@ -8,7 +8,7 @@ import pickle
 import jax.random as jr
 import numpy as np
 import pytest
-from conftest import contents
+from cli.runs import contents
 
 from steppe.core import checkpoint
 from steppe.interop.open_l2o import DM_SHAPES

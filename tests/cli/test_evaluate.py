@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import contents
+from cli.runs import contents
 
 from steppe.bench.records import Record, read_records
 from steppe.bench.tune import GRID
@@ -68,6 +68,18 @@ def test_a_hand_made_optimizer_can_be_evaluated_alone(steppe):
     assert answer.code == 0, answer.err
     [row] = json.loads(answer.out)["rows"]
     assert (row["optimizer"], row["horizon"]) == ("sgd", 3)
+
+
+def test_a_report_of_a_run_and_its_evaluation(records, finished, steppe, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    before = contents(tmp_path / "run")
+    answer = steppe("report", "run", records[1], "-o", "page.html", "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out) == {"report": "page.html"}
+    page = (tmp_path / "page.html").read_text()
+    for word in ("Meta-training of dm on quadratic", "--hidden 2", "sgd", "<svg"):
+        assert word in page
+    assert contents(tmp_path / "run") == before
 
 
 def test_what_is_not_said_follows_from_the_checkpoint(finished):

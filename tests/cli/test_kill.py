@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 WORDS = shlex.split(
-    "--task quadratic --opt dm --hidden 2 --steps 120 --unroll 2 --horizon 8 --episodes 2 "
+    "--task quadratic --opt dm --hidden 2 --unroll 2 --horizon 8 --episodes 2 "
     "--validate-every 20 --checkpoint-every 2 --cores 2"
 )
 
@@ -44,29 +44,31 @@ def steps_and_scores(folder: Path) -> list[tuple[int, float | None]]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory) -> tuple[Path, Path, float]:
-    """The folder of a run that nothing disturbed, the compilation cache, and its seconds."""
+def uninterrupted(request, tmp_path_factory) -> tuple[list[str], Path, Path]:
+    """The options and the folder of a run that nothing disturbed, and a compilation cache."""
     home = tmp_path_factory.mktemp("kill")
-    began = time.perf_counter()
-    process = start(home / "cache", *WORDS, "--out", home / "run")
+    words = [*WORDS, "--steps", str(request.param)]
+    process = start(home / "cache", *words, "--out", home / "run")
     _, err = process.communicate()
     assert process.returncode == 0, err.decode()
-    return home / "run", home / "cache", time.perf_counter() - began
+    return words, home / "run", home / "cache"
 
 
 @pytest.mark.parametrize(
-    ("rounds", "blind"),
-    [(2, 0.0), pytest.param(20, 0.5, marks=pytest.mark.slow)],
+    ("uninterrupted", "rounds", "blind"),
+    [(120, 2, 0.0), pytest.param(3000, 20, 0.5, marks=pytest.mark.slow)],
+    indirect=["uninterrupted"],
+    ids=["2 rounds", "20 rounds"],
 )
-def test_a_killed_run_ends_with_the_same_bits(rounds, blind, uninterrupted, tmp_path):
+def test_a_killed_run_ends_with_the_same_bits(uninterrupted, rounds, blind, tmp_path):
     """`blind`: the share of kills at any moment, start-up included; the others while it trains."""
-    whole, cache, seconds = uninterrupted
+    words, whole, cache = uninterrupted
     folder, rng = tmp_path / "run", random.Random(rounds)
     killed = 0
     for _ in range(rounds):
-        process = start(cache, *WORDS, "--out", folder)
+        process = start(cache, *words, "--out", folder)
         if rng.random() < blind:
-            time.sleep(rng.uniform(0, seconds))
+            time.sleep(rng.uniform(0, 10))
         else:
             wait_for_progress(process, folder)
             time.sleep(rng.uniform(0, 0.2))
@@ -75,7 +77,7 @@ def test_a_killed_run_ends_with_the_same_bits(rounds, blind, uninterrupted, tmp_
         process.communicate()
     assert killed > rounds // 2  # else the runs were too short to be killed
 
-    process = start(cache, *WORDS, "--out", folder)
+    process = start(cache, *words, "--out", folder)
     wait_for_progress(process, folder)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()

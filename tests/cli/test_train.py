@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from conftest import TINY, contents
+from cli.runs import TINY, contents
 
 from steppe.cli import folder as folders
 from steppe.cli import training
