@@ -18,7 +18,9 @@ def use_cores(count: int | None = None) -> int:
     nearly twice as fast as two cores sharing one. To be called before JAX computes
     anything; without effect where JAX runs on an accelerator. Returns the count.
     """
-    count = count or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if count is None:
+        affinity = getattr(os, "sched_getaffinity", None)
+        count = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
