@@ -39,7 +39,9 @@ def ours(kind: str, rows: int | None, *, length: int = LENGTH, together: int | N
     """(call, seconds to compile, bytes XLA plans for temporaries): one compiled meta-step."""
     import equinox as eqx
     import jax
+    import jax.numpy as jnp
     import jax.random as jr
+    import jax.tree_util as jtu
     import optax
 
     from steppe.data import mnist5k
@@ -70,16 +72,14 @@ def ours(kind: str, rows: int | None, *, length: int = LENGTH, together: int | N
         holder[0], stats = run(holder[0])
         return jax.block_until_ready(stats)
 
+    @eqx.filter_jit
+    def grads_of(estimator, state, key):
+        return estimator(task, state.opt, state.est_state, objective, key=key)[0]
+
     def gradient(rows: int | None, key):
         """The meta-gradient where the run stands, over all rows or sampled ones."""
-        import jax.numpy as jnp
-        import jax.tree_util as jtu
-
-        other = BPTT(EPISODES, length, 100, rows=rows, together=together)
         with mesh.active(episodes):
-            grads = eqx.filter_jit(other)(
-                task, holder[0].opt, holder[0].est_state, objective, key=key
-            )[0]
+            grads = grads_of(BPTT(EPISODES, length, 100, rows=rows), holder[0], key)
         return jnp.concatenate([jnp.ravel(leaf) for leaf in jtu.tree_leaves(grads)])
 
     return call, seconds, gradient
@@ -202,8 +202,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--kinds", nargs="+", default=["rnnprop", "dm"])
-    parser.add_argument("--peers", nargs="*", default=["gates", "gates:together", "lstm:together"],
-                        help="PyTorch variants CELL[:together]; none to leave them out")  # fmt: skip
+    parser.add_argument("--peers", nargs="*", default=["gates", "transposed"],
+                        help="PyTorch variants CELL[:together], or none")  # fmt: skip
     parser.add_argument(
         "--memory", nargs=3, metavar=("KIND", "ROWS", "LENGTH"), help=argparse.SUPPRESS
     )

@@ -149,9 +149,7 @@ def _comparison(
 def table(case: Case) -> list[Row]:
     """The headline table of a case; verdicts are those of its first learned optimizer."""
     ours = case.records[0].optimizer
-    found = {
-        (c.theirs, c.metric): c.paired.verdict for c in compare(case) if c.ours == ours
-    }
+    found = {(c.theirs, c.metric): c.paired.verdict for c in compare(case) if c.ours == ours}
     return [
         Row(
             case=case.name,
@@ -202,8 +200,11 @@ def _sentence(case: Case, ours: str, comparisons: list[Comparison]) -> str:
 
 
 def _divergence(case: Case, ours: str) -> list[str]:
-    broken = [f"{r.optimizer} on {len(r.diverged)} of {len(r.seeds)} seeds"
-              for r in case.records if r.diverged and (r.optimizer == ours or not r.learned)]
+    broken = [
+        f"{r.optimizer} on {len(r.diverged)} of {len(r.seeds)} seeds"
+        for r in case.records
+        if r.diverged and (r.optimizer == ours or not r.learned)
+    ]
     return [f"{case.name}: diverged {enumeration(broken)}."] if broken else []
 
 
@@ -217,10 +218,17 @@ def enumeration(words: Sequence[str]) -> str:
 
 
 def figure(x: float | None, digits: int = 3) -> str:
-    """A number for a reader: three significant digits, no exponent where it can be helped."""
+    """A number for a reader: three significant digits, an exponent only where it must be.
+
+    >>> [figure(x) for x in (0.12345, 12.0, 1234.5, 1e-5, None)]
+    ['0.123', '12.0', '1234', '1.00e-05', '–']
+    """
     if x is None:
         return "–"
-    return f"{x:#.{digits}g}".rstrip(".") if 1e-3 <= abs(x) < 1e4 or x == 0 else f"{x:.{digits - 1}e}"
+    if 10**digits <= abs(x) < 1e6:
+        return f"{x:.0f}"
+    plain = x == 0 or 1e-3 <= abs(x) < 1e6
+    return f"{x:#.{digits}g}".rstrip(".") if plain else f"{x:.{digits - 1}e}"
 
 
 def spread(x: Interval) -> str:
@@ -247,7 +255,10 @@ def text_table(records: Sequence[Record]) -> str:
             lines.append([title, *(spread(row.values[m]) for m in names), *cost])
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
         pad = lambda line, widths=widths: "  ".join(
-            [line[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(line[1:], widths[1:], strict=True))]
+            [
+                line[0].ljust(widths[0]),
+                *(x.rjust(w) for x, w in zip(line[1:], widths[1:], strict=True)),
+            ]
         )
         rule = "─" * (sum(widths) + 2 * len(widths) - 2)
         blocks.append("\n".join([case.name, rule, *map(pad, lines)]))

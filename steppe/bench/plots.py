@@ -8,11 +8,11 @@ dash pattern as well as in colour. Fonts are the page's own.
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .compare import Case, Comparison
+from .compare import Case, Comparison, label, lower_is_better
 from .records import Record
 from .rule import HISTORIES, Rule
 
@@ -107,7 +107,7 @@ def meta_training(rows: Sequence[Mapping]) -> str:
         panels[1].set_ylabel("validation loss")
         panels[1].set_xlabel("meta-steps")
 
-    return svg(draw, "meta-training", (8.4, 2.9))
+    return svg(draw, "meta-training", (9.6, 3.0))
 
 
 def rules(found: Sequence[Rule], style: Mapping[str, int]) -> str:
@@ -120,21 +120,25 @@ def rules(found: Sequence[Rule], style: Mapping[str, int]) -> str:
             axes.axvline(0, color=INK, lw=0.6, alpha=0.4)
             for rule in reversed(found):
                 i = style.get(rule.optimizer, len(SERIES) - 1)
-                axes.plot(
-                    rule.g, rule.curves[history], color=SERIES[i], lw=WIDTHS[i], ls=DASHES[i]
-                )
+                axes.plot(rule.g, rule.curves[history], color=SERIES[i], lw=WIDTHS[i], ls=DASHES[i])
             axes.set_ylim(-2.4, 2.4)
             axes.set_title(history, fontsize=10)
             axes.set_xlabel("next gradient")
         panels[0].set_ylabel("update, own units")
 
-    return svg(draw, "rules", (8.4, 3.1))
+    return svg(draw, "rules", (9.6, 3.3))
 
 
 def differences(comparisons: Sequence[Comparison], style: Mapping[str, int], metric: str) -> str:
-    """Paired differences of one metric as shares of the baseline's mean, with 95 % intervals."""
+    """Paired differences of one metric with 95 % intervals, a line for each baseline and case.
+
+    In percent of the baseline's mean; for shares like an accuracy in percentage points.
+    """
+    points = not lower_is_better(metric)
     shown = [
-        c for c in comparisons if c.metric == metric and c.their_mean and c.paired.difference.n > 1
+        c
+        for c in comparisons
+        if c.metric == metric and c.paired.difference.n > 1 and (points or c.their_mean)
     ]
 
     def draw(figure: "Figure") -> None:
@@ -142,22 +146,24 @@ def differences(comparisons: Sequence[Comparison], style: Mapping[str, int], met
         axes.axvline(0, color=INK, lw=0.9)
         y, places, last = 0.0, [], shown[0].case if shown else ""
         for c in shown:
-            y += 1.0 if c.case == last else 1.9
+            y += 1.0 if c.case == last else 1.7
             last = c.case
             places.append(y)
             d, i = c.paired.difference, style[c.theirs]
-            share = 100 / c.their_mean if c.their_mean else 0.0
-            mean, half = (d.mean or 0.0) * share, (d.half or 0.0) * share
+            unit = 100 / (c.their_mean or 1.0) if not points else 100.0
+            mean, half = (d.mean or 0.0) * unit, (d.half or 0.0) * unit
             axes.plot([mean - half, mean + half], [y, y], color=SERIES[i], lw=2.2)
             filled = SERIES[i] if c.paired.verdict != "no difference seen" else "none"
             axes.plot(mean, y, "o", ms=7, mec=SERIES[i], mfc=filled, mew=1.8)
         axes.set_yticks(places, [f"{c.theirs} · {c.case}" for c in shown])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
-        axes.set_xlabel(f"{metric.replace('_', ' ')}, difference from the baseline in % of it")
+        measured = "in percentage points" if points else "in % of the baseline’s"
+        better = "right" if points else "left"
+        axes.set_xlabel(f"difference in {label(metric)}, {measured} (better: {better})")
         axes.spines["left"].set_visible(False)
 
-    return svg(draw, f"differences-{metric}", (7.6, 0.9 + 0.33 * len(shown)))
+    return svg(draw, f"differences-{metric}", (9.6, 0.8 + 0.3 * len(shown)))
 
 
 def series(axes: "Axes", x: np.ndarray, y: np.ndarray, i: int) -> None:
@@ -191,13 +197,13 @@ def svg(draw: Callable[["Figure"], None], name: str, size: tuple[float, float]) 
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: dict[Any, Any] = {  # matplotlib's type for the keys is a list of all of them
         "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10, "axes.labelsize": 10,
         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
         "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK,
         "xtick.color": INK, "ytick.color": INK, "xtick.major.width": 0.7,
         "ytick.major.width": 0.7, "xtick.minor.width": 0.4, "ytick.minor.width": 0.4,
-        "path.simplify": True,
+        "text.parse_math": False,  # a dollar in a name is a dollar
     }  # fmt: skip
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=size, layout="constrained")

@@ -86,9 +86,7 @@ def read_records(path: str | os.PathLike) -> tuple[list[Record], dict[str, Any]]
         raise FileNotFoundError(
             f"{path} does not exist; give the records.jsonl of a finished evaluation."
         )
-    lines = [
-        _line(path, i, text) for i, text in enumerate(path.read_text().splitlines(), start=1)
-    ]
+    lines = [_line(path, i, text) for i, text in enumerate(path.read_text().splitlines(), start=1)]
     if not lines or lines[0].get("steppe") != "records":
         raise ValueError(f"{path} is no file of records: its first line does not say so.")
     if lines[0].get("format") != FORMAT:

@@ -85,9 +85,7 @@ def write_report(
     return path
 
 
-def report_from_folders(
-    folders: Sequence[str | os.PathLike], out: str | os.PathLike
-) -> Path:
+def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
     """The report of one run folder, or of several together.
 
     Title, command, metrics and rules are those of the first folder that has them. Where two
@@ -184,8 +182,9 @@ def fairness(groups: Sequence[compare.Case]) -> list[tuple[bool, str]]:
     for case in groups:
         apart = compare.unpaired(case)
         for ours, theirs in apart:
-            said.append((False, f"{case.name}: {ours} and {theirs} began from other starts; not "
-                         "compared."))
+            said.append(
+                (False, f"{case.name}: {ours} and {theirs} began from other starts; not compared.")
+            )
         if not apart:
             count = len(case.records[0].seeds)
             said.append((True, f"{case.name}: same starts and batches for all, {count} seeds."))
@@ -194,20 +193,40 @@ def fairness(groups: Sequence[compare.Case]) -> list[tuple[bool, str]]:
             if not found and not record.learned:
                 said.append((False, f"{case.name}: {record.optimizer} was not tuned."))
             if found and found.get("edge"):
-                said.append((False, f"{case.name}: the rate of {record.optimizer} lies at the "
-                             f"{found['edge']} end of its grid; a wider one may do better."))
+                said.append(
+                    (
+                        False,
+                        f"{case.name}: the rate of {record.optimizer} lies at the "
+                        f"{found['edge']} end of its grid; a wider one may do better.",
+                    )
+                )
             if found and found.get("split") != "valid":
-                said.append((False, f"{case.name}: {record.optimizer} was tuned on the "
-                             f"{found.get('split')} split."))
+                said.append(
+                    (
+                        False,
+                        f"{case.name}: {record.optimizer} was tuned on the "
+                        f"{found.get('split')} split.",
+                    )
+                )
     tuned = [r.tuning for case in groups for r in case.records if r.tuning]
     if tuned:
         trials = sum(t["trials"] for t in tuned)
-        said.append((True, f"Learning rates tuned for each case on the validation split: "
-                     f"{len(tuned)} grids, {trials} inner trainings, seeds of their own."))
+        said.append(
+            (
+                True,
+                f"Learning rates tuned for each case on the validation split: "
+                f"{len(tuned)} grids, {trials} inner trainings, seeds of their own.",
+            )
+        )
     if groups:
         gradients = {r.gradients_per_step for case in groups for r in case.records}
-        said.append((len(gradients) == 1, "Gradients a step: "
-                     f"{compare.enumeration([str(g) for g in sorted(gradients)])} for all."))
+        said.append(
+            (
+                len(gradients) == 1,
+                "Gradients a step: "
+                f"{compare.enumeration([str(g) for g in sorted(gradients)])} for all.",
+            )
+        )
     return said
 
 
@@ -261,4 +280,6 @@ def _read(path: Path, absent: Any) -> Any:
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error.msg}, line {error.lineno}); mend it.") from None
+        raise ValueError(
+            f"{path} is not JSON ({error.msg}, line {error.lineno}); mend it."
+        ) from None

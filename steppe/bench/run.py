@@ -23,9 +23,9 @@ from ..core.checkpoint import CheckpointError
 from ..core.describe import describe
 from ..core.episode import Episode, begin, unroll
 from ..core.optimizer import AbstractOptimizer
-from ..core.parallel import each, lanes_together
+from ..core.parallel import each
 from ..core.task import AbstractTask, Problem
-from ..core.types import Batch, Key, Scalar, Split
+from ..core.types import Batch, Key, Params, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
 from ..train import mesh as meshes
 from .records import Record, number
@@ -63,15 +63,17 @@ def evaluate(
     every = -(-horizon // points)
     steps = [*range(0, horizon, every), horizon]
 
-    def one(arrays: PyTree, key: Key) -> tuple[Float[Array, " horizon"], dict[str, Array]]:
+    def one(arrays: PyTree, key: Key) -> PyTree:
         task, opt = eqx.combine(arrays, static)
         key_begin, key_measure = jr.split(key)
-        return trajectory(task, opt, begin(task, opt, key_begin), horizon, every, key_measure)
+        episode = begin(task, opt, key_begin)
+        losses, path = trajectory(task, opt, episode, horizon, every)
+        return losses, episode.instance, path, key_measure
 
     arrays, static = eqx.partition((task, opt), eqx.is_array)
-    keys = seed_keys(key, seeds, "evaluate")
+    losses, *measurable = compiled(one, arrays, seed_keys(key, seeds, "evaluate"))
+    metrics = measure_all(task, *measurable)
     params = skeleton(task)
-    losses, metrics = compiled(one, arrays, keys, together=lanes_together(tree.size(params)))
     losses = np.asarray(losses, np.float64)  # (seeds, horizon)
     metrics = {m: np.asarray(values, np.float64) for m, values in metrics.items()}
     last = [values[:, -1] for m, values in metrics.items() if m.endswith("_loss")]
@@ -99,42 +101,50 @@ def evaluate(
 
 
 def trajectory(
-    task: AbstractTask,
-    opt: AbstractOptimizer,
-    episode: Episode,
-    horizon: int,
-    every: int,
-    key: Key,
-) -> tuple[Float[Array, " horizon"], dict[str, Float[Array, " points"]]]:
-    """Minibatch loss before each step, and `measure` at 0, every, 2·every, …, horizon."""
+    task: AbstractTask, opt: AbstractOptimizer, episode: Episode, horizon: int, every: int
+) -> tuple[Float[Array, " horizon"], PyTree[Float[Array, "points ..."]]]:
+    """Minibatch loss before each step, and the parameters at 0, every, 2·every, …, horizon."""
 
     def advance(episode: Episode, length: int) -> tuple[Episode, tuple]:
         episode, losses = unroll(task, opt, episode, length, lambda *record: record[3])
-        return episode, (losses, measure(task, episode, key))
+        return episode, (losses, episode.params)
 
     whole, rest = divmod(horizon, every)
-    before = measure(task, episode, key)
-    episode, (losses, measured) = jax.lax.scan(
+    stretch = lambda x: jtu.tree_map(lambda leaf: leaf[None], x)
+    path = [stretch(episode.params)]
+    episode, (losses, reached) = jax.lax.scan(
         lambda episode, _: advance(episode, every), episode, length=whole
     )
-    parts = [jtu.tree_map(lambda x: x[None], before), measured]
     losses = losses.reshape(-1)
+    path.append(reached)
     if rest:
-        episode, (tail, after) = advance(episode, rest)
+        _, (tail, last) = advance(episode, rest)
         losses = jnp.concatenate([losses, tail])
-        parts.append(jtu.tree_map(lambda x: x[None], after))
-    return losses, jtu.tree_map(lambda *xs: jnp.concatenate(xs), *parts)
+        path.append(stretch(last))
+    return losses, jtu.tree_map(lambda *leaves: jnp.concatenate(leaves), *path)
 
 
-def measure(task: AbstractTask, episode: Episode, key: Key) -> dict[str, Scalar]:
+@eqx.filter_jit  # compiled once for all optimizers on a task
+def measure_all(
+    task: AbstractTask, instances: PyTree, paths: PyTree, keys: Key
+) -> dict[str, Float[Array, "seeds points"]]:
+    """`measure` at every point of every seed, one after the other."""
+
+    def one(x: tuple[PyTree, PyTree, Key]) -> dict[str, Array]:
+        instance, path, key = x
+        return jax.lax.map(lambda params: measure(task, instance, params, key), path)
+
+    return jax.lax.map(one, (instances, paths, keys))
+
+
+def measure(task: AbstractTask, instance: PyTree, params: Params, key: Key) -> dict[str, Scalar]:
     """Loss and metrics on training examples and on the test split."""
     measured = {}
     splits: tuple[tuple[Split, int | None], ...] = (("train", TRAIN_ROWS), ("test", None))
     for split, limit in splits:
-        batch = rows(task.whole(episode.instance, split=split), limit)
-        problem = Problem(task, episode.instance, batch, key)
-        measured[f"{split}_loss"] = problem.value(episode.params)
-        for metric, value in task.metrics(episode.params, episode.instance, batch, key).items():
+        batch = rows(task.whole(instance, split=split), limit)
+        measured[f"{split}_loss"] = Problem(task, instance, batch, key).value(params)
+        for metric, value in task.metrics(params, instance, batch, key).items():
             measured[f"{split}_{metric}"] = value
     return measured
 
@@ -148,19 +158,23 @@ def rows(batch: Batch, limit: int | None) -> Batch:
     return jtu.tree_map(lambda leaf: leaf[:limit], batch)
 
 
-def compiled(one: Callable, arrays: PyTree, xs: PyTree, *, together: int) -> PyTree:
-    """`each` as one compiled call, spread over this process's devices; NumPy arrays."""
+def compiled(one: Callable[[PyTree, PyTree], PyTree], arrays: PyTree, xs: PyTree) -> PyTree:
+    """`each` as one compiled call, spread over this process's devices; results on the first."""
     mesh = meshes.episode_mesh()
     lanes = jtu.tree_leaves(xs)[0].shape[0]
     # Lanes are spread only if the devices divide their number: some are run twice and cut off.
     filled = lanes if mesh is None else -(-lanes // mesh.size) * mesh.size
     xs = jtu.tree_map(lambda x: x[jnp.arange(filled) % lanes], xs)
+    # One lane after the other on a processor: such a program compiles in two thirds of the time,
+    # which takes longer than the run.
+    together = 1 if jax.default_backend() == "cpu" else filled
+    options = {**meshes.compiler_options(mesh), **quick()}
     with meshes.active(mesh):
         run = jax.jit(
-            lambda arrays, xs: each(one, arrays, xs, together=together),
-            compiler_options={**meshes.compiler_options(mesh), **quick()},
+            lambda arrays, xs: each(one, arrays, xs, together=together), compiler_options=options
         )
-        return jtu.tree_map(lambda x: np.asarray(x)[:lanes], run(arrays, xs))
+        out = run(arrays, xs)
+    return jtu.tree_map(lambda x: jax.device_put(x, jax.local_devices()[0])[:lanes], out)
 
 
 def quick() -> dict[str, int]:
@@ -196,11 +210,12 @@ def time_step(
     """
     arrays, static = eqx.partition((task, opt), eqx.is_array)
 
-    @jax.jit
-    def run(arrays: PyTree, key: Key) -> PyTree:
+    def steps_of(arrays: PyTree, key: Key) -> Params:
         task, opt = eqx.combine(arrays, static)
         episode, _ = unroll(task, opt, begin(task, opt, key), steps, lambda *_: ())
         return episode.params
+
+    run = jax.jit(steps_of, compiler_options=quick())
 
     times = []
     for _ in range(repeats + 1):
