@@ -101,19 +101,21 @@ def compare(case: Case) -> list[Comparison]:
     ]
 
 
-def equal_time(case: Case, metric: str = "test_loss") -> list[Comparison]:
-    """`compare` with the learned optimizer stopped at the last point within the baseline's time.
+def equal_time(case: Case, metric: str = "test_loss") -> list[tuple[int, Comparison]]:
+    """(step, `compare` with the learned optimizer stopped there, when the baseline is done).
 
-    Only for baselines whose steps are quicker; the others are favoured by equal steps already.
+    Measured at the next point where metrics were taken, which favours the learned one: what is
+    worse there is worse. Only for baselines whose steps are quicker; the others are favoured by
+    equal steps already.
     """
     found = []
     for ours, theirs in pairs(case):
         if theirs.ms_per_step >= ours.ms_per_step or metric not in metrics(case):
             continue
         within = theirs.ms_per_step * theirs.horizon / ours.ms_per_step  # steps of ours
-        place = max(i for i, step in enumerate(ours.points) if step <= within)
+        place = min(i for i, step in enumerate(ours.points) if step >= within)
         a, b = [row[place] for row in ours.metrics[metric]], theirs.final(metric)
-        found.append(_comparison(case, ours, theirs, metric, a, b))
+        found.append((ours.points[place], _comparison(case, ours, theirs, metric, a, b)))
     return found
 
 
@@ -177,12 +179,13 @@ def sentences(records: Sequence[Record]) -> list[str]:
     for case in cases(records):
         comparisons = compare(case)
         for ours in dict.fromkeys(c.ours for c in comparisons):
-            said.append(_sentence(case, ours, [c for c in comparisons if c.ours == ours]))
+            said.append(_sentence(case.name, ours, [c for c in comparisons if c.ours == ours]))
+            said.extend(_in_equal_time(case, ours))
             said.extend(_divergence(case, ours))
     return said
 
 
-def _sentence(case: Case, ours: str, comparisons: list[Comparison]) -> str:
+def _sentence(case: str, ours: str, comparisons: list[Comparison]) -> str:
     parts = []
     for verdict, words in WORDS.items():
         names = []
@@ -196,7 +199,17 @@ def _sentence(case: Case, ours: str, comparisons: list[Comparison]) -> str:
                 names.append(f"{theirs} ({', '.join(about)})")
         if names:
             parts.append(f"{words} {enumeration(names)}")
-    return f"{case.name}: {ours} is {'; '.join(parts)}."
+    return f"{case}: {ours} is {'; '.join(parts)}."
+
+
+def _in_equal_time(case: Case, ours: str) -> list[str]:
+    """Against quicker baselines, where equal steps are not the whole story."""
+    slower = [c for _, c in equal_time(case) if c.ours == ours]
+    return (
+        [_sentence(f"{case.name}, stopped when the baseline is done", ours, slower)]
+        if slower
+        else []
+    )
 
 
 def _divergence(case: Case, ours: str) -> list[str]:

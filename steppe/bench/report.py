@@ -17,7 +17,6 @@ from ..train.sinks import read_rows
 from . import compare, plots
 from .records import Record, read_records
 from .rule import Rule, from_plain
-from .stats import Interval
 
 TEMPLATE = "report.html.j2"
 GLYPHS = {"better": "▲", "worse": "▼", "no difference seen": "○"}
@@ -73,7 +72,9 @@ def write_report(
         meta=_safe(plots.meta_training(scored)) if (scored := _scored(rows)) else None,
         rules=_safe(plots.rules(rules, style)) if rules else None,
         units={rule.optimizer: rule.unit for rule in rules},
+        drawn=[{"name": rule.optimizer, "i": style[rule.optimizer]} for rule in rules],
         losses=losses(groups),
+        slowness=slowness(groups),
         fairness=fairness(groups),
         comparisons=len(comparisons),
     )
@@ -145,35 +146,33 @@ def facts(config: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, str]:
     return plain | {name: value for name, value in around.items() if value}
 
 
-def losses(groups: Sequence[compare.Case]) -> list[str]:
-    """Where the learned optimizer is worse, in numbers, steps and time; and what it costs."""
-    said = []
+def losses(groups: Sequence[compare.Case]) -> list[tuple[str, compare.Comparison]]:
+    """(case, comparison) wherever the learned optimizer is worse, in equal steps or equal time."""
+    found = []
     for case in groups:
-        for c in compare.compare(case):
-            if c.paired.verdict == "worse":
-                said.append(
-                    f"{c.case}: {compare.label(c.metric)} {compare.figure(c.our_mean)} with "
-                    f"{c.ours} against {compare.figure(c.their_mean)} with {c.theirs}, "
-                    f"{_difference(c.paired.difference)}."
-                )
-        for c in compare.equal_time(case):
-            if c.paired.verdict == "worse":
-                said.append(
-                    f"{c.case}, stopped when {c.theirs} is done: {compare.label(c.metric)} "
-                    f"{compare.figure(c.our_mean)} with {c.ours} against "
-                    f"{compare.figure(c.their_mean)} with {c.theirs}, "
-                    f"{_difference(c.paired.difference)}."
-                )
-    for case in groups[:1]:
+        found += [(case.name, c) for c in compare.compare(case)]
+        found += [
+            (f"{case.name}, in the time of {c.theirs} ({step:,} steps)", c)
+            for step, c in compare.equal_time(case)
+        ]
+    return [(where, c) for where, c in found if c.paired.verdict == "worse"]
+
+
+def slowness(groups: Sequence[compare.Case]) -> list[str]:
+    """How many times a baseline's step a learned step takes, a sentence a task."""
+    said = {}
+    for case in groups:
         for ours in (r for r in case.records if r.learned):
-            for theirs in (r for r in case.records if not r.learned):
-                if ours.ms_per_step > theirs.ms_per_step:
-                    ratio = ours.ms_per_step / theirs.ms_per_step
-                    said.append(
-                        f"{case.task}: a step of {ours.optimizer} takes {ratio:.1f} times as long "
-                        f"as one of {theirs.optimizer}."
-                    )
-    return said
+            ratios = [
+                f"{ours.ms_per_step / theirs.ms_per_step:.1f} times one of {theirs.optimizer}"
+                for theirs in case.records
+                if not theirs.learned and theirs.ms_per_step < ours.ms_per_step
+            ]
+            if ratios:
+                said[case.task, ours.optimizer] = (
+                    f"{case.task}: a step of {ours.optimizer} takes {compare.enumeration(ratios)}."
+                )
+    return list(said.values())
 
 
 def fairness(groups: Sequence[compare.Case]) -> list[tuple[bool, str]]:
@@ -252,12 +251,6 @@ def _safe(svg: str):
 
 def _scored(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [row for row in rows if "step" in row and "meta_loss" in row]
-
-
-def _difference(d: Interval) -> str:
-    if d.mean is None or d.half is None:
-        return "by the seeds that diverged"
-    return f"paired difference {compare.spread(d)}"
 
 
 def _renamed(found: list[Record], known: list[Record], folder: str) -> list[Record]:

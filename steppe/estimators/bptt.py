@@ -160,6 +160,7 @@ class BPTT(AbstractEstimator):
                 window.memo,
                 length=self.length,
                 rows=self.rows,
+                remat=self.remat,
                 key=key,
             )
         if self.rows is not None:

@@ -6,10 +6,11 @@ n coordinates are independent runs of one small network, tied only through θ:
     dL/dθ = Σ_i Σ_t λ_{t,i} · ∂u_{t,i}/∂θ,      λ_t = dL/du_t
 
 1. *Play*: one unroll with θ stopped records the gradients g and, through `nudges`,
-   the cotangents λ. No activation of the network is kept, only 2·T·n numbers.
-2. *Replay*: the rule runs again on (g_i), block of coordinates after block, with θ
-   live, and each run is pulled back with its own λ_i. A block stays in cache from
-   its first step to its last.
+   the cotangents λ. No activation of the network is kept.
+2. *Replay*: block of coordinates after block, the rule runs again on (g_i) and is
+   pulled back with its own λ_i. A block stays in cache from its first step to its
+   last. (If all coordinates are wanted and memory allows, play keeps the states it
+   passes through, and only the pull back is left to do.)
 
 The sum over i may run over all coordinates (exact), or over k sampled ones weighted
 by their inverse inclusion probability (unbiased). λ is known by then, and a
@@ -63,26 +64,31 @@ def play(
     memo: Memo,
     length: int,
     key: Key,
-) -> tuple[Scalar, Episode, Float[Array, "length n"], Float[Array, "length n"]]:
-    """Unroll with θ stopped. Returns the loss, the episode after, all g and all λ."""
+    *,
+    keep: bool = False,
+) -> tuple[Scalar, Episode, Float[Array, "length n"], Float[Array, "length n"], PyTree | None]:
+    """Unroll with θ stopped: the loss, the episode after, all g, all λ.
+
+    With `keep` also the rows of the optimizer's state before every step (leading axis
+    length), else None.
+    """
     recorded = Recorded(_frozen(opt))
     params = episode.params
     wrapped = _with_state(episode, (episode.opt_state, jtu.tree_map(jnp.zeros_like, params)))
 
-    def score(nudges: Updates) -> tuple[Scalar, tuple[Episode, Updates]]:
+    def score(nudges: Updates) -> tuple[Scalar, tuple]:
         def observe(problem, before, after, value, key):
-            return objective.observe(problem, before, after, value, memo, key=key), (
-                after.opt_state[1]
-            )
+            obs = objective.observe(problem, before, after, value, memo, key=key)
+            return obs, after.opt_state[1], before.opt_state[0].rows if keep else None
 
-        after, (obs, grads) = unroll(task, recorded, wrapped, length, observe, nudges=nudges)
-        return objective(task, after, obs, memo, key=key), (after, grads)
+        after, (obs, grads, rows) = unroll(task, recorded, wrapped, length, observe, nudges=nudges)
+        return objective(task, after, obs, memo, key=key), (after, grads, rows)
 
     zeros = jtu.tree_map(lambda p: jnp.zeros((length, *p.shape), p.dtype), params)
-    (loss, (after, grads)), cotangents = jax.value_and_grad(score, has_aux=True)(zeros)
+    (loss, (after, grads, rows)), cotangents = jax.value_and_grad(score, has_aux=True)(zeros)
     dtype = opt.dtype(params)
     flat = jax.vmap(lambda x: tree.ravel(x, dtype)[0])
-    return loss, _with_state(after, after.opt_state[0]), flat(grads), flat(cotangents)
+    return loss, _with_state(after, after.opt_state[0]), flat(grads), flat(cotangents), rows
 
 
 def replay(
@@ -95,28 +101,68 @@ def replay(
 
     `state.rows` must hold exactly n rows (no padding): (features…, n).
     """
-    theta, rest = split_meta(opt)
     block = BLOCK if jax.default_backend() == "cpu" else max(g.shape[-1], 1)
 
-    def pull(theta: PyTree, rows: PyTree, g: Array, lam: Array) -> Scalar:
-        rule = join_meta(theta, rest)
-
-        def step(carry, g):
-            rows, count = carry
-            u, rows = rule.advance(g, rows, count + 1)
-            return (rows, count + 1), u
-
-        _, u = jax.lax.scan(jax.checkpoint(step), (rows, state.count), g)
-        return jnp.vdot(u, lam)
-
     def add_block(total: PyTree, xs: tuple) -> tuple[PyTree, None]:
-        return tree.add(total, jax.grad(pull)(theta, *xs)), None
+        start, g, lam = xs
 
+        def step(rows, x):
+            g, count = x
+            return opt.advance(g, rows, count)[1], rows
+
+        counts = _counts(state, len(g))
+        _, rows = jax.lax.scan(step, start, (g, counts))
+        return tree.add(total, pull_back(opt, rows, g, lam, counts)), None
+
+    zeros = jtu.tree_map(jnp.zeros_like, split_meta(opt)[0])
+    xs = jtu.tree_map(lambda x: to_blocks(x, block), (state.rows, g, lam))
+    return jax.lax.scan(add_block, zeros, xs)[0]
+
+
+def replay_kept(
+    opt: AbstractCoordinatewise,
+    state: CoordinateState,
+    rows: PyTree[Float[Array, "length blocks ... block"]],
+    g: Float[Array, "length n"],
+    lam: Float[Array, "length n"],
+) -> PyTree:
+    """As `replay`, from the rows that `play` kept, in the blocks of the optimizer's state."""
+    g, lam = to_blocks(g, opt.block), to_blocks(lam, opt.block)
+    counts = _counts(state, g.shape[1])
+
+    def add_block(total: PyTree, b: Int[Array, ""]) -> tuple[PyTree, None]:
+        mine = jtu.tree_map(lambda leaf: leaf[:, b], rows)
+        return tree.add(total, pull_back(opt, mine, g[b], lam[b], counts)), None
+
+    zeros = jtu.tree_map(jnp.zeros_like, split_meta(opt)[0])
+    return jax.lax.scan(add_block, zeros, jnp.arange(len(g)))[0]
+
+
+def pull_back(
+    opt: AbstractCoordinatewise,
+    rows: PyTree[Float[Array, "length ... block"]],
+    g: Float[Array, "length block"],
+    lam: Float[Array, "length block"],
+    counts: Int[Array, " length"],
+) -> PyTree:
+    """Back-propagation through time of one block, given its state before every step."""
+    theta, rest = split_meta(opt)
+
+    def back(carry: tuple[PyTree, PyTree], x: tuple) -> tuple[tuple[PyTree, PyTree], None]:
+        total, later = carry  # dL/dθ of the steps after this one, dL/d(state after it)
+        rows, g, lam, count = x
+        advance = lambda theta, rows: join_meta(theta, rest).advance(g, rows, count)
+        _, pull = jax.vjp(advance, theta, rows)
+        here, earlier = pull((lam, later))
+        return (tree.add(total, here), earlier), None
+
+    last = jtu.tree_map(lambda leaf: jnp.zeros_like(leaf[0]), rows)
     zeros = jtu.tree_map(jnp.zeros_like, theta)
-    blocks = jtu.tree_map(lambda x: to_blocks(x, block), (state.rows, g, lam))
-    if g.shape[-1] <= block:
-        return add_block(zeros, jtu.tree_map(lambda x: x[0], blocks))[0]
-    return jax.lax.scan(add_block, zeros, blocks)[0]
+    return jax.lax.scan(back, (zeros, last), (rows, g, lam, counts), reverse=True)[0][0]
+
+
+def _counts(state: CoordinateState, length: int) -> Int[Array, " length"]:
+    return state.count + jnp.arange(1, length + 1, dtype=state.count.dtype)
 
 
 def all_rows(state: CoordinateState, n: int) -> CoordinateState:
@@ -166,18 +212,25 @@ def replay_gradient(
     *,
     length: int,
     rows: int | None,
+    remat: bool,
     key: Key,
 ) -> tuple[Scalar, Episode, PyTree]:
     """Loss, episode after `length` steps, and the first-order meta-gradient.
 
     `rows=None` sums over all coordinates, a number over so many sampled ones. The
-    loss and the episode are the same to the last bit either way.
+    loss and the episode are the same to the last bit either way. `remat` runs the
+    rule again where `play` could have kept its states (length × state in memory).
     """
     key_objective, key_rows = jr.split(key)
-    loss, after, g, lam = play(task, opt, episode, objective, memo, length, key_objective)
-    n = g.shape[-1]
+    n = tree.size(episode.params)
+    exact = rows is None or rows >= n
+    loss, after, g, lam, kept = play(
+        task, opt, episode, objective, memo, length, key_objective, keep=exact and not remat
+    )
+    if kept is not None:
+        return loss, after, replay_kept(opt, episode.opt_state, kept, g, lam)
     state = all_rows(episode.opt_state, n)
-    if rows is not None and rows < n:
+    if not exact:
         index, weight = sample_rows(jnp.sqrt(jnp.sum(lam**2, axis=0)), rows, key_rows)
         state, g, lam = take_rows(state, index), g[:, index], lam[:, index] * weight[None]
     return loss, after, replay(opt, state, g, lam)

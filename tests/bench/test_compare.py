@@ -17,7 +17,11 @@ def test_a_case_is_a_task_at_a_horizon():
 
 
 def test_the_sentence_says_who_wins():
-    (said,) = compare.sentences([ADAM, SGD, LEARNED])
+    said, in_equal_time = compare.sentences([ADAM, SGD, LEARNED])
+    assert in_equal_time == (
+        "digits, 10 steps, stopped when the baseline is done: "
+        "Learned is worse than Adam (test loss) and SGD (test loss)."
+    )
     assert said == (
         "digits, 10 steps: Learned is better than Adam (train loss, test loss, test accuracy); "
         "worse than SGD (train loss, test loss, test accuracy)."
@@ -26,14 +30,14 @@ def test_the_sentence_says_who_wins():
 
 def test_what_is_within_noise_is_not_called():
     noisy = made_up("Momentum", ends=(0.05, 0.21, 0.33))
-    (said,) = compare.sentences([LEARNED, noisy])
+    said = compare.sentences([LEARNED, noisy])[0]
     assert "not seen to differ from Momentum (train loss, test loss, test accuracy)" in said
     assert "better" not in said and "worse" not in said
 
 
 def test_divergence_is_said():
     said = compare.sentences([LEARNED, made_up(ends=(0.2, None, 0.4))])
-    assert said[1] == "digits, 10 steps: diverged Adam on 1 of 3 seeds."
+    assert said[-1] == "digits, 10 steps: diverged Adam on 1 of 3 seeds."
 
 
 def test_other_starts_are_no_pairs():
@@ -47,10 +51,14 @@ def test_other_starts_are_no_pairs():
 
 
 def test_equal_time_stops_the_slower_one():
-    """A step of Learned takes 4 of Adam's: when Adam is done it has made 2.5 of 10 steps."""
+    """A step of Learned takes 4 of Adam's: when Adam is done it has made 2.5 of 10 steps.
+
+    The next point after that is step 5, halfway between start and end.
+    """
     (case,) = compare.cases([LEARNED, ADAM])
-    (found,) = compare.equal_time(case)
-    assert found.our_mean == pytest.approx(2.1)  # the last point within 2.5 steps is the start
+    ((step, found),) = compare.equal_time(case)
+    assert step == 5
+    assert found.our_mean == pytest.approx((2.1 + 0.2) / 2)
     assert found.their_mean == pytest.approx(0.3)
     assert found.paired.verdict == "worse"
 

@@ -82,13 +82,20 @@ def test_it_says_what_must_be_said(page):
     for words in (
         compare.sentences([ADAM, SGD, LEARNED])[0],
         "steppe demo --seed 0",
-        "a step of Learned takes 4.0 times as long as one of Adam",
+        "a step of Learned takes 4.0 times one of Adam and 4.0 times one of SGD",
         "the rate of Adam lies at the highest end of its grid",
         "same starts and batches for all, 3 seeds",
         "3 grids, 12 inner trainings",
     ):
         assert words in page
     assert "empty" not in re.findall(r"<dt>(.*?)</dt>", page)
+
+
+def test_losses_are_told_in_steps_and_in_time(page):
+    panel = page[page.index('id="losses"') : page.index('id="cost"')]
+    assert "digits, 10 steps</td><td>test loss</td><td>Learned 0.200</td><td>SGD 0.150" in panel
+    assert "in the time of Adam (5 steps)" in panel
+    assert "<td>Adam 0.300</td>" in panel  # lost in equal time only
 
 
 def test_names_are_escaped(tmp_path):

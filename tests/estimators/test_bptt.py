@@ -143,7 +143,9 @@ def test_replay_is_the_gradient_through_the_unroll(remat, getkey):
     task, objective, key = Bowl(), Trajectory(), getkey()
     opt = OPTIMIZERS["rnnprop"](getkey())
     state = BPTT(3, LENGTH, 8).init(task, opt, objective, key=key)
-    fast = eqx.filter_jit(lambda state: BPTT(3, LENGTH, 8)(task, opt, state, objective, key=key))
+    fast = eqx.filter_jit(
+        lambda state: BPTT(3, LENGTH, 8, remat=remat)(task, opt, state, objective, key=key)
+    )
     slow = eqx.filter_jit(
         lambda state: BPTT(3, LENGTH, 8, remat=remat)(task, Plain(opt), state, objective, key=key)
     )
@@ -194,7 +196,7 @@ def test_sampled_gradient_is_unbiased_and_the_loss_is_the_same_to_the_bit(rows, 
     play = jax.jit(
         lambda: replay.play(task, opt, window.episode, objective, window.memo, 5, jr.split(key)[0])
     )
-    _, _, g, lam = play()
+    _, _, g, lam, _ = play()
     state = replay.all_rows(window.episode.opt_state, 40)
     truth = flat(jax.jit(lambda: replay.replay(opt, state, g, lam))())
 
