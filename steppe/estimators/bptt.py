@@ -136,8 +136,8 @@ class BPTT(AbstractEstimator):
             grad_norm=tree.norm(grads),
             nonfinite=jnp.sum(~fine),
             resets=jnp.sum(over),
-            episodes=jnp.asarray(self.episodes),
-            inner_steps=jnp.asarray(self.episodes * self.length),
+            episodes=jnp.asarray(self.episodes, jnp.int32),
+            inner_steps=jnp.asarray(self.episodes * self.length, jnp.int32),
         )
         return grads, state, stats
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 import pytest
-from published import GOLDEN, weights
+from interop.published import GOLDEN, weights
 from reference import lstm
 
 from steppe.interop.open_l2o import read

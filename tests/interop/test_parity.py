@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from published import GOLDEN, weights
+from interop.published import GOLDEN, weights
 
 from steppe.core.episode import begin, unroll
 from steppe.core.task import AbstractTask
