@@ -38,7 +38,7 @@ from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, Memo, OptState, Params, Scalar, Updates
 
-BLOCK = 512  # rows replayed at once on a CPU; see docs/speed.md
+BLOCK = 256  # rows replayed at once on a CPU; see docs/speed.md
 
 
 class Recorded(AbstractOptimizer):

@@ -60,10 +60,16 @@ class LSTM(eqx.Module):
     def __call__(
         self, x: Float[Array, "inputs rows"], state: "LSTMState"
     ) -> tuple[Float[Array, "hidden rows"], "LSTMState"]:
-        z = self.w_gates.T @ jnp.concatenate([x, state.h]) + self.b_gates[:, None]
-        i, j, f, o = jnp.split(z, 4)
-        c = sigmoid(f + 1.0) * state.c + sigmoid(i) * jnp.tanh(j)
-        h = sigmoid(o) * jnp.tanh(c)
+        # σ(z) = (1 + tanh(z/2))/2, so one tanh over all gates serves, after halving i, f, o.
+        hidden = state.h.shape[0]
+        forget = jnp.arange(4 * hidden) // hidden == 2
+        half = jnp.where(jnp.arange(4 * hidden) // hidden == 1, 1.0, 0.5).astype(x.dtype)
+        w = (self.w_gates * half[None]).T
+        b = (self.b_gates + forget) * half
+        gates = jnp.tanh(w @ jnp.concatenate([x, state.h]) + b[:, None])
+        i, j, f, o = jnp.split(gates, 4)
+        c = 0.5 * ((1 + f) * state.c + (1 + i) * j)
+        h = 0.5 * (1 + o) * jnp.tanh(c)
         return h, LSTMState(h, c)
 
 
@@ -74,11 +80,6 @@ class LSTMState(eqx.Module):
 
 def lstm_zeros(hidden: int, rows: int, dtype: jnp.dtype) -> LSTMState:
     return LSTMState(jnp.zeros((hidden, rows), dtype), jnp.zeros((hidden, rows), dtype))
-
-
-def sigmoid(x: Array) -> Array:
-    """σ(x) = (1 + tanh(x/2))/2: one tanh, no division."""
-    return 0.5 * jnp.tanh(0.5 * x) + 0.5
 
 
 class StackedLSTM(eqx.Module):

@@ -21,7 +21,7 @@ from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.types import Key
 from .coordinates import Linear, LSTMState, StackedLSTM, lstm_zeros
 
-BLOCK = 1024  # rows at once; see docs/speed.md
+BLOCK = 512  # rows at once; see docs/speed.md
 EPS = 1e-8  # added to √v̂ (published code)
 
 
