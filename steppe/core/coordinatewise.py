@@ -84,7 +84,7 @@ class AbstractCoordinatewise(AbstractOptimizer):
 
 
 def partition(n: int, block: int) -> tuple[int, int]:
-    """(number of blocks, rows in each): the fewest blocks of at most `block` rows, equal in size."""
+    """(blocks, rows in each): the fewest blocks of at most `block` rows, equal in size."""
     blocks = max(1, -(-n // block))
     return blocks, -(-n // blocks)
 

@@ -18,7 +18,7 @@ class AbstractObjective(eqx.Module):
 
     @abc.abstractmethod
     def start(self, problem: Problem, episode: Episode, *, key: Key) -> Memo:
-        """What is kept for the whole episode, across truncations: F₀ for ratios. `()` if nothing."""
+        """What is kept for the whole episode, across truncations: F₀ for ratios, or `()`."""
 
     @abc.abstractmethod
     def observe(
@@ -37,4 +37,4 @@ class AbstractObjective(eqx.Module):
     def __call__(
         self, task: AbstractTask, episode: Episode, obs: Obs, memo: Memo, *, key: Key
     ) -> Scalar:
-        """The score of an unroll that ended in `episode`, from the records (leading axis length)."""
+        """The score of an unroll that ended in `episode`; `obs` has a leading axis length."""

@@ -59,7 +59,8 @@ def test_the_meta_gradient_has_the_structure_shapes_and_dtypes_of_theta(run):
 
 def test_the_state_keeps_its_types_so_that_one_trace_serves_all_calls(run):
     _, start, (_, state, _), _, _, traces = run
-    shapes = lambda tree: [(x.shape, x.dtype, getattr(x, "weak_type", False)) for x in jtu.tree_leaves(tree)]
+    kind = lambda x: (x.shape, x.dtype, getattr(x, "weak_type", False))
+    shapes = lambda tree: [kind(x) for x in jtu.tree_leaves(tree)]
     assert shapes(start) == shapes(state)
     assert traces == 1
 

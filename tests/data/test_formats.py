@@ -19,7 +19,7 @@ from steppe.data.formats import (
 class _Python2Pickler(pickle._Pickler):
     """Writes text and bytes as Python 2 did, whose `str` CIFAR-10's batches are made of."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch = dict(pickle._Pickler.dispatch)  # noqa: RUF012
 
     def save_string(self, text):
         raw = text.encode("ascii") if isinstance(text, str) else text
