@@ -36,7 +36,8 @@ class BPTT(AbstractEstimator):
       episode ends at the first window boundary at or after it.
     - `rows`: back-propagate through so many sampled coordinates instead of all; only
       for coordinatewise optimizers in first-order mode (see `replay.py`).
-    - `remat`: recompute inner steps in the backward pass instead of storing them.
+    - `remat`: recompute inner steps in the backward pass instead of storing them. None
+      decides by memory for coordinatewise optimizers, and stores for others.
     - `together`: episodes that one device advances at once (default: chosen by size).
 
     Episodes whose loss or gradient is not finite are left out of the mean, counted in
@@ -48,7 +49,7 @@ class BPTT(AbstractEstimator):
     horizon: Int[Array, ""]
     second_order: bool = eqx.field(static=True)
     rows: int | None = eqx.field(static=True)
-    remat: bool = eqx.field(static=True)
+    remat: bool | None = eqx.field(static=True)
     stagger: bool = eqx.field(static=True)
     together: int | None = eqx.field(static=True)
 
@@ -60,7 +61,7 @@ class BPTT(AbstractEstimator):
         *,
         second_order: bool = False,
         rows: int | None = None,
-        remat: bool = False,
+        remat: bool | None = None,
         stagger: bool = True,
         together: int | None = None,
     ):
@@ -182,7 +183,7 @@ class BPTT(AbstractEstimator):
                 self.length,
                 observe,
                 second_order=self.second_order,
-                remat=self.remat,
+                remat=bool(self.remat),
             )
             return objective(task, episode, obs, window.memo, key=key_objective), episode
 

@@ -39,6 +39,7 @@ from ..core.task import AbstractTask
 from ..core.types import Key, Memo, OptState, Params, Scalar, Updates
 
 BLOCK = 256  # rows replayed at once on a CPU; see docs/speed.md
+KEEP = 256 * 2**20  # bytes of optimizer states that an episode may keep instead of a replay
 
 
 class Recorded(AbstractOptimizer):
@@ -212,18 +213,22 @@ def replay_gradient(
     *,
     length: int,
     rows: int | None,
-    remat: bool,
+    remat: bool | None,
     key: Key,
 ) -> tuple[Scalar, Episode, PyTree]:
     """Loss, episode after `length` steps, and the first-order meta-gradient.
 
     `rows=None` sums over all coordinates, a number over so many sampled ones. The
     loss and the episode are the same to the last bit either way. `remat` runs the
-    rule again where `play` could have kept its states (length × state in memory).
+    rule again where `play` could have kept its states; None: where they would take
+    more than KEEP bytes an episode.
     """
     key_objective, key_rows = jr.split(key)
     n = tree.size(episode.params)
     exact = rows is None or rows >= n
+    if remat is None:
+        leaves = jtu.tree_leaves(episode.opt_state.rows)
+        remat = length * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) > KEEP
     loss, after, g, lam, kept = play(
         task, opt, episode, objective, memo, length, key_objective, keep=exact and not remat
     )
