@@ -15,6 +15,7 @@ class Stats(eqx.Module):
     """How good a meta-gradient is. Means and norms are over the finite episodes only."""
 
     loss: Float[Array, ""]  # mean objective
+    parts: dict[str, Float[Array, ""]]  # means of the objective's parts
     grad_norm: Float[Array, ""]  # Euclidean norm of the meta-gradient
     nonfinite: Int[Array, ""]  # episodes whose loss or gradient was not finite, left out
     resets: Int[Array, ""]  # episodes that began afresh at this call

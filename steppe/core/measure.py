@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import equinox as eqx
 
+from jaxtyping import PyTree
+
 from .types import Key, Params, Scalar
 
 
@@ -19,3 +21,17 @@ class AbstractMeasure(eqx.Module):
     @abc.abstractmethod
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         """The measure of `loss` at `params`."""
+
+
+class AbstractWarm(AbstractMeasure):
+    """Capability: an evaluation leaves a guess that makes the next one, nearby, cheaper."""
+
+    @abc.abstractmethod
+    def guess(self, params: Params, *, key: Key) -> PyTree:
+        """What the first evaluation starts from."""
+
+    @abc.abstractmethod
+    def resume(
+        self, loss: Callable[[Params], Scalar], params: Params, guess: PyTree, *, key: Key
+    ) -> tuple[Scalar, PyTree]:
+        """The measure, begun from `guess`, and the guess for the next evaluation, a constant."""

@@ -3,10 +3,19 @@
 import abc
 
 import equinox as eqx
+from jaxtyping import Array, Float
 
 from .episode import Episode
 from .task import AbstractTask, Problem
 from .types import Key, Memo, Obs, Scalar
+
+
+class Score(eqx.Module):
+    """What an objective says of an unroll."""
+
+    value: Scalar  # the number to be minimised
+    memo: Memo  # kept for the next unroll of the same episode
+    parts: dict[str, Float[Array, ""]]  # what went into the value, for the log
 
 
 class AbstractObjective(eqx.Module):
@@ -18,7 +27,7 @@ class AbstractObjective(eqx.Module):
 
     @abc.abstractmethod
     def start(self, problem: Problem, episode: Episode, *, key: Key) -> Memo:
-        """What is kept for the whole episode, across truncations: F₀ for ratios, or `()`."""
+        """What is kept across truncations: F₀ for ratios, or `()`. A `Score` may renew it."""
 
     @abc.abstractmethod
     def observe(
@@ -36,5 +45,5 @@ class AbstractObjective(eqx.Module):
     @abc.abstractmethod
     def __call__(
         self, task: AbstractTask, episode: Episode, obs: Obs, memo: Memo, *, key: Key
-    ) -> Scalar:
+    ) -> Score:
         """The score of an unroll that ended in `episode`; `obs` has a leading axis length."""

@@ -1,6 +1,7 @@
 """A task is a family of optimization problems; a problem is one loss surface of it."""
 
 import abc
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -43,6 +44,28 @@ class AbstractTask(eqx.Module):
         """The batch that reports use: all data of a split, or the instance itself."""
 
 
+class AbstractPredictive(AbstractTask):
+    """Capability: the loss is a convex criterion of the outputs of a model."""
+
+    @abc.abstractmethod
+    def outputs(self, params: Params, instance: Instance, batch: Batch, key: Key) -> PyTree:
+        """What the model says of a batch, e.g. its logits."""
+
+    @abc.abstractmethod
+    def criterion(self, outputs: PyTree, instance: Instance, batch: Batch) -> Scalar:
+        """loss = criterion(outputs), convex in the outputs."""
+
+
+class Composed(eqx.Module):
+    """A loss whose two halves are known: outer(inner(params)). Gauss–Newton needs to see both."""
+
+    inner: Callable[[Params], PyTree]
+    outer: Callable[[PyTree], Scalar]
+
+    def __call__(self, params: Params) -> Scalar:
+        return self.outer(self.inner(params))
+
+
 class Problem(eqx.Module):
     """One loss surface: a task bound to an instance, a batch and a key."""
 
@@ -53,6 +76,16 @@ class Problem(eqx.Module):
 
     def value(self, params: Params) -> Scalar:
         return self.task.loss(params, self.instance, self.batch, self.key)
+
+    def surface(self) -> Callable[[Params], Scalar]:
+        """The loss as measures take it: `Composed` where the task can tell its halves."""
+        task = self.task
+        if not isinstance(task, AbstractPredictive):
+            return self.value
+        return Composed(
+            lambda params: task.outputs(params, self.instance, self.batch, self.key),
+            lambda outputs: task.criterion(outputs, self.instance, self.batch),
+        )
 
     def grad(self, params: Params) -> Params:
         return jax.grad(self.value)(params)

@@ -20,7 +20,7 @@ from ..core import tree
 from ..core.coordinatewise import AbstractCoordinatewise
 from ..core.episode import Episode, unroll
 from ..core.estimator import AbstractEstimator, Stats
-from ..core.objective import AbstractObjective
+from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.parallel import each, lanes_together
 from ..core.task import AbstractTask
@@ -115,15 +115,16 @@ class BPTT(AbstractEstimator):
             window, key = lane
             key_reset, key_loss = jr.split(key)
             window, over = refresh(task, opt, objective, window, key_reset, horizon)
-            loss, episode, grads = self.gradient(task, opt, window, objective, key=key_loss)
-            fine = jnp.isfinite(loss) & tree.finite(grads)
+            score, episode, grads = self.gradient(task, opt, window, objective, key=key_loss)
+            fine = jnp.isfinite(score.value) & tree.finite(grads)
             left = jnp.where(fine, window.left - self.length, 0)
-            return Window(episode, window.memo, left), (loss, grads, fine, over)
+            result = (score.value, score.parts, grads, fine, over)
+            return Window(episode, score.memo, left), result
 
         n = tree.size(state.episode.params) // self.episodes
         together = self.together or lanes_together(n)
         lanes = (state, jr.split(key, self.episodes))
-        state, (losses, grads, fine, over) = each(one, arrays, lanes, together=together)
+        state, (losses, parts, grads, fine, over) = each(one, arrays, lanes, together=together)
 
         count = jnp.maximum(jnp.sum(fine), 1)
 
@@ -132,8 +133,10 @@ class BPTT(AbstractEstimator):
             return jnp.sum(jnp.where(mask, x, 0), axis=0) / count.astype(x.dtype)
 
         grads = jtu.tree_map(mean, grads)
+        some = jnp.any(fine)
         stats = Stats(
-            loss=jnp.where(jnp.any(fine), mean(losses), jnp.nan),
+            loss=jnp.where(some, mean(losses), jnp.nan),
+            parts=jtu.tree_map(lambda x: jnp.where(some, mean(x), jnp.nan), parts),
             grad_norm=tree.norm(grads),
             nonfinite=jnp.sum(~fine),
             resets=jnp.sum(over),
@@ -150,8 +153,8 @@ class BPTT(AbstractEstimator):
         objective: AbstractObjective,
         *,
         key: Key,
-    ) -> tuple[Scalar, Episode, PyTree]:
-        """Loss, episode after the window, and dLoss/dθ of one window."""
+    ) -> tuple[Score, Episode, PyTree]:
+        """The score of one window, the episode after it, and dscore/dθ."""
         if isinstance(opt, AbstractCoordinatewise) and not self.second_order:
             return replay_gradient(
                 task,
@@ -172,7 +175,7 @@ class BPTT(AbstractEstimator):
         theta, rest = split_meta(opt)
         key_objective, _ = jr.split(key)  # the same draw as in replay_gradient
 
-        def score(theta: PyTree) -> tuple[Scalar, Episode]:
+        def value(theta: PyTree) -> tuple[Scalar, tuple[Score, Episode]]:
             def observe(problem, before, after, value, key):
                 return objective.observe(problem, before, after, value, window.memo, key=key)
 
@@ -185,7 +188,8 @@ class BPTT(AbstractEstimator):
                 second_order=self.second_order,
                 remat=bool(self.remat),
             )
-            return objective(task, episode, obs, window.memo, key=key_objective), episode
+            score = objective(task, episode, obs, window.memo, key=key_objective)
+            return score.value, (score, episode)
 
-        (loss, episode), grads = jax.value_and_grad(score, has_aux=True)(theta)
-        return loss, episode, grads
+        (_, (score, episode)), grads = jax.value_and_grad(value, has_aux=True)(theta)
+        return score, episode, grads

@@ -33,7 +33,7 @@ from ..core.coordinatewise import (
     to_blocks,
 )
 from ..core.episode import Episode, unroll
-from ..core.objective import AbstractObjective
+from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, Memo, OptState, Params, Scalar, Updates
@@ -67,8 +67,8 @@ def play(
     key: Key,
     *,
     keep: bool = False,
-) -> tuple[Scalar, Episode, Float[Array, "length n"], Float[Array, "length n"], PyTree | None]:
-    """Unroll with θ stopped: the loss, the episode after, all g, all λ.
+) -> tuple[Score, Episode, Float[Array, "length n"], Float[Array, "length n"], PyTree | None]:
+    """Unroll with θ stopped: the score, the episode after, all g, all λ.
 
     With `keep` also the rows of the optimizer's state before every step (leading axis
     length), else None.
@@ -77,19 +77,20 @@ def play(
     params = episode.params
     wrapped = _with_state(episode, (episode.opt_state, jtu.tree_map(jnp.zeros_like, params)))
 
-    def score(nudges: Updates) -> tuple[Scalar, tuple]:
+    def value(nudges: Updates) -> tuple[Scalar, tuple]:
         def observe(problem, before, after, value, key):
             obs = objective.observe(problem, before, after, value, memo, key=key)
             return obs, after.opt_state[1], before.opt_state[0].rows if keep else None
 
         after, (obs, grads, rows) = unroll(task, recorded, wrapped, length, observe, nudges=nudges)
-        return objective(task, after, obs, memo, key=key), (after, grads, rows)
+        score = objective(task, after, obs, memo, key=key)
+        return score.value, (score, after, grads, rows)
 
     zeros = jtu.tree_map(lambda p: jnp.zeros((length, *p.shape), p.dtype), params)
-    (loss, (after, grads, rows)), cotangents = jax.value_and_grad(score, has_aux=True)(zeros)
+    (_, (score, after, grads, rows)), cotangents = jax.value_and_grad(value, has_aux=True)(zeros)
     dtype = opt.dtype(params)
     flat = jax.vmap(lambda x: tree.ravel(x, dtype)[0])
-    return loss, _with_state(after, after.opt_state[0]), flat(grads), flat(cotangents), rows
+    return score, _with_state(after, after.opt_state[0]), flat(grads), flat(cotangents), rows
 
 
 def replay(
@@ -215,11 +216,11 @@ def replay_gradient(
     rows: int | None,
     remat: bool | None,
     key: Key,
-) -> tuple[Scalar, Episode, PyTree]:
-    """Loss, episode after `length` steps, and the first-order meta-gradient.
+) -> tuple[Score, Episode, PyTree]:
+    """Score, episode after `length` steps, and the first-order meta-gradient.
 
     `rows=None` sums over all coordinates, a number over so many sampled ones. The
-    loss and the episode are the same to the last bit either way. `remat` runs the
+    score and the episode are the same to the last bit either way. `remat` runs the
     rule again where `play` could have kept its states; None: where they would take
     more than KEEP bytes an episode.
     """
@@ -229,16 +230,16 @@ def replay_gradient(
     if remat is None:
         leaves = jtu.tree_leaves(episode.opt_state.rows)
         remat = length * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) > KEEP
-    loss, after, g, lam, kept = play(
+    score, after, g, lam, kept = play(
         task, opt, episode, objective, memo, length, key_objective, keep=exact and not remat
     )
     if kept is not None:
-        return loss, after, replay_kept(opt, episode.opt_state, kept, g, lam)
+        return score, after, replay_kept(opt, episode.opt_state, kept, g, lam)
     state = all_rows(episode.opt_state, n)
     if not exact:
         index, weight = sample_rows(jnp.sqrt(jnp.sum(lam**2, axis=0)), rows, key_rows)
         state, g, lam = take_rows(state, index), g[:, index], lam[:, index] * weight[None]
-    return loss, after, replay(opt, state, g, lam)
+    return score, after, replay(opt, state, g, lam)
 
 
 def _with_state(episode: Episode, opt_state: OptState) -> Episode:

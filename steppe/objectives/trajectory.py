@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..core.episode import Episode
-from ..core.objective import AbstractObjective
+from ..core.objective import AbstractObjective, Score
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Memo, Scalar
 
@@ -77,7 +77,7 @@ class Trajectory(AbstractObjective):
         memo: Memo,
         *,
         key: Key,
-    ) -> Scalar:
+    ) -> Score:
         losses = obs
         if self.batch == "same":  # losses before each step → losses after each step
             final = draw(task, episode.instance, key, split="train").value(episode.params)
@@ -86,7 +86,7 @@ class Trajectory(AbstractObjective):
             losses = losses / (memo + EPSILON)
         if self.transform == "log":
             losses = jnp.log((losses + EPSILON) / (memo + EPSILON))
-        return jnp.sum(self._weights(len(losses), losses.dtype) * losses)
+        return Score(jnp.sum(self._weights(len(losses), losses.dtype) * losses), memo, {})
 
     def _weights(self, length: int, dtype: jnp.dtype) -> Float[Array, " length"]:
         if self.weights == "ramp":

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, Int
 
-from ..core.task import AbstractTask
+from ..core.task import AbstractPredictive
 from ..core.types import Batch, Key, Params, Scalar, Split
 from ..data.dataset import Dataset, minibatch, whole
 from .networks import AbstractNetwork
 
 
-class Classify(AbstractTask):
+class Classify(AbstractPredictive):
     """Mean softmax cross-entropy of `network` on `dataset`; metric: accuracy in [0, 1].
 
     - `batch_size`: rows of a minibatch, drawn with replacement
@@ -52,8 +52,17 @@ class Classify(AbstractTask):
         return whole(self.dataset, split, self.report)
 
     def loss(self, params: Params, instance: tuple[()], batch: Batch, key: Key) -> Scalar:
-        x, y = batch
-        return cross_entropy(self.logits(params, x), y)
+        return self.criterion(self.outputs(params, instance, batch, key), instance, batch)
+
+    def outputs(
+        self, params: Params, instance: tuple[()], batch: Batch, key: Key
+    ) -> Float[Array, "rows classes"]:
+        return self.logits(params, batch[0])
+
+    def criterion(
+        self, outputs: Float[Array, "rows classes"], instance: tuple[()], batch: Batch
+    ) -> Scalar:
+        return cross_entropy(outputs, batch[1])
 
     def metrics(
         self, params: Params, instance: tuple[()], batch: Batch, key: Key

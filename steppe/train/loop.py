@@ -238,6 +238,7 @@ def _row(pending: list[Stats], step: int, began: float, mark: float) -> dict:
         "step": step,
         "time": now - began,
         "meta_loss": mean(s.loss for s in pending),
+        **{name: mean(s.parts[name] for s in pending) for name in pending[0].parts},
         "grad_norm": mean(s.grad_norm for s in pending),
         "nonfinite": int(sum(s.nonfinite for s in pending)),
         "episodes": int(sum(s.episodes for s in pending)),

@@ -120,7 +120,7 @@ def test_meta_gradient_is_the_central_difference(name, second_order, objective, 
     window = single(second_window(estimator, task, opt, objective, getkey()))
     key = getkey()
     gradient = eqx.filter_jit(lambda: estimator.gradient(task, opt, window, objective, key=key))
-    loss, after, grads = gradient()
+    score, after, grads = gradient()
 
     slow = lambda opt, handed: slow_unroll(
         task, opt, window.episode, LENGTH, objective, window.memo,
@@ -128,7 +128,7 @@ def test_meta_gradient_is_the_central_difference(name, second_order, objective, 
     )  # fmt: skip
     expected, slow_after, handed = eqx.filter_jit(lambda: slow(opt, None))()
     scalar = eqx.filter_jit(lambda opt: slow(opt, None if second_order else handed)[0])
-    assert float(loss) == pytest.approx(float(expected), rel=1e-12)
+    assert float(score.value) == pytest.approx(float(expected), rel=1e-12)
     for leaf, slow_leaf in zip(
         jtu.tree_leaves(after.params), jtu.tree_leaves(slow_after.params), strict=True
     ):
@@ -219,11 +219,11 @@ def test_sampled_gradient_is_unbiased_and_the_loss_is_the_same_to_the_bit(rows, 
     z = error / np.maximum(se, 1e-15)
     assert np.abs(z).max() < 5.0
     assert np.mean(np.abs(z) < 2) > 0.85
-    loss_sampled, _ = draw(key)
-    loss_exact, _, exact_grads = jax.jit(
+    sampled_score, _ = draw(key)
+    exact_score, _, exact_grads = jax.jit(
         lambda key: exact.gradient(task, opt, window, objective, key=key)
     )(key)
-    assert loss_sampled == loss_exact
+    assert sampled_score.value == exact_score.value
     np.testing.assert_allclose(flat(exact_grads), truth, rtol=1e-9, atol=1e-14)
 
 

@@ -44,7 +44,7 @@ def score(objective, getkey, length=4, start=0):
         return objective.observe(problem, before, after, value, memo, key=key)
 
     episode, obs = unroll(task, opt, episode, length, observe)
-    return float(objective(task, episode, obs, memo, key=getkey()))
+    return float(objective(task, episode, obs, memo, key=getkey()).value)
 
 
 AFTER = jnp.array([7.0, 6.0, 5.0, 4.0])

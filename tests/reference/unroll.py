@@ -34,7 +34,7 @@ def slow_unroll(task, opt, episode, length, objective, memo, *, key, handed=None
         given.append(grads)
         episode = after
     obs = jtu.tree_map(lambda *x: jnp.stack(x), *records)
-    return objective(task, episode, obs, memo, key=key), episode, given
+    return objective(task, episode, obs, memo, key=key).value, episode, given
 
 
 def central_differences(f, opt, step=1e-5):
