@@ -1,0 +1,49 @@
+"""Means over random probes, and how far to trust them."""
+
+import math
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+from jaxtyping import Array, Float, PyTree
+
+from ..core.types import Key
+from .checks import check_count
+
+TOGETHER = 8  # probes advanced side by side
+
+
+class Estimate(eqx.Module):
+    """A number (or a tree of them) with its standard error.
+
+    The error is that of the mean over independent probes: NaN, unknown, for a single one, and a
+    constant under differentiation. It knows nothing of a bias.
+    """
+
+    value: PyTree[Float[Array, "..."]]
+    standard_error: PyTree[Float[Array, "..."]]
+
+
+def each_probe(sample: Callable[[Key], PyTree], *, probes: int, key: Key) -> PyTree:
+    """`sample` of `probes` fresh keys, stacked."""
+    check_count("A stochastic estimate", "probes", probes)
+    keys = jr.split(key, probes)
+    if probes == 1:  # a batch of one would still be a batched program
+        return jtu.tree_map(lambda leaf: leaf[None], sample(keys[0]))
+    if probes <= TOGETHER:
+        return jax.vmap(sample)(keys)
+    return jax.lax.map(sample, keys, batch_size=TOGETHER)
+
+
+def mean(samples: PyTree[Float[Array, "probes ..."]]) -> Estimate:
+    """The mean over the leading axis and its standard error."""
+
+    def error(x):
+        if len(x) == 1:
+            return jnp.full(x.shape[1:], jnp.nan, x.dtype)
+        return jax.lax.stop_gradient(x).std(axis=0, ddof=1) / math.sqrt(len(x))
+
+    return Estimate(jtu.tree_map(lambda x: x.mean(axis=0), samples), jtu.tree_map(error, samples))

@@ -1,0 +1,141 @@
+"""Products with the curvature of a loss f at θ, without its matrix.
+
+    H v    = d/dε ∇f(θ + εv)               hvp                  forward over reverse
+    vᵀH w  = d²/dε dδ f(θ + εv + δw)       second_derivative    forward over forward
+    G v    = Jᵀ H_out (J v)                gauss_newton_product, of f = outer ∘ inner
+
+with H = ∇²f, J the Jacobian of `inner` and H_out the Hessian of `outer`. G is what H becomes
+when `inner` is linearised; it is positive semidefinite where `outer` is convex.
+
+A number vᵀH w needs no reverse pass. Measured on the perceptron 784-20-10 and on one of four
+layers of 256, the second derivative takes 0.5–0.6 of the time of v·hvp, and 0.7–0.9 of it
+together with its own gradient. (It does need forward derivatives, which functions with a
+`jax.custom_vjp` lack.)
+
+Everything here is differentiable once more by one reverse pass. Sums over coordinates are taken
+in float32 at least and at full precision: on accelerators products of float32 matrices may
+otherwise keep ten bits, too few for an orthogonal basis.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jax.core import Tracer
+from jaxtyping import Array, Float, PyTree
+
+from ..core import tree
+from ..core.task import Composed
+from ..core.types import Params, Scalar
+
+Product = Callable[[Params], Params]  # v ↦ A v for a symmetric A
+FlatProduct = Callable[[Float[Array, " n"]], Float[Array, " n"]]  # the same on flat vectors
+
+
+def hvp(loss: Callable[[Params], Scalar], params: Params, v: Params) -> Params:
+    """H(params) v."""
+    return jax.jvp(jax.grad(check_loss(loss)), (params,), (v,))[1]
+
+
+def second_derivative(
+    loss: Callable[[Params], Scalar], params: Params, v: Params, w: Params
+) -> Scalar:
+    """vᵀ H(params) w; with v = w the curvature of the loss along v."""
+    f = check_loss(loss)
+    slope = lambda at: jax.jvp(f, (at,), (v,))[1]
+    return jax.jvp(slope, (params,), (w,))[1]
+
+
+def gauss_newton_product(loss: Composed, params: Params, v: Params) -> Params:
+    """G(params) v."""
+    loss = check_composed(loss)
+    outputs, Jv = jax.jvp(loss.inner, (params,), (v,))
+    _, pull_back = jax.vjp(loss.inner, params)
+    return pull_back(hvp(loss.outer, outputs, Jv))[0]
+
+
+def gauss_newton_second_derivative(loss: Composed, params: Params, v: Params, w: Params) -> Scalar:
+    """vᵀ G(params) w."""
+    loss = check_composed(loss)
+    outputs, Jv = jax.jvp(loss.inner, (params,), (v,))
+    _, Jw = jax.jvp(loss.inner, (params,), (w,))
+    return second_derivative(loss.outer, outputs, Jv, Jw)
+
+
+def inner(x: PyTree, y: PyTree) -> Scalar:
+    """Σ xᵢ yᵢ over all leaves, at full precision, in float32 at least."""
+
+    def leaf(a, b):
+        wide = working_dtype((a, b))
+        return jnp.vdot(a, b, precision=jax.lax.Precision.HIGHEST, preferred_element_type=wide)
+
+    return sum(jtu.tree_leaves(jtu.tree_map(leaf, x, y)), start=jnp.zeros((), working_dtype(x)))
+
+
+def working_dtype(like: PyTree) -> jnp.dtype:
+    """The widest dtype of the leaves, or float32 if that is wider."""
+    # Of dtypes, not of leaves: a weakly typed float64 would give way to float32.
+    return jnp.result_type(jnp.float32, *(leaf.dtype for leaf in jtu.tree_leaves(like)))
+
+
+def flat_product(
+    matvec: Product, like: Params
+) -> tuple[FlatProduct, Callable[[Float[Array, " n"]], Params]]:
+    """`matvec` on flat vectors, and the way from these to trees like `like`."""
+    dtype = working_dtype(like)
+    _, unravel = tree.ravel(like, dtype)
+    return lambda q: tree.ravel(matvec(unravel(q)), dtype)[0], unravel
+
+
+def check_loss(loss: Callable[[Params], Scalar]) -> Callable[[Params], Scalar]:
+    """The same loss, refusing with a sentence to be anything but one real number."""
+
+    def checked(params: Params) -> Scalar:
+        value = loss(params)
+        if not jtu.all_leaves([value]):
+            raise ValueError(_wants_a_number(f"a {type(value).__name__}"))
+        shape, dtype = jnp.shape(value), jnp.result_type(value)
+        if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(_wants_a_number(f"{dtype} of shape {shape}"))
+        return value
+
+    return checked
+
+
+def check_composed(loss: Callable[[Params], Scalar]) -> Composed:
+    """The same loss, refusing with a sentence to be anything but a `Composed`."""
+    if not isinstance(loss, Composed):
+        name = getattr(loss, "__name__", type(loss).__name__)
+        raise TypeError(
+            f"A Gauss–Newton product needs a loss whose two halves are known, got {name}. "
+            "Give `Composed(inner, outer)`, or take the Hessian of the loss instead."
+        )
+    return loss
+
+
+def check_deterministic(loss: Callable[[Params], Scalar], params: Params) -> None:
+    """Refuse a loss that gives two values at one point: it has no Hessian.
+
+    Evaluates twice and outside `jit`, where randomness that JAX does not know of is drawn anew.
+    """
+    if any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(params)):
+        raise ValueError(
+            "check_deterministic compares two values of the loss, but got traced parameters, "
+            "which have none: call it outside jit, vmap and grad."
+        )
+    first, again = (float(check_loss(loss)(params)) for _ in range(2))
+    rounding = 1e3 * jnp.finfo(working_dtype(params)).eps  # sums may run in another order
+    if abs(first - again) > rounding * max(abs(first), abs(again)):
+        raise ValueError(
+            f"The loss gave {first:.9g} and then {again:.9g} at the same point, but curvature is "
+            "that of one fixed function: fix the batch and the key inside the loss, and switch "
+            "off what draws its own random numbers."
+        )
+
+
+def _wants_a_number(given: str) -> str:
+    return (
+        f"Curvature is that of a loss with one real value, but this loss returned {given}. "
+        "Reduce it with a mean or a sum, and return nothing beside it."
+    )

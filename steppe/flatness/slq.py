@@ -1,0 +1,180 @@
+"""Stochastic Lanczos quadrature: traces of functions of a matrix, log-determinants, densities.
+
+For v uniform on {−1, 1}ⁿ and k Lanczos steps from it, T = YΘYᵀ,
+
+    tr f(A) = E vᵀ f(A) v,    vᵀ f(A) v ≈ n Σᵢ τᵢ f(θᵢ),    τᵢ = (e₁ᵀ yᵢ)²
+                              f(A) v    ≈ √n Q Y f(Θ) Yᵀ e₁
+
+The sum is Gauss quadrature in the spectrum of A as v sees it: exact for polynomials up to degree
+2k − 1, and for every f where k = n or the Krylov space is complete before. Then only the chance
+of v is left. Ubaru, Chen & Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos
+quadrature", 2017.
+
+Nothing here is meant to be differentiated: eigenvectors of T have derivatives with 1/(θᵢ − θⱼ).
+The measure `LogDet` shows what to do instead.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ..core import tree
+from ..core.types import Key, Params, Scalar
+from .checks import check_count, check_positive
+from .estimate import Estimate, each_probe, mean
+from .hutchinson import flat_signs
+from .lanczos import EXACT, ritz, steps, tridiagonalise
+from .products import FlatProduct, Product, flat_product
+
+Function = Callable[[Float[Array, "..."]], Float[Array, "..."]]  # entry by entry
+
+MARGIN = 4.0  # a density is drawn over so many σ beyond its outermost nodes
+
+
+class Quadrature(eqx.Module):
+    """Gauss rules for the spectrum, one per probe: ∫ f dρ ≈ Σᵢ τᵢ f(θᵢ), Σᵢ τᵢ = 1.
+
+    Nodes lie within the range of the spectrum. Those with weight 0 are fillers.
+    """
+
+    nodes: Float[Array, "probes k"]
+    weights: Float[Array, "probes k"]
+    n: int = eqx.field(static=True)
+
+    def trace(self, f: Function) -> Estimate:
+        """tr f(A) = n ∫ f dρ"""
+        return mean(self.n * integrate(f, self.nodes, self.weights))
+
+
+class Probe(eqx.Module):
+    """What k products from one probe v tell: f ↦ vᵀf(A)v and f ↦ f(A)v."""
+
+    nodes: Float[Array, " k"]
+    weights: Float[Array, " k"]
+    coefficients: Float[Array, "k k"]  # columns yᵢ e₁ᵀyᵢ
+    basis: Float[Array, "k n"]
+
+    def quadratic(self, f: Function) -> Scalar:
+        """vᵀ f(A) v"""
+        return self.basis.shape[1] * integrate(f, self.nodes, self.weights)
+
+    def apply(self, f: Function) -> Float[Array, " n"]:
+        """f(A) v"""
+        y = jnp.dot(self.coefficients, f(self.nodes), precision=EXACT)  # (k,)
+        return self.basis.shape[1] ** 0.5 * jnp.dot(y, self.basis, precision=EXACT)
+
+
+class Density(eqx.Module):
+    """A spectral density ρ(t) = mean over probes of Σᵢ τᵢ N(t; θᵢ, σ²), ∫ρ = 1."""
+
+    grid: Float[Array, " points"]
+    values: Float[Array, " points"]
+    standard_error: Float[Array, " points"]
+    sigma: Scalar
+    rules: Quadrature
+
+
+def probe(matvec: FlatProduct, v: Float[Array, " n"], k: int) -> Probe:
+    """k products from the vector of signs v, summed up."""
+    t = tridiagonalise(matvec, v, k)
+    pairs = ritz(t)
+    first = jnp.where(pairs.used, pairs.vectors[0], 0)  # e₁ᵀyᵢ
+    return Probe(pairs.values, first**2, pairs.vectors * first[None], t.basis)
+
+
+def quadrature(
+    matvec: Product, like: Params, *, k: int | None = None, probes: int, key: Key
+) -> Quadrature:
+    """Gauss rules of k nodes (None: 10, or n if that is fewer) for `probes` random vectors."""
+    n = tree.size(like)
+    k = steps("Lanczos quadrature", k, n)
+    flat, _ = flat_product(matvec, like)
+
+    def sample(key):
+        seen = probe(flat, flat_signs(key, like), k)
+        return seen.nodes, seen.weights
+
+    nodes, weights = each_probe(sample, probes=probes, key=key)
+    return Quadrature(nodes, weights, n)
+
+
+def trace_of_function(
+    matvec: Product,
+    like: Params,
+    f: Function,
+    *,
+    k: int | None = None,
+    probes: int,
+    key: Key,
+) -> Estimate:
+    """tr f(A). The standard error is that of the probes; it knows nothing of k < n."""
+    return quadrature(matvec, like, k=k, probes=probes, key=key).trace(f)
+
+
+def log_det(
+    matvec: Product,
+    like: Params,
+    gamma: float | Scalar,
+    *,
+    k: int | None = None,
+    probes: int,
+    key: Key,
+) -> tuple[Estimate, Int[Array, ""]]:
+    """ln det(A + γI), and for how many probes A + γI was seen not to be positive definite.
+
+    A node θ ≤ −γ proves an eigenvalue ≤ −γ; then the logarithm is NaN. No such node proves nothing.
+    """
+    check_positive("log_det", "gamma", gamma, "It is what is added to every eigenvalue.")
+    rules = quadrature(matvec, like, k=k, probes=probes, key=key)
+    gamma = jnp.asarray(gamma, rules.nodes.dtype)
+    below = jnp.any(rules.nodes <= -gamma, axis=1)  # (probes,)
+    return rules.trace(lambda x: log_shifted(x, gamma)), below.sum()
+
+
+def spectral_density(
+    matvec: Product,
+    like: Params,
+    *,
+    k: int | None = None,
+    probes: int,
+    key: Key,
+    sigma: float | Scalar | None = None,
+    points: int = 256,
+) -> Density:
+    """The density of eigenvalues, each widened to a Gaussian of width σ.
+
+    σ is 1 % of the range of the nodes where it is None. A feature narrower than σ is drawn σ wide;
+    bumps between well separated nodes come from k, not from the spectrum.
+    """
+    check_count("spectral_density", "points", points, least=2)
+    rules = quadrature(matvec, like, k=k, probes=probes, key=key)
+    low, high = jnp.min(rules.nodes), jnp.max(rules.nodes)
+    if sigma is None:
+        width = high - low
+        # All eigenvalues equal: any width will do.
+        sigma = 0.01 * jnp.where(width > 0, width, jnp.where(high != 0, jnp.abs(high), 1))
+    check_positive("spectral_density", "sigma", sigma, "It is the width of one eigenvalue.")
+    sigma = jnp.asarray(sigma, rules.nodes.dtype)
+    grid = jnp.linspace(low - MARGIN * sigma, high + MARGIN * sigma, points)
+
+    def at(t: Scalar) -> Float[Array, " probes"]:
+        bell = lambda x: jnp.exp(-(((t - x) / sigma) ** 2) / 2) / (sigma * (2 * jnp.pi) ** 0.5)
+        return integrate(bell, rules.nodes, rules.weights)
+
+    seen = mean(jax.vmap(at, out_axes=1)(grid))  # (probes, points) → (points,)
+    return Density(grid, seen.value, seen.standard_error, sigma, rules)
+
+
+def integrate(
+    f: Function, nodes: Float[Array, "... k"], weights: Float[Array, "... k"]
+) -> Float[Array, "..."]:
+    """Σᵢ τᵢ f(θᵢ)"""
+    return jnp.sum(weights * f(nodes), axis=-1)
+
+
+def log_shifted(x: Float[Array, "..."], gamma: Scalar) -> Float[Array, "..."]:
+    """ln(x + γ), NaN for x ≤ −γ (−∞ would be no better a number)."""
+    return jnp.log(jnp.where(x > -gamma, x + gamma, jnp.nan))
