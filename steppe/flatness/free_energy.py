@@ -1,0 +1,203 @@
+"""The value of local entropy: estimators of one number, the local free energy.
+
+    F(θ) = −τ ln E exp(−f(θ + ξ)/τ),    ξ ~ N(0, τ/γ I)
+
+at temperature τ (in units of the loss), seen through a window of width √(τ/γ). F → f as
+γ → ∞; as τ → 0 it is the Moreau envelope min_w f(w) + γ/2 ‖w − θ‖². At τ = 1 it is −G̃ of
+Entropy-SGD (Chaudhari et al., ICLR 2017), G̃ their local entropy with the Gaussian normalised.
+Its derivative is γ (θ − ⟨w⟩), the mean over the Gibbs law π ∝ exp(−(f(w) + γ/2 ‖w − θ‖²)/τ).
+
+| function | what it takes | error |
+|---|---|---|
+| `quadratic` | f, ∇f, ∇²f as arrays | none if f is quadratic |
+| `laplace` | dense Hessian | what f has beyond second order |
+| `laplace_by_products` | k (1 + probes) products | the same, and k < n, and chance |
+| `monte_carlo` | `samples` losses around θ | ≥ F on average; → F with `samples` |
+| `importance` | as many around θ and ⟨w⟩ | the same, less of it where f slopes |
+| `variational.bound` | losses around Q | F ≤ bound; equal only for Q = π |
+| `thermodynamic.integral` | chains of gradients | O(η²), quadrature, burn-in |
+
+The excess of a Monte Carlo value is about τ/2 times the squared relative standard error of
+Z = exp(−F/τ), so half of (standard error)²/τ: small where the loss varies by less than τ over the
+window, large where it does not (many coordinates of curvature ≫ γ). Where the standard error
+is not ≪ τ, neither the value nor the error can be trusted.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..core import tree
+from ..core.types import Key, Params, Scalar
+from .checks import check_draws, check_not_negative, check_positive
+from .estimate import Estimate, each_probe
+from .estimate import mean as mean_of
+from .lanczos import steps
+from .products import check_loss, flat_product, hvp, inner, working_dtype
+from .slq import integrate, log_det, probe
+from .vectors import moved, normal_like
+
+SIGNS = np.array([1, -1])  # of a pair of draws
+
+
+def quadratic(
+    value: Scalar,
+    gradient: Float[Array, " n"],
+    hessian: Float[Array, "n n"],
+    *,
+    gamma: float | Scalar,
+    temperature: float | Scalar,
+) -> Scalar:
+    """F = f − ½ gᵀ(H + γI)⁻¹g + (τ/2) ln det(I + H/γ). NaN unless H + γI is positive definite."""
+    _check_law("quadratic", gamma, temperature)
+    shifted = hessian + gamma * jnp.eye(len(gradient), dtype=hessian.dtype)
+    L = jnp.linalg.cholesky(shifted)
+    reward = jax.scipy.linalg.solve_triangular(L, gradient, lower=True)  # ‖·‖² = gᵀ(H + γI)⁻¹g
+    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(L))) - len(gradient) * jnp.log(gamma)
+    return value - 0.5 * reward @ reward + 0.5 * temperature * log_det
+
+
+def laplace(
+    loss: Callable[[Params], Scalar],
+    params: Params,
+    *,
+    gamma: float | Scalar,
+    temperature: float | Scalar,
+) -> Scalar:
+    """`quadratic` with value, gradient and dense Hessian of `loss` at `params`.
+
+    n² numbers and n Hessian-vector products: for n up to a few thousand.
+    """
+    flat, unravel = tree.ravel(params, working_dtype(tree.strong(params)))
+    f = lambda x: check_loss(loss)(unravel(x))
+    return quadratic(
+        f(flat), jax.grad(f)(flat), jax.hessian(f)(flat), gamma=gamma, temperature=temperature
+    )
+
+
+def laplace_by_products(
+    loss: Callable[[Params], Scalar],
+    params: Params,
+    *,
+    gamma: float | Scalar,
+    temperature: float | Scalar,
+    k: int | None = None,
+    probes: int,
+    key: Key,
+) -> Estimate:
+    """`laplace` by Lanczos: k products from the gradient, k from each of `probes` random vectors.
+
+    NaN where a node shows that H + γI is not positive definite. The standard error is that of
+    the log-determinant over probes.
+    """
+    _check_law("laplace_by_products", gamma, temperature)
+    loss, params = check_loss(loss), tree.strong(params)
+    value, g = jax.value_and_grad(loss)(params)
+    H = lambda v: hvp(loss, params, v)
+    flat, _ = flat_product(H, params)
+    g, _ = tree.ravel(g, working_dtype(params))
+    rule = probe(flat, g, steps("laplace_by_products", k, len(g)))
+    gamma = jnp.asarray(gamma, rule.nodes.dtype)
+    inverse = lambda x: 1 / jnp.where(x > -gamma, x + gamma, jnp.nan)
+    square = inner(g, g)
+    reward = square * integrate(inverse, rule.nodes, rule.weights)  # gᵀ(H + γI)⁻¹g
+    reward = jnp.where(square == 0, 0, reward)  # there is no Krylov space of 0
+    shifted, _ = log_det(H, params, gamma, k=k, probes=probes, key=key)
+    log_ratio = shifted.value - len(g) * jnp.log(gamma)  # ln det(I + H/γ)
+    return Estimate(
+        value - 0.5 * reward + 0.5 * temperature * log_ratio,
+        0.5 * temperature * shifted.standard_error,
+    )
+
+
+def monte_carlo(
+    loss: Callable[[Params], Scalar],
+    params: Params,
+    *,
+    gamma: float | Scalar,
+    temperature: float | Scalar,
+    samples: int,
+    key: Key,
+) -> Estimate:
+    """−τ ln mean exp(−f(θ ± ξ)/τ) over `samples`/2 pairs. One pair: the error is NaN, unknown."""
+    _check_law("monte_carlo", gamma, temperature)
+    check_draws("monte_carlo", samples, 2, "draws come in pairs ±ξ")
+    loss, sigma = check_loss(loss), jnp.sqrt(temperature / gamma)
+
+    def pair(key: Key) -> Float[Array, "2"]:
+        xi = normal_like(key, params)
+        return jax.vmap(lambda a: loss(moved(params, a, xi)))(sigma * SIGNS)
+
+    return _soft_minimum(each_probe(pair, probes=samples // 2, key=key), temperature)
+
+
+def importance(
+    loss: Callable[[Params], Scalar],
+    params: Params,
+    mean: Params,
+    *,
+    gamma: float | Scalar,
+    temperature: float | Scalar,
+    samples: int,
+    key: Key,
+) -> Estimate:
+    """−τ ln mean exp(−v/τ), half of the draws around θ and half around `mean`, as wide as ξ.
+
+    With p the law of θ + ξ and q the same around `mean` each draw w has the cost
+
+        v = f(w) + τ ln [(p(w) + q(w)) / 2p(w)]
+
+    Z is without bias for any `mean` that does not look at the draws, and no weight exceeds twice
+    that of plain Monte Carlo: a bad mean wastes half of the draws, no more (the defensive
+    mixture of Hesterberg 1995). The Gibbs mean takes away the variance that a slope causes.
+    """
+    _check_law("importance", gamma, temperature)
+    check_draws("importance", samples, 4, "pairs ±ξ are drawn around two points")
+    loss, sigma = check_loss(loss), jnp.sqrt(temperature / gamma)
+    delta = jtu.tree_map(jnp.subtract, mean, params)
+    half = 0.5 * gamma * inner(delta, delta)
+    centres = jtu.tree_map(lambda p, m: jnp.stack([p, m]), params, mean)
+
+    def four(key: Key) -> Float[Array, "4"]:
+        xi = normal_like(key, params)
+        tilt = gamma * sigma * inner(delta, xi)
+
+        def cost(centre, offset, a):
+            f = loss(moved(centre, a * sigma, xi))
+            log_ratio = a * tilt + offset  # τ ln q/p at this draw
+            return (f + _half_and_half(log_ratio, temperature)).astype(f.dtype)
+
+        around = lambda centre, offset: jax.vmap(lambda a: cost(centre, offset, a))(SIGNS)
+        return jax.vmap(around)(centres, jnp.stack([-half, half])).ravel()
+
+    return _soft_minimum(each_probe(four, probes=samples // 4, key=key), temperature)
+
+
+def _check_law(owner: str, gamma: float | Scalar, temperature: float | Scalar) -> None:
+    check_positive(owner, "gamma", gamma, "The window has the variance temperature/gamma.")
+    check_not_negative(owner, "temperature", temperature, "0 gives the Moreau envelope.")
+
+
+def _half_and_half(log_ratio: Scalar, temperature: float | Scalar) -> Scalar:
+    """τ ln(½ + ½ e^{r/τ}), and its limit max(r, 0) at τ = 0."""
+    r = jnp.abs(log_ratio) / _not_zero(temperature)
+    return jnp.maximum(log_ratio, 0) + temperature * jnp.log((1 + jnp.exp(-r)) / 2)
+
+
+def _soft_minimum(v: Float[Array, "groups draws"], temperature: float | Scalar) -> Estimate:
+    """−τ ln mean exp(−v/τ), at τ = 0 min v; its error to first order, from the spread of groups."""
+    lowest = jnp.min(v)
+    seen = mean_of(jnp.exp((lowest - v) / _not_zero(temperature)).mean(axis=1))
+    return Estimate(
+        (lowest - temperature * jnp.log(seen.value)).astype(v.dtype),
+        (temperature * seen.standard_error / seen.value).astype(v.dtype),
+    )
+
+
+def _not_zero(temperature: float | Scalar) -> float | Scalar:
+    """τ, or 1 in a quotient that τ = 0 then multiplies away."""
+    return jnp.where(temperature == 0, 1, temperature)
