@@ -1,0 +1,67 @@
+"""Sharpness: how much the loss rises towards the worst nearby point.
+
+    S(θ) = f(θ + ε) − f(θ) ≈ max_{‖ε‖ ≤ ρ} f(θ + ε) − f(θ),    ε = ρ g/‖g‖,  g = ∇f(θ)
+
+Foret, Kleiner, Mobahi & Neyshabur, "Sharpness-aware minimization for efficiently improving
+generalization", ICLR 2021. Adaptive: Kwon, Kim, Park & Choi, "ASAM", ICML 2021, measures ε
+against the parameters, ‖ε / |θ|‖ ≤ ρ, where the linearised loss is largest at
+
+    ε = ρ θ² ⊙ g / ‖|θ| ⊙ g‖
+
+so that rescaling the coordinates leaves S as it is. The perturbation is held constant in the
+gradient, ∇S = ∇f(θ + ε) − ∇f(θ): the slope of a maximum is the slope at the maximiser.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+
+from ..core import tree
+from ..core.measure import AbstractMeasure
+from ..core.types import Key, Params, Scalar, Updates
+from .checks import check_positive
+from .products import check_loss
+from .vectors import unit
+
+
+def worst_direction(
+    grads: Updates, params: Params, *, rho: float | Scalar, adaptive: bool = False
+) -> Updates:
+    """ε above; 0 where the gradient is 0."""
+    if not adaptive:
+        return jtu.tree_map(lambda u: (rho * u).astype(u.dtype), unit(grads))
+    scaled = unit(jtu.tree_map(lambda p, g: jnp.abs(p) * g, params, grads))
+    return jtu.tree_map(lambda p, u: (rho * jnp.abs(p) * u).astype(u.dtype), params, scaled)
+
+
+def worst_point(
+    grads: Updates, params: Params, *, rho: float | Scalar, adaptive: bool = False
+) -> Params:
+    """θ + ε: where SAM takes its gradient. `params` itself where `grads` is 0."""
+    return tree.apply_updates(params, worst_direction(grads, params, rho=rho, adaptive=adaptive))
+
+
+class Sharpness(AbstractMeasure):
+    """f(θ + ε) − f(θ), ε the first-order worst perturbation of size `rho`. Two gradients.
+
+    It can be negative: away from a minimum the step of length ρ may overshoot the rise.
+    """
+
+    rho: float | Scalar = 0.05
+    adaptive: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        check_positive(
+            "Sharpness", "rho", self.rho, "It is the radius searched for the worst point."
+        )
+
+    def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
+        # ε is constant: the first order of a maximum does not see its maximiser move.
+        loss = check_loss(loss)
+        theta = jax.lax.stop_gradient(params)
+        grads = jax.grad(loss)(theta)
+        epsilon = worst_direction(grads, theta, rho=self.rho, adaptive=self.adaptive)
+        return loss(tree.apply_updates(params, jax.lax.stop_gradient(epsilon))) - loss(params)
