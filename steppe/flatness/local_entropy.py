@@ -102,13 +102,13 @@ class LocalEntropy(AbstractMeasure):
             raise ValueError(f"LocalEntropy: value is {self.value!r}, expected one of {VALUES}.")
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
-        # Constants: the gradient comes from the inner product below and from nowhere else.
         stop, loss = jax.lax.stop_gradient, check_loss(loss)
         key_chain, key_value = jr.split(key)
-        theta = stop(tree.strong(params))
-        mean = stop(self.gibbs_mean(loss, theta, key=key_chain))
-        value = stop(self._value(loss, theta, mean, key_value))
+        theta = stop(tree.strong(params))  # so that derivatives of the chain are never made
+        mean = self.gibbs_mean(loss, theta, key=key_chain)
+        value = self._value(loss, theta, mean, key_value)
         c = jtu.tree_map(lambda p, m: (self.gamma * (p - m)).astype(p.dtype), theta, mean)
+        # c is a constant, also to what `loss` closes over: ∇F is all the gradient there is.
         return tree.with_gradient(value, inner(stop(c), params).astype(value.dtype))
 
     def gibbs_mean(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Params:

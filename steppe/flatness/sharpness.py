@@ -59,9 +59,9 @@ class Sharpness(AbstractMeasure):
         )
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
-        # ε is constant: the first order of a maximum does not see its maximiser move.
         loss = check_loss(loss)
-        theta = jax.lax.stop_gradient(params)
-        grads = jax.grad(loss)(theta)
-        epsilon = worst_direction(grads, theta, rho=self.rho, adaptive=self.adaptive)
-        return loss(tree.apply_updates(params, jax.lax.stop_gradient(epsilon))) - loss(params)
+        grads = jax.grad(loss)(params)
+        epsilon = worst_direction(grads, params, rho=self.rho, adaptive=self.adaptive)
+        # ε is constant: to first order a maximum does not see its maximiser move.
+        epsilon = jax.lax.stop_gradient(epsilon)
+        return loss(tree.apply_updates(params, epsilon)) - loss(params)
