@@ -30,7 +30,7 @@ from ..core.types import Key, Params, Scalar
 from .checks import check_count, check_positive
 from .estimate import each_probe
 from .hutchinson import flat_signs, signs_like
-from .lanczos import steps, tridiagonalise
+from .lanczos import number_of_steps, tridiagonalise
 from .power import check_which, top_eigenpair
 from .products import (
     check_composed,
@@ -46,6 +46,12 @@ from .slq import probe
 from .vectors import normal_like, unit
 
 stop = jax.lax.stop_gradient
+
+# A search for u starts from a guess of length 1 or 0 plus so much gradient and noise, of length 1
+# each. On the perceptron 784-20-10 two products from a random guess then reach 0.91 of λ
+# (0.38 without gradient); where the guess is good, so little does no harm.
+COLD = (1.0, 1.0)
+WARM = (0.1, 0.01)
 
 
 class HessianTrace(AbstractMeasure):
@@ -112,9 +118,10 @@ class TopEigenvalue(AbstractWarm):
     - `products`: Hessian products to find u from nothing.
     - `warm`: the same for `resume`, which goes on from the u of a nearby θ.
 
-    u is found with the gradient stopped; one more product gives value and gradient. For a simple
-    eigenvalue ∂λ = uᵀ(∂H)u (Hellmann and Feynman): with u off by an angle ε, the value is off
-    by O(ε²) and the gradient by O(ε).
+    u is found with the gradient stopped; one more product gives value and gradient, so that
+    `resume` costs three and a gradient of the loss. For a simple eigenvalue ∂λ = uᵀ(∂H)u
+    (Hellmann and Feynman): with u off by an angle ε, the value is off by O(ε²) and the gradient
+    by O(ε).
 
     The search starts from the gradient and noise, mixed: the gradient leans towards sharp
     directions, and noise alone leaves an eigenvector that another one has overtaken.
@@ -131,7 +138,7 @@ class TopEigenvalue(AbstractWarm):
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         nowhere = jtu.tree_map(jnp.zeros_like, params)
-        u = self._search(loss, params, nowhere, (1.0, 1.0), self.products, key)
+        u = self._search(loss, params, nowhere, COLD, self.products, key)
         return self._along(loss, params, u)
 
     def guess(self, params: Params, *, key: Key) -> Params:
@@ -140,7 +147,7 @@ class TopEigenvalue(AbstractWarm):
     def resume(
         self, loss: Callable[[Params], Scalar], params: Params, guess: Params, *, key: Key
     ) -> tuple[Scalar, Params]:
-        u = self._search(loss, params, guess, (0.1, 0.01), self.warm, key)
+        u = self._search(loss, params, guess, WARM, self.warm, key)
         # A diverged θ must not spoil the guess for the next episode.
         return self._along(loss, params, u), tree.select(tree.finite(u), u, guess)
 
@@ -153,7 +160,7 @@ class TopEigenvalue(AbstractWarm):
         products: int,
         key: Key,
     ) -> Params:
-        """u as a constant, from start + mix₁ gradient + mix₂ noise, all of length 1; or NaN."""
+        """u as a constant; NaN if a product is."""
         params = stop(params)
         slope, noise = unit(jax.grad(check_loss(loss))(params)), unit(normal_like(key, params))
         start = jtu.tree_map(lambda s, g, z: s + mix[0] * g + mix[1] * z, start, slope, noise)
@@ -164,7 +171,8 @@ class TopEigenvalue(AbstractWarm):
         return stop(jtu.tree_map(lambda u: jnp.where(found, u, jnp.nan), pair.vector))
 
     def _along(self, loss: Callable[[Params], Scalar], params: Params, u: Params) -> Scalar:
-        value = second_derivative(loss, params, u, u)
+        # A u in half precision is not of length 1.
+        value = second_derivative(loss, params, u, u) / inner(u, u)
         return jnp.abs(value) if self.which == "norm" else value
 
 
@@ -176,9 +184,9 @@ class LogDet(AbstractMeasure):
 
     - `k`: Lanczos steps for each of `probes` vectors of signs v; None: 10, or n if fewer.
 
-    Value: quadrature (`slq`). Gradient: the expectation of vᵀ(∂H)w, w = ½(H + γI)⁻¹v out of the
-    same Lanczos basis: one differentiable product a probe. Both without bias for k = n. The
-    derivative in γ is that of the quadrature.
+    Value: quadrature; `slq.trace_of_function` has it with a standard error. Gradient: the mean of
+    vᵀ(∂H)w, w = ½(H + γI)⁻¹v out of the same Lanczos basis: one differentiable product a probe.
+    Both without bias for k = n. The derivative in γ is that of the quadrature.
     """
 
     gamma: float | Scalar
@@ -192,7 +200,7 @@ class LogDet(AbstractMeasure):
             check_count("LogDet", "k", self.k)
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
-        k = steps("LogDet", self.k, tree.size(params))
+        k = number_of_steps("LogDet", self.k, tree.size(params))
         gamma = jnp.asarray(self.gamma, working_dtype(params))
         flat, unravel = flat_product(lambda v: hvp(loss, stop(params), v), params)
         proper = lambda x: jnp.where((x > -gamma) & (gamma > 0), x, jnp.nan)
@@ -226,7 +234,6 @@ class KrylovTrace(AbstractMeasure):
             check_count("KrylovTrace", "k", self.k)
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
-        k = steps("KrylovTrace", self.k, tree.size(params))
+        k = number_of_steps("KrylovTrace", self.k, tree.size(params))
         flat, _ = flat_product(lambda v: hvp(loss, params, v), params)
-        t = tridiagonalise(flat, flat_signs(key, params), k)
-        return jnp.sum(jnp.where(jnp.arange(k) < t.rank, t.alpha, 0))
+        return jnp.sum(tridiagonalise(flat, flat_signs(key, params), k).alpha)

@@ -32,10 +32,10 @@ EXACT = jax.lax.Precision.HIGHEST
 
 
 class Tridiagonal(eqx.Module):
-    """Qᵀ A Q = T. From `rank` on, rows of `basis` are zero and alpha, beta say nothing."""
+    """Qᵀ A Q = T. From `rank` on, all is zero: products of the zero vector."""
 
     alpha: Float[Array, " k"]
-    beta: Float[Array, " k"]  # βⱼ couples qⱼ with qⱼ₊₁; that of the last row is left out of T
+    beta: Float[Array, " k"]  # βⱼ couples qⱼ with qⱼ₊₁; that of the last used row is not in T
     basis: Float[Array, "k n"]  # Qᵀ
     rank: Int[Array, ""]
 
@@ -95,7 +95,7 @@ def ritz(t: Tridiagonal) -> Ritz:
     return Ritz(jnp.where(finite, values, jnp.nan), vectors, used)
 
 
-def steps(owner: str, k: int | None, n: int) -> int:
+def number_of_steps(owner: str, k: int | None, n: int) -> int:
     """The number of steps on n coordinates: k, or where it is None as many as are usual."""
     if n == 0:
         raise ValueError(f"{owner}: there are no parameters, so there is no curvature.")

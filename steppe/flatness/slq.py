@@ -26,7 +26,7 @@ from ..core.types import Key, Params, Scalar
 from .checks import check_count, check_positive
 from .estimate import Estimate, each_probe, mean
 from .hutchinson import flat_signs
-from .lanczos import EXACT, ritz, steps, tridiagonalise
+from .lanczos import EXACT, number_of_steps, ritz, tridiagonalise
 from .products import FlatProduct, Product, flat_product
 
 Function = Callable[[Float[Array, "..."]], Float[Array, "..."]]  # entry by entry
@@ -90,7 +90,7 @@ def quadrature(
 ) -> Quadrature:
     """Gauss rules of k nodes (None: 10, or n if that is fewer) for `probes` random vectors."""
     n = tree.size(like)
-    k = steps("Lanczos quadrature", k, n)
+    k = number_of_steps("Lanczos quadrature", k, n)
     flat, _ = flat_product(matvec, like)
 
     def sample(key):

@@ -7,7 +7,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.flatness.estimate import TOGETHER, each_probe
+from steppe.flatness.estimate import TOGETHER, each_probe, mean
 from steppe.flatness.hutchinson import diagonal, frobenius_squared, signs_like, trace
 from tests.flatness.dense import all_signs, random_symmetric
 
@@ -67,9 +67,9 @@ def off_diagonal(M):
 
 def test_moments_over_all_signs_are_as_documented():
     truth = exact()
-    for value, (mean, _) in truth.values():
-        np.testing.assert_allclose(mean, value, rtol=1e-12)
-    variance = {name: moments_[1] for name, (_, moments_) in truth.items()}
+    for value, (average, _) in truth.values():
+        np.testing.assert_allclose(average, value, rtol=1e-12)
+    variance = {name: spread for name, (_, (_, spread)) in truth.items()}
     np.testing.assert_allclose(variance["trace"], 2 * np.sum(off_diagonal(A) ** 2))
     np.testing.assert_allclose(variance["diagonal"], np.sum(off_diagonal(A) ** 2, axis=1))
     np.testing.assert_allclose(variance["frobenius"], 2 * np.sum(off_diagonal(A @ A) ** 2))
@@ -120,16 +120,18 @@ def test_fresh_keys_draw_fresh_probes(getkey):
     assert len({float(first), float(second)} | others) > 1
 
 
-def test_value_is_differentiable_where_all_probes_agree(getkey):
-    """The standard error is 0 there, and √ has no derivative at 0."""
-
-    @jax.jit
-    def estimate(d):
-        return trace(lambda v: d * v, d, probes=3, key=key)
-
+def test_the_standard_error_is_a_constant_even_where_all_probes_agree(getkey):
+    """It is 0 there, and √ has no derivative at 0."""
+    estimate = lambda d, key: trace(lambda v: d * v, d, probes=3, key=key)
     key = getkey()
-    slope = jax.grad(lambda d: estimate(d).value)(jnp.ones(3))
-    np.testing.assert_allclose(slope, jnp.ones(3))
+    slope = jax.grad(lambda d: estimate(d, key).standard_error)(jnp.ones(3))
+    np.testing.assert_array_equal(slope, 0)
+
+
+def test_mean_and_standard_error_of_known_samples():
+    seen = mean(jnp.array([1.0, 2.0, 6.0]))
+    np.testing.assert_allclose(seen.value, 3.0)
+    np.testing.assert_allclose(seen.standard_error, np.sqrt((4 + 1 + 9) / 2 / 3))
 
 
 def test_float32_stays_float32_under_x64(getkey):

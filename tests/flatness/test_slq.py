@@ -1,20 +1,20 @@
 """Stochastic Lanczos quadrature: exact where it should be, NaN where it must be."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
 
+from steppe.flatness import slq
 from steppe.flatness.hutchinson import flat_signs
-from steppe.flatness.slq import (
-    log_det,
-    probe,
-    quadrature,
-    spectral_density,
-    trace_of_function,
-)
+from steppe.flatness.slq import probe, quadrature
 from tests.flatness.dense import of_matrix, random_symmetric, rotated
+
+log_det = eqx.filter_jit(slq.log_det)
+spectral_density = eqx.filter_jit(slq.spectral_density)
+trace_of_function = eqx.filter_jit(slq.trace_of_function)
 
 N = 6
 A = random_symmetric(0, N)
@@ -50,7 +50,7 @@ def test_exact_for_every_probe_when_k_is_n(name, getkey):
 @pytest.mark.parametrize("degree", [3, 4])
 def test_exact_up_to_degree_2k_minus_1_and_no_further(degree, getkey):
     v = flat_signs(getkey(), jnp.zeros(N))
-    seen = probe(product(A), v, 2).quadratic(lambda x: x**degree)
+    seen = jax.jit(lambda v: probe(product(A), v, 2).quadratic(lambda x: x**degree))(v)
     truth = v @ np.linalg.matrix_power(A, degree) @ v
     assert (abs(seen / truth - 1) < 1e-10) == (degree <= 3)
 
@@ -66,9 +66,9 @@ def test_traces_are_right_on_average_within_their_error(getkey):
 def test_breakdown_on_a_rank_2_matrix_leaves_the_trace_right(k):
     """The top eigenvalue was 8.06 there instead of 3, and worse with more steps."""
     M = np.diag([3.0, 1.0] + 8 * [0.0])  # diagonal, so that one probe knows the trace
-    f = lambda x: jnp.exp(x)
     for dtype, tolerance in ((jnp.float32, 1e-5), (jnp.float64, 1e-12)):
-        seen = trace_of_function(product(M), jnp.zeros(10, dtype), f, k=k, probes=1, key=jr.key(0))
+        like = jnp.zeros(10, dtype)
+        seen = trace_of_function(product(M), like, jnp.exp, k=k, probes=1, key=jr.key(0))
         assert seen.value.dtype == dtype
         np.testing.assert_allclose(seen.value, np.exp(3) + np.exp(1) + 8, rtol=tolerance)
 
@@ -91,9 +91,9 @@ def test_an_eigenvalue_below_minus_gamma_makes_log_det_nan_and_is_counted(getkey
     M = np.diag([1.0, 2.0, -GAMMA - 0.1])
     seen, below = log_det(product(M), jnp.zeros(3), GAMMA, probes=4, key=getkey())
     assert jnp.isnan(seen.value) and below == 4
-    M = np.diag([1.0, 2.0, -GAMMA])  # on the edge, ln 0
-    seen, below = log_det(product(M), jnp.zeros(3), GAMMA, probes=1, key=getkey())
-    assert not jnp.isfinite(seen.value) or seen.value < -20
+    edge = -0.5 * np.eye(4)  # ln 0; signs of length 2 make this exact
+    seen, below = log_det(product(edge), jnp.zeros(4), 0.5, k=1, probes=1, key=getkey())
+    assert jnp.isnan(seen.value) and below == 1
 
 
 @pytest.mark.parametrize("gamma", [0.0, -1.0])
@@ -159,6 +159,6 @@ def test_eigenvectors_that_are_not_unique_do_not_matter(getkey):
     """Functions of T need no unique eigenvectors; their derivatives would divide by zero."""
     M = rotated([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
     v = flat_signs(getkey(), jnp.zeros(N))
-    seen = probe(product(M), v, N)
+    seen = jax.jit(lambda v: probe(product(M), v, N).apply(jnp.exp))(v)
     truth = of_matrix(np.exp, M) @ np.asarray(v)
-    np.testing.assert_allclose(seen.apply(jnp.exp), truth, rtol=1e-9)
+    np.testing.assert_allclose(seen, truth, rtol=1e-9)
