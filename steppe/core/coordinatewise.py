@@ -21,6 +21,8 @@ from . import tree
 from .optimizer import AbstractOptimizer, split_meta
 from .types import Key, Params, Updates
 
+LANES = 16  # float32 numbers in the widest vector register of a CPU, or in a cache line
+
 Rows = PyTree[Float[Array, "... rows"]]  # what a rule remembers per coordinate, rows last
 
 
@@ -84,9 +86,16 @@ class AbstractCoordinatewise(AbstractOptimizer):
 
 
 def partition(n: int, block: int) -> tuple[int, int]:
-    """(blocks, rows in each): the fewest blocks of at most `block` rows, equal in size."""
+    """(blocks, rows in each): the fewest blocks of at most `block` rows, equal in size.
+
+    Of several blocks, the rows are a multiple of LANES where `block` is, so that each feature
+    starts where a vector register can be loaded at once.
+    """
     blocks = max(1, -(-n // block))
-    return blocks, -(-n // blocks)
+    rows = -(-n // blocks)
+    if blocks > 1 and block % LANES == 0:
+        rows = LANES * -(-rows // LANES)
+    return -(-n // rows) if rows else 1, rows
 
 
 def to_blocks(x: Float[Array, "... n"], block: int) -> Float[Array, "blocks ... block"]:

@@ -18,6 +18,8 @@ coordinate's share is linear in λ_i, so sampling in proportion to ‖λ_i‖ is
 the best there is, and never draws a dead pixel.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -29,6 +31,7 @@ from ..core import tree
 from ..core.coordinatewise import (
     AbstractCoordinatewise,
     CoordinateState,
+    Rows,
     from_blocks,
     to_blocks,
 )
@@ -114,7 +117,8 @@ def replay(
 
         counts = _counts(state, len(g))
         _, rows = jax.lax.scan(step, start, (g, counts))
-        return tree.add(total, pull_back(opt, rows, g, lam, counts)), None
+        at = lambda t: jtu.tree_map(lambda leaf: leaf[t], rows)
+        return tree.add(total, pull_back(opt, at, g, lam, counts)), None
 
     zeros = jtu.tree_map(jnp.zeros_like, split_meta(opt)[0])
     xs = jtu.tree_map(lambda x: to_blocks(x, block), (state.rows, g, lam))
@@ -133,8 +137,8 @@ def replay_kept(
     counts = _counts(state, g.shape[1])
 
     def add_block(total: PyTree, b: Int[Array, ""]) -> tuple[PyTree, None]:
-        mine = jtu.tree_map(lambda leaf: leaf[:, b], rows)
-        return tree.add(total, pull_back(opt, mine, g[b], lam[b], counts)), None
+        at = lambda t: jtu.tree_map(lambda leaf: leaf[t, b], rows)
+        return tree.add(total, pull_back(opt, at, g[b], lam[b], counts)), None
 
     zeros = jtu.tree_map(jnp.zeros_like, split_meta(opt)[0])
     return jax.lax.scan(add_block, zeros, jnp.arange(len(g)))[0]
@@ -142,25 +146,26 @@ def replay_kept(
 
 def pull_back(
     opt: AbstractCoordinatewise,
-    rows: PyTree[Float[Array, "length ... block"]],
+    before: Callable[[Int[Array, ""]], Rows],
     g: Float[Array, "length block"],
     lam: Float[Array, "length block"],
     counts: Int[Array, " length"],
 ) -> PyTree:
-    """Back-propagation through time of one block, given its state before every step."""
+    """Back-propagation through time of one block; `before(t)` is its state before step t."""
     theta, rest = split_meta(opt)
 
     def back(carry: tuple[PyTree, PyTree], x: tuple) -> tuple[tuple[PyTree, PyTree], None]:
         total, later = carry  # dL/dθ of the steps after this one, dL/d(state after it)
-        rows, g, lam, count = x
+        t, g, lam, count = x
         advance = lambda theta, rows: join_meta(theta, rest).advance(g, rows, count)
-        _, pull = jax.vjp(advance, theta, rows)
+        _, pull = jax.vjp(advance, theta, before(t))
         here, earlier = pull((lam, later))
         return (tree.add(total, here), earlier), None
 
-    last = jtu.tree_map(lambda leaf: jnp.zeros_like(leaf[0]), rows)
+    steps = jnp.arange(len(g))
+    last = jtu.tree_map(jnp.zeros_like, before(steps[0]))
     zeros = jtu.tree_map(jnp.zeros_like, theta)
-    return jax.lax.scan(back, (zeros, last), (rows, g, lam, counts), reverse=True)[0][0]
+    return jax.lax.scan(back, (zeros, last), (steps, g, lam, counts), reverse=True)[0][0]
 
 
 def _counts(state: CoordinateState, length: int) -> Int[Array, " length"]:

@@ -4,6 +4,7 @@ Shapes put features first and rows (coordinates) last, see `core/coordinatewise.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
@@ -26,6 +27,32 @@ def log_and_sign(g: Float[Array, " rows"], p: float) -> Float[Array, "2 rows"]:
 def truncated_normal(key: Key, shape: tuple[int, ...], fan_in: int) -> Array:
     """N(0, 1/fan_in) cut at two standard deviations (sonnet 1.11's default)."""
     return jr.truncated_normal(key, -2.0, 2.0, shape) / jnp.sqrt(1.0 * fan_in)
+
+
+# tanh(x)/x ≈ P(x²)/Q(x²) on |x| ≤ 8.7 with relative error 1.5e-8, a quarter of float32's epsilon;
+# lowest power first. Fitted in float64 by iteratively reweighted least squares (Lawson).
+TANH_CLIP = 8.7  # tanh is 1 beyond, in float32
+TANH_P = (9.9999998516e-01, 1.3400466878e-01, 3.5187443396e-03, 2.0993840396e-05, 1.3897645475e-08)
+TANH_Q = (1.0, 4.6733787110e-01, 2.5964894943e-02, 3.3236486105e-04, 7.9965324881e-07)
+
+
+@jax.custom_jvp
+def tanh(x: Array) -> Array:
+    """tanh, in float32 as a rational function: as exact as XLA's on a CPU, and half its time."""
+    if x.dtype != jnp.float32:
+        return jnp.tanh(x)
+    x = jnp.clip(x, -TANH_CLIP, TANH_CLIP)
+    y = x * x
+    p, q = TANH_P[-1], TANH_Q[-1]
+    for a, b in zip(TANH_P[-2::-1], TANH_Q[-2::-1], strict=True):
+        p, q = y * p + a, y * q + b
+    return jnp.clip(x * p / q, -1.0, 1.0)
+
+
+@tanh.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    t = tanh(*primals)
+    return t, tangents[0] * (1 - t * t)
 
 
 class Linear(eqx.Module):
@@ -64,12 +91,13 @@ class LSTM(eqx.Module):
         hidden = state.h.shape[0]
         forget = jnp.arange(4 * hidden) // hidden == 2
         half = jnp.where(jnp.arange(4 * hidden) // hidden == 1, 1.0, 0.5).astype(x.dtype)
-        w = (self.w_gates * half[None]).T
+        w = self.w_gates * half[None]
         b = (self.b_gates + forget) * half
-        gates = jnp.tanh(w @ jnp.concatenate([x, state.h]) + b[:, None])
+        z = jnp.einsum("kg,kr->gr", w, jnp.concatenate([x, state.h]))
+        gates = tanh(z + b[:, None])
         i, j, f, o = jnp.split(gates, 4)
         c = 0.5 * ((1 + f) * state.c + (1 + i) * j)
-        h = 0.5 * (1 + o) * jnp.tanh(c)
+        h = 0.5 * (1 + o) * tanh(c)
         return h, LSTMState(h, c)
 
 

@@ -20,7 +20,7 @@ from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.types import Key
 from .coordinates import Linear, LSTMState, StackedLSTM, log_and_sign, lstm_zeros
 
-BLOCK = 512  # rows at once; see docs/speed.md
+BLOCK = 1024  # rows at once; see docs/speed.md
 
 
 class DM(AbstractCoordinatewise):
