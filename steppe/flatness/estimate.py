@@ -13,7 +13,9 @@ from jaxtyping import Array, Float, PyTree
 from ..core.types import Key
 from .checks import check_count
 
-TOGETHER = 8  # probes advanced side by side
+# Probes advanced side by side. On networks of 16 k and 200 k weights 4 to 16 are as fast as each
+# other on two cores; more cost memory.
+TOGETHER = 8
 
 
 class Estimate(eqx.Module):

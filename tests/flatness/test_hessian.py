@@ -119,18 +119,6 @@ CASES = {
         None,
         lambda x: krylov_trace(H_IN(x), np.asarray(flat_signs(KEY, jnp.zeros(N))), 3),
     ),
-    "relative": (
-        Relative(HessianTrace(3)),
-        INDEFINITE,
-        None,
-        lambda x: trace_of_probes(H_IN(x)) * (x @ x),
-    ),
-    "relative, squared": (
-        Relative(HessianFrobenius(3), power=4),
-        INDEFINITE,
-        None,
-        lambda x: frobenius_of_probes(H_IN(x)) * (x @ x) ** 2,
-    ),
 }
 LOG_DET = LogDet(GAMMA, k=N, probes=2)
 
@@ -318,92 +306,6 @@ def test_every_measure_on_a_single_number_and_where_the_hessian_is_nan():
     assert all(np.isnan(value) for value in values(jnp.asarray(jnp.nan)).values())
 
 
-def diagonal(d):
-    """A loss of Hessian diag d at every point."""
-    return lambda x: 0.5 * jnp.sum(d * x**2)
-
-
-def test_warm_eigenvalue_follows_a_slow_change_with_two_products():
-    measure = TopEigenvalue()
-    resume = jax.jit(
-        lambda A, guess, key: measure.resume(quadratic(A), jnp.ones(8), guess, key=key)
-    )
-    quadratic = lambda A: lambda x: 0.5 * x @ A @ x
-    M, D = (np.random.default_rng(i).normal(size=(8, 8)) for i in range(2))
-    guess = measure.guess(jnp.ones(8), key=KEY)
-    errors = []
-    for t in range(20):
-        A = M @ M.T + 0.02 * t * (D + D.T)
-        value, guess = resume(A, guess, jr.fold_in(KEY, t))
-        errors.append(1 - float(value) / np.linalg.eigvalsh(A)[-1])
-    assert min(errors) > -1e-12  # never above
-    assert max(errors[5:]) < 0.01
-
-
-def test_warm_eigenvalue_leaves_an_eigenvector_that_was_overtaken():
-    """From an exact eigenvector alone a Krylov space never leaves it."""
-    measure, x = TopEigenvalue(), jnp.zeros(4)  # no gradient to help
-    resume = jax.jit(lambda d, guess, key: measure.resume(diagonal(d), x, guess, key=key))
-    guess = jnp.array([1.0, 0, 0, 0])
-    d = jnp.array([1.0, 0.5, 2.0, 0.1])
-    for t in range(12):
-        value, guess = resume(d, guess, jr.fold_in(KEY, t))
-    np.testing.assert_allclose(value, 2.0, rtol=1e-3)
-    np.testing.assert_allclose(jnp.abs(guess[2]), 1.0, rtol=1e-3)
-
-
-def test_a_diverged_point_leaves_the_guess_and_says_nan():
-    measure, guess = TopEigenvalue(), jnp.array([1.0, 0.0])
-    resume = jax.jit(lambda d, x: measure.resume(diagonal(d), x, guess, key=KEY))
-    for d, x in (([jnp.nan, 1.0], [1.0, 1.0]), ([2.0, 1.0], [jnp.inf, 1.0])):
-        value, after = resume(jnp.array(d), jnp.array(x))
-        assert jnp.isnan(value)
-        np.testing.assert_array_equal(after, guess)
-
-
-def test_the_guess_is_a_constant():
-    measure = TopEigenvalue()
-
-    @jax.jit
-    @jax.grad
-    def slope(scale):
-        loss = lambda x: jnp.sum(jnp.cosh(x)) + scale * jnp.prod(x)
-        return measure.resume(loss, scale * jnp.ones(3), jnp.ones(3), key=KEY)[1][0]
-
-    assert slope(1.0) == 0
-
-
-def test_relative_passes_the_guess_through_and_has_none_to_pass_for_others():
-    params, loss = as_tree(INDEFINITE.x), INDEFINITE.loss
-    base, size = TopEigenvalue(), float(INDEFINITE.x @ INDEFINITE.x)
-    guess = Relative(base).guess(params, key=KEY)
-    assert eqx.tree_equal(guess, base.guess(params, key=KEY))
-    (value, after), (expected, expected_after) = jax.jit(
-        lambda p: [m.resume(loss, p, guess, key=KEY) for m in (Relative(base), base)]
-    )(params)
-    np.testing.assert_allclose(value, expected * size, rtol=1e-12)
-    assert eqx.tree_equal(after, expected_after)
-    cold = Relative(HessianTrace())
-    assert cold.guess(params, key=KEY) == ()
-    assert cold.resume(loss, params, (), key=KEY) == (cold(loss, params, key=KEY), ())
-
-
-@pytest.mark.parametrize(
-    "measure",
-    [
-        Relative(HessianTrace()),
-        Relative(TopEigenvalue()),
-        Relative(HessianFrobenius(), power=4),
-    ],
-    ids=["trace", "top", "frobenius"],
-)
-def test_relative_does_not_see_the_scale_of_a_scale_free_loss(measure):
-    loss = lambda x: INDEFINITE.loss(as_tree(x / jnp.sqrt(x @ x)))
-    at = jax.jit(lambda x: measure(loss, x, key=KEY))
-    x = jnp.asarray(INDEFINITE.x)
-    np.testing.assert_allclose(at(x), at(7 * x), rtol=1e-8)
-
-
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
@@ -417,7 +319,6 @@ def test_relative_does_not_see_the_scale_of_a_scale_free_loss(measure):
         (lambda: LogDet(1.0, probes=0), "LogDet: probes must be"),
         (lambda: LogDet(1.0, k=0), "LogDet: k must be"),
         (lambda: KrylovTrace(0), "KrylovTrace: k must be"),
-        (lambda: Relative(HessianTrace(), power=3), "power is 3, expected 2 .* or 4"),
     ],
 )
 def test_bad_numbers_get_a_sentence(make, sentence):

@@ -79,6 +79,19 @@ def test_gauss_newton_is_the_hessian_of_a_linear_model():
     )
 
 
+def test_a_loss_without_forward_derivative_has_curvature_too():
+    @jax.custom_vjp
+    def cube(x):
+        return x**3
+
+    cube.defvjp(lambda x: (x**3, x), lambda x, g: (3 * x**2 * g,))
+    x, v = jnp.array([1.0, 2.0]), jnp.array([1.0, -1.0])
+    of = lambda x: second_derivative(lambda x: jnp.sum(cube(x)), x, v, v)
+    for f in (of, jax.jit(of)):
+        np.testing.assert_allclose(f(x), 6 + 12)
+        np.testing.assert_allclose(jax.grad(f)(x), [6, 6])
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float64])
 def test_dtypes_stay_as_they_are(dtype):
     params, v = as_tree(SURFACE.x, dtype), as_tree(V, dtype)
