@@ -12,14 +12,13 @@ Departure: all coordinates of all tensors go through the network as one matrix.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int
 
 from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.types import Key
-from .coordinates import Linear, LSTMState, StackedLSTM, lstm_zeros, tanh
+from .coordinates import Linear, LSTMState, StackedLSTM, elu, lstm_zeros, tanh
 
 BLOCK = 1024  # rows at once; see docs/speed.md
 EPS = 1e-8  # added to √v̂ (published code)
@@ -77,7 +76,7 @@ class RNNProp(AbstractCoordinatewise):
         v = self.beta2 * state.v + (1 - self.beta2) * g**2
         root = safe_sqrt(v / (1 - self.beta2**tau)) + EPS
         m_hat = m / (1 - self.beta1**tau)
-        x = jax.nn.elu(self.inputs(jnp.stack([m_hat / root, g / root])))
+        x = elu(self.inputs(jnp.stack([m_hat / root, g / root])))
         y, lstm = self.lstm(x, state.lstm)
         return self.scale * tanh(self.head(y)[0]), RNNPropState(m, v, lstm)
 
