@@ -28,23 +28,23 @@ def rows(key: Key) -> list[Row]:
 
 
 def _excess_of_quadratics(rng: np.random.Generator) -> list[Row]:
-    """B1, at the minima of quadratics in 2 to 5 dimensions; Δ = F − f at temperature 1."""
+    """B1, at the minima of quadratics in 2 to 5 dimensions; Δ = F − f."""
     seen = []
     for n in (2, 3, 4, 5):
         f, _ = draw(rng, n)
         F = free_energy.quadratic(
-            jnp.asarray(f.low), jnp.zeros(n), jnp.asarray(f.H), gamma=GAMMA, temperature=1.0
+            jnp.asarray(f.low), jnp.zeros(n), jnp.asarray(f.H), gamma=GAMMA, temperature=TAU
         )
         lam = np.linalg.eigvalsh(f.H)
         seen.append((float(F) - f.low, lam[0], lam[-1], lam.sum(), n))
     delta, low, top, trace, dim = np.array(seen).T
-    volume = lambda lam: dim / 2 * np.log1p(lam / GAMMA)
+    volume = lambda lam: TAU * dim / 2 * np.log1p(lam / GAMMA)
     return [
-        at_most("E4.1", "B1  λ_max ≤ γ(e^{2Δ} − 1)", top, GAMMA * np.expm1(2 * delta)),
-        at_most("E4.2", "B1  tr H / 2(γ + λ_max) ≤ Δ", trace / (2 * (GAMMA + top)), delta),
-        at_most("E4.3", "B1  Δ ≤ tr H / 2γ", delta, trace / (2 * GAMMA)),
-        at_most("E4.4", "B1  d/2 ln(1 + λ_min/γ) ≤ Δ", volume(low), delta),
-        at_most("E4.5", "B1  Δ ≤ d/2 ln(1 + λ_max/γ)", delta, volume(top)),
+        at_most("E4.1", "B1  λ_max ≤ γ(e^{2Δ/τ} − 1)", top, GAMMA * np.expm1(2 * delta / TAU)),
+        at_most("E4.2", "B1  τ tr H / 2(γ + λ_max) ≤ Δ", TAU / 2 * trace / (GAMMA + top), delta),
+        at_most("E4.3", "B1  Δ ≤ τ tr H / 2γ", delta, TAU / 2 * trace / GAMMA),
+        at_most("E4.4", "B1  τ d/2 ln(1 + λ_min/γ) ≤ Δ", volume(low), delta),
+        at_most("E4.5", "B1  Δ ≤ τ d/2 ln(1 + λ_max/γ)", delta, volume(top)),
     ]
 
 
@@ -82,15 +82,15 @@ def _floor() -> Row:
     curvature = np.array([0.5, 2.0, 5.0])
     excess = [
         gibbs(
-            lambda w, b=b: 0.5 * b * w**2 + 0.3 * w**4, 0.0, gamma=GAMMA, temperature=1.0
+            lambda w, b=b: 0.5 * b * w**2 + 0.3 * w**4, 0.0, gamma=GAMMA, temperature=TAU
         ).free_energy
         for b in curvature
     ]
     return at_most(
         "E4.7",
-        "B3  λ_max(B) ≤ γ(e^{2Δ} − 1), B a floor",
+        "B3  λ_max(B) ≤ γ(e^{2Δ/τ} − 1), B a floor",
         curvature,
-        GAMMA * np.expm1(2 * np.asarray(excess)),
+        GAMMA * np.expm1(2 / TAU * np.asarray(excess)),
     )
 
 
