@@ -29,6 +29,7 @@ VERBS = {
     "report": Verb(options.Report, "report", "one HTML page about runs"),
     "info": Verb(options.Info, "info", "what is in a checkpoint"),
     "doctor": Verb(options.Doctor, "doctor", "check the installation, or why a run went wrong"),
+    "theory": Verb(options.Theory, "theory", "check the theory of flatness by numbers"),
     "convert": Verb(options.Convert, "convert", "published Open-L2O weights to a checkpoint"),
 }
 

@@ -207,6 +207,26 @@ class Doctor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Theory:
+    """Check the theory behind the flatness measures by numbers, here and now (docs/theory.md).
+
+    Every line compares two ways to one number, or the two sides of an inequality, in double
+    precision; random ones may be off by 4 standard errors. Exit code 1 if a line does not hold.
+
+    - `seed`: of everything random
+    - `json`: print the lines as one JSON document
+    - `quiet`: print only what does not hold
+    """
+
+    seed: int = 0
+    json: bool = False
+    quiet: bool = False
+
+    def __post_init__(self):
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Write one HTML page about runs; it opens offline.
 
