@@ -14,14 +14,15 @@ MAY_IMPORT = {
     "flatness": {"core"},
     "data": {"core.types"},
     "tasks": {"core", "data"},
-    "optimizers": {"core"},
+    "optimizers": {"core", "flatness"},
     "objectives": {"core"},
     "estimators": {"core"},
-    "train": {"core"},
+    "train": {"core", "objectives.regularized"},
     "interop": {"core", "optimizers"},
     "zoo": {"core", "optimizers"},
     "bench": {
-        "core", "flatness", "data", "tasks", "optimizers", "objectives", "estimators", "train", "zoo",
+        "core", "flatness", "data", "tasks", "optimizers", "objectives", "estimators", "train",
+        "zoo",
     },
 }  # fmt: skip
 FREE = {"cli", "__init__", "__main__", "testing"}

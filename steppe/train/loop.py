@@ -21,6 +21,7 @@ from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
+from ..objectives.regularized import Regularized, flatness_share
 from . import mesh as meshes
 from .sinks import JSONL, Row, Sink
 from .step import TrainState, meta_step, start
@@ -82,6 +83,9 @@ def meta_train(
     stopped. `recipe` is kept in the checkpoints; a folder with another recipe is
     refused.
 
+    With a `Regularized` objective the rows of validation steps have `flatness_share`, the size of
+    the measure's part of the meta-gradient relative to the base's.
+
     Raises MetaTrainingError when more than `bad_share` of the episodes between two log
     rows were not finite.
     """
@@ -98,7 +102,8 @@ def meta_train(
         step_fn, state, compile_seconds = compile_step(
             task, run.state, estimator, objective, meta_tx, mesh
         )
-        score = _compile_score(task, validation, key_valid, mesh)
+        score = _compile_score(task, state.opt, validation, key_valid, mesh)
+        share = _compile_share(task, state, estimator, objective, key_valid, mesh)
         run = eqx.tree_at(lambda r: r.state, run, state)
         rows: list[Row] = []
         pending: list[Stats] = []
@@ -115,6 +120,8 @@ def meta_train(
                     _check(row, bad_share)
                     if validate:
                         run, row["valid_loss"] = _validated(run, score)
+                    if validate and share is not None:
+                        row["flatness_share"] = share(run.state)
                     pending, mark = [], time.perf_counter()
                     rows.append(row)
                     for sink in sinks:
@@ -201,23 +208,36 @@ def compile_step(
     return run, eqx.combine(arrays, static), time.perf_counter() - began
 
 
-def _compile_score(task, validation: Validation | None, key: Key, mesh):
+def _compile_score(task, opt, validation: Validation | None, key: Key, mesh):
+    """The validation score of an optimizer like `opt`; None without validation."""
     if validation is None:
         return None
-    options = meshes.compiler_options(mesh)
-    shared, rest = eqx.partition(task, eqx.is_array)
+    return _compile_number(lambda task, opt: validation.score(task, opt, key), task, opt, mesh)
 
-    def score(opt_arrays, shared, opt_static):
-        opt = eqx.combine(opt_arrays, opt_static)
-        return validation.score(eqx.combine(shared, rest), opt, key)
 
-    compiled = jax.jit(score, static_argnums=2, compiler_options=options)
+def _compile_share(task, state: TrainState, estimator, objective, key: Key, mesh):
+    """`flatness_share` of a state like `state`; None if the objective is not regularized."""
+    if not isinstance(objective, Regularized):
+        return None
 
-    def run(opt: AbstractOptimizer) -> float:
-        arrays, static = eqx.partition(opt, eqx.is_array)
-        return float(compiled(arrays, shared, static))
+    def share(shared, state: TrainState):
+        task, estimator, objective = shared
+        key_share = jr.fold_in(key, state.step)
+        return flatness_share(estimator, task, state.opt, state.est_state, objective, key=key_share)
 
-    return run
+    return _compile_number(share, (task, estimator, objective), state, mesh)
+
+
+def _compile_number(f: Callable, shared, like, mesh) -> Callable[..., float]:
+    """f(shared, x) of any x that differs from `like` by its arrays; compiled at the first call."""
+    shared, rest = eqx.partition(shared, eqx.is_array)
+    static = eqx.filter(like, eqx.is_array, inverse=True)
+
+    def number(arrays, shared):
+        return f(eqx.combine(shared, rest), eqx.combine(arrays, static))
+
+    compiled = jax.jit(number, compiler_options=meshes.compiler_options(mesh))
+    return lambda x: float(compiled(eqx.filter(x, eqx.is_array), shared))
 
 
 def _validated(run: Run, score) -> tuple[Run, float]:
