@@ -24,7 +24,7 @@ from pathlib import Path
 
 CORES = 2
 EPISODES, LENGTH = 8, 20
-ROWS = 994  # ≈ n / 16
+ROWS = (994, 248)  # ≈ n/16 and n/64
 
 
 def setup():
@@ -34,8 +34,18 @@ def setup():
     use_cores(CORES)
 
 
-def ours(kind: str, rows: int | None, *, length: int = LENGTH, together: int | None = None):
-    """(call, seconds to compile, bytes XLA plans for temporaries): one compiled meta-step."""
+def ours(
+    kind: str,
+    rows: int | None,
+    *,
+    length: int = LENGTH,
+    together: int | None = None,
+    flatten=lambda objective: objective,
+):
+    """(call, seconds to compile, meta-gradient of where the run stands): one meta-step, compiled.
+
+    `flatten` turns the objective into the one used.
+    """
     import equinox as eqx
     import jax
     import jax.numpy as jnp
@@ -56,7 +66,7 @@ def ours(kind: str, rows: int | None, *, length: int = LENGTH, together: int | N
     task = Classify(mnist5k(), MLP(hidden=(20,)), batch_size=128)
     opt = {"dm": DM, "rnnprop": RNNProp}[kind](key=jr.key(0))
     estimator = BPTT(EPISODES, length, 100, rows=rows, together=together)
-    objective, meta_tx = Trajectory("uniform", "identity"), optax.adam(1e-3)
+    objective, meta_tx = flatten(Trajectory("uniform", "identity")), optax.adam(1e-3)
     episodes = mesh.episode_mesh()
     with mesh.active(episodes):
         state = start(
@@ -116,9 +126,9 @@ def compare(kind: str, rounds: int, peers: list[tuple[str, bool]]) -> dict:
     import numpy as np
 
     contenders, compiled = {}, {}
-    for name, rows in (("exact", None), ("sampled", ROWS)):
+    for name, rows in (("exact", None), *((f"sampled {rows}", rows) for rows in ROWS)):
         call, seconds, gradient = ours(kind, rows)
-        contenders[name], compiled[name] = call, seconds
+        contenders[name], compiled[name], ours_last = call, seconds, call
     for cell, together in peers:
         contenders[f"torch {cell}{' together' if together else ''}"] = peer(kind, cell, together)
     for call in contenders.values():
@@ -128,11 +138,14 @@ def compare(kind: str, rounds: int, peers: list[tuple[str, bool]]) -> dict:
         for name, call in contenders.items():
             times[name].append(milliseconds(call))
 
-    cosines = []
+    cosines = {rows: [] for rows in ROWS}
     for draw in range(8):
-        call()  # the sampled run goes on, so the points differ
-        a, b = gradient(None, jr.key(draw)), gradient(ROWS, jr.key(draw))
-        cosines.append(float(jnp.vdot(a, b) / jnp.linalg.norm(a) / jnp.linalg.norm(b)))
+        ours_last()  # the run goes on, so the points differ
+        a = gradient(None, jr.key(draw))
+        for rows in ROWS:
+            b = gradient(rows, jr.key(draw))
+            cosine = jnp.vdot(a, b) / jnp.linalg.norm(a) / jnp.linalg.norm(b)
+            cosines[rows].append(float(cosine))
 
     median = lambda values: float(np.median(values))
     ratio = lambda a, b: [x / y for x, y in zip(times[a], times[b], strict=True)]
@@ -145,14 +158,20 @@ def compare(kind: str, rounds: int, peers: list[tuple[str, bool]]) -> dict:
         "ms": {n: {"median": median(t), "min": min(t), "max": max(t)} for n, t in times.items()},
         "inner_steps_per_s": {n: 1e3 / median(t) for n, t in times.items()},
         "compile_s": compiled,
-        "cosine_sampled": {"mean": float(np.mean(cosines)), "min": min(cosines), "rows": ROWS},
-        "exact_over_sampled": median(ratio("exact", "sampled")),
+        "cosine_sampled": {
+            rows: {"mean": float(np.mean(values)), "min": min(values)}
+            for rows, values in cosines.items()
+        },
+        "exact_over_sampled": {rows: median(ratio("exact", f"sampled {rows}")) for rows in ROWS},
     }
     if best:
         result |= {
             "torch_best": best,
             "torch_over_exact": median(ratio(best, "exact")),
-            "torch_over_sampled": median(ratio(best, "sampled")),
+            "torch_over_sampled": {rows: median(ratio(best, f"sampled {rows}")) for rows in ROWS},
+            "each_torch_over_exact": {
+                name: median(ratio(name, "exact")) for name in times if name.startswith("torch")
+            },
         }
     return result
 
@@ -163,11 +182,15 @@ def memory(kind: str, rows: int | None, length: int) -> dict:
     call, seconds, _ = ours(kind, rows, length=length)
     call()
     call()
+    return {"optimizer": kind, "rows": rows, "length": length, "peak_mib": peak_mib(),
+            "compile_s": seconds}  # fmt: skip
+
+
+def peak_mib() -> int:
+    """Peak resident memory of this process in MiB."""
     # Not ru_maxrss, which a child inherits from the process that forked it.
     status = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
-    return {"optimizer": kind, "rows": rows, "length": length, "peak_mib": round(peak),
-            "compile_s": seconds}  # fmt: skip
+    return round(next(int(ln.split()[1]) for ln in status if ln.startswith("VmHWM")) / 1024)
 
 
 def machine() -> dict:
@@ -221,7 +244,7 @@ def main() -> None:
         report["speed"].append(result)
         print(json.dumps(result, indent=2), flush=True)
     for kind in args.kinds:
-        for rows, length in (("all", 20), ("all", 100), (str(ROWS), 20)):
+        for rows, length in (("all", 20), ("all", 100), (str(ROWS[0]), 20)):
             line = subprocess.run(
                 [sys.executable, __file__, "--memory", kind, rows, str(length)],
                 check=True, capture_output=True, text=True,
