@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from .networks import MLP, ConvNet
     from .quadratic import Quadratic
     from .suite import build, options
+    from .wells import Wells
 
 FILES = {
     "Classify": "classify",
     "ConvNet": "networks",
     "MLP": "networks",
     "Quadratic": "quadratic",
+    "Wells": "wells",
     "build": "suite",
     "options": "suite",
 }
 
-__all__ = ["MLP", "NAMES", "Classify", "ConvNet", "Quadratic", "build", "options"]
+__all__ = ["MLP", "NAMES", "Classify", "ConvNet", "Quadratic", "Wells", "build", "options"]
 
 
 def __getattr__(name: str):

@@ -3,6 +3,7 @@
 NAMES = {
     "quadratic": "½‖Wx − y‖², one system in 20 unknowns, all entries N(0, 1) (L2O-Scale)",
     "quadratic-dm": "mean of ‖Wx − y‖² over 128 systems in 10 unknowns, entries U(0, 1) (DM)",
+    "wells": "a wide and a narrow well of equal depth in 2 dimensions: where does a run end?",
     "digits-mlp": "8x8 digits, 64-20-10 sigmoid",
     "digits-relu": "8x8 digits, 64-20-10 ReLU",
     "digits-deeper": "8x8 digits, 64-20-20-10 sigmoid",

@@ -14,10 +14,12 @@ from ..data.images import load
 from .classify import Classify
 from .networks import MLP, AbstractNetwork, ConvNet
 from .quadratic import DM, SCALE, Quadratic
+from .wells import Wells
 
-QUADRATICS: dict[str, dict] = {  # name: arguments of Quadratic
-    "quadratic": SCALE,
-    "quadratic-dm": DM,
+SYNTHETIC: dict[str, tuple[type[AbstractTask], dict]] = {  # name: class, arguments
+    "quadratic": (Quadratic, SCALE),
+    "quadratic-dm": (Quadratic, DM),
+    "wells": (Wells, {}),
 }
 DEEPER = {"hidden": (20, 20)}
 CLASSIFIERS: dict[
@@ -37,7 +39,7 @@ CLASSIFIERS: dict[
     "mnist-conv": ("mnist", ConvNet, {"padding": "VALID"}),
     "cifar10-conv": ("cifar10", ConvNet, {"padding": "VALID", "strides": (2, 2)}),
 }
-TASKS = (*QUADRATICS, *CLASSIFIERS)
+TASKS = (*SYNTHETIC, *CLASSIFIERS)
 
 
 def build(name: str, **overrides) -> AbstractTask:
@@ -47,8 +49,8 @@ def build(name: str, **overrides) -> AbstractTask:
         if option not in given:
             raise ValueError(f"The task {name} has no option {option!r}; {hint(option, given)}")
     given |= overrides
-    if name in QUADRATICS:
-        return Quadratic(**given)
+    if name in SYNTHETIC:
+        return SYNTHETIC[name][0](**given)
     data, network, _ = CLASSIFIERS[name]
     dataset = load(data, given.pop("folder", None))
     around = {option: given.pop(option) for option in ("batch_size", "report")}
@@ -61,8 +63,9 @@ def options(name: str) -> dict[str, Any]:
     >>> options("quadratic-dm")["instances"]
     128
     """
-    if name in QUADRATICS:
-        return defaults(Quadratic) | QUADRATICS[name]
+    if name in SYNTHETIC:
+        cls, arguments = SYNTHETIC[name]
+        return defaults(cls) | arguments
     if name in CLASSIFIERS:
         data, network, arguments = CLASSIFIERS[name]
         folder = {"folder": None} if data in ("mnist", "cifar10") else {}

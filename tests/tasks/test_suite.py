@@ -16,6 +16,7 @@ SHAPES = {"digits": (8, 8), "mnist5k": (28, 28), "mnist": (28, 28), "cifar10": (
 COUNTS = {
     "quadratic": 20,
     "quadratic-dm": 1280,
+    "wells": 2,
     "digits-mlp": 64 * 20 + 20 + 20 * 10 + 10,
     "digits-relu": 64 * 20 + 20 + 20 * 10 + 10,
     "digits-deeper": 64 * 20 + 20 + 20 * 20 + 20 + 20 * 10 + 10,
