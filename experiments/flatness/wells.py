@@ -1,0 +1,387 @@
+"""Does a flatness regularizer reach an optimizer, and with the right sign?
+
+An optimizer of two numbers is meta-trained on pairs of wells of equal depth (`tasks/wells.py`):
+for the loss alone (strength 0), and for the loss + strength · a measure of flatness at the end
+of the unroll. Then it is run on fresh pairs of wells. The question is the share of runs that
+end in the wide well.
+
+    python experiments/flatness/wells.py run --n 2 --measure trace      # appends to wells.jsonl
+    python experiments/flatness/wells.py table
+    python experiments/flatness/wells.py picture
+
+What came out, and what was tried before: `README.md` beside this file.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import subprocess
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from steppe.bench.stats import interval, paired
+from steppe.core.episode import begin, unroll
+from steppe.core.measure import AbstractMeasure
+from steppe.core.optimizer import AbstractOptimizer, Fixed
+from steppe.estimators.bptt import BPTT
+from steppe.flatness.hessian import HessianTrace, LogDet, TopEigenvalue
+from steppe.flatness.local_entropy import LocalEntropy
+from steppe.objectives.regularized import Regularized
+from steppe.objectives.trajectory import Trajectory
+from steppe.tasks.wells import Minima, Wells
+from steppe.train.step import meta_step, start
+
+HERE = Path(__file__).parent
+RECORDS = HERE / "wells.jsonl"
+PICTURE = HERE.parents[1] / "docs" / "wells.png"
+
+HORIZON = 30  # inner steps of a meta-training episode: one unroll, differentiated exactly
+TEST_HORIZON = 4 * HORIZON  # noise ends at HORIZON; the rest is descent, so that every run settles
+RATE = 0.03  # learning rate: about half of 1/λ_narrow, so that both wells are stable
+HEAT = 0.14  # length of the first noise vector before meta-training, in every dimension
+# Adam's steps do not change with the scale of the objective; a clipped gradient's do, and strength
+# is a scale. β₂: a run that is crossing the saddle can have a huge gradient, to be forgotten soon.
+META = {"learning_rate": 0.03, "b2": 0.99}
+# Of the entropy. Well above λ_narrow: the Moreau envelope, all that is left of it at τ = 1e-8, is
+# then nearly the loss itself, and what is added at τ = 1 is the log-determinant.
+GAMMA = 64.0
+RESOLUTION = 10.0  # γ of the log-determinant: larger than the negative curvature at the saddle
+FIRST_SEED = 100  # seeds below were used to find the settings above
+
+STRENGTHS = {  # measure: strengths tried besides 0
+    "trace": (0.02, 0.1),
+    "top eigenvalue": (0.03, 0.1),
+    "log-det": (0.3, 1.0),
+    "entropy, τ = 1": (10.0, 30.0),
+    "entropy, τ = 1e-8": (10.0, 30.0),
+}
+SHORT = {"trace": "trace", "top": "top eigenvalue", "logdet": "log-det"} | {
+    "entropy": "entropy, τ = 1",
+    "cold": "entropy, τ = 1e-8",
+}
+
+
+def measure(name: str, n: int) -> AbstractMeasure:
+    """Exact up to the chance of probes and chains: k = n products."""
+    if name == "trace":
+        return HessianTrace(probes=4)
+    if name == "top eigenvalue":  # "norm": at the saddle the top eigenvalue is a negative one
+        return TopEigenvalue("norm", products=n, warm=n)
+    if name == "log-det":
+        return LogDet(RESOLUTION, k=n)
+    temperature = {"entropy, τ = 1": 1.0, "entropy, τ = 1e-8": 1e-8}[name]
+    return LocalEntropy(GAMMA, temperature, steps=10, value="monte_carlo")
+
+
+class Cooled(AbstractOptimizer):
+    """Descent with noise that cools to nothing: θ is how hot it begins and how fast it cools.
+
+    x ← x − η g + σ (1 − t/T)^p ξ,   ξ ~ N(0, I);   θ = (ln σ, ln p)
+    """
+
+    log_noise: Float[Array, ""]
+    log_power: Float[Array, ""]
+    rate: Fixed
+    horizon: int = eqx.field(static=True, default=HORIZON)
+
+    def init(self, params: Array, *, key=None) -> Int[Array, ""]:
+        return jnp.zeros((), jnp.int32)
+
+    def update(self, grads: Array, state: Int[Array, ""], params: Array, *, key, **extra):
+        left = 1 - state.astype(grads.dtype) / self.horizon
+        hot = left > 0
+        # A power of zero has no derivative.
+        share = jnp.where(hot, left, 1) ** jnp.exp(self.log_power)
+        sigma = jnp.where(hot, jnp.exp(self.log_noise) * share, 0)
+        noise = sigma * jr.normal(key, grads.shape, grads.dtype)
+        return -self.rate.value * grads + noise, state + 1
+
+
+def cooled(log_noise: float | Array, log_power: float | Array = 0.0) -> Cooled:
+    return Cooled(jnp.asarray(log_noise), jnp.asarray(log_power), Fixed(jnp.asarray(RATE)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One meta-seed at one strength. Equal seeds: same problems, same noise, same test runs."""
+
+    measure: str
+    n: int
+    strength: float
+    seed: int
+    wide: float  # share of test runs that end in the wide well
+    loss: float  # median loss at the end of these runs
+    noise: float  # σ learned
+    power: float  # p learned
+    flatness: float  # the measure at the end of the last meta-training episodes
+    nonfinite: int  # meta-training episodes left out
+    tests: int
+    meta_steps: int
+    episodes: int
+
+
+def experiment(
+    name: str,
+    n: int,
+    strengths: Sequence[float],
+    *,
+    seeds: int,
+    meta_steps: int,
+    episodes: int,
+    tests: int,
+) -> list[Run]:
+    """Meta-train at every strength with every meta-seed, side by side, and test."""
+    task = Wells(n)
+    estimator = BPTT(
+        episodes, HORIZON, HORIZON, second_order=True, stagger=False, together=episodes
+    )
+    tx = optax.adam(**META)
+    how = measure(name, n)
+
+    def lane(strength: Float[Array, ""], seed: Int[Array, ""]):
+        key_train, key_test = jr.split(jr.key(seed))
+        objective = Regularized(Trajectory("last", "identity"), how, strength)
+        opt = cooled(jnp.log(HEAT / n**0.5))
+        state = start(
+            task, opt, estimator=estimator, objective=objective, meta_tx=tx, key=key_train
+        )
+
+        def step(state, _):
+            state, stats = meta_step(task, state, estimator, objective, tx)
+            return state, (stats.parts["flatness"], stats.nonfinite)
+
+        state, (flatness, nonfinite) = jax.lax.scan(step, state, length=meta_steps)
+        wide, loss = test(task, state.opt, key_test, tests)
+        theta = (jnp.exp(state.opt.log_noise), jnp.exp(state.opt.log_power))
+        last = jnp.nanmean(flatness[-10:])
+        return wide.mean(), jnp.median(loss), *theta, last, nonfinite.sum()
+
+    lanes = jax.jit(jax.vmap(jax.vmap(lane, (None, 0)), (0, None)))
+    out = jax.device_get(lanes(jnp.array(strengths, float), FIRST_SEED + jnp.arange(seeds)))
+    shares, losses, noises, powers, measured, left_out = out
+    return [
+        Run(
+            measure=name,
+            n=n,
+            strength=strength,
+            seed=FIRST_SEED + j,
+            wide=float(shares[i, j]),
+            loss=float(losses[i, j]),
+            noise=float(noises[i, j]),
+            power=float(powers[i, j]),
+            flatness=float(measured[i, j]),
+            nonfinite=int(left_out[i, j]),
+            tests=tests,
+            meta_steps=meta_steps,
+            episodes=episodes,
+        )
+        for i, strength in enumerate(strengths)
+        for j in range(seeds)
+    ]
+
+
+def test(task: Wells, opt: AbstractOptimizer, key, runs: int) -> tuple[Array, Array]:
+    """(1 where a run ended in the wide well, its loss there), on `runs` fresh pairs of wells."""
+
+    def one(key):
+        key_begin, key_loss = jr.split(key)
+        episode = begin(task, opt, key_begin)
+        episode, _ = unroll(task, opt, episode, TEST_HORIZON, lambda *_: ())
+        at = (episode.params, episode.instance, (), key_loss)
+        return task.metrics(*at)["wide"], task.loss(*at)
+
+    return jax.vmap(one)(jr.split(key, runs))
+
+
+def plain_share(n: int, runs: int = 4000) -> float:
+    """The share of plain descent, without noise."""
+    wide, _ = jax.jit(lambda key: test(Wells(n), cooled(-jnp.inf), key, runs))(jr.key(0))
+    return float(wide.mean())
+
+
+def rows(path: Path = RECORDS) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def cells(records: list[dict]) -> list[tuple[int, str, float, list[dict], list[dict]]]:
+    """(n, measure, strength, records, those of strength 0 in the same order of seeds)"""
+    found = []
+    for n in sorted({r["n"] for r in records}):
+        for name in STRENGTHS:
+            own = [r for r in records if r["n"] == n and r["measure"] == name]
+            by = lambda s, own=own: sorted(
+                (r for r in own if r["strength"] == s), key=lambda r: r["seed"]
+            )
+            found += [
+                (n, name, s, by(s), by(0.0)) for s in sorted({r["strength"] for r in own}) if s
+            ]
+    return found
+
+
+def table(records: list[dict]) -> str:
+    """Shares with 95 % intervals over meta-seeds, and differences seed by seed."""
+    lines = [
+        "| n | measure | λ | wide at λ = 0 | wide | difference, 95 % | σ | loss |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    shares = lambda own: [r["wide"] for r in own]
+    mean = lambda own, name: float(np.mean([r[name] for r in own]))
+    for n, name, s, ours, plain in cells(records):
+        d = paired(shares(ours), shares(plain), lower_is_better=False).difference
+        base = f"{interval(shares(plain)).mean:.3f}"
+        here = f"{interval(shares(ours)).mean:.3f}"
+        rise = f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        noise = f"{mean(plain, 'noise'):.3f} → {mean(ours, 'noise'):.3f}"
+        loss = f"{mean(ours, 'loss'):.1e}"
+        lines.append(f"| {n} | {name} | {s:g} | {base} | {here} | {rise} | {noise} | {loss} |")
+    return "\n".join(lines)
+
+
+def picture(records: list[dict], path: Path) -> None:
+    """Paths in one pair of wells, and the shares of all measures."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    dims = sorted({r["n"] for r in records})
+    figure, axes = plt.subplots(
+        1, 2 + len(dims), figsize=(6.4 + 3.6 * len(dims), 3.7), layout="constrained",
+        width_ratios=[1, 1] + [1.35] * len(dims),
+    )  # fmt: skip
+    two = [c for c in cells(records) if c[0] == 2 and c[1] == "trace"]
+    if two:
+        _, _, s, ours, plain = two[-1]
+        paths(axes[0], plain[0], "meta-trained on the loss alone")
+        paths(axes[1], ours[0], f"… and on {s:g} · trace of the Hessian")
+    for axis, n in zip(axes[2:], dims, strict=True):
+        shares(axis, [c for c in cells(records) if c[0] == n], n)
+    for axis in axes[3:]:
+        axis.set_yticklabels([])
+    figure.savefig(path, dpi=130)
+
+
+def paths(axis, record: dict, title: str, count: int = 12) -> None:
+    """A few runs of the optimizer that a record tells of, in one landscape."""
+    task = Wells(2)
+    half = task.distance / 2
+    minima = Minima(jnp.array([half, 0.0]), jnp.array([-half, 0.0]))
+    opt = cooled(np.log(record["noise"]), np.log(record["power"]))
+
+    def one(key):
+        episode = begin(task, opt, key)
+        episode = dataclasses.replace(
+            episode, instance=minima, params=task.init(minima, jr.fold_in(key, 1))
+        )
+        seen = lambda problem, before, after, value, key: before.params
+        return unroll(task, opt, episode, TEST_HORIZON, seen)[1]
+
+    x, y = np.meshgrid(np.linspace(-1.3, 1.5, 160), np.linspace(-1.1, 1.1, 120))
+    at = jnp.stack([x, y], axis=-1).reshape(-1, 2)
+    f = jax.vmap(lambda p: task.loss(p, minima, (), jr.key(0)))(at).reshape(x.shape)
+    axis.contour(x, y, np.sqrt(f), levels=18, colors="0.8", linewidths=0.7)
+    for line in jax.vmap(one)(jr.split(jr.key(3), count)):
+        end = task.metrics(line[-1], minima, (), jr.key(0))["wide"]
+        color = "#0072b2" if end else "#d55e00"
+        axis.plot(*line.T, color=color, lw=0.9, alpha=0.75)
+        axis.plot(*line[0], "o", ms=2.5, color="0.3")
+        axis.plot(*line[-1], "o", ms=5, color=color)
+    axis.set_title(title, fontsize=9)
+    axis.set_xlabel("narrow well left, wide well right", fontsize=8)
+    axis.set_aspect("equal")
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def shares(axis, found: list, n: int) -> None:
+    """Differences of shares, with their intervals; the last strength of each measure filled."""
+    places = []
+    for row, (_, name, s, ours, plain) in enumerate(found):
+        d = paired([r["wide"] for r in ours], [r["wide"] for r in plain]).difference
+        y = row + 0.6 * list(STRENGTHS).index(name)
+        color = "#5f6b73" if "1e-8" in name else "#0072b2"
+        axis.plot([d.low, d.high], [y, y], color=color, lw=2)
+        axis.plot(d.mean, y, "o", color=color, ms=5)
+        places.append((y, f"{name} · {s:g}"))
+    axis.axvline(0, color="0.3", lw=0.8)
+    axis.set_yticks([y for y, _ in places], [label for _, label in places], fontsize=8)
+    axis.invert_yaxis()
+    base = np.mean([r["wide"] for _, _, _, _, plain in found for r in plain])
+    axis.set_title(f"n = {n}: λ = 0 ends wide in {base:.0%} of runs", fontsize=9)
+    axis.set_xlabel("rise of that share, with 95 % interval", fontsize=8)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def commit() -> str:
+    """The commit, with a + where what these numbers depend on differs from it."""
+    git = lambda *words: subprocess.run(
+        ["git", "-C", str(HERE.parents[1]), *words], capture_output=True, text=True
+    ).stdout.strip()
+    parts = ("core", "tasks", "flatness", "objectives", "estimators", "train")
+    used = ["experiments/flatness/wells.py", *(f"steppe/{part}" for part in parts)]
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *used)
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def append(name: str, n: int, args: argparse.Namespace) -> None:
+    began = time.perf_counter()
+    runs = experiment(
+        name,
+        n,
+        (0.0, *(args.strength or STRENGTHS[name])),
+        seeds=args.seeds,
+        meta_steps=args.meta_steps,
+        episodes=args.episodes,
+        tests=args.tests,
+    )
+    about = {
+        "seconds": round(time.perf_counter() - began, 1),  # of all runs of this call together
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+        "commit": commit(),
+        "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}",
+    }
+    lines = [json.dumps(dataclasses.asdict(run) | about, ensure_ascii=False) for run in runs]
+    with args.out.open("a") as file:
+        file.write("".join(line + "\n" for line in lines))
+    print(table([json.loads(line) for line in lines]), f"\n{about['seconds']} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Flatness regularizers and a pair of wells.")
+    parser.add_argument("verb", choices=("run", "table", "picture", "plain"))
+    parser.add_argument("--n", type=int, nargs="+", default=[2, 10])
+    parser.add_argument("--measure", nargs="+", choices=SHORT, default=list(SHORT))
+    parser.add_argument("--strength", type=float, nargs="+", help="besides 0; default: STRENGTHS")
+    parser.add_argument("--seeds", type=int, default=12)
+    parser.add_argument("--meta-steps", type=int, default=200)
+    parser.add_argument("--episodes", type=int, default=64)
+    parser.add_argument("--tests", type=int, default=400)
+    parser.add_argument("--out", type=Path, default=RECORDS)
+    args = parser.parse_args()
+    if args.verb == "run":
+        for n, short in itertools.product(args.n, args.measure):
+            append(SHORT[short], n, args)
+    if args.verb == "plain":
+        for n in args.n:
+            print(f"n = {n}: plain descent ends wide in {plain_share(n):.3f} of runs")
+    if args.verb == "table":
+        print(table(rows(args.out)))
+    if args.verb == "picture":
+        picture(rows(args.out), PICTURE)
+
+
+if __name__ == "__main__":
+    main()
