@@ -14,7 +14,9 @@ import numpy as np
 import steppe
 from steppe.core.task import AbstractTask
 from steppe.data import Dataset, arrange
+from steppe.flatness.hessian import HessianTrace
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
+from steppe.tasks.flattened import Flattened
 
 
 def pictures(shape: tuple[int, ...] = (6, 6), *, classes: int = 3, seed: int = 0) -> Dataset:
@@ -30,6 +32,9 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "quadratic-joint": lambda: Quadratic(n=3, rows=4, instances=2, data="uniform"),
     "wells": lambda: Wells(n=3),
     "classify-mlp": lambda: Classify(pictures(), MLP(hidden=(4,)), batch_size=8),
+    "flattened": lambda: Flattened(
+        Classify(pictures(), MLP(hidden=(4,)), batch_size=8), HessianTrace(), 0.1
+    ),
     "classify-conv": lambda: Classify(
         pictures(), ConvNet(channels=(2,), kernels=(3,), strides=(1,)), batch_size=8
     ),

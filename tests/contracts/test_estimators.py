@@ -1,6 +1,7 @@
-"""What every estimator and every objective promises, run over all final classes found."""
+"""What every estimator, objective and measure promises, run over all final classes found."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
@@ -8,22 +9,57 @@ import numpy as np
 import pytest
 from examples import final_classes
 
+from steppe.core import tree
 from steppe.core.estimator import AbstractEstimator, Stats
-from steppe.core.measure import AbstractMeasure
+from steppe.core.measure import AbstractMeasure, AbstractWarm
 from steppe.core.objective import AbstractObjective
 from steppe.core.optimizer import split_meta
+from steppe.core.task import Composed
 from steppe.estimators.bptt import BPTT
+from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm, Halved
+from steppe.flatness.hessian import (
+    GaussNewtonTrace,
+    HessianFrobenius,
+    HessianTrace,
+    KrylovTrace,
+    LogDet,
+    TopEigenvalue,
+)
+from steppe.flatness.local_entropy import LocalEntropy
+from steppe.flatness.relative import Relative
+from steppe.flatness.sharpness import Sharpness
+from steppe.flatness.smoothed import Smoothed
+from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.tasks.quadratic import Quadratic
 
 ESTIMATORS = {"BPTT": lambda: BPTT(2, 2, 6)}
-OBJECTIVES = {"Trajectory": lambda: Trajectory("ramp", "ratio", "fresh")}
+OBJECTIVES = {
+    "Trajectory": lambda: Trajectory("ramp", "ratio", "fresh"),
+    "Regularized": lambda: Regularized(
+        Trajectory(), TopEigenvalue(), 0.1, where="steps", every=2, normalise="initial"
+    ),
+}
+MEASURES = {
+    "HessianTrace": lambda: HessianTrace(2),
+    "HessianFrobenius": lambda: HessianFrobenius(2),
+    "GaussNewtonTrace": lambda: GaussNewtonTrace(2),
+    "TopEigenvalue": lambda: TopEigenvalue(),
+    "LogDet": lambda: LogDet(2.0),
+    "KrylovTrace": lambda: KrylovTrace(2),
+    "LocalEntropy": lambda: LocalEntropy(2.0, samples=4),
+    "Smoothed": lambda: Smoothed(2.0),
+    "Sharpness": lambda: Sharpness(),
+    "GradNorm": lambda: GradNorm(),
+    "CrossGradNorm": lambda: CrossGradNorm(),
+    "Relative": lambda: Relative(HessianTrace()),
+}
 
 
 @pytest.mark.parametrize(
     ("base", "examples"),
-    [(AbstractEstimator, ESTIMATORS), (AbstractObjective, OBJECTIVES), (AbstractMeasure, {})],
+    [(AbstractEstimator, ESTIMATORS), (AbstractObjective, OBJECTIVES), (AbstractMeasure, MEASURES)],
     ids=["estimators", "objectives", "measures"],
 )
 def test_every_final_class_has_an_example(base, examples):
@@ -60,7 +96,7 @@ def test_the_meta_gradient_has_the_structure_shapes_and_dtypes_of_theta(run):
 def test_the_state_keeps_its_types_so_that_one_trace_serves_all_calls(run):
     _, start, (_, state, _), _, _, traces = run
     kind = lambda x: (x.shape, x.dtype, getattr(x, "weak_type", False))
-    shapes = lambda tree: [kind(x) for x in jtu.tree_leaves(tree)]
+    shapes = lambda state: [kind(x) for x in jtu.tree_leaves(state)]
     assert shapes(start) == shapes(state)
     assert traces == 1
 
@@ -86,3 +122,55 @@ def test_episodes_go_on_where_they_stood(run):
     assert not np.array_equal(
         jtu.tree_leaves(state.episode.params)[0], jtu.tree_leaves(later.episode.params)[0]
     )
+
+
+SURFACE = Composed(
+    lambda p: jnp.append(p["w"].ravel() * p["b"], jnp.sum(p["w"] ** 2) / 2),
+    lambda z: jnp.sum(jnp.exp(z)) + jnp.sum(z**2),
+)
+
+
+def measured(measure, params, key):
+    """Value and gradient, and of a warm measure the guess before and after."""
+    loss = Halved(SURFACE, SURFACE) if isinstance(measure, CrossGradNorm) else SURFACE
+    if not isinstance(measure, AbstractWarm):
+        return jax.value_and_grad(lambda p: measure(loss, p, key=key))(params), ((), ())
+    guess = measure.guess(params, key=key)
+    resume = lambda p: measure.resume(loss, p, guess, key=key)
+    (value, after), grads = jax.value_and_grad(resume, has_aux=True)(params)
+    return (value, grads), (guess, after)
+
+
+def point(scale=1.0, dtype=jnp.float64):
+    return {"b": jnp.asarray(0.8, dtype) * scale, "w": jnp.array([[0.3, -0.5]], dtype) * scale}
+
+
+def types(x):
+    return jtu.tree_map(lambda leaf: (leaf.shape, leaf.dtype), x)
+
+
+@pytest.fixture(scope="module", params=MEASURES)
+def measure(request):
+    return MEASURES[request.param]()
+
+
+def test_a_measure_is_a_finite_scalar_with_a_finite_gradient(measure):
+    """And jit over two points side by side changes nothing."""
+    points = jtu.tree_map(lambda *x: jnp.stack(x), point(), point(1.2))
+    both, _ = eqx.filter_jit(jax.vmap(lambda p: measured(measure, p, jr.key(0))))(points)
+    alone, _ = eqx.filter_jit(measured)(measure, point(1.2), jr.key(0))
+    assert alone[0].shape == () and tree.finite((both, alone))
+    assert any(np.any(np.asarray(leaf) != 0) for leaf in jtu.tree_leaves(alone[1]))
+    for a, b in zip(jtu.tree_leaves(both), jtu.tree_leaves(alone), strict=True):
+        np.testing.assert_allclose(a[1], b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_measure_keeps_dtypes_and_the_types_of_its_guess(measure):
+    for dtype, expected in ((jnp.bfloat16, jnp.float32), (jnp.float32, jnp.float32)):
+        params = jax.eval_shape(lambda d=dtype: point(dtype=d))
+        (value, grads), (before, after) = jax.eval_shape(
+            lambda p: measured(measure, p, jr.key(0)), params
+        )
+        assert value.shape == () and value.dtype in (dtype, expected)
+        assert types(grads) == types(params)
+        assert types(before) == types(after)
