@@ -36,7 +36,7 @@ from ..core.types import Key, Params, Scalar
 from .checks import check_draws, check_not_negative, check_positive
 from .estimate import Estimate, each_probe
 from .estimate import mean as mean_of
-from .lanczos import steps
+from .lanczos import number_of_steps
 from .products import check_loss, flat_product, hvp, inner, working_dtype
 from .slq import integrate, log_det, probe
 from .vectors import moved, normal_like
@@ -100,7 +100,7 @@ def laplace_by_products(
     H = lambda v: hvp(loss, params, v)
     flat, _ = flat_product(H, params)
     g, _ = tree.ravel(g, working_dtype(params))
-    rule = probe(flat, g, steps("laplace_by_products", k, len(g)))
+    rule = probe(flat, g, number_of_steps("laplace_by_products", k, len(g)))
     gamma = jnp.asarray(gamma, rule.nodes.dtype)
     inverse = lambda x: 1 / jnp.where(x > -gamma, x + gamma, jnp.nan)
     square = inner(g, g)
