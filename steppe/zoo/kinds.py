@@ -23,7 +23,9 @@ from ..core.describe import describe, rebuild
 from ..core.manifest import read_header
 from ..core.optimizer import AbstractOptimizer
 from ..core.types import Key
+from ..optimizers.classic.entropy_sgd import EntropySGD
 from ..optimizers.classic.from_optax import FromOptax, adam, momentum, rmsprop, sgd
+from ..optimizers.classic.sam import SAM
 from ..optimizers.learned.dm import DM
 from ..optimizers.learned.rnnprop import RNNProp
 
@@ -31,6 +33,8 @@ KINDS: dict[str, type[AbstractOptimizer]] = {
     "DM": DM,
     "RNNProp": RNNProp,
     "FromOptax": FromOptax,
+    "SAM": SAM,
+    "EntropySGD": EntropySGD,
 }
 
 BUILDERS: dict[str, Callable[..., AbstractOptimizer]] = {  # described in names.py
