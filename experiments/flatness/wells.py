@@ -5,9 +5,9 @@ for the loss alone (strength 0), and for the loss + strength · a measure of fla
 of the unroll. Then it is run on fresh pairs of wells. The question is the share of runs that
 end in the wide well.
 
-    python experiments/flatness/wells.py run --n 2 --measure trace      # appends to wells.jsonl
+    python experiments/flatness/wells.py run --n 2 --measure trace   # appends to wells.jsonl
     python experiments/flatness/wells.py table
-    python experiments/flatness/wells.py picture
+    python experiments/flatness/wells_picture.py                     # docs/wells.png
 
 What came out, and what was tried before: `README.md` beside this file.
 """
@@ -26,6 +26,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jax.tree_util as jtu
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
@@ -33,18 +34,17 @@ from jaxtyping import Array, Float, Int
 from steppe.bench.stats import interval, paired
 from steppe.core.episode import begin, unroll
 from steppe.core.measure import AbstractMeasure
-from steppe.core.optimizer import AbstractOptimizer, Fixed
+from steppe.core.optimizer import AbstractOptimizer, Fixed, split_meta
 from steppe.estimators.bptt import BPTT
 from steppe.flatness.hessian import HessianTrace, LogDet, TopEigenvalue
 from steppe.flatness.local_entropy import LocalEntropy
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
-from steppe.tasks.wells import Minima, Wells
+from steppe.tasks.wells import Wells
 from steppe.train.step import meta_step, start
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "wells.jsonl"
-PICTURE = HERE.parents[1] / "docs" / "wells.png"
 
 HORIZON = 30  # inner steps of a meta-training episode: one unroll, differentiated exactly
 TEST_HORIZON = 4 * HORIZON  # noise ends at HORIZON; the rest is descent, so that every run settles
@@ -52,7 +52,7 @@ RATE = 0.03  # learning rate: about half of 1/λ_narrow, so that both wells are 
 HEAT = 0.14  # length of the first noise vector before meta-training, in every dimension
 # Adam's steps do not change with the scale of the objective; a clipped gradient's do, and strength
 # is a scale. β₂: a run that is crossing the saddle can have a huge gradient, to be forgotten soon.
-META = {"learning_rate": 0.03, "b2": 0.99}
+META = optax.adam(0.03, b2=0.99)
 # Of the entropy. Well above λ_narrow: the Moreau envelope, all that is left of it at τ = 1e-8, is
 # then nearly the loss itself, and what is added at τ = 1 is the log-determinant.
 GAMMA = 64.0
@@ -146,7 +146,6 @@ def experiment(
     estimator = BPTT(
         episodes, HORIZON, HORIZON, second_order=True, stagger=False, together=episodes
     )
-    tx = optax.adam(**META)
     how = measure(name, n)
 
     def lane(strength: Float[Array, ""], seed: Int[Array, ""]):
@@ -154,16 +153,16 @@ def experiment(
         objective = Regularized(Trajectory("last", "identity"), how, strength)
         opt = cooled(jnp.log(HEAT / n**0.5))
         state = start(
-            task, opt, estimator=estimator, objective=objective, meta_tx=tx, key=key_train
+            task, opt, estimator=estimator, objective=objective, meta_tx=META, key=key_train
         )
 
         def step(state, _):
-            state, stats = meta_step(task, state, estimator, objective, tx)
+            state, stats = meta_step(task, state, estimator, objective, META)
             return state, (stats.parts["flatness"], stats.nonfinite)
 
         state, (flatness, nonfinite) = jax.lax.scan(step, state, length=meta_steps)
         wide, loss = test(task, state.opt, key_test, tests)
-        theta = (jnp.exp(state.opt.log_noise), jnp.exp(state.opt.log_power))
+        theta = [jnp.exp(number) for number in jtu.tree_leaves(split_meta(state.opt)[0])]  # σ, p
         last = jnp.nanmean(flatness[-10:])
         return wide.mean(), jnp.median(loss), *theta, last, nonfinite.sum()
 
@@ -248,82 +247,6 @@ def table(records: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def picture(records: list[dict], path: Path) -> None:
-    """Paths in one pair of wells, and the shares of all measures."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    dims = sorted({r["n"] for r in records})
-    figure, axes = plt.subplots(
-        1, 2 + len(dims), figsize=(6.4 + 3.6 * len(dims), 3.7), layout="constrained",
-        width_ratios=[1, 1] + [1.35] * len(dims),
-    )  # fmt: skip
-    two = [c for c in cells(records) if c[0] == 2 and c[1] == "trace"]
-    if two:
-        _, _, s, ours, plain = two[-1]
-        paths(axes[0], plain[0], "meta-trained on the loss alone")
-        paths(axes[1], ours[0], f"… and on {s:g} · trace of the Hessian")
-    for axis, n in zip(axes[2:], dims, strict=True):
-        shares(axis, [c for c in cells(records) if c[0] == n], n)
-    for axis in axes[3:]:
-        axis.set_yticklabels([])
-    figure.savefig(path, dpi=130)
-
-
-def paths(axis, record: dict, title: str, count: int = 12) -> None:
-    """A few runs of the optimizer that a record tells of, in one landscape."""
-    task = Wells(2)
-    half = task.distance / 2
-    minima = Minima(jnp.array([half, 0.0]), jnp.array([-half, 0.0]))
-    opt = cooled(np.log(record["noise"]), np.log(record["power"]))
-
-    def one(key):
-        episode = begin(task, opt, key)
-        episode = dataclasses.replace(
-            episode, instance=minima, params=task.init(minima, jr.fold_in(key, 1))
-        )
-        seen = lambda problem, before, after, value, key: before.params
-        return unroll(task, opt, episode, TEST_HORIZON, seen)[1]
-
-    x, y = np.meshgrid(np.linspace(-1.3, 1.5, 160), np.linspace(-1.1, 1.1, 120))
-    at = jnp.stack([x, y], axis=-1).reshape(-1, 2)
-    f = jax.vmap(lambda p: task.loss(p, minima, (), jr.key(0)))(at).reshape(x.shape)
-    axis.contour(x, y, np.sqrt(f), levels=18, colors="0.8", linewidths=0.7)
-    for line in jax.vmap(one)(jr.split(jr.key(3), count)):
-        end = task.metrics(line[-1], minima, (), jr.key(0))["wide"]
-        color = "#0072b2" if end else "#d55e00"
-        axis.plot(*line.T, color=color, lw=0.9, alpha=0.75)
-        axis.plot(*line[0], "o", ms=2.5, color="0.3")
-        axis.plot(*line[-1], "o", ms=5, color=color)
-    axis.set_title(title, fontsize=9)
-    axis.set_xlabel("narrow well left, wide well right", fontsize=8)
-    axis.set_aspect("equal")
-    axis.set_xticks([])
-    axis.set_yticks([])
-
-
-def shares(axis, found: list, n: int) -> None:
-    """Differences of shares, with their intervals; the last strength of each measure filled."""
-    places = []
-    for row, (_, name, s, ours, plain) in enumerate(found):
-        d = paired([r["wide"] for r in ours], [r["wide"] for r in plain]).difference
-        y = row + 0.6 * list(STRENGTHS).index(name)
-        color = "#5f6b73" if "1e-8" in name else "#0072b2"
-        axis.plot([d.low, d.high], [y, y], color=color, lw=2)
-        axis.plot(d.mean, y, "o", color=color, ms=5)
-        places.append((y, f"{name} · {s:g}"))
-    axis.axvline(0, color="0.3", lw=0.8)
-    axis.set_yticks([y for y, _ in places], [label for _, label in places], fontsize=8)
-    axis.invert_yaxis()
-    base = np.mean([r["wide"] for _, _, _, _, plain in found for r in plain])
-    axis.set_title(f"n = {n}: λ = 0 ends wide in {base:.0%} of runs", fontsize=9)
-    axis.set_xlabel("rise of that share, with 95 % interval", fontsize=8)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-
-
 def commit() -> str:
     """The commit, with a + where what these numbers depend on differs from it."""
     git = lambda *words: subprocess.run(
@@ -361,7 +284,7 @@ def append(name: str, n: int, args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Flatness regularizers and a pair of wells.")
-    parser.add_argument("verb", choices=("run", "table", "picture", "plain"))
+    parser.add_argument("verb", choices=("run", "table", "plain"))
     parser.add_argument("--n", type=int, nargs="+", default=[2, 10])
     parser.add_argument("--measure", nargs="+", choices=SHORT, default=list(SHORT))
     parser.add_argument("--strength", type=float, nargs="+", help="besides 0; default: STRENGTHS")
@@ -379,8 +302,6 @@ def main() -> None:
             print(f"n = {n}: plain descent ends wide in {plain_share(n):.3f} of runs")
     if args.verb == "table":
         print(table(rows(args.out)))
-    if args.verb == "picture":
-        picture(rows(args.out), PICTURE)
 
 
 if __name__ == "__main__":
