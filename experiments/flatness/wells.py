@@ -252,7 +252,7 @@ def commit() -> str:
     git = lambda *words: subprocess.run(
         ["git", "-C", str(HERE.parents[1]), *words], capture_output=True, text=True
     ).stdout.strip()
-    parts = ("core", "tasks", "flatness", "objectives", "estimators", "train")
+    parts = ("core", "tasks", "flatness", "objectives", "estimators", "train/step.py")
     used = ["experiments/flatness/wells.py", *(f"steppe/{part}" for part in parts)]
     changed = git("status", "--porcelain", "--untracked-files=no", "--", *used)
     return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
