@@ -70,8 +70,8 @@ class AbstractCoordinatewise(AbstractOptimizer):
         count = state.count + 1
         g = to_blocks(g, self.block)  # (blocks, block)
 
-        def one(pair):
-            return self.advance(*pair, count)
+        def one(block: tuple[Array, Rows]) -> tuple[Array, Rows]:
+            return self.advance(*block, count=count)
 
         u, rows = (
             jax.lax.map(one, (g, state.rows)) if len(g) > 1 else jax.vmap(one)((g, state.rows))

@@ -4,7 +4,6 @@ import abc
 from collections.abc import Callable
 
 import equinox as eqx
-
 from jaxtyping import PyTree
 
 from .types import Key, Params, Scalar

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
+from jax.core import Tracer
 from jaxtyping import Array, Int, PyTree
 
 from ..core import tree
@@ -66,7 +67,7 @@ class BPTT(AbstractEstimator):
         together: int | None = None,
     ):
         for name, number in (("episodes", episodes), ("length", length), ("horizon", horizon)):
-            if not isinstance(number, jax.core.Tracer) and not number >= 1:
+            if not isinstance(number, Tracer) and not number >= 1:
                 raise ValueError(f"BPTT: {name} must be at least 1, got {number}.")
         if rows is not None and rows < 1:
             raise ValueError(f"BPTT: rows must be at least 1, or None for all; got {rows}.")

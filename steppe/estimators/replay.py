@@ -18,6 +18,7 @@ coordinate's share is linear in λ_i, so sampling in proportion to ‖λ_i‖ is
 the best there is, and never draws a dead pixel.
 """
 
+import typing
 from collections.abc import Callable
 
 import equinox as eqx
@@ -153,11 +154,12 @@ def pull_back(
 ) -> PyTree:
     """Back-propagation through time of one block; `before(t)` is its state before step t."""
     theta, rest = split_meta(opt)
+    live = lambda theta: typing.cast(AbstractCoordinatewise, join_meta(theta, rest))
 
     def back(carry: tuple[PyTree, PyTree], x: tuple) -> tuple[tuple[PyTree, PyTree], None]:
         total, later = carry  # dL/dθ of the steps after this one, dL/d(state after it)
         t, g, lam, count = x
-        advance = lambda theta, rows: join_meta(theta, rest).advance(g, rows, count)
+        advance = lambda theta, rows: live(theta).advance(g, rows, count)
         _, pull = jax.vjp(advance, theta, before(t))
         here, earlier = pull((lam, later))
         return (tree.add(total, here), earlier), None
@@ -231,7 +233,8 @@ def replay_gradient(
     """
     key_objective, key_rows = jr.split(key)
     n = tree.size(episode.params)
-    exact = rows is None or rows >= n
+    sampled = n if rows is None else min(rows, n)
+    exact = sampled == n
     if remat is None:
         leaves = jtu.tree_leaves(episode.opt_state.rows)
         remat = length * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) > KEEP
@@ -242,7 +245,7 @@ def replay_gradient(
         return score, after, replay_kept(opt, episode.opt_state, kept, g, lam)
     state = all_rows(episode.opt_state, n)
     if not exact:
-        index, weight = sample_rows(jnp.sqrt(jnp.sum(lam**2, axis=0)), rows, key_rows)
+        index, weight = sample_rows(jnp.sqrt(jnp.sum(lam**2, axis=0)), sampled, key_rows)
         state, g, lam = take_rows(state, index), g[:, index], lam[:, index] * weight[None]
     return score, after, replay(opt, state, g, lam)
 

@@ -159,7 +159,7 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
             sink.say(f"Skipped a damaged checkpoint. {sentence}")
     if path is None:
         return run
-    found = checkpoint.read_manifest(path).get("recipe")
+    found = checkpoint.read_manifest(path).get("recipe") or {}
     if found != (wanted := json.loads(json.dumps(recipe))):
         differing = sorted(
             k for k in {*found, *wanted} if found.get(k, "absent") != wanted.get(k, "absent")

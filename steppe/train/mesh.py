@@ -58,8 +58,8 @@ def shardings(state: TrainState, mesh: Mesh | None) -> TrainState | None:
         opt=jtu.tree_map(lambda _: everywhere, state.opt),
         meta_state=jtu.tree_map(lambda _: everywhere, state.meta_state),
         est_state=jtu.tree_map(episodes, state.est_state),
-        step=everywhere,
-        key=everywhere,
+        step=everywhere,  # pyright: ignore[reportArgumentType]
+        key=everywhere,  # pyright: ignore[reportArgumentType]
     )
 
 
