@@ -1,0 +1,46 @@
+"""Measures by name: `build("log-det", gamma=0.1, probes=4)`."""
+
+import difflib
+from collections.abc import Callable
+
+from ..core.measure import AbstractMeasure
+from .gradient_norm import GradNorm
+from .hessian import (
+    GaussNewtonTrace,
+    HessianFrobenius,
+    HessianTrace,
+    KrylovTrace,
+    LogDet,
+    TopEigenvalue,
+)
+from .local_entropy import LocalEntropy
+from .names import NAMES, TAKES
+from .sharpness import Sharpness
+from .smoothed import Smoothed
+
+MEASURES: dict[str, Callable[..., AbstractMeasure]] = {  # described in names.py
+    "trace": HessianTrace,
+    "frobenius": HessianFrobenius,
+    "gauss-newton": GaussNewtonTrace,
+    "top-eigenvalue": TopEigenvalue,
+    "log-det": LogDet,
+    "entropy": LocalEntropy,
+    "smoothed": Smoothed,
+    "sharpness": Sharpness,
+    "gradient-norm": GradNorm,
+    "krylov": KrylovTrace,
+}
+
+
+def build(name: str, **options: float | int) -> AbstractMeasure:
+    """The measure of this name, with those of `gamma`, `temperature` and `probes` it takes."""
+    if name not in MEASURES:
+        close = difflib.get_close_matches(name, NAMES, n=1)
+        near = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(NAMES)}."
+        raise ValueError(f"There is no measure {name!r}; {near}")
+    takes = TAKES.get(name, ())
+    for option in options:
+        if option not in takes:
+            expected = f"it takes {', '.join(takes)}" if takes else "it takes none"
+            raise ValueError(f"The measure {name} has no option {option!r}; {expected}.")
+    return MEASURES[name](**options)
