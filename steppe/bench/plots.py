@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..train.sinks import flatness
 from .compare import Case, Comparison, label, lower_is_better
 from .records import Record
 from .rule import HISTORIES, Rule
@@ -82,11 +83,20 @@ def train_test(case: Case, style: Mapping[str, int]) -> str:
 
 
 def meta_training(rows: Sequence[Mapping]) -> str:
-    """Meta-loss by meta-step, and the validation loss with its best."""
+    """Meta-loss by meta-step, the measure of flatness, and the validation loss with its best."""
 
     def draw(figure: "Figure") -> None:
         scored = [row for row in rows if "valid_loss" in row]
-        panels = figure.subplots(1, 2 if scored else 1, squeeze=False)[0]
+        flat = [row for row in rows if flatness(row) is not None]
+        panels = list(figure.subplots(1, 1 + bool(scored) + bool(flat), squeeze=False)[0])
+        if flat:
+            axes = panels.pop(1)
+            axes.plot(
+                [row["step"] for row in flat], [flatness(row) for row in flat],
+                color=SERIES[1], lw=1.8,
+            )  # fmt: skip
+            axes.set_ylabel("measure of flatness")
+            axes.set_xlabel("meta-steps")
         panels[0].plot(
             [row["step"] for row in rows], [row["meta_loss"] for row in rows],
             color=SERIES[0], lw=1.8,

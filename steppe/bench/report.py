@@ -2,19 +2,20 @@
 
     report_from_folders(["runs/demo"], "report.html")
 
-reads records.jsonl, metrics.jsonl, config.json, env.json and rule.json of each folder; what
-is absent leaves its panel out. No script, font or image is loaded from anywhere.
+reads records.jsonl, metrics.jsonl, config.json, env.json, rule.json and curvature.json of each
+folder; what is absent leaves its panel out. No script, font or image is loaded from anywhere.
 """
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ..train.sinks import read_rows
-from . import compare, plots
+from . import compare, plots, point, surface
 from .records import Record, read_records
 from .rule import Rule, from_plain
 
@@ -32,6 +33,7 @@ def write_report(
     verdict: Sequence[str] = (),
     command: str = "",
     rules: Sequence[Rule] = (),
+    curvatures: Sequence[point.Point] = (),
 ) -> Path:
     """Write the report and return its path.
 
@@ -40,6 +42,7 @@ def write_report(
     - `verdict`: sentences; `compare.sentences(records)` by default
     - `command`: what reproduces it
     - `rules`: update rules to draw, the learned one first
+    - `curvatures`: points to tell the curvature of
     """
     try:
         import jinja2
@@ -49,6 +52,7 @@ def write_report(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {"figure": compare.figure, "spread": compare.spread, "label": compare.label}
+    made.filters["symbol"] = _symbol
     template = made.from_string(
         files("steppe.bench").joinpath(TEMPLATE).read_text(encoding="utf-8")
     )
@@ -73,6 +77,15 @@ def write_report(
         rules=_safe(plots.rules(rules, style)) if rules else None,
         units={rule.optimizer: rule.unit for rule in rules},
         drawn=[{"name": rule.optimizer, "i": style[rule.optimizer]} for rule in rules],
+        curvatures=[
+            {
+                "found": found,
+                "density": _safe(surface.density(found)),
+                "slices": _safe(surface.slices(found)),
+                "landscape": _safe(surface.landscape(found)),
+            }
+            for found in curvatures
+        ],
         losses=losses(groups),
         slowness=slowness(groups),
         fairness=fairness(groups),
@@ -99,6 +112,7 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
     env: dict[str, Any] = {}
     rows: list[dict] = []
     rules: list[Rule] = []
+    curvatures: list[point.Point] = []
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is no folder; give the folder of a finished run.")
@@ -110,6 +124,8 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
         env = env | _read(folder / "env.json", {}) if len(folders) == 1 else env
         rows = rows or read_rows(folder / "metrics.jsonl")
         rules = rules or [from_plain(rule) for rule in _read(folder / "rule.json", [])]
+        if (measured := _read(folder / "curvature.json", None)) is not None:
+            curvatures.append(point.from_plain(measured))
     if not records and not rows:
         raise ValueError(
             f"{', '.join(map(str, folders))}: neither records.jsonl nor metrics.jsonl was found; "
@@ -123,6 +139,7 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
         facts=facts(config, env),
         command=str(config.get("command", "")),
         rules=rules,
+        curvatures=curvatures,
     )
 
 
@@ -240,6 +257,13 @@ def _case(case: compare.Case, style: Mapping[str, int]) -> dict[str, Any]:
         "train_test": _safe(plots.train_test(case, style)),
         "seeds": len(case.records[0].seeds),
     }
+
+
+def _symbol(text: str):
+    """λ_max with its index below the line."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"_(\w+)", r"<sub>\1</sub>", str(escape(text))))
 
 
 def _safe(svg: str):

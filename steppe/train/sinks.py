@@ -18,6 +18,12 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+def flatness(row: Row) -> float | None:
+    """The measure that `Regularized` took, on average over the points where it was active."""
+    active = float(row.get("active", 0))
+    return float(row["flatness"]) / active if active > 0 and "flatness" in row else None
+
+
 class JSONL:
     """Rows as lines of a file. Opening it again for a resumed run drops rows after `step`."""
 
@@ -86,12 +92,13 @@ class Console:
     def write(self, row: Row) -> None:
         if "meta_loss" not in row:
             return
-        numbers = (
-            f"meta-loss {row['meta_loss']:+.4f} · {row['inner_steps_per_s']:,.0f} inner steps/s"
-        )
+        numbers = f"meta-loss {row['meta_loss']:+.4f}"
+        if (flat := flatness(row)) is not None:
+            numbers += f" · flatness {flat:.4g}"
+        numbers += f" · {row['inner_steps_per_s']:,.0f} inner steps/s"
         if row["nonfinite"]:
             numbers += f" · [red]{row['nonfinite']} non-finite episodes[/red]"
-        self._progress.update(self._task, completed=row["step"], numbers=numbers)
+        self._progress.update(self._task, completed=int(row["step"]), numbers=numbers)
 
     def say(self, text: str) -> None:
         self._progress.console.print(text)

@@ -1,0 +1,166 @@
+"""point: what `curvature` found where an inner training ends, as plain values, a table and words.
+
+JSON has no word for infinity or NaN: a number that is not finite is None here.
+"""
+
+import dataclasses
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from .compare import figure
+from .records import Number
+
+LARGE_ERROR = 0.3  # of the temperature: beyond, an importance-sampled entropy is not to be trusted
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One number."""
+
+    name: str
+    symbol: str
+    value: Number  # None: not finite
+    error: Number  # standard error, or for eigenvalues the residual; None: exact or unknown
+    relative: Number  # value · ‖θ‖^power; None: scales as no power
+    how: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Density:
+    """ρ(λ) on a grid: each eigenvalue a Gaussian of width σ, ∫ρ = 1."""
+
+    grid: list[Number]
+    values: list[Number]
+    error: list[Number]
+    sigma: Number
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """The loss along a line, and what a parabola of this curvature would be."""
+
+    name: str
+    offsets: list[Number]
+    train: list[Number]
+    valid: list[Number]
+    slope: Number
+    curvature: Number
+
+
+@dataclasses.dataclass(frozen=True)
+class Plane:
+    """Training loss over θ + a d₁ + b d₂: row i belongs to a = offsets[i]."""
+
+    offsets: list[Number]
+    values: list[list[Number]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """All that was measured at one point, as plain values."""
+
+    task: str
+    optimizer: str  # as shown
+    steps: int
+    params: int
+    examples: int  # the measured batch; 0: the loss has no examples
+    dtype: str
+    gamma: float
+    temperature: float
+    rho: float
+    k: int
+    probes: int
+    start_loss: Number  # before training, on the same batch
+    below: int  # probes that met an eigenvalue ≤ −γ
+    rows: list[Row]
+    density: Density
+    slices: list[Slice]
+    plane: Plane
+
+
+def from_plain(plain: Mapping[str, Any]) -> Point:
+    """What `dataclasses.asdict` made of it, e.g. out of a JSON file."""
+    parts = {"density": Density, "plane": Plane}
+    lists = {"rows": Row, "slices": Slice}
+    try:
+        given = {field.name: plain[field.name] for field in dataclasses.fields(Point)}
+        given |= {name: made(**given[name]) for name, made in parts.items()}
+        given |= {name: [made(**x) for x in given[name]] for name, made in lists.items()}
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"Not a record of curvature ({error}): expected what `steppe curvature --json` prints."
+        ) from error
+    return Point(**given)
+
+
+def text_table(found: Point) -> str:
+    """The numbers as plain text."""
+    head = ["", "value", "± error", "× ‖θ‖²", "how"]
+    lines = [
+        head,
+        *(
+            [
+                row.symbol,
+                figure(row.value, 4),
+                "" if row.error is None else figure(row.error, 2),
+                "" if row.relative is None else figure(row.relative),
+                row.how,
+            ]
+            for row in found.rows
+        ),
+    ]
+    wide = [max(width(line[i]) for line in lines) for i in range(len(head))]
+    pad = lambda line: "  ".join(
+        [
+            line[0] + " " * (wide[0] - width(line[0])),
+            *(line[i].rjust(wide[i]) for i in (1, 2, 3)),
+            line[4],
+        ]
+    ).rstrip()
+    title = (
+        f"{found.task}, {found.optimizer}, {found.steps:,} steps, {found.params:,} parameters"
+        + (f", {found.examples:,} examples" if found.examples else "")
+    )
+    return "\n".join([title, "─" * (sum(wide) + 8), *map(pad, lines)])
+
+
+def width(text: str) -> int:
+    """Columns of a terminal: an accent on a letter takes none."""
+    return sum(not unicodedata.combining(letter) for letter in text)
+
+
+def sentences(found: Point) -> list[str]:
+    """What a reader should take from the numbers, and what to hold against them."""
+    value = {row.name: row.value for row in found.rows}
+    error = {row.name: row.error for row in found.rows}
+    top, modulus = value["top_eigenvalue"], value["top_modulus"]
+    said = []
+    if top is None or modulus is None:
+        return ["The Hessian is not finite at this point: nothing can be said of its curvature."]
+    trace, frobenius = value["trace"], value["frobenius"]
+    if modulus < 0:
+        said.append(
+            f"Negative curvature dominates: the eigenvalue of largest modulus is {modulus:.4g}, "
+            f"the largest is {top:.4g}."
+        )
+    elif trace and trace > 0 and top > 0:
+        said.append(
+            f"The largest eigenvalue, {top:.4g}, makes up {100 * top / trace:.0f} % of the trace."
+        )
+    if frobenius and trace and trace > 0:
+        said.append(
+            f"Curvature is spread over about {trace**2 / frobenius:.3g} directions: (tr H)²/‖H‖²_F."
+        )
+    if found.below:
+        said.append(
+            f"{found.below} of {found.probes} probes met an eigenvalue ≤ −γ, so that "
+            "ln det(I + H/γ) has no value; take a larger γ."
+        )
+    spread = error["entropy"]
+    if spread is not None and spread > LARGE_ERROR * found.temperature > 0:
+        said.append(
+            f"The sampled −G̃ is not to be trusted: its standard error, {spread:.2g}, is not "
+            f"small against the temperature {found.temperature:.2g}; take a larger γ."
+        )
+    return said
