@@ -52,10 +52,24 @@ def run(values: dict) -> int:
 
 def decide(options: Eval) -> Plan:
     """Fill in what follows from the checkpoint."""
-    task, horizons, recipe = options.task, options.horizons, {}
-    optimizer, name = options.optimizer, options.optimizer
-    if optimizer not in tunable():
-        optimizer = checkpoint(optimizer)
+    optimizer, name, task, recipe = subject(options.optimizer, options.task)
+    horizons = options.horizons
+    if not horizons:
+        trained = recipe.get("horizon")
+        horizons = (trained, LONGER * trained) if isinstance(trained, int) else HORIZONS
+    baselines = options.baselines or ()
+    for baseline in baselines:
+        check(baseline, tunable(), "baseline")
+    # Twice the same is measured once.
+    others = tuple(b for b in dict.fromkeys(baselines) if b != optimizer)
+    return Plan(optimizer, name, task, tuple(dict.fromkeys(horizons)), others)
+
+
+def subject(word: str, task: str | None) -> tuple[str | Path, str, str, dict]:
+    """The optimizer of this word (name, or checkpoint), its name as shown, the task, its recipe."""
+    optimizer, name, recipe = word, word, {}
+    if word not in tunable():
+        optimizer = checkpoint(word)
         manifest = read(optimizer)[0].manifest
         if not isinstance(manifest, dict) or "kind" not in manifest:
             what = manifest.get("what", "something else") if isinstance(manifest, dict) else "?"
@@ -69,15 +83,7 @@ def decide(options: Eval) -> Plan:
     if task is None:
         raise BadInput(f"{name} names no task it was trained on; add --task NAME.")
     check(task, TASKS, "task")
-    if not horizons:
-        trained = recipe.get("horizon")
-        horizons = (trained, LONGER * trained) if isinstance(trained, int) else HORIZONS
-    baselines = options.baselines or ()
-    for baseline in baselines:
-        check(baseline, tunable(), "baseline")
-    # Twice the same is measured once.
-    others = tuple(b for b in dict.fromkeys(baselines) if b != optimizer)
-    return Plan(optimizer, name, task, tuple(dict.fromkeys(horizons)), others)
+    return optimizer, name, task, recipe
 
 
 def checkpoint(word: str) -> Path:

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping
 
 from ..data.names import NAMES as DATA
+from ..flatness.names import NAMES as MEASURES
 from ..tasks.names import NAMES as TASKS
 from ..zoo.names import NAMES as OPTIMIZERS
 from .errors import BadInput, guess
@@ -11,7 +12,7 @@ from .options import List
 from .output import document
 from .parse import build
 
-TABLES = {"tasks": TASKS, "optimizers": OPTIMIZERS, "data": DATA}
+TABLES = {"tasks": TASKS, "optimizers": OPTIMIZERS, "data": DATA, "measures": MEASURES}
 WIDTH = 96
 
 

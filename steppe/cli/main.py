@@ -23,9 +23,10 @@ class Verb(NamedTuple):
 
 VERBS = {
     "demo": Verb(options.Demo, "demo", "train a learned optimizer in about a minute and judge it"),
-    "list": Verb(options.List, "listing", "the tasks, optimizers and data sets there are"),
+    "list": Verb(options.List, "listing", "the tasks, optimizers, data and measures there are"),
     "train": Verb(options.Train, "train", "meta-train a learned optimizer, or go on with a run"),
     "eval": Verb(options.Eval, "evaluate", "compare an optimizer with tuned baselines on a task"),
+    "curvature": Verb(options.Curvature, "curvature", "how curved the loss is where one ends"),
     "report": Verb(options.Report, "report", "one HTML page about runs"),
     "info": Verb(options.Info, "info", "what is in a checkpoint"),
     "doctor": Verb(options.Doctor, "doctor", "check the installation, or why a run went wrong"),

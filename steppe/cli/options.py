@@ -1,14 +1,14 @@
 """What each command can be told. Standard library only: bad usage is answered without JAX."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from .checks import at_least, check_seed, listed, not_negative, positive
+from .flat import Flat
 from .parse import PLACE
 
 ALL = {"nothing": "all"}  # metadata: the word for None
-SEEDS = 2**32  # jax.random.key takes 32 bits where float64 is off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,7 @@ class Train:
     meta_lr: float = 1e-3
     clip: float | None = 1.0
     objective: Objective = field(default_factory=Objective)
+    flat: Flat = field(default_factory=Flat)
     seed: int = 0
     validate_every: int = 100
     checkpoint_every: int = 100
@@ -95,6 +96,11 @@ class Train:
             raise ValueError(
                 "--rows samples coordinates, which --second-order makes impossible; "
                 "leave one of them out."
+            )
+        if self.flat.every > self.unroll:
+            raise ValueError(
+                f"--flat.every is {self.flat.every}, but an unroll has {self.unroll} steps, so "
+                "that nothing would be measured; give at most --unroll."
             )
         check_seed(self.seed)
 
@@ -141,6 +147,58 @@ class Eval:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Curvature:
+    """Train a task with an optimizer, and tell how curved the loss is at the point it ends.
+
+    Everything is measured on one large batch, with standard errors: traces, eigenvalues, the
+    spectral density, log-determinant, local entropy, sharpness, and slices of the loss.
+
+    - `optimizer`: a .safetensors file, a run folder, or the name of a hand-made optimizer
+    - `task`: what to train with it (default: the task the optimizer was meta-trained on)
+    - `lr`: learning rate of a hand-made optimizer (default: tuned on the validation split)
+    - `steps`: inner steps to train for
+    - `batch`: training examples that curvature is measured on
+    - `k`: Lanczos steps from each random vector
+    - `probes`: random vectors; errors fall with their square root
+    - `gamma`: curvature that counts as flat, of log-determinant and entropy
+    - `temperature`: of the entropy, in units of the loss (default: 1 over the number of training
+      examples)
+    - `rho`: radius of the sharpness
+    - `points`: points to a side of the landscape, and twice as many along a line
+    - `seed`: of everything random
+    - `out`: write an HTML page with the table and pictures
+    - `json`: print everything as one JSON document
+    - `quiet`: print the result only
+    """
+
+    optimizer: str = field(metadata=PLACE)
+    task: str | None = None
+    lr: float | None = None
+    steps: int = 100
+    batch: int | None = field(default=2000, metadata=ALL)
+    k: int = 10
+    probes: int = 40
+    gamma: float = 1.0
+    temperature: float | None = None
+    rho: float = 0.05
+    points: int = 25
+    seed: int = 0
+    out: Path | None = field(default=None, metadata={"short": "-o"})
+    json: bool = False
+    quiet: bool = False
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "probes"):
+            at_least(1, self, name)
+        for name in ("k", "points"):
+            at_least(2, self, name)
+        for name in ("lr", "gamma", "rho"):
+            positive(self, name)
+        not_negative(self, "temperature")
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo:
     """Meta-train an optimizer, compare it with tuned baselines, and say what came out.
 
@@ -168,13 +226,15 @@ class Demo:
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """Name the tasks, optimizers and data sets that the other commands take.
+    """Name the tasks, optimizers, data sets and measures that the other commands take.
 
-    - `what`: tasks, optimizers or data (default: all of them)
+    - `what`: tasks, optimizers, data or measures (default: all of them)
     - `json`: print them as one JSON document
     """
 
-    what: Literal["tasks", "optimizers", "data"] | None = field(default=None, metadata=PLACE)
+    what: Literal["tasks", "optimizers", "data", "measures"] | None = field(
+        default=None, metadata=PLACE
+    )
     json: bool = False
 
 
@@ -256,28 +316,3 @@ class Convert:
     target: Path = field(metadata=PLACE)
     json: bool = False
     quiet: bool = False
-
-
-def at_least(least: int, options: object, name: str) -> None:
-    value = getattr(options, name)
-    if value is not None and value < least:
-        raise ValueError(f"{flag(name)} must be at least {least}, got {value}.")
-
-
-def positive(options: object, name: str) -> None:
-    value = getattr(options, name)
-    if value is not None and not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{flag(name)} must be a positive number, got {value:g}.")
-
-
-def check_seed(seed: int) -> None:
-    if not 0 <= seed < SEEDS:
-        raise ValueError(f"--seed must be from 0 to {SEEDS - 1}, got {seed}.")
-
-
-def flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def listed(values: tuple) -> str:
-    return ",".join(map(str, values))

@@ -270,11 +270,17 @@ def help_text(command: str, cls: type) -> str:
     for left, right in rows:
         body = textwrap.wrap(right, WIDTH - wide - 2) or [""]
         if len(left) + 2 > wide:
-            lines.append(f"  {left}")
+            lines += _broken(left)
         else:
             lines.append(f"  {left:<{wide}}{body.pop(0)}")
         lines += [" " * (wide + 2) + part for part in body]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _broken(left: str) -> list[str]:
+    """Lines of at most WIDTH columns, broken between choices."""
+    lines = textwrap.wrap(left.replace("|", "| "), WIDTH - 2, subsequent_indent="    ")
+    return ["  " + line.replace("| ", "|") for line in lines]
 
 
 def _required(option: Option) -> bool:

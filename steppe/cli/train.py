@@ -1,6 +1,7 @@
 """`steppe train`: all that can be refused is refused here, before JAX starts."""
 
 import dataclasses
+from collections.abc import Collection
 from operator import attrgetter
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def stored(folder: Path) -> dict:
 def recipe_of(options: Train) -> dict:
     """What determines the numbers of a run, bit by bit (on one kind of machine)."""
     recipe = {n: v for n, v in dataclasses.asdict(options).items() if n not in FREE}
+    if options.flat.kind == "none":  # also of runs from before there were measures
+        del recipe["flat"]
     optimizer = {"optimizer": recipe.pop("opt"), "hidden": list(options.hidden)}
     return recipe | optimizer | {"validation_episodes": VALIDATION_EPISODES}
 
@@ -101,16 +104,16 @@ def config_of(options: Train, version: str) -> dict:
     return {"title": title, "command": line_of(options), "steppe": version, "options": kept}
 
 
-def line_of(options: Train) -> str:
-    """The shortest line that asks for the same run."""
-    words = ["steppe train"]
-    for name, option in options_of(Train).items():
+def line_of(options: object, command: str = "train", without: Collection[str] = CALL) -> str:
+    """The shortest line that asks for the same."""
+    words = ["steppe", command]
+    for name, option in options_of(type(options)).items():
         value = attrgetter(name)(options)
-        if name in CALL or value == option.default:
+        if name in without or value == option.default:
             continue
         parts = [option.nothing] if value is None else value if option.many else [value]
-        text = "" if option.kind is bool else " " + ",".join(map(str, parts))
-        words.append(option.flag + text)
+        words += [] if option.place else [option.flag]
+        words += [] if option.kind is bool else [",".join(map(str, parts))]
     return " ".join(words)
 
 

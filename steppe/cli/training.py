@@ -13,18 +13,24 @@ import jax.tree_util as jtu
 import numpy as np
 import optax
 
+from ..bench.curvature import examples
 from ..bench.records import environment
+from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
+from ..core.task import AbstractPredictive, AbstractTask
 from ..estimators.bptt import BPTT
+from ..flatness import kinds as measures
+from ..flatness.names import TAKES
+from ..objectives.regularized import Regularized
 from ..objectives.trajectory import Trajectory
 from ..tasks import suite
 from ..train.loop import History, MetaTrainingError, meta_train
 from ..train.mesh import use_cores
-from ..train.sinks import Console, Row, Sink, TensorBoard
+from ..train.sinks import Console, Row, Sink, TensorBoard, flatness
 from ..train.validate import Validation
 from ..zoo import kinds
 from . import folder as folders
-from .errors import Failed
+from .errors import BadInput, Failed
 from .options import Train
 from .train import VALIDATION_EPISODES, config_of
 
@@ -42,6 +48,7 @@ class Lines:
             return
         self._next = int(row["step"]) + self._every
         words = [f"step {row['step']}", f"meta-loss {row['meta_loss']:+.4f}"]
+        words += [f"flatness {flat:.4g}"] if (flat := flatness(row)) is not None else []
         words += [f"validation loss {row['valid_loss']:.4g}"] if "valid_loss" in row else []
         words += [f"{row['nonfinite']} non-finite episodes"] if row["nonfinite"] else []
         self._say(" · ".join([*words, f"{row['inner_steps_per_s']:,.0f} inner steps/s"]))
@@ -71,7 +78,7 @@ def train(options: Train, folder: Path, recipe: dict, say: Callable[[str], None]
         second_order=options.second_order,
         rows=options.rows,
     )
-    objective = Trajectory(**vars(options.objective))
+    objective = objective_of(options, task)
     clip = [] if options.clip is None else [optax.clip_by_global_norm(options.clip)]
     validation = (
         Validation(options.validate_every, options.horizon, VALIDATION_EPISODES)
@@ -101,6 +108,32 @@ def train(options: Train, folder: Path, recipe: dict, say: Callable[[str], None]
         except MetaTrainingError as error:
             raise Failed(str(error)) from error
     return _finish(best, history, options, folder, recipe)
+
+
+def objective_of(options: Train, task: AbstractTask) -> AbstractObjective:
+    """The objective along the unroll, with the measure of flatness if one is asked for."""
+    base, flat = Trajectory(**vars(options.objective)), options.flat
+    if flat.kind == "none" or flat.weight is None:
+        return base
+    if flat.kind == "gauss-newton" and not isinstance(task, AbstractPredictive):
+        raise BadInput(
+            f"--flat.kind gauss-newton needs a task with a model and a criterion of its outputs, "
+            f"which {options.task} has not; use trace, or a task of digits."
+        )
+    arguments = {name: getattr(flat, name) for name in TAKES.get(flat.kind, ())}
+    if arguments.get("temperature", 0) is None:
+        arguments["temperature"] = 1 / examples(task)
+    steps = max(1, round(flat.fraction * options.horizon))
+    return Regularized(
+        base,
+        measures.build(flat.kind, **arguments),
+        flat.weight,
+        where=flat.where,
+        every=flat.every,
+        normalise=flat.normalise,
+        since=options.horizon - steps if flat.active == "last" else 0,
+        until=steps if flat.active == "first" else None,
+    )
 
 
 def _sinks(options: Train, folder: Path, say: Callable[[str], None]) -> tuple[Sink, ...]:

@@ -17,10 +17,14 @@ QUICK = [
     ["--version"],
     ["list"],
     ["list", "tasks", "--json"],
+    ["list", "measures"],
     *([verb, "--help"] for verb in VERBS),
     ["trian"],
     ["train", "--task", "quadratc", "--opt", "dm"],
+    ["train", "--task", "quadratic", "--opt", "dm", "--flat.kind", "trace"],
     ["eval", "nobody"],
+    ["curvature", "nobody"],
+    ["curvature", "adam", "--task", "quadratic", "--gamma", "0"],
     ["info", "nothing.safetensors"],
     ["report", "nowhere"],
     ["convert", "nothing.npz", "x.safetensors"],
@@ -104,10 +108,11 @@ def test_help_goes_to_stdout(steppe):
 
 def test_list_as_json_is_one_document(steppe):
     from steppe.data.names import NAMES as data
+    from steppe.flatness.names import NAMES as measures
     from steppe.tasks.names import NAMES as tasks
     from steppe.zoo.names import NAMES as optimizers
 
-    tables = {"tasks": tasks, "optimizers": optimizers, "data": data}
+    tables = {"tasks": tasks, "optimizers": optimizers, "data": data, "measures": measures}
     assert json.loads(steppe("list", "--json").out) == tables
     assert json.loads(steppe("list", "data", "--json").out) == {"data": data}
     for table in tables.values():

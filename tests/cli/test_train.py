@@ -12,7 +12,13 @@ from cli.runs import TINY, contents
 from steppe.cli import folder as folders
 from steppe.cli import training
 from steppe.cli.errors import Failed
+from steppe.cli.options import Train
+from steppe.cli.parse import options_of
 from steppe.core.manifest import read_manifest
+from steppe.flatness.kinds import build
+from steppe.flatness.names import NAMES, TAKES
+from steppe.objectives.regularized import FOREVER, Regularized
+from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.learned.dm import DM
 from steppe.train.loop import MetaTrainingError
 from steppe.zoo.kinds import load_optimizer, save_optimizer
@@ -171,6 +177,117 @@ def test_options_reach_the_library(steppe, no_training, tmp_path):
     assert opt.hidden == (2,)
     assert options["validation"] is None
     assert (tmp_path / "run" / "tensorboard").is_dir()
+
+
+FLAT = {
+    "trace": "",
+    "frobenius": "--flat.probes 3",
+    "gauss-newton": "--task digits-mlp",
+    "top-eigenvalue": "--flat.active last --flat.fraction 0.25",
+    "log-det": "--flat.gamma 0.1 --flat.probes 2",
+    "entropy": "--flat.temperature 0.5",
+    "smoothed": "--flat.active first",
+    "sharpness": "--flat.where steps --flat.every 2",
+    "gradient-norm": "--flat.normalise log",
+    "krylov": "",
+}
+
+
+@pytest.mark.parametrize("kind", FLAT)
+def test_a_measure_enters_the_objective_as_asked(kind, steppe, no_training, tmp_path):
+    words = f"--flat.kind {kind} --flat.weight 1e-3 {FLAT[kind]}".split()
+    assert steppe("train", *TINY, *words, "--out", "run", "--quiet").code == 1
+    [(_, _, options)] = no_training
+    objective = options["objective"]
+    assert isinstance(objective, Regularized) and isinstance(objective.base, Trajectory)
+    measure, strength = objective.measure, float(objective.strength)
+    assert type(measure) is type(build(kind, **dict.fromkeys(TAKES.get(kind, ()), 1)))
+    assert strength == pytest.approx(1e-3)
+    given = {words[i].removeprefix("--flat."): words[i + 1] for i in range(0, len(words), 2)}
+    for option in TAKES.get(kind, ()):
+        value = float(given.get(option, 1.0))
+        assert getattr(measure, option) == value
+    assert objective.where == given.get("where", "end")
+    assert objective.every == int(given.get("every", 1))
+    assert objective.normalise == given.get("normalise", "none")
+    since, until = {  # of a horizon of 4
+        "top-eigenvalue": (3, FOREVER),
+        "smoothed": (0, 2),
+    }.get(kind, (0, FOREVER))
+    assert (int(objective.since), int(objective.until)) == (since, until)
+    assert options["recipe"]["flat"]["kind"] == kind
+    line = json.loads((tmp_path / "run" / "config.json").read_text())["command"]
+    assert f"--flat.kind {kind} --flat.weight 0.001" in line
+
+
+def test_every_named_measure_can_be_asked_for():
+    assert set(FLAT) == set(NAMES)
+    assert options_of(Train)["flat.kind"].choices == ("none", *NAMES)
+
+
+def test_without_a_kind_the_objective_is_the_plain_one(steppe, no_training):
+    assert steppe("train", *TINY, "--flat.kind", "none", "--quiet").code == 1
+    [(_, _, options)] = no_training
+    assert isinstance(options["objective"], Trajectory)
+    assert "flat" not in options["recipe"]  # folders from before there were measures go on
+
+
+def test_the_temperature_is_one_over_the_examples_where_nothing_is_said(steppe, no_training):
+    words = "--task digits-mlp --flat.kind entropy --flat.weight 1 --quiet"
+    assert steppe("train", *TINY, *words.split()).code == 1
+    [(task, _, options)] = no_training
+    examples = len(task.whole((), split="train")[1])
+    assert options["objective"].measure.temperature == pytest.approx(1 / examples)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--flat.kind trce", "--flat.kind cannot be 'trce'; did you mean 'trace'?"),
+        ("--flat.kind trace", "--flat.kind trace needs --flat.weight X"),
+        ("--flat.weight 1", "--flat.weight was given (1.0), but nothing is measured"),
+        ("--flat.kind trace --flat.weight nan", "--flat.weight must be a finite number"),
+        ("--flat.kind trace --flat.weight 1 --flat.probes 0", "--flat.probes must be at least 1"),
+        ("--flat.kind log-det --flat.weight 1 --flat.gamma 0", "--flat.gamma must be a positive"),
+        (
+            "--flat.kind entropy --flat.weight 1 --flat.temperature -1",
+            "--flat.temperature must be zero or a positive number, got -1",
+        ),
+        ("--flat.kind trace --flat.weight 1 --flat.gamma 2", "(2.0), but trace does not take it"),
+        ("--flat.kind trace --flat.weight 1 --flat.every 2", "add --flat.where steps"),
+        (
+            "--flat.kind trace --flat.weight 1 --flat.where steps --flat.every 3",
+            "--flat.every is 3, but an unroll has 2 steps",
+        ),
+        ("--flat.kind trace --flat.weight 1 --flat.fraction 0.2", "add --flat.active first or"),
+        (
+            "--flat.kind trace --flat.weight 1 --flat.active last --flat.fraction 0",
+            "--flat.fraction must be above 0 and at most 1, got 0",
+        ),
+        ("--flat.kind gauss-newton --flat.weight 1", "which quadratic has not; use trace"),
+        ("--flat.knd trace", "did you mean '--flat.kind'?"),
+    ],
+)
+def test_impossible_measures_are_refused_before_the_run_begins(words, said, steppe, tmp_path):
+    answer = steppe("train", *TINY, *words.split(), "--out", "run", "--quiet")
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.sentence
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_with_a_measure_is_logged_and_resumed_bit_by_bit(steppe, tmp_path):
+    words = ["--flat.kind", "top-eigenvalue", "--flat.weight", "1e-3", "--steps"]
+    assert steppe("train", *TINY, *words, 8, "--out", "whole", "--quiet").code == 0
+    answer = steppe("train", *TINY, *words, 4, "--out", "parts")
+    assert answer.code == 0
+    row = json.loads((tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert f"flatness {row['flatness']:.4g}" in answer.err
+    assert row["meta_loss"] == pytest.approx(row["base"] + 1e-3 * row["flatness"])
+    assert steppe("train", "--resume", "parts", "--steps", 8, "--quiet").code == 0
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert models[0] == models[1]
+    answer = steppe("train", "--resume", "parts", "--flat.weight", "2e-3")
+    assert "--flat.weight is 0.001 in parts, got 0.002" in answer.sentence
 
 
 def test_ctrl_c_says_how_to_go_on(steppe, monkeypatch):

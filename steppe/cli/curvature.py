@@ -1,0 +1,99 @@
+"""`steppe curvature`: train with an optimizer, then tell how curved the loss is where it ends."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import BadInput, Failed
+from .evaluate import subject
+from .options import Curvature
+from .output import document, speaker
+from .parse import build
+from .train import line_of
+
+if TYPE_CHECKING:
+    from ..bench.point import Point
+
+
+def run(values: dict) -> int:
+    options = build(Curvature, values)
+    optimizer, name, task, _ = subject(options.optimizer, options.task)
+    if options.lr is not None and isinstance(optimizer, Path):
+        raise BadInput(
+            f"--lr is for hand-made optimizers, but {optimizer} has learned its steps; leave --lr "
+            "out."
+        )
+    if options.out is not None:
+        check_out(options.out)
+    say = speaker(options.quiet)
+    say(f"steppe curvature · {name} on {task} · seed {options.seed}")
+    found = measure(options, optimizer, name, task, say)
+
+    from ..bench import point
+
+    if options.out is not None:
+        write(options.out, found, options)
+    if options.json:
+        document(dataclasses.asdict(found))
+    else:
+        print("\n".join([point.text_table(found), "", *point.sentences(found)]))
+        if options.out is not None:
+            print(f"report  {options.out}")
+    return 0
+
+
+def measure(
+    options: Curvature, optimizer: str | Path, name: str, task_name: str, say: Callable[[str], None]
+) -> "Point":
+    """The numbers of `bench.curvature`; JAX starts here."""
+    import jax.random as jr
+
+    from ..bench import curvature as bench
+    from ..bench.tune import tune
+    from ..tasks import suite
+    from ..zoo import kinds
+
+    task, key = suite.build(task_name), jr.key(options.seed)
+    settings = bench.Settings(
+        **{field.name: getattr(options, field.name) for field in dataclasses.fields(bench.Settings)}
+    )
+    bench.check(task, settings)  # before anything is trained
+    if isinstance(optimizer, Path):
+        opt = kinds.load_optimizer(optimizer)[0]
+    else:
+        lr = options.lr
+        if lr is None:
+            say("tuning the learning rate…")
+            make = lambda lr: kinds.build(optimizer, lr=lr)
+            lr = tune(task, make, horizon=options.steps, key=key).best
+        opt, name = kinds.build(optimizer, lr=lr), f"{name} lr {lr:g}"
+    try:
+        return bench.curvature(
+            task, opt, name=name, task_name=task_name, settings=settings, key=key, say=say
+        )
+    except bench.Diverged as error:
+        raise Failed(str(error)) from error
+
+
+def write(out: Path, found: "Point", options: Curvature) -> None:
+    """The page."""
+    from ..bench import point
+    from ..bench.records import environment
+    from ..bench.report import facts, write_report
+
+    law = {"γ": f"{found.gamma:g}", "temperature": f"{found.temperature:.4g}"}
+    write_report(
+        out,
+        title=f"Curvature of {found.task} where {found.optimizer} ends",
+        records=[],
+        facts={"seed": options.seed, **law} | facts({}, environment()),
+        verdict=point.sentences(found),
+        command=line_of(options, "curvature", ("out", "json", "quiet")),
+        curvatures=[found],
+    )
+
+
+def check_out(out: Path) -> None:
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise BadInput(f"{out} is no place for a file; give its name in a folder there is.")
