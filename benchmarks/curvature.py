@@ -43,19 +43,20 @@ def measure() -> list[dict]:
 
     trained = jax.jit(lambda c: jax.lax.scan(step, c, length=300)[0])((params, tx.init(params)))[0]
     rows = []
-    for where, params in (("start", params), ("after 300 steps", trained)):
+    for where, point in (("start", params), ("after 300 steps", trained)):
         with jax.enable_x64(True):
-            wide = jtu.tree_map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), params)
+            wide = jtu.tree_map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), point)
             flat, unravel = ravel_pytree(wide)
-            dense = jax.jit(jax.hessian(lambda x: problem.value(unravel(x))))(flat)
+            at = lambda x, unravel=unravel: problem.value(unravel(x))
+            dense = jax.jit(jax.hessian(at))(flat)
             eigenvalues = np.linalg.eigvalsh(np.asarray(dense))
         n, largest = len(eigenvalues), float(eigenvalues[-1])
-        matvec = lambda v, params=params: hvp(problem.value, params, v)
-        pair = top_eigenpair(matvec, params, which="algebraic", products=20, key=jr.key(3))
+        matvec = lambda v, point=point: hvp(problem.value, point, v)
+        pair = top_eigenpair(matvec, point, which="algebraic", products=20, key=jr.key(3))
         rows.append(row(where, "top eigenvalue", largest, pair.value, pair.residual, "residual"))
         for scale in (0.1, 1.0):
             gamma = scale * largest + max(0.0, -1.1 * float(eigenvalues[0]))
-            rules = quadrature(matvec, params, k=20, probes=512, key=jr.key(4))
+            rules = quadrature(matvec, point, k=20, probes=512, key=jr.key(4))
             for name, f, truth in (
                 ("ln det(H + γI)", lambda x, g=gamma: jnp.log(x + g), np.log(eigenvalues + gamma)),
                 (
@@ -75,7 +76,8 @@ def row(where: str, name: str, truth: float, got, bar, kind: str) -> dict:
     got, bar = float(got), float(bar)
     return {
         "where": where, "quantity": name, "dense": truth, "products": got, "bar": bar,
-        "bar_is": kind, "relative_error": abs(got / truth - 1), "errors_in_bars": abs(got - truth) / bar,
+        "bar_is": kind, "relative_error": abs(got / truth - 1),
+        "errors_in_bars": abs(got - truth) / bar,
     }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ Which = Literal["modulus", "algebraic"]
 
 
 class Eigenpair(eqx.Module):
-    """A vector ≈ value · vector, off by at most `residual` in norm, rounding included; ‖vector‖ = 1."""
+    """A vector ≈ value · vector, ‖vector‖ = 1, off by `residual` in norm, rounding included."""
 
     value: Scalar
     vector: Params
