@@ -150,7 +150,7 @@ def sentences(found: Point) -> list[str]:
         )
     if frobenius and trace and trace > 0:
         said.append(
-            f"Curvature is spread over about {trace**2 / frobenius:.3g} directions: (tr H)²/‖H‖²_F."
+            f"Curvature is spread over about {trace**2 / frobenius:.3g} directions, (tr H)²/tr H²."
         )
     if found.below:
         said.append(

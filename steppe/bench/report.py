@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..train.sinks import read_rows
+from ..train.sinks import flatness, read_rows
 from . import compare, plots, point, surface
 from .records import Record, read_records
 from .rule import Rule, from_plain
@@ -58,7 +58,7 @@ def write_report(
     )
     records = list(records)
     style = plots.styles([*plots.order(records), *(rule.optimizer for rule in rules)])
-    groups = compare.cases(records)
+    groups, scored = compare.cases(records), _scored(rows)
     comparisons = [c for case in groups for c in compare.compare(case)]
     page = template.render(
         title=title,
@@ -73,13 +73,16 @@ def write_report(
             for metric in ("test_loss", "test_accuracy")
             if any(c.metric == metric and c.their_mean for c in comparisons)
         ],
-        meta=_safe(plots.meta_training(scored)) if (scored := _scored(rows)) else None,
+        meta=_safe(plots.meta_training(scored)) if scored else None,
+        flat=any(flatness(row) is not None for row in scored),
+        validated=any("valid_loss" in row for row in scored),
         rules=_safe(plots.rules(rules, style)) if rules else None,
         units={rule.optimizer: rule.unit for rule in rules},
         drawn=[{"name": rule.optimizer, "i": style[rule.optimizer]} for rule in rules],
         curvatures=[
             {
                 "found": found,
+                "sentences": point.sentences(found),
                 "density": _safe(surface.density(found)),
                 "slices": _safe(surface.slices(found)),
                 "landscape": _safe(surface.landscape(found)),

@@ -45,9 +45,11 @@ def density(found: Point) -> str:
         top = next((r.value for r in found.rows if r.name == "top_eigenvalue"), None)
         if top is not None:
             axes.plot([top], [floor], marker="^", ms=9, color=SERIES[0], clip_on=False, zorder=5)
+            height = np.interp(top, grid, up)
             axes.annotate(
-                "largest", (top, floor), xytext=(7, 5), textcoords="offset points", color=INK
-            )
+                "largest", (top, height), xytext=(0, 5), textcoords="offset points", ha="center",
+                color=INK,
+            )  # fmt: skip
 
     return svg(draw, f"density-{found.task}-{found.optimizer}", (9.6, 3.2))
 

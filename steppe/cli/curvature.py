@@ -78,17 +78,15 @@ def measure(
 
 def write(out: Path, found: "Point", options: Curvature) -> None:
     """The page."""
-    from ..bench import point
     from ..bench.records import environment
     from ..bench.report import facts, write_report
 
-    law = {"γ": f"{found.gamma:g}", "temperature": f"{found.temperature:.4g}"}
+    law = {"gamma": f"{found.gamma:g}", "temperature": f"{found.temperature:.4g}"}
     write_report(
         out,
         title=f"Curvature of {found.task} where {found.optimizer} ends",
         records=[],
         facts={"seed": options.seed, **law} | facts({}, environment()),
-        verdict=point.sentences(found),
         command=line_of(options, "curvature", ("out", "json", "quiet")),
         curvatures=[found],
     )

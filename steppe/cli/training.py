@@ -106,7 +106,7 @@ def train(options: Train, folder: Path, recipe: dict, say: Callable[[str], None]
                 recipe=recipe,
             )
         except MetaTrainingError as error:
-            raise Failed(str(error)) from error
+            raise Failed(f"{error}{_remedy(options)}") from error
     return _finish(best, history, options, folder, recipe)
 
 
@@ -134,6 +134,24 @@ def objective_of(options: Train, task: AbstractTask) -> AbstractObjective:
         since=options.horizon - steps if flat.active == "last" else 0,
         until=steps if flat.active == "first" else None,
     )
+
+
+def _remedy(options: Train) -> str:
+    """What else to try if it was the measure that was not finite."""
+    flat = options.flat
+    if flat.kind == "none":
+        return ""
+    if flat.normalise != "none":
+        return (
+            f" Or it is --flat.normalise {flat.normalise}, which has no value where the measure is "
+            "not positive: take --flat.normalise none, or a measure that cannot be negative."
+        )
+    if flat.kind == "log-det":
+        return (
+            f" Or it is log-det, which has no value where an eigenvalue is below −γ = "
+            f"{-flat.gamma:g}: raise --flat.gamma."
+        )
+    return ""
 
 
 def _sinks(options: Train, folder: Path, say: Callable[[str], None]) -> tuple[Sink, ...]:

@@ -266,6 +266,7 @@ def test_the_page_holds_numbers_and_pictures_and_loads_nothing(found, tmp_path):
     assert page.count("<svg role") == 6
     for r in found.rows:
         assert f"<td>{point.figure(r.value, 4)}</td>" in page
+    assert point.sentences(found)[0] in page
     assert "λ<sub>max</sub>" in page
     assert "mathdefault" not in page
 
@@ -283,6 +284,17 @@ def test_what_is_not_finite_can_be_drawn(found, tmp_path):
     )
     page = write_report(tmp_path / "r.html", title="t", records=[], curvatures=[bare]).read_text()
     assert page.count("<svg role") == 3
+
+
+def test_the_measure_of_a_run_is_drawn_where_it_was_active(tmp_path):
+    row = {"time": 1.0, "meta_loss": 0.5}
+    plain = [row | {"step": i} for i in (1, 2)]
+    flat = [row | {"step": i, "flatness": 3.0, "active": 0.5} for i in (1, 2)]
+    idle = [row | {"step": i, "flatness": 0.0, "active": 0.0} for i in (1, 2)]
+    for rows, drawn in ((plain, False), (flat, True), (idle, False)):
+        page = write_report(tmp_path / "r.html", title="t", records=[], rows=rows).read_text()
+        assert ("measure of flatness</text>" in page) == drawn
+        assert ("Right: the measure of flatness" in page) == drawn
 
 
 def test_a_report_shows_the_curvature_kept_in_a_run_folder(found, tmp_path):

@@ -220,6 +220,20 @@ def test_a_measure_enters_the_objective_as_asked(kind, steppe, no_training, tmp_
     assert f"--flat.kind {kind} --flat.weight 0.001" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--flat.kind log-det --flat.gamma 0.5", "below −γ = -0.5: raise --flat.gamma."),
+        ("--flat.kind trace --flat.normalise log", "--flat.normalise log, which has no value"),
+        ("--flat.kind trace", "were not finite.\n"),
+    ],
+)
+def test_a_measure_without_a_value_is_named_as_a_cause(words, said, steppe, no_training):
+    answer = steppe("train", *TINY, *words.split(), "--flat.weight", 1, "--quiet")
+    assert answer.code == 1
+    assert answer.sentence.endswith(said) or said in answer.sentence
+
+
 def test_every_named_measure_can_be_asked_for():
     assert set(FLAT) == set(NAMES)
     assert options_of(Train)["flat.kind"].choices == ("none", *NAMES)
