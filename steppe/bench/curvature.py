@@ -38,7 +38,7 @@ from ..flatness.lanczos import number_of_steps
 from ..flatness.landscape import filter_direction, line, plane
 from ..flatness.local_entropy import LocalEntropy
 from ..flatness.power import Which, top_eigenpair
-from ..flatness.products import check_deterministic, gauss_newton_product, hvp, inner
+from ..flatness.products import check_deterministic, gauss_newton_product, hvp
 from ..flatness.sharpness import Sharpness
 from .point import Density, Plane, Point, Row, Slice
 from .records import Number, number
@@ -194,15 +194,15 @@ def _measured(
         """λ, the residual as measured by one more product, and u."""
         pair = top_eigenpair(H, params, which=which, products=PRODUCTS, key=key)
         off = jtu.tree_map(lambda Hu, u: Hu - pair.value * u, H(pair.vector), pair.vector)
-        return pair.value, jnp.sqrt(inner(off, off)), pair.vector
+        return pair.value, jnp.sqrt(tree.dot(off, off)), pair.vector
 
     *modulus, u = eigenvalue("modulus", key_modulus)
     found = {
         "start": loss(start),
         "train": loss(params),
         "valid": valid.value(params),
-        "gradient": inner(g, g),
-        "size": inner(params, params),
+        "gradient": tree.dot(g, g),
+        "size": tree.dot(params, params),
         "density": density,
         "trace": rules.trace(lambda x: x),
         "frobenius": rules.trace(lambda x: x**2),
@@ -316,8 +316,8 @@ def _pictures(
     reach = jnp.sqrt(2 * rise / jnp.abs(value))
 
     def along(direction: Params, offsets: Array) -> tuple:
-        slope = inner(g, direction)
-        bend = inner(direction, hvp(loss, params, direction))
+        slope = tree.dot(g, direction)
+        bend = tree.dot(direction, hvp(loss, params, direction))
         on_train, on_valid = (line(f, params, direction, offsets) for f in (loss, valid.value))
         return offsets, on_train, on_valid, slope, bend
 

@@ -21,14 +21,23 @@ def scale(a: float | Scalar, x: PyTree) -> PyTree:
 
 
 def dot(x: PyTree, y: PyTree) -> Scalar:
-    return sum(
-        (jnp.vdot(a, b) for a, b in zip(jtu.tree_leaves(x), jtu.tree_leaves(y), strict=True)),
-        start=jnp.zeros(()),
-    )
+    """Σ xᵢ yᵢ over all leaves, at full precision, in float32 at least."""
+
+    def leaf(a, b):
+        wide = working_dtype((a, b))
+        return jnp.vdot(a, b, precision=jax.lax.Precision.HIGHEST, preferred_element_type=wide)
+
+    return sum(jtu.tree_leaves(jtu.tree_map(leaf, x, y)), start=jnp.zeros((), working_dtype(x)))
 
 
 def norm(x: PyTree) -> Scalar:
     return jnp.sqrt(dot(x, x))
+
+
+def working_dtype(like: PyTree) -> jnp.dtype:
+    """The widest dtype of the leaves, or float32 if that is wider."""
+    # Of dtypes, not of leaves: a weakly typed float64 would give way to float32.
+    return jnp.result_type(jnp.float32, *(leaf.dtype for leaf in jtu.tree_leaves(like)))
 
 
 def size(x: PyTree) -> int:

@@ -37,7 +37,7 @@ from .checks import check_draws, check_not_negative, check_positive
 from .estimate import Estimate, each_probe
 from .estimate import mean as mean_of
 from .lanczos import number_of_steps
-from .products import check_loss, flat_product, hvp, inner, working_dtype
+from .products import check_loss, flat_product, hvp
 from .slq import integrate, log_det, probe
 from .vectors import moved, normal_like
 
@@ -72,7 +72,7 @@ def laplace(
 
     n² numbers and n Hessian-vector products: for n up to a few thousand.
     """
-    flat, unravel = tree.ravel(params, working_dtype(tree.strong(params)))
+    flat, unravel = tree.ravel(params, tree.working_dtype(tree.strong(params)))
     f = lambda x: check_loss(loss)(unravel(x))
     return quadratic(
         f(flat), jax.grad(f)(flat), jax.hessian(f)(flat), gamma=gamma, temperature=temperature
@@ -99,11 +99,11 @@ def laplace_by_products(
     value, g = jax.value_and_grad(loss)(params)
     H = lambda v: hvp(loss, params, v)
     flat, _ = flat_product(H, params)
-    g, _ = tree.ravel(g, working_dtype(params))
+    g, _ = tree.ravel(g, tree.working_dtype(params))
     rule = probe(flat, g, number_of_steps("laplace_by_products", k, len(g)))
     gamma = jnp.asarray(gamma, rule.nodes.dtype)
     inverse = lambda x: 1 / jnp.where(x > -gamma, x + gamma, jnp.nan)
-    square = inner(g, g)
+    square = tree.dot(g, g)
     reward = square * integrate(inverse, rule.nodes, rule.weights)  # gᵀ(H + γI)⁻¹g
     reward = jnp.where(square == 0, 0, reward)  # there is no Krylov space of 0
     shifted, _ = log_det(H, params, gamma, k=k, probes=probes, key=key)
@@ -159,12 +159,12 @@ def importance(
     check_draws("importance", samples, 4, "pairs ±ξ are drawn around two points")
     loss, sigma = check_loss(loss), jnp.sqrt(temperature / gamma)
     delta = jtu.tree_map(jnp.subtract, mean, params)
-    half = 0.5 * gamma * inner(delta, delta)
+    half = 0.5 * gamma * tree.dot(delta, delta)
     centres = jtu.tree_map(lambda p, m: jnp.stack([p, m]), params, mean)
 
     def four(key: Key) -> Float[Array, "4"]:
         xi = normal_like(key, params)
-        tilt = gamma * sigma * inner(delta, xi)
+        tilt = gamma * sigma * tree.dot(delta, xi)
 
         def cost(centre, offset, a):
             f = loss(moved(centre, a * sigma, xi))

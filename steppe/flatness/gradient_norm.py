@@ -17,7 +17,7 @@ import jax
 from ..core import tree
 from ..core.measure import AbstractMeasure
 from ..core.types import Key, Params, Scalar
-from .products import check_loss, inner
+from .products import check_loss
 
 
 def cross_gradient_norm(
@@ -25,7 +25,7 @@ def cross_gradient_norm(
 ) -> Scalar:
     """⟨∇f_a, ∇f_b⟩: without bias for ‖∇f‖² if the batches of f_a and f_b are independent."""
     slope_a, slope_b = (jax.grad(check_loss(loss))(params) for loss in (loss_a, loss_b))
-    return inner(slope_a, slope_b)
+    return tree.dot(slope_a, slope_b)
 
 
 class Halved(eqx.Module):
@@ -45,7 +45,7 @@ class GradNorm(AbstractMeasure):
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         g = jax.grad(check_loss(loss))(params)
-        return inner(g, g) / (tree.size(params) if self.mean else 1)
+        return tree.dot(g, g) / (tree.size(params) if self.mean else 1)
 
 
 class CrossGradNorm(AbstractMeasure):

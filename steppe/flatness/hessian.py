@@ -38,9 +38,7 @@ from .products import (
     flat_product,
     gauss_newton_second_derivative,
     hvp,
-    inner,
     second_derivative,
-    working_dtype,
 )
 from .slq import probe
 from .vectors import normal_like, unit
@@ -84,7 +82,7 @@ class HessianFrobenius(AbstractMeasure):
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         def sample(key):
             Hv = hvp(loss, params, signs_like(key, params))
-            return inner(Hv, Hv)
+            return tree.dot(Hv, Hv)
 
         return each_probe(sample, probes=self.probes, key=key).mean()
 
@@ -172,7 +170,7 @@ class TopEigenvalue(AbstractWarm):
 
     def _along(self, loss: Callable[[Params], Scalar], params: Params, u: Params) -> Scalar:
         # A u in half precision is not of length 1.
-        value = second_derivative(loss, params, u, u) / inner(u, u)
+        value = second_derivative(loss, params, u, u) / tree.dot(u, u)
         return jnp.abs(value) if self.which == "norm" else value
 
 
@@ -201,7 +199,7 @@ class LogDet(AbstractMeasure):
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         k = number_of_steps("LogDet", self.k, tree.size(params))
-        gamma = jnp.asarray(self.gamma, working_dtype(params))
+        gamma = jnp.asarray(self.gamma, tree.working_dtype(params))
         flat, unravel = flat_product(lambda v: hvp(loss, stop(params), v), params)
         proper = lambda x: jnp.where((x > -gamma) & (gamma > 0), x, jnp.nan)
         psi = lambda x: jnp.log1p(proper(x) / gamma) / 2

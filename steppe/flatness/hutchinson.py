@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from ..core import tree
 from ..core.types import Key, Params
 from .estimate import Estimate, each_probe, mean
-from .products import Product, inner, working_dtype
+from .products import Product
 
 
 def trace(matvec: Product, like: Params, *, probes: int, key: Key) -> Estimate:
@@ -28,7 +28,7 @@ def trace(matvec: Product, like: Params, *, probes: int, key: Key) -> Estimate:
 
     def sample(key):
         v = signs_like(key, like)
-        return inner(v, matvec(v))
+        return tree.dot(v, matvec(v))
 
     return mean(each_probe(sample, probes=probes, key=key))
 
@@ -48,17 +48,17 @@ def frobenius_squared(matvec: Product, like: Params, *, probes: int, key: Key) -
 
     def sample(key):
         Av = matvec(signs_like(key, like))
-        return inner(Av, Av)
+        return tree.dot(Av, Av)
 
     return mean(each_probe(sample, probes=probes, key=key))
 
 
 def signs_like(key: Key, like: Params) -> Params:
     """Independent random signs, ±1, in the structure, shapes and dtypes of `like`."""
-    _, unravel = tree.ravel(like, working_dtype(like))
+    _, unravel = tree.ravel(like, tree.working_dtype(like))
     return unravel(flat_signs(key, like))
 
 
 def flat_signs(key: Key, like: Params) -> Float[Array, " n"]:
     """The same signs as one vector."""
-    return jr.rademacher(key, (tree.size(like),), working_dtype(like))
+    return jr.rademacher(key, (tree.size(like),), tree.working_dtype(like))

@@ -47,7 +47,7 @@ from ..core.measure import AbstractMeasure
 from ..core.types import Key, Params, Scalar
 from . import free_energy
 from .checks import check_count, check_draws, check_not_negative, check_positive
-from .products import check_loss, inner, working_dtype
+from .products import check_loss
 from .sgld import STABLE, Langevin, check_burn_in, check_decay, stable_step_size
 
 VALUES = ("importance", "monte_carlo", "laplace")
@@ -109,7 +109,7 @@ class LocalEntropy(AbstractMeasure):
         value = self._value(loss, theta, mean, key_value)
         c = jtu.tree_map(lambda p, m: (self.gamma * (p - m)).astype(p.dtype), theta, mean)
         # c is a constant, also to what `loss` closes over: ∇F is all the gradient there is.
-        return tree.with_gradient(value, inner(stop(c), params).astype(value.dtype))
+        return tree.with_gradient(value, tree.dot(stop(c), params).astype(value.dtype))
 
     def gibbs_mean(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Params:
         """μ, the chain's estimate of ⟨w⟩."""
@@ -146,5 +146,5 @@ class LocalEntropy(AbstractMeasure):
 
     def _law(self, params: Params) -> tuple[Scalar, Scalar]:
         """γ and τ in the dtype of `params`, which a wider 0-d array would widen."""
-        dtype = working_dtype(params)
+        dtype = tree.working_dtype(params)
         return jnp.asarray(self.gamma, dtype), jnp.asarray(self.temperature, dtype)

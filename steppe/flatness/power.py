@@ -24,7 +24,7 @@ from ..core import tree
 from ..core.types import Key, Params, Scalar
 from .checks import check_count
 from .lanczos import EXACT, ritz, tridiagonalise
-from .products import Product, flat_product, working_dtype
+from .products import Product, flat_product
 from .vectors import normal_like
 
 Which = Literal["modulus", "algebraic"]
@@ -59,7 +59,7 @@ def top_eigenpair(
         raise ValueError("top_eigenpair: there are no parameters, so there is no eigenvalue.")
     flat, unravel = flat_product(matvec, like)
     start = normal_like(key, like) if start is None else start
-    t = tridiagonalise(flat, tree.ravel(start, working_dtype(like))[0], min(products, n))
+    t = tridiagonalise(flat, tree.ravel(start, tree.working_dtype(like))[0], min(products, n))
     pairs = ritz(t)
     order = jnp.abs(pairs.values) if which == "modulus" else pairs.values
     best = jnp.argmax(jnp.where(pairs.used, order, -jnp.inf))

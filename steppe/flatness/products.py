@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jax.core import Tracer
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from ..core import tree
 from ..core.task import Composed
@@ -46,7 +46,7 @@ def second_derivative(
     try:
         return jax.jvp(slope, (params,), (w,))[1]
     except (TypeError, NotImplementedError):  # a `jax.custom_vjp` has no forward derivative
-        return inner(v, hvp(loss, params, w))
+        return tree.dot(v, hvp(loss, params, w))
 
 
 def gauss_newton_product(loss: Composed, params: Params, v: Params) -> Params:
@@ -65,27 +65,11 @@ def gauss_newton_second_derivative(loss: Composed, params: Params, v: Params, w:
     return second_derivative(loss.outer, outputs, Jv, Jw)
 
 
-def inner(x: PyTree, y: PyTree) -> Scalar:
-    """Σ xᵢ yᵢ over all leaves, at full precision, in float32 at least."""
-
-    def leaf(a, b):
-        wide = working_dtype((a, b))
-        return jnp.vdot(a, b, precision=jax.lax.Precision.HIGHEST, preferred_element_type=wide)
-
-    return sum(jtu.tree_leaves(jtu.tree_map(leaf, x, y)), start=jnp.zeros((), working_dtype(x)))
-
-
-def working_dtype(like: PyTree) -> jnp.dtype:
-    """The widest dtype of the leaves, or float32 if that is wider."""
-    # Of dtypes, not of leaves: a weakly typed float64 would give way to float32.
-    return jnp.result_type(jnp.float32, *(leaf.dtype for leaf in jtu.tree_leaves(like)))
-
-
 def flat_product(
     matvec: Product, like: Params
 ) -> tuple[FlatProduct, Callable[[Float[Array, " n"]], Params]]:
     """`matvec` on flat vectors, and the way from these to trees like `like`."""
-    dtype = working_dtype(like)
+    dtype = tree.working_dtype(like)
     _, unravel = tree.ravel(like, dtype)
     return lambda q: tree.ravel(matvec(unravel(q)), dtype)[0], unravel
 
@@ -127,7 +111,7 @@ def check_deterministic(loss: Callable[[Params], Scalar], params: Params) -> Non
             "which have none: call it outside jit, vmap and grad."
         )
     first, again = (float(check_loss(loss)(params)) for _ in range(2))
-    rounding = 1e3 * jnp.finfo(working_dtype(params)).eps  # sums may run in another order
+    rounding = 1e3 * jnp.finfo(tree.working_dtype(params)).eps  # sums may run in another order
     if abs(first - again) > rounding * max(abs(first), abs(again)):
         raise ValueError(
             f"The loss gave {first:.9g} and then {again:.9g} at the same point, but curvature is "

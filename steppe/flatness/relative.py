@@ -11,9 +11,9 @@ from typing import Literal
 import equinox as eqx
 from jaxtyping import PyTree
 
+from ..core import tree
 from ..core.measure import AbstractMeasure, AbstractWarm
 from ..core.types import Key, Params, Scalar
-from .products import inner
 
 
 class Relative(AbstractWarm):
@@ -51,4 +51,4 @@ class Relative(AbstractWarm):
         return value * self._size(params), guess
 
     def _size(self, params: Params) -> Scalar:
-        return inner(params, params) ** (self.power // 2)
+        return tree.dot(params, params) ** (self.power // 2)

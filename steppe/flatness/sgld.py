@@ -38,7 +38,7 @@ from jaxtyping import Array, Int
 from ..core import tree
 from ..core.types import Key, Params, Scalar
 from .checks import check_count, check_not_negative, check_positive
-from .products import hvp, inner, working_dtype
+from .products import hvp
 from .vectors import moved, normal_like, unit
 
 STABLE = "A chain is stable if step_size · (largest eigenvalue of the Hessian + gamma) < 2."
@@ -106,7 +106,7 @@ class Langevin(eqx.Module):
             return (w - self.step_size * (g + self.gamma * (at - c)) + sigma * n).astype(w.dtype)
 
         params = jtu.tree_map(move, chain.params, at, g, chain.centre, n)
-        old = self._weight_of_old(chain.count, working_dtype(chain.params))
+        old = self._weight_of_old(chain.count, tree.working_dtype(chain.params))
         average = jtu.tree_map(
             lambda mu, w: (old * mu + (1 - old) * w).astype(mu.dtype), chain.average, params
         )
@@ -172,7 +172,7 @@ def stable_step_size(
     check_count("stable_step_size", "products", products)
     u = tree.add(unit(jax.grad(loss)(params)), unit(normal_like(key, params)))
     u = jax.lax.fori_loop(0, products, lambda _, u: hvp(loss, params, unit(u)), u)
-    return 1 / (jnp.sqrt(inner(u, u)) + gamma)
+    return 1 / (jnp.sqrt(tree.dot(u, u)) + gamma)
 
 
 def _root(x: float | Scalar) -> Scalar:

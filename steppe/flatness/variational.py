@@ -20,11 +20,12 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float
 
+from ..core import tree
 from ..core.types import Key, Params, Scalar
 from .checks import check_draws, check_not_negative, check_positive
 from .estimate import Estimate, each_probe
 from .estimate import mean as mean_of
-from .products import check_loss, inner
+from .products import check_loss
 from .vectors import moved, normal_like
 
 
@@ -72,14 +73,14 @@ def bound(
     loss = check_loss(loss)
     s = jnp.sqrt(temperature / gamma)
     delta = jtu.tree_map(jnp.subtract, posterior.mean, params)  # δ = m − θ
-    shift = 0.5 * gamma * inner(delta, delta)
+    shift = 0.5 * gamma * tree.dot(delta, delta)
     log_volume = sum(jnp.sum(jnp.log(sigma)) for sigma in jtu.tree_leaves(posterior.width))
 
     # τ ln [Q/prior] = γ/2 ‖δ‖² + √(γτ) δ·σξ + τ/2 (‖σξ‖² − ‖ξ‖²) − τ Σ ln σ
     def pair(key: Key) -> Float[Array, ""]:
         xi = normal_like(key, params)
         step = jtu.tree_map(jnp.multiply, posterior.width, xi)  # σξ
-        stretch = 0.5 * (inner(step, step) - inner(xi, xi))
+        stretch = 0.5 * (tree.dot(step, step) - tree.dot(xi, xi))
         f = jax.vmap(lambda a: loss(moved(posterior.mean, a, step)))(jnp.stack([s, -s]))
         # In the pair δ·σξ cancels.
         return (f.mean() + shift + temperature * (stretch - log_volume)).astype(f.dtype)

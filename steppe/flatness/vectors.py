@@ -6,7 +6,6 @@ import jax.tree_util as jtu
 
 from ..core import tree
 from ..core.types import Key, Params, Scalar
-from .products import inner, working_dtype
 
 
 def normal_like(key: Key, like: Params) -> Params:
@@ -14,7 +13,7 @@ def normal_like(key: Key, like: Params) -> Params:
 
     One draw for all leaves: a draw for each would be compiled for each.
     """
-    dtype = working_dtype(like)
+    dtype = tree.working_dtype(like)
     _, unravel = tree.ravel(like, dtype)
     return unravel(jr.normal(key, (tree.size(like),), dtype))
 
@@ -26,6 +25,6 @@ def moved(params: Params, a: Scalar, direction: Params) -> Params:
 
 def unit(v: Params) -> Params:
     """v / ‖v‖; 0, with a finite derivative, where ‖v‖² is 0 in floating point."""
-    square = inner(v, v)
+    square = tree.dot(v, v)
     length = jnp.sqrt(jnp.where(square == 0, 1, square))
     return jtu.tree_map(lambda x: (x / length).astype(x.dtype), v)

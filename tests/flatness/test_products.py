@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from steppe.core import tree
 from steppe.core.task import Composed
 from steppe.flatness.products import (
     check_deterministic,
     gauss_newton_product,
     gauss_newton_second_derivative,
     hvp,
-    inner,
     second_derivative,
 )
 from tests.flatness.dense import N, Surface, as_tree, as_vector
@@ -97,13 +97,13 @@ def test_dtypes_stay_as_they_are(dtype):
     params, v = as_tree(SURFACE.x, dtype), as_tree(V, dtype)
     assert {leaf.dtype for leaf in hvp(SURFACE.loss, params, v).values()} == {jnp.dtype(dtype)}
     wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
-    assert inner(v, v).dtype == wide
-    assert inner((), ()) == 0
+    assert tree.dot(v, v).dtype == wide
+    assert tree.dot((), ()) == 0
 
 
 def test_sums_of_half_precision_are_taken_in_float32():
     ones = jnp.ones(4095, jnp.bfloat16)  # bfloat16 knows 4080 and 4096
-    assert inner(ones, ones) == 4095
+    assert tree.dot(ones, ones) == 4095
 
 
 @pytest.mark.parametrize(
