@@ -176,6 +176,54 @@ def compare(kind: str, rounds: int, peers: list[tuple[str, bool]]) -> dict:
     return result
 
 
+def fresh_process(kind: str, rounds: int) -> dict:
+    """Milliseconds of the exact form and of both PyTorch forms, in turn, in this process."""
+    setup()
+    contenders = {"exact": ours(kind, None)[0]}
+    contenders |= {f"torch {cell}": peer(kind, cell, False) for cell in ("gates", "transposed")}
+    for call in contenders.values():
+        call()
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, call in contenders.items():
+            times[name].append(milliseconds(call))
+    return {"optimizer": kind, "load": os.getloadavg()[0], "ms": times}
+
+
+def over_processes(kind: str, processes: int, rounds: int) -> dict:
+    """PyTorch / exact in each of several fresh processes: PyTorch's time depends on the process."""
+    import numpy as np
+
+    median = lambda values: float(np.median(values))
+    runs = [_again("--fresh", kind, str(rounds)) for _ in range(processes)]  # one after the other
+    ratios = {
+        name: [
+            median([t / e for t, e in zip(run["ms"][name], run["ms"]["exact"], strict=True)])
+            for run in runs
+        ]
+        for name in runs[0]["ms"]
+        if name != "exact"
+    }
+    return {
+        "optimizer": kind,
+        "processes": processes,
+        "rounds": rounds,
+        "exact_ms": [median(run["ms"]["exact"]) for run in runs],
+        "torch_ms": {name: [median(run["ms"][name]) for run in runs] for name in ratios},
+        "torch_over_exact": {
+            name: {"median": median(r), "each": sorted(r)} for name, r in ratios.items()
+        },
+    }
+
+
+def _again(*arguments: str) -> dict:
+    """What this program prints last when run with these arguments in a fresh process."""
+    out = subprocess.run(
+        [sys.executable, __file__, *arguments], check=True, capture_output=True, text=True
+    ).stdout
+    return json.loads(out.splitlines()[-1])
+
+
 def memory(kind: str, rows: int | None, length: int) -> dict:
     """Peak resident memory of a process that runs nothing but this meta-step twice."""
     setup()
@@ -231,7 +279,21 @@ def main() -> None:
     parser.add_argument(
         "--memory", nargs=3, metavar=("KIND", "ROWS", "LENGTH"), help=argparse.SUPPRESS
     )
+    parser.add_argument("--processes", type=int, default=0,
+                        help="fresh processes to repeat PyTorch / exact in, and nothing else")  # fmt: skip
+    parser.add_argument("--fresh", nargs=2, metavar=("KIND", "ROUNDS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.fresh:
+        print(json.dumps(fresh_process(args.fresh[0], int(args.fresh[1]))))
+        return
+    if args.processes:
+        report = machine() | {"processes": []}
+        for kind in args.kinds:
+            result = over_processes(kind, args.processes, args.rounds)
+            report["processes"].append(result)
+            print(json.dumps(result, indent=2), flush=True)
+        write(args.out, report)
+        return
     if args.memory:
         kind, rows, length = args.memory
         print(json.dumps(memory(kind, None if rows == "all" else int(rows), int(length))))
@@ -245,16 +307,16 @@ def main() -> None:
         print(json.dumps(result, indent=2), flush=True)
     for kind in args.kinds:
         for rows, length in (("all", 20), ("all", 100), (str(ROWS[0]), 20)):
-            line = subprocess.run(
-                [sys.executable, __file__, "--memory", kind, rows, str(length)],
-                check=True, capture_output=True, text=True,
-            ).stdout.splitlines()[-1]  # fmt: skip
-            report["memory"].append(json.loads(line))
-            print(line, flush=True)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(report, indent=2) + "\n")
-        print(f"written to {args.out}")
+            report["memory"].append(_again("--memory", kind, rows, str(length)))
+            print(json.dumps(report["memory"][-1]), flush=True)
+    write(args.out, report)
+
+
+def write(out: Path | None, report: dict) -> None:
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report, indent=2) + "\n")
+        print(f"written to {out}")
 
 
 if __name__ == "__main__":

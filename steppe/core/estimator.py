@@ -17,14 +17,22 @@ class Stats(eqx.Module):
     loss: Float[Array, ""]  # mean objective
     parts: dict[str, Float[Array, ""]]  # means of the objective's parts
     grad_norm: Float[Array, ""]  # Euclidean norm of the meta-gradient
+    grad_error: Float[Array, ""]  # its standard error over episodes: √(tr Cov / episodes)
     nonfinite: Int[Array, ""]  # episodes whose loss or gradient was not finite, left out
     resets: Int[Array, ""]  # episodes that began afresh at this call
     episodes: Int[Array, ""]  # episodes in all
     inner_steps: Int[Array, ""]  # inner steps taken by all episodes
+    part: Int[Array, ""]  # which part of a mixture was drawn; 0 elsewhere
 
 
 class AbstractEstimator(eqx.Module):
-    """How a meta-gradient is obtained (BPTT, ES, PES)."""
+    """How a meta-gradient is obtained (BPTT, ES, PES).
+
+    `horizon`, the inner steps of an episode, is an array: it changes between two calls without
+    compiling again, which is what a curriculum does.
+    """
+
+    horizon: eqx.AbstractVar[Int[Array, ""]]
 
     @abc.abstractmethod
     def init(

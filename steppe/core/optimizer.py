@@ -7,6 +7,7 @@ inside `Fixed`. `split_meta` is the only place that knows this rule.
 import abc
 
 import equinox as eqx
+import jax
 import jax.tree_util as jtu
 from jaxtyping import Array, PyTree
 
@@ -51,3 +52,9 @@ def split_meta(opt: AbstractOptimizer) -> tuple[PyTree, PyTree]:
 def join_meta(theta: PyTree, rest: PyTree) -> AbstractOptimizer:
     """Inverse of `split_meta`."""
     return eqx.combine(theta, rest)
+
+
+def frozen(opt: AbstractOptimizer) -> AbstractOptimizer:
+    """The optimizer with θ as constants: no meta-gradient goes through it."""
+    theta, rest = split_meta(opt)
+    return join_meta(jax.lax.stop_gradient(theta), rest)

@@ -13,7 +13,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import jax.tree_util as jtu
 from jax.core import Tracer
 from jaxtyping import Array, Int, PyTree
 
@@ -26,6 +25,7 @@ from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.parallel import each, lanes_together
 from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
+from .average import Lane, average
 from .replay import replay_gradient
 from .windows import Window, open_windows, refresh
 
@@ -119,31 +119,14 @@ class BPTT(AbstractEstimator):
             score, episode, grads = self.gradient(task, opt, window, objective, key=key_loss)
             fine = jnp.isfinite(score.value) & tree.finite(grads)
             left = jnp.where(fine, window.left - self.length, 0)
-            result = (score.value, score.parts, grads, fine, over)
-            return Window(episode, score.memo, left), result
+            lane = Lane(score.value, score.parts, grads, fine, over)
+            return Window(episode, score.memo, left), lane
 
         n = tree.size(state.episode.params) // self.episodes
         together = self.together or lanes_together(n)
-        lanes = (state, jr.split(key, self.episodes))
-        state, (losses, parts, grads, fine, over) = each(one, arrays, lanes, together=together)
-
-        count = jnp.maximum(jnp.sum(fine), 1)
-
-        def mean(x: Array) -> Array:
-            mask = fine.reshape(-1, *[1] * (x.ndim - 1))
-            return jnp.sum(jnp.where(mask, x, 0), axis=0) / count.astype(x.dtype)
-
-        grads = jtu.tree_map(mean, grads)
-        some = jnp.any(fine)
-        stats = Stats(
-            loss=jnp.where(some, mean(losses), jnp.nan),
-            parts=jtu.tree_map(lambda x: jnp.where(some, mean(x), jnp.nan), parts),
-            grad_norm=tree.norm(grads),
-            nonfinite=jnp.sum(~fine),
-            resets=jnp.sum(over),
-            episodes=jnp.asarray(self.episodes, jnp.int32),
-            inner_steps=jnp.asarray(self.episodes * self.length, jnp.int32),
-        )
+        xs = (state, jr.split(key, self.episodes))
+        state, lanes = each(one, arrays, xs, together=together)
+        grads, stats = average(lanes, inner_steps=self.episodes * self.length)
         return grads, state, stats
 
     def gradient(

@@ -38,7 +38,7 @@ from ..core.coordinatewise import (
 )
 from ..core.episode import Episode, unroll
 from ..core.objective import AbstractObjective, Score
-from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
+from ..core.optimizer import AbstractOptimizer, frozen, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, Memo, OptState, Params, Scalar, Updates
 
@@ -77,7 +77,7 @@ def play(
     With `keep` also the rows of the optimizer's state before every step (leading axis
     length), else None.
     """
-    recorded = Recorded(_frozen(opt))
+    recorded = Recorded(frozen(opt))
     params = episode.params
     wrapped = _with_state(episode, (episode.opt_state, jtu.tree_map(jnp.zeros_like, params)))
 
@@ -252,8 +252,3 @@ def replay_gradient(
 
 def _with_state(episode: Episode, opt_state: OptState) -> Episode:
     return eqx.tree_at(lambda e: e.opt_state, episode, opt_state, is_leaf=lambda x: x is None)
-
-
-def _frozen(opt: AbstractOptimizer) -> AbstractOptimizer:
-    theta, rest = split_meta(opt)
-    return join_meta(jax.lax.stop_gradient(theta), rest)

@@ -25,13 +25,15 @@ class Window(eqx.Module):
 def open_window(
     task: AbstractTask,
     opt: AbstractOptimizer,
-    objective: AbstractObjective,
+    objective: AbstractObjective | None,
     key: Key,
     horizon: Int[Array, ""],
 ) -> Window:
-    """A fresh episode that will run for `horizon` inner steps."""
+    """A fresh episode that will run for `horizon` inner steps; no memo without an objective."""
     key_begin, key_problem, key_start = jr.split(key, 3)
     episode = begin(task, opt, key_begin)
+    if objective is None:
+        return Window(episode, (), horizon)
     problem = draw(task, episode.instance, key_problem, split="train")
     memo = tree.strong(objective.start(problem, episode, key=key_start))
     return Window(episode, memo, horizon)
@@ -40,7 +42,7 @@ def open_window(
 def open_windows(
     task: AbstractTask,
     opt: AbstractOptimizer,
-    objective: AbstractObjective,
+    objective: AbstractObjective | None,
     key: Key,
     *,
     episodes: int,
@@ -64,7 +66,7 @@ def open_windows(
 def refresh(
     task: AbstractTask,
     opt: AbstractOptimizer,
-    objective: AbstractObjective,
+    objective: AbstractObjective | None,
     window: Window,
     key: Key,
     horizon: Int[Array, ""],
