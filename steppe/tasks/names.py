@@ -18,3 +18,7 @@ NAMES = {
     "mnist-conv": "MNIST from a local folder, the published ConvNet",
     "cifar10-conv": "CIFAR-10 from a local folder, the published ConvNet with stride 2",
 }
+
+SUITES: dict[str, tuple[str, ...]] = {  # named lists of tasks
+    "digits": ("digits-mlp", "digits-relu", "digits-deeper", "digits-conv"),
+}
