@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import equinox as eqx
@@ -13,7 +14,6 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
 
 from ..core import checkpoint
 from ..core.estimator import AbstractEstimator, Stats
@@ -23,6 +23,8 @@ from ..core.task import AbstractTask
 from ..core.types import Key
 from ..objectives.regularized import Regularized, flatness_share
 from . import mesh as meshes
+from .curriculum import Curriculum
+from .select import Run, begin_run, judged, staged
 from .sinks import JSONL, Row, Sink
 from .step import TrainState, meta_step, start
 from .validate import Validation
@@ -45,15 +47,6 @@ class History:
     compile_seconds: float
 
 
-class Run(eqx.Module):
-    """What a checkpoint of meta-training holds."""
-
-    state: TrainState
-    best: AbstractOptimizer
-    best_score: Float[Array, ""]
-    best_step: Int[Array, ""]
-
-
 def meta_train(
     task: AbstractTask,
     opt: AbstractOptimizer,
@@ -64,6 +57,7 @@ def meta_train(
     steps: int,
     key: Key,
     validation: Validation | None = None,
+    curriculum: Curriculum | None = None,
     sinks: Sequence[Sink] = (),
     folder: str | Path | None = None,
     checkpoint_every: int = 100,
@@ -83,6 +77,9 @@ def meta_train(
     stopped. `recipe` is kept in the checkpoints; a folder with another recipe is
     refused.
 
+    With a `curriculum` the horizons of `estimator` and `validation` are those of its stages, and
+    the run may end before `steps`.
+
     With a `Regularized` objective the rows of validation steps have `flatness_share`, the size of
     the measure's part of the meta-gradient relative to the base's.
 
@@ -90,11 +87,21 @@ def meta_train(
     rows were not finite.
     """
     began = time.perf_counter()
+    if curriculum is not None and validation is None:
+        raise ValueError("meta_train: a curriculum goes by validation; give validation=….")
     key_start, key_valid = jr.split(key)
     mesh = meshes.episode_mesh()
     recipe = dict(recipe or {})
     with meshes.active(mesh):
-        run = _fresh(task, opt, estimator, objective, meta_tx, key_start)
+        state = start(
+            task,
+            opt,
+            estimator=staged(curriculum, estimator, 0),
+            objective=objective,
+            meta_tx=meta_tx,
+            key=key_start,
+        )
+        run = begin_run(state, curriculum)
         if folder is not None:
             Path(folder).mkdir(parents=True, exist_ok=True)
             run = _resume(Path(folder), run, recipe, sinks)
@@ -110,7 +117,9 @@ def meta_train(
         mark = time.perf_counter()
         try:
             for step in range(int(run.state.step) + 1, steps + 1):
-                state, stats = step_fn(run.state)
+                if run.over:
+                    break
+                state, stats = step_fn(run.state, staged(curriculum, estimator, run.stage))
                 run = eqx.tree_at(lambda r: r.state, run, state)
                 pending.append(stats)
                 last = step == steps
@@ -118,15 +127,16 @@ def meta_train(
                 if step % log_every == 0 or validate or last:
                     row = _row(pending, step, began, mark)
                     _check(row, bad_share)
-                    if validate:
-                        run, row["valid_loss"] = _validated(run, score)
+                    if validate and validation is not None and score is not None:
+                        run, found = judged(run, score, curriculum, validation.horizon)
+                        row |= found
                     if validate and share is not None:
                         row["flatness_share"] = share(run.state)
                     pending, mark = [], time.perf_counter()
                     rows.append(row)
                     for sink in sinks:
                         sink.write(row)
-                if folder is not None and (step % checkpoint_every == 0 or last):
+                if folder is not None and (step % checkpoint_every == 0 or last or run.over):
                     _save(Path(folder), run, recipe, keep)
         finally:
             for sink in sinks:
@@ -138,16 +148,6 @@ def meta_train(
         best_step=int(run.best_step if chosen else run.state.step),
         seconds=time.perf_counter() - began,
         compile_seconds=compile_seconds,
-    )
-
-
-def _fresh(task, opt, estimator, objective, meta_tx, key: Key) -> Run:
-    state = start(task, opt, estimator=estimator, objective=objective, meta_tx=meta_tx, key=key)
-    return Run(
-        state,
-        best=state.opt,
-        best_score=jnp.asarray(jnp.inf, jnp.result_type(float)),
-        best_step=jnp.zeros((), jnp.int32),
     )
 
 
@@ -180,39 +180,55 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
 
 def compile_step(
     task, state: TrainState, estimator, objective, meta_tx, mesh
-) -> tuple[Callable[[TrainState], tuple[TrainState, Stats]], TrainState, float]:
-    """The one compilation of a run, and the state placed where it expects it."""
+) -> tuple[Callable[..., tuple[TrainState, Stats]], TrainState, float]:
+    """The one compilation of a run, and the state placed where it expects it.
+
+    What is compiled takes (state, estimator); the estimator may differ from the one given by its
+    arrays, and is that one where none is given.
+    """
     began = time.perf_counter()
     arrays, static = eqx.partition(state, eqx.is_array)
-    shared, rest = eqx.partition((task, estimator, objective), eqx.is_array)
+    shared, rest = eqx.partition((task, objective), eqx.is_array)
+    numbers, frame = eqx.partition(estimator, eqx.is_array)
     places = meshes.shardings(arrays, mesh)
     if places is not None:
         arrays = jax.device_put(arrays, places)
 
-    def step(arrays, shared):
-        task, estimator, objective = eqx.combine(shared, rest)
+    def step(arrays, shared, numbers):
+        task, objective = eqx.combine(shared, rest)
+        estimator = eqx.combine(numbers, frame)
         after, stats = meta_step(task, eqx.combine(arrays, static), estimator, objective, meta_tx)
         return eqx.filter(after, eqx.is_array), stats
 
     options = meshes.compiler_options(mesh)
     compiled = (
         jax.jit(step, out_shardings=(places, None), compiler_options=options)
-        .lower(arrays, shared)
+        .lower(arrays, shared, numbers)
         .compile()
     )
 
-    def run(state: TrainState) -> tuple[TrainState, Stats]:
-        after, stats = compiled(eqx.filter(state, eqx.is_array), shared)
+    def run(
+        state: TrainState, estimator: AbstractEstimator = estimator
+    ) -> tuple[TrainState, Stats]:
+        numbers = eqx.filter(estimator, eqx.is_array)
+        after, stats = compiled(eqx.filter(state, eqx.is_array), shared, numbers)
         return eqx.combine(after, static), stats
 
     return run, eqx.combine(arrays, static), time.perf_counter() - began
 
 
 def _compile_score(task, opt, validation: Validation | None, key: Key, mesh):
-    """The validation score of an optimizer like `opt`; None without validation."""
+    """(opt, horizon) → validation score, of an optimizer like `opt`; None without validation."""
     if validation is None:
         return None
-    return _compile_number(lambda task, opt: validation.score(task, opt, key), task, opt, mesh)
+
+    def score(task, at):
+        opt, horizon = at
+        return validation.score(task, opt, key, horizon)
+
+    length = lambda horizon: jnp.asarray(horizon, jnp.int32)
+    compiled = _compile_number(score, task, (opt, length(1)), mesh)
+    return lambda opt, horizon: compiled((opt, length(horizon)))
 
 
 def _compile_share(task, state: TrainState, estimator, objective, key: Key, mesh):
@@ -240,25 +256,24 @@ def _compile_number(f: Callable, shared, like, mesh) -> Callable[..., float]:
     return lambda x: float(compiled(eqx.filter(x, eqx.is_array), shared))
 
 
-def _validated(run: Run, score) -> tuple[Run, float]:
-    value = score(run.state.opt)
-    if not value < float(run.best_score):
-        return run, value
-    dtype = run.best_score.dtype
-    best = (run.state.opt, jnp.asarray(value, dtype), jnp.asarray(run.state.step))
-    return eqx.tree_at(lambda r: (r.best, r.best_score, r.best_step), run, best), value
-
-
 def _row(pending: list[Stats], step: int, began: float, mark: float) -> dict:
     """One log row: means over the meta-steps since the last one."""
     pending = jax.device_get(pending)
     now = time.perf_counter()
-    mean = lambda values: float(np.mean(list(values)))
+
+    def mean(values: Iterable) -> float:
+        """Over the meta-steps that have the number: a part not drawn is NaN."""
+        values = np.asarray(list(values))
+        known = values[~np.isnan(values)]
+        return float(np.mean(known)) if len(known) else math.nan
+
+    known = {name: mean(s.parts[name] for s in pending) for name in pending[0].parts}
+    known["grad_error"] = mean(s.grad_error for s in pending)
     return {
         "step": step,
         "time": now - began,
         "meta_loss": mean(s.loss for s in pending),
-        **{name: mean(s.parts[name] for s in pending) for name in pending[0].parts},
+        **{name: value for name, value in known.items() if not math.isnan(value)},
         "grad_norm": mean(s.grad_norm for s in pending),
         "nonfinite": int(sum(s.nonfinite for s in pending)),
         "episodes": int(sum(s.episodes for s in pending)),

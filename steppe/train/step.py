@@ -54,7 +54,8 @@ def meta_step(
     grads, est_state, stats = estimator(
         task, state.opt, state.est_state, objective, key=key_estimate
     )
-    updates, meta_state = meta_tx.update(grads, state.meta_state, theta)
+    meta_tx = optax.with_extra_args_support(meta_tx)  # `apart` asks for the part
+    updates, meta_state = meta_tx.update(grads, state.meta_state, theta, part=stats.part)
     usable = (stats.nonfinite < stats.episodes) & tree.finite(updates)
     theta = tree.select(usable, tree.apply_updates(theta, updates), theta)
     meta_state = tree.select(usable, meta_state, state.meta_state)

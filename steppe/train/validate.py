@@ -1,8 +1,10 @@
 """The score that selects a model: loss on the validation split after a fixed horizon."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jaxtyping import Array, Int
 
 from ..core import tree
 from ..core.episode import begin, unroll
@@ -29,15 +31,26 @@ class Validation(eqx.Module):
                     f"Validation: {name} must be at least 1, got {getattr(self, name)}."
                 )
 
-    def score(self, task: AbstractTask, opt: AbstractOptimizer, key: Key) -> Scalar:
-        """Mean loss on the whole validation split after `horizon` steps; inf if one diverged."""
-        arrays, static = eqx.partition((task, opt), eqx.is_array)
+    def score(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        key: Key,
+        horizon: int | Int[Array, ""] | None = None,
+    ) -> Scalar:
+        """Mean loss on the whole validation split after `horizon` steps; inf if one diverged.
+
+        `horizon` may be traced: one compilation serves all lengths. None: the field's.
+        """
+        horizon = jnp.asarray(self.horizon if horizon is None else horizon, jnp.int32)
+        arrays, static = eqx.partition((task, opt, horizon), eqx.is_array)
 
         def one(arrays, key):
-            task, opt = eqx.combine(arrays, static)
+            task, opt, horizon = eqx.combine(arrays, static)
             key_begin, key_loss = jr.split(key)
             episode = begin(task, opt, key_begin)
-            episode, _ = unroll(task, opt, episode, self.horizon, lambda *_: ())
+            step = lambda _, episode: unroll(task, opt, episode, 1, lambda *_: ())[0]
+            episode = jax.lax.fori_loop(0, horizon, step, episode)
             batch = task.whole(episode.instance, split="valid")
             loss = Problem(task, episode.instance, batch, key_loss).value(episode.params)
             return loss

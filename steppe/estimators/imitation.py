@@ -1,0 +1,285 @@
+"""Imitation: the student learns to move as a teacher does, on gradients that a run has seen.
+
+    L = w · Σ_t (1/n) Σ_i ½ (Δ_{t,i} − u_{t,i}(θ))²
+
+A run of `task` records at every step the gradients g_t and Δ_t, what the teacher makes of them.
+The student reads the same g_t, and its updates u_t are drawn to Δ_t. Chen, Zhang, Zhou, Chang,
+Liu, Chen & Wang, "Training stronger baselines for learning to optimize", NeurIPS 2020, section
+3.2; as in Ross, Gordon & Bagnell, "A reduction of imitation learning to no-regret online
+learning", AISTATS 2011, the student may also lead the run.
+
+The recorded gradients are constants, so the n coordinates of a coordinatewise student are
+independent, and their share of dL/dθ is found block by block, as in `replay.py`.
+"""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int, PyTree
+
+from ..core import tree
+from ..core.coordinatewise import AbstractCoordinatewise, CoordinateState, from_blocks, to_blocks
+from ..core.episode import unroll
+from ..core.estimator import AbstractEstimator, Stats
+from ..core.objective import AbstractObjective
+from ..core.optimizer import AbstractOptimizer, frozen, join_meta, split_meta
+from ..core.parallel import each, lanes_together
+from ..core.task import AbstractTask
+from ..core.types import Key, OptState, Params, Scalar, Updates
+from .average import Lane, average
+from .replay import all_rows, pull_back
+from .windows import Window, open_windows, refresh
+
+FOLLOW = ("teacher", "student")
+BLOCK = 256  # rows pulled back at once on a CPU, as in replay.py
+
+
+class ShadowState(eqx.Module):
+    leader: OptState
+    teacher: OptState  # () where the teacher leads
+    grads: Updates  # handed to both at the last step
+    label: Updates  # what the teacher made of them
+
+
+class Shadow(AbstractOptimizer):
+    """`leader` moves the parameters; `teacher`, if there is one, says what it would have done.
+
+    Both see the same gradients. The state keeps these and the teacher's updates; without a
+    `teacher` of its own, the leader is the teacher.
+    """
+
+    leader: AbstractOptimizer
+    teacher: AbstractOptimizer | None = None
+
+    def init(self, params: Params, *, key: Key | None = None) -> ShadowState:
+        zeros = jtu.tree_map(jnp.zeros_like, params)
+        teacher = () if self.teacher is None else self.teacher.init(params, key=key)
+        return ShadowState(self.leader.init(params, key=key), teacher, zeros, zeros)
+
+    def update(
+        self, grads: Updates, state: ShadowState, params: Params, **extra
+    ) -> tuple[Updates, ShadowState]:
+        updates, leader = self.leader.update(grads, state.leader, params, **extra)
+        if self.teacher is None:
+            return updates, ShadowState(leader, (), grads, updates)
+        label, teacher = self.teacher.update(grads, state.teacher, params, **extra)
+        return updates, ShadowState(leader, teacher, grads, label)
+
+
+class Record(eqx.Module):
+    """What a window has seen; the leading axis is steps of the student."""
+
+    grads: Updates
+    label: Updates  # what the teacher's next `every` steps add up to
+    params: Params
+
+
+class Imitation(AbstractEstimator):
+    """Meta-gradients that draw a student's updates to a teacher's.
+
+    - `teacher`: any optimizer, a hand-made one or a trained one (its arrays are constants)
+    - `follow`: who leads the run, the "teacher" (teacher forcing) or the "student"
+    - `every`: the student sees the gradient of every so many steps, and Δ is what the teacher
+      does in all of them; only where the teacher leads
+    - `weights`: "sum", w = 1, or "uniform", w = 1/length
+    - `episodes`, `length`, `horizon`, `stagger`, `together`: as in `BPTT`; `length` counts steps
+      of the student, `horizon` those of the run
+
+    The objective is not asked. Several teachers: one `Imitation` each, in a `Mix`.
+    """
+
+    teacher: AbstractOptimizer
+    follow: Literal["teacher", "student"] = eqx.field(static=True)
+    every: int = eqx.field(static=True)
+    weights: Literal["sum", "uniform"] = eqx.field(static=True)
+    episodes: int = eqx.field(static=True)
+    length: int = eqx.field(static=True)
+    horizon: Int[Array, ""]
+    stagger: bool = eqx.field(static=True)
+    together: int | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        teacher: AbstractOptimizer,
+        episodes: int = 8,
+        length: int = 20,
+        horizon: int | Int[Array, ""] = 100,
+        *,
+        follow: Literal["teacher", "student"] = "teacher",
+        every: int = 1,
+        weights: Literal["sum", "uniform"] = "sum",
+        stagger: bool = True,
+        together: int | None = None,
+    ):
+        sizes = {"episodes": episodes, "length": length, "horizon": horizon, "every": every}
+        for name, number in sizes.items():
+            if not isinstance(number, Tracer) and not number >= 1:
+                raise ValueError(f"Imitation: {name} must be at least 1, got {number}.")
+        if follow not in FOLLOW:
+            raise ValueError(f"Imitation: follow must be teacher or student, got {follow!r}.")
+        if weights not in ("sum", "uniform"):
+            raise ValueError(f"Imitation: weights must be sum or uniform, got {weights!r}.")
+        if every > 1 and follow == "student":
+            raise ValueError(
+                f"Imitation: every={every} needs a run that the teacher leads; a student that "
+                'leads must see every gradient. Use follow="teacher" or every=1.'
+            )
+        self.teacher, self.follow, self.every, self.weights = teacher, follow, every, weights
+        self.episodes, self.length = episodes, length
+        self.horizon = jnp.asarray(horizon, jnp.int32)
+        self.stagger, self.together = stagger, together
+
+    def init(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        objective: AbstractObjective,
+        *,
+        key: Key,
+    ) -> Window:
+        key_windows, key_student = jr.split(key)
+        state = open_windows(
+            task,
+            self._shadow(opt),
+            None,
+            key_windows,
+            episodes=self.episodes,
+            length=self.length * self.every,
+            horizon=self.horizon,
+            stagger=self.stagger,
+        )
+        keys = jr.split(key_student, self.episodes)
+        student = jax.vmap(lambda params, key: self._student(opt, params, key))
+        return Window(state.episode, student(state.episode.params, keys), state.left)
+
+    def __call__(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        state: Window,
+        objective: AbstractObjective,
+        *,
+        key: Key,
+    ) -> tuple[PyTree, Window, Stats]:
+        arrays, static = eqx.partition((task, opt, self), eqx.is_array)
+
+        def one(arrays, lane):
+            task, opt, self = eqx.combine(arrays, static)
+            return self._window(task, opt, *lane)
+
+        n = tree.size(state.episode.params) // self.episodes
+        together = self.together or lanes_together(n)
+        xs = (state, jr.split(key, self.episodes))
+        state, lanes = each(one, arrays, xs, together=together)
+        steps = self.episodes * self.length * self.every
+        grads, stats = average(lanes, inner_steps=steps)
+        return grads, state, stats
+
+    def _window(
+        self, task: AbstractTask, opt: AbstractOptimizer, window: Window, key: Key
+    ) -> tuple[Window, Lane]:
+        key_reset, key_student = jr.split(key)
+        shadow = self._shadow(opt)
+        bare = Window(window.episode, (), window.left)
+        bare, over = refresh(task, shadow, None, bare, key_reset, self.horizon)
+        first = self._student(opt, bare.episode.params, key_student)
+        student = tree.select(over, first, window.memo)
+        if self.follow == "student":
+            student = bare.episode.opt_state.leader
+
+        def observe(problem, before, after, value, key):
+            shadowed = after.opt_state
+            return Record(shadowed.grads, shadowed.label, before.params)
+
+        episode, record = unroll(task, shadow, bare.episode, self.length * self.every, observe)
+        record = jtu.tree_map(
+            lambda x: x.reshape(self.length, self.every, *x.shape[1:]), record
+        )  # (length, every, …)
+        first_of = lambda x: jtu.tree_map(lambda leaf: leaf[:, 0], x)
+        label = jtu.tree_map(lambda leaf: jnp.sum(leaf, axis=1), record.label)
+        record = Record(first_of(record.grads), label, first_of(record.params))
+        weight = 1.0 if self.weights == "sum" else 1.0 / self.length
+        loss, student, grads = draw_to(opt, student, record, weight)
+
+        fine = jnp.isfinite(loss) & tree.finite(grads)
+        left = jnp.where(fine, bare.left - self.length * self.every, 0)
+        memo = () if self.follow == "student" else student
+        return Window(episode, memo, left), Lane(loss, {}, grads, fine, over)
+
+    def _shadow(self, opt: AbstractOptimizer) -> Shadow:
+        teacher = frozen(self.teacher)
+        return Shadow(teacher) if self.follow == "teacher" else Shadow(frozen(opt), teacher)
+
+    def _student(self, opt: AbstractOptimizer, params: Params, key: Key) -> OptState:
+        """The student's state at the start of a run; a leading student keeps it as leader."""
+        return () if self.follow == "student" else tree.strong(opt.init(params, key=key))
+
+
+def draw_to(
+    opt: AbstractOptimizer, state: OptState, record: Record, weight: float
+) -> tuple[Scalar, OptState, PyTree]:
+    """The imitation loss of one window, the student's state after it, and the gradient in θ."""
+    if isinstance(opt, AbstractCoordinatewise):
+        dtype = opt.dtype(first(record.params))
+        flat = jax.vmap(lambda x: tree.ravel(x, dtype)[0])
+        return draw_rows_to(opt, state, flat(record.grads), flat(record.label), weight)
+    theta, rest = split_meta(opt)
+    n = tree.size(first(record.params))
+
+    def value(theta: PyTree) -> tuple[Scalar, OptState]:
+        student = join_meta(theta, rest)
+
+        def step(state: OptState, at: Record) -> tuple[OptState, Scalar]:
+            u, state = student.update(at.grads, state, at.params)
+            off = jtu.tree_map(lambda a, b: a - b.astype(a.dtype), u, at.label)
+            return state, tree.dot(off, off)
+
+        after, squares = jax.lax.scan(step, state, record)
+        return weight * 0.5 / n * jnp.sum(squares), after
+
+    (loss, after), grads = jax.value_and_grad(value, has_aux=True)(theta)
+    return loss, jax.lax.stop_gradient(after), grads
+
+
+def draw_rows_to(
+    opt: AbstractCoordinatewise,
+    state: CoordinateState,
+    g: Float[Array, "length n"],
+    label: Float[Array, "length n"],
+    weight: float,
+) -> tuple[Scalar, CoordinateState, PyTree]:
+    """As `draw_to`, block of rows after block: forward, λ = dL/du, pull back."""
+    length, n = g.shape
+    block = BLOCK if jax.default_backend() == "cpu" else max(n, 1)
+    counts = state.count + jnp.arange(1, length + 1, dtype=state.count.dtype)
+
+    def add_block(total: tuple[PyTree, Scalar], xs: tuple) -> tuple[tuple[PyTree, Scalar], PyTree]:
+        start, g, label, real = xs  # real: 1, or 0 for the padding of the last block
+
+        def step(rows, x):
+            g, count = x
+            u, after = opt.advance(g, rows, count)
+            return after, (u, rows)
+
+        after, (u, kept) = jax.lax.scan(step, start, (g, counts))
+        off = real[None] * (u - label)  # (length, block)
+        lam = weight / n * off
+        at = lambda t: jtu.tree_map(lambda leaf: leaf[t], kept)
+        grads = pull_back(opt, at, g, lam, counts)
+        return (tree.add(total[0], grads), total[1] + 0.5 * jnp.sum(lam * off)), after
+
+    zeros = jtu.tree_map(jnp.zeros_like, split_meta(opt)[0])
+    rows = all_rows(state, n).rows
+    xs = jtu.tree_map(lambda x: to_blocks(x, block), (rows, g, label, jnp.ones((n,), g.dtype)))
+    (grads, loss), after = jax.lax.scan(add_block, (zeros, jnp.zeros((), g.dtype)), xs)
+    back = lambda leaf: to_blocks(from_blocks(leaf, n), opt.block)
+    return loss, CoordinateState(counts[-1], jtu.tree_map(back, after)), grads
+
+
+def first(x: PyTree) -> PyTree:
+    return jtu.tree_map(lambda leaf: leaf[0], x)

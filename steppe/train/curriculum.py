@@ -1,0 +1,119 @@
+"""Curriculum: episodes grow longer once the optimizer stops getting better at short ones.
+
+Stage i trains on episodes of N_i steps and is judged at N_{i+1}, the next stage's length:
+
+    better than the best            keep θ as the best of the stage
+    `patience` judgements or more,
+      the last of them no better:   the stage had a better one → go back to it, on to stage i + 1
+                                    it had none                → over
+
+Chen, Zhang, Zhou, Chang, Liu, Chen & Wang, "Training stronger baselines for learning to
+optimize", NeurIPS 2020, section 3.1, after the published code. Departures: the last stage is
+judged at its own length (there the code reads past its list), and θ goes back together with the
+state of the meta-optimizer.
+"""
+
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, PyTree
+
+from ..core.estimator import AbstractEstimator
+
+
+class Curriculum(eqx.Module):
+    """Stages of growing horizons.
+
+    - `horizons`: inner steps of an episode, stage by stage
+    - `judged_at`: inner steps of a validation, stage by stage (default: the next stage's horizon,
+      at the last stage its own)
+    - `weights`: of the parts of a `Mix`, stage by stage, the last ones repeated; None: unchanged
+    - `patience`: judgements that a stage gets at least
+    - `restore_meta`: take the meta-optimizer's state back with θ
+    """
+
+    horizons: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    judged_at: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    weights: tuple[tuple[float, ...], ...] | None = eqx.field(static=True, default=None)
+    patience: int = eqx.field(static=True, default=3)
+    restore_meta: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        if not self.horizons or any(h < 1 for h in self.horizons):
+            raise ValueError(
+                f"Curriculum: horizons must be steps of at least 1, got {self.horizons}."
+            )
+        if self.judged_at is not None and (
+            len(self.judged_at) != len(self.horizons) or any(h < 1 for h in self.judged_at)
+        ):
+            raise ValueError(
+                f"Curriculum: judged_at must be one number of at least 1 for each of the "
+                f"{len(self.horizons)} stages, got {self.judged_at}."
+            )
+        if self.weights is not None and not self.weights:
+            raise ValueError("Curriculum: weights are empty; give one tuple a stage, or None.")
+        if self.patience < 1:
+            raise ValueError(f"Curriculum: patience must be at least 1, got {self.patience}.")
+
+    @property
+    def stages(self) -> int:
+        return len(self.horizons)
+
+    def validation_horizon(self, stage: int) -> int:
+        if self.judged_at is not None:
+            return self.judged_at[stage]
+        return self.horizons[min(stage + 1, self.stages - 1)]
+
+    def staged(self, estimator: AbstractEstimator, stage: int) -> AbstractEstimator:
+        """The estimator as it is used in a stage: arrays changed, nothing to compile again."""
+        horizon = jnp.asarray(self.horizons[stage], estimator.horizon.dtype)
+        estimator = eqx.tree_at(lambda e: e.horizon, estimator, horizon)
+        if self.weights is None:
+            return estimator
+        old = jnp.asarray(getattr(estimator, "weights", 0.0))
+        weights = self.weights[min(stage, len(self.weights) - 1)]
+        if old.shape != (len(weights),):
+            raise ValueError(
+                f"Curriculum: weights {weights} are for a Mix of {len(weights)} parts, but the "
+                f"estimator is {type(estimator).__name__} of {old.size}."
+            )
+        return eqx.tree_at(lambda e: e.weights, estimator, jnp.asarray(weights, old.dtype))
+
+
+class Progress(eqx.Module):
+    """How far a run is in its curriculum; part of its checkpoints."""
+
+    stage: Int[Array, ""]
+    judgements: Int[Array, ""]  # in this stage
+    improved: Bool[Array, ""]  # whether this stage has a best of its own
+    over: Bool[Array, ""]
+    meta_state: PyTree  # of the meta-optimizer, at the best θ
+
+
+def begin_progress(meta_state: PyTree) -> Progress:
+    zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.bool_)
+    return Progress(zero, zero, no, no, meta_state)
+
+
+Verdict = Literal["go on", "advance", "stop"]
+
+
+def judge(curriculum: Curriculum, progress: Progress, better: bool) -> tuple[Progress, Verdict]:
+    """The progress after one more judgement, and whether to go on, to advance or to stop."""
+    stage, judgements = int(progress.stage), int(progress.judgements) + 1
+    improved = bool(progress.improved) or better
+    verdict: Verdict = "go on"
+    if not better and judgements >= curriculum.patience:
+        last = stage + 1 == curriculum.stages
+        verdict = "advance" if improved and not last else "stop"
+    if verdict == "advance":
+        stage, judgements, improved = stage + 1, 0, False
+    after = Progress(
+        jnp.asarray(stage, jnp.int32),
+        jnp.asarray(judgements, jnp.int32),
+        jnp.asarray(improved),
+        jnp.asarray(verdict == "stop"),
+        progress.meta_state,
+    )
+    return after, verdict
