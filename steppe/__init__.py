@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .optimizers.learned.dm import DM
     from .optimizers.learned.rnnprop import RNNProp
     from .tasks.classify import Classify
-    from .tasks.quadratic import Quadratic
+    from .tasks.synthetic.quadratic import Quadratic
     from .train.loop import meta_train
     from .train.step import meta_step
     from .zoo.kinds import load_optimizer as load
@@ -79,7 +79,7 @@ FILES = {  # name: the file it is in, and its name there if another
     "Classify": "tasks.classify",
     "Fixed": "core.optimizer",
     "FromOptax": "optimizers.classic.from_optax",
-    "Quadratic": "tasks.quadratic",
+    "Quadratic": "tasks.synthetic.quadratic",
     "RNNProp": "optimizers.learned.rnnprop",
     "Trajectory": "objectives.trajectory",
     "begin": "core.episode",

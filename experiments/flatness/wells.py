@@ -1,9 +1,9 @@
 """Does a flatness regularizer reach an optimizer, and with the right sign?
 
-An optimizer of two numbers is meta-trained on pairs of wells of equal depth (`tasks/wells.py`):
-for the loss alone (strength 0), and for the loss + strength · a measure of flatness at the end
-of the unroll. Then it is run on fresh pairs of wells. The question is the share of runs that
-end in the wide well.
+An optimizer of two numbers is meta-trained on pairs of wells of equal depth
+(`tasks/synthetic/wells.py`): for the loss alone (strength 0), and for the loss + strength · a
+measure of flatness at the end of the unroll. Then it is run on fresh pairs of wells. The question
+is the share of runs that end in the wide well.
 
     python experiments/flatness/wells.py run --n 2 --measure trace   # appends to wells.jsonl
     python experiments/flatness/wells.py table
@@ -40,7 +40,7 @@ from steppe.flatness.hessian import HessianTrace, LogDet, TopEigenvalue
 from steppe.flatness.local_entropy import LocalEntropy
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
-from steppe.tasks.wells import Wells
+from steppe.tasks.synthetic.wells import Wells
 from steppe.train.step import meta_step, start
 
 HERE = Path(__file__).parent

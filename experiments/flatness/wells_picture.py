@@ -15,7 +15,7 @@ from wells import HERE, STRENGTHS, TEST_HORIZON, cells, cooled, rows
 
 from steppe.bench.stats import paired
 from steppe.core.episode import begin, unroll
-from steppe.tasks.wells import Minima, Wells
+from steppe.tasks.synthetic.wells import Minima, Wells
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt

@@ -11,16 +11,16 @@ from .names import NAMES
 if TYPE_CHECKING:
     from .classify import Classify
     from .networks import MLP, ConvNet
-    from .quadratic import Quadratic
     from .suite import build, options
-    from .wells import Wells
+    from .synthetic.quadratic import Quadratic
+    from .synthetic.wells import Wells
 
 FILES = {
     "Classify": "classify",
     "ConvNet": "networks",
     "MLP": "networks",
-    "Quadratic": "quadratic",
-    "Wells": "wells",
+    "Quadratic": "synthetic.quadratic",
+    "Wells": "synthetic.wells",
     "build": "suite",
     "options": "suite",
 }

@@ -13,14 +13,8 @@ from ..core.task import AbstractTask
 from ..data.images import load
 from .classify import Classify
 from .networks import MLP, AbstractNetwork, ConvNet
-from .quadratic import DM, SCALE, Quadratic
-from .wells import Wells
+from .synthetic.table import SYNTHETIC
 
-SYNTHETIC: dict[str, tuple[type[AbstractTask], dict]] = {  # name: class, arguments
-    "quadratic": (Quadratic, SCALE),
-    "quadratic-dm": (Quadratic, DM),
-    "wells": (Wells, {}),
-}
 DEEPER = {"hidden": (20, 20)}
 CLASSIFIERS: dict[
     str, tuple[str, type[AbstractNetwork], dict]

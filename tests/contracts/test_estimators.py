@@ -32,7 +32,7 @@ from steppe.flatness.smoothed import Smoothed
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.learned.rnnprop import RNNProp
-from steppe.tasks.quadratic import Quadratic
+from steppe.tasks.synthetic.quadratic import Quadratic
 
 ESTIMATORS = {"BPTT": lambda: BPTT(2, 2, 6)}
 OBJECTIVES = {

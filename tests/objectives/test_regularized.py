@@ -18,7 +18,7 @@ from steppe.flatness.hessian import HessianTrace
 from steppe.objectives.regularized import Regularized, flatness_share
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import sgd
-from steppe.tasks.quadratic import Quadratic
+from steppe.tasks.synthetic.quadratic import Quadratic
 from steppe.train.loop import meta_train
 from steppe.train.validate import Validation
 

@@ -12,7 +12,7 @@ from steppe.flatness.gradient_norm import GradNorm
 from steppe.flatness.hessian import HessianTrace
 from steppe.flatness.smoothed import Smoothed
 from steppe.tasks.flattened import Flattened
-from steppe.tasks.quadratic import Quadratic
+from steppe.tasks.synthetic.quadratic import Quadratic
 
 TASK = Quadratic(3)
 KEY = jr.key(0)

@@ -16,7 +16,7 @@ from steppe.core.task import AbstractTask
 from steppe.estimators.bptt import BPTT
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.learned.rnnprop import RNNProp
-from steppe.tasks.quadratic import Quadratic
+from steppe.tasks.synthetic.quadratic import Quadratic
 from steppe.train.loop import PATTERN, MetaTrainingError, meta_train
 from steppe.train.sinks import JSONL, read_rows
 from steppe.train.step import meta_step, start

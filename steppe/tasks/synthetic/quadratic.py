@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ..core.task import AbstractTask
-from ..core.types import Key, Scalar, Split
+from ...core.task import AbstractTask
+from ...core.types import Key, Scalar, Split
 
 LAWS = {"uniform": jr.uniform, "normal": jr.normal}  # U(0, 1), N(0, 1)
 

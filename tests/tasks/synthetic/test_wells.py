@@ -10,7 +10,7 @@ import pytest
 from steppe.core.describe import describe, rebuild
 from steppe.core.task import Problem
 from steppe.tasks import Wells
-from steppe.tasks.wells import Minima
+from steppe.tasks.synthetic.wells import Minima
 
 TASKS = [Wells(n=2), Wells(n=5, wide=0.5, narrow=40.0, distance=3.0)]
 

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ..core.task import AbstractTask
-from ..core.types import Key, Scalar, Split
+from ...core.task import AbstractTask
+from ...core.types import Key, Scalar, Split
 
 
 class Minima(eqx.Module):

@@ -10,7 +10,7 @@ import pytest
 from steppe.core.describe import describe, rebuild
 from steppe.core.task import Problem
 from steppe.tasks import Quadratic
-from steppe.tasks.quadratic import DM, SCALE, Equations
+from steppe.tasks.synthetic.quadratic import DM, SCALE, Equations
 
 # square, tall (no exact solution), wide (many solutions)
 SHAPES = [{"n": 4}, {"n": 3, "rows": 5}, {"n": 5, "rows": 3}]
