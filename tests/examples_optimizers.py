@@ -8,17 +8,25 @@ from collections.abc import Callable
 import jax.random as jr
 
 from steppe.core.optimizer import AbstractOptimizer
+from steppe.estimators.imitation import Shadow
 from steppe.estimators.replay import Recorded
 from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum
 from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.learned.dm import DM
+from steppe.optimizers.learned.gru import CoordinatewiseGRU
+from steppe.optimizers.learned.learned_adam import LearnedAdam
+from steppe.optimizers.learned.rates import GlobalLearningRate, LearningRateSchedule
 from steppe.optimizers.learned.rnnprop import RNNProp
 
 OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "dm": lambda: DM(hidden=(2, 2), key=jr.key(0)),
     "dm-plain": lambda: DM(hidden=(2,), preprocess="none", scale=1.0, key=jr.key(1)),
     "rnnprop": lambda: RNNProp(hidden=(2,), features=2, key=jr.key(0)),
+    "gru": lambda: CoordinatewiseGRU(hidden=(2,), lr=0.1, key=jr.key(0)),
+    "learned-adam": lambda: LearnedAdam(0.1),
+    "learned-schedule": lambda: LearningRateSchedule(2, 0.1),
+    "learned-rate": lambda: GlobalLearningRate(0.1),
     "momentum": lambda: momentum(0.1),
     "adam": lambda: adam(0.1),
     "adamw-nesterov": lambda: FromOptax(
@@ -28,4 +36,5 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "sam-adaptive": lambda: SAM(momentum(0.1), 0.5, adaptive=True),
     "entropy-sgd": lambda: EntropySGD(0.5, 0.3, 3, 0.1, scoping=0.1),
     "recorded": lambda: Recorded(momentum(0.1)),
+    "shadow": lambda: Shadow(momentum(0.1), adam(0.1)),
 }

@@ -27,11 +27,18 @@ from ..optimizers.classic.entropy_sgd import EntropySGD
 from ..optimizers.classic.from_optax import FromOptax, adam, momentum, rmsprop, sgd
 from ..optimizers.classic.sam import SAM
 from ..optimizers.learned.dm import DM
+from ..optimizers.learned.gru import CoordinatewiseGRU
+from ..optimizers.learned.learned_adam import LearnedAdam
+from ..optimizers.learned.rates import GlobalLearningRate, LearningRateSchedule
 from ..optimizers.learned.rnnprop import RNNProp
 
 KINDS: dict[str, type[AbstractOptimizer]] = {
     "DM": DM,
     "RNNProp": RNNProp,
+    "CoordinatewiseGRU": CoordinatewiseGRU,
+    "LearnedAdam": LearnedAdam,
+    "LearningRateSchedule": LearningRateSchedule,
+    "GlobalLearningRate": GlobalLearningRate,
     "FromOptax": FromOptax,
     "SAM": SAM,
     "EntropySGD": EntropySGD,
@@ -40,6 +47,10 @@ KINDS: dict[str, type[AbstractOptimizer]] = {
 BUILDERS: dict[str, Callable[..., AbstractOptimizer]] = {  # described in names.py
     "dm": DM,
     "rnnprop": RNNProp,
+    "gru": CoordinatewiseGRU,
+    "learned-adam": LearnedAdam,
+    "learned-schedule": LearningRateSchedule,
+    "learned-rate": GlobalLearningRate,
     "sgd": sgd,
     "momentum": momentum,
     "adam": adam,

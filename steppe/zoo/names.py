@@ -3,6 +3,10 @@
 NAMES = {
     "dm": "learned: LSTM on size and sign of the gradient (Andrychowicz et al. 2016)",
     "rnnprop": "learned: LSTM on Adam-like features, bounded steps (Lv et al. 2017)",
+    "gru": "learned: GRU on scaled gradients, a rate for each coordinate (Wichrowska et al. 2017)",
+    "learned-adam": "learned: the four numbers of Adam: lr=0.001",
+    "learned-schedule": "learned: a rate for each step of gradient descent: steps=100, lr=0.001",
+    "learned-rate": "learned: one rate of gradient descent: lr=0.001",
     "sgd": "gradient descent: lr",
     "momentum": "heavy ball: lr, decay=0.9",
     "adam": "Adam (Kingma & Ba 2015): lr",

@@ -61,6 +61,12 @@ def elu(x: Array) -> Array:
     return jnp.where(x > 0, x, 2 * t / (1 - t))
 
 
+def safe_sqrt(x: Array) -> Array:
+    """√x whose derivative at 0 is 0 instead of infinite (second-order mode, dead coordinates)."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
 class Linear(eqx.Module):
     """w ᵀ x + b on every row."""
 
@@ -134,3 +140,37 @@ class StackedLSTM(eqx.Module):
             x, state = layer(x, state)
             after.append(state)
         return x, tuple(after)
+
+
+class GRU(eqx.Module):
+    """One GRU layer; u is the gate that keeps (Cho et al., EMNLP 2014).
+
+    r, u = σ(split([x, h] ᵀ W_g + b_g)),   c = tanh([x, r ⊙ h] ᵀ W_c + b_c)
+    h ← u ⊙ h + (1 − u) ⊙ c
+
+    The gates start with bias 1, which is 0.73 open (TensorFlow's GRUCell).
+    """
+
+    w_gates: Float[Array, "inputs+hidden 2*hidden"]
+    b_gates: Float[Array, " 2*hidden"]
+    w_candidate: Float[Array, "inputs+hidden hidden"]
+    b_candidate: Float[Array, " hidden"]
+
+    def __init__(self, inputs: int, hidden: int, *, key: Key):
+        key_gates, key_candidate = jr.split(key)
+        fan_in = inputs + hidden
+        self.w_gates = truncated_normal(key_gates, (fan_in, 2 * hidden), fan_in)
+        self.b_gates = jnp.ones((2 * hidden,))
+        self.w_candidate = truncated_normal(key_candidate, (fan_in, hidden), fan_in)
+        self.b_candidate = jnp.zeros((hidden,))
+
+    def __call__(
+        self, x: Float[Array, "inputs rows"], h: Float[Array, "hidden rows"]
+    ) -> Float[Array, "hidden rows"]:
+        # σ(z) = (1 + tanh(z/2))/2: r = (1 + t_r)/2, u = (1 + t_u)/2
+        z = jnp.einsum("kg,kr->gr", self.w_gates, jnp.concatenate([x, h]))
+        t_r, t_u = jnp.split(tanh(0.5 * (z + self.b_gates[:, None])), 2)
+        reset = 0.5 * (1 + t_r) * h
+        c = jnp.einsum("kc,kr->cr", self.w_candidate, jnp.concatenate([x, reset]))
+        c = tanh(c + self.b_candidate[:, None])
+        return 0.5 * ((h + c) + t_u * (h - c))
