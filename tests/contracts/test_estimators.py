@@ -16,6 +16,8 @@ from steppe.core.objective import AbstractObjective
 from steppe.core.optimizer import split_meta
 from steppe.core.task import Composed
 from steppe.estimators.bptt import BPTT
+from steppe.estimators.imitation import Imitation
+from steppe.estimators.mix import Mix
 from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm, Halved
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
@@ -31,10 +33,15 @@ from steppe.flatness.sharpness import Sharpness
 from steppe.flatness.smoothed import Smoothed
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
+from steppe.optimizers.classic.from_optax import adam
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.tasks.synthetic.quadratic import Quadratic
 
-ESTIMATORS = {"BPTT": lambda: BPTT(2, 2, 6)}
+ESTIMATORS = {
+    "BPTT": lambda: BPTT(2, 2, 6),
+    "Imitation": lambda: Imitation(adam(0.1), 2, 2, 6),
+    "Mix": lambda: Mix({"main": BPTT(2, 2, 6), "imitation": Imitation(adam(0.1), 2, 2)}),
+}
 OBJECTIVES = {
     "Trajectory": lambda: Trajectory("ramp", "ratio", "fresh"),
     "Regularized": lambda: Regularized(
@@ -118,6 +125,7 @@ def test_statistics_are_scalars_and_agree_with_the_gradient(run):
 
 def test_episodes_go_on_where_they_stood(run):
     _, start, (_, state, _), (_, later, _), *_ = run
+    start, state, later = (s[0] if isinstance(s, tuple) else s for s in (start, state, later))
     assert np.all(np.asarray(state.episode.step) > np.asarray(start.episode.step))
     assert not np.array_equal(
         jtu.tree_leaves(state.episode.params)[0], jtu.tree_leaves(later.episode.params)[0]

@@ -1,0 +1,152 @@
+"""Imitation: the run that is recorded, the loss and its gradient, against slow answers."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+import pytest
+
+from steppe.core import tree
+from steppe.core.episode import begin, unroll
+from steppe.core.optimizer import join_meta, split_meta
+from steppe.estimators.imitation import Imitation, Record, Shadow, draw_to
+from steppe.estimators.replay import Recorded
+from steppe.objectives.trajectory import Trajectory
+from steppe.optimizers.classic.from_optax import adam, sgd
+from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.tasks import Quadratic
+
+TASK, LENGTH, EPISODES = Quadratic(3), 3, 2
+OBJECTIVE = Trajectory()
+
+
+def student(block=2):
+    return RNNProp((2,), 2, scale=0.1, block=block, key=jr.key(0))
+
+
+def window(estimator, opt, *, calls=2):
+    """The results of the last of some calls, all with the same keys for everyone who asks."""
+    call = eqx.filter_jit(lambda opt, state, key: estimator(TASK, opt, state, OBJECTIVE, key=key))
+    state = estimator.init(TASK, opt, OBJECTIVE, key=jr.key(1))
+    for k in range(calls):
+        before, (grads, state, stats) = state, call(opt, state, jr.key(2 + k))
+    return before, grads, state, stats
+
+
+@pytest.fixture(scope="module", params=["teacher", "student"])
+def second(request):
+    """The second window, with carried states, and the loss as a function of θ in that window."""
+    make = lambda: Imitation(adam(0.1), EPISODES, LENGTH, 12, follow=request.param, stagger=False)
+    opt = student()
+    before, grads, after, stats = window(make(), opt)
+    return make(), opt, before, grads, after, stats
+
+
+def record_of(estimator, opt, before, lane):
+    """What one lane's window saw, by the plain loop with the optimizer that leads."""
+    episode = jtu.tree_map(lambda x: x[lane], before.episode)
+    teacher = estimator.teacher
+    shadow = Shadow(teacher) if estimator.follow == "teacher" else Shadow(opt, teacher)
+
+    def observe(problem, b, a, value, key):
+        return Record(problem.grad(b.params), a.opt_state.label, b.params)
+
+    after, record = unroll(TASK, shadow, episode, LENGTH, observe)
+    memo = jtu.tree_map(lambda x: x[lane], before.memo)
+    start = memo if estimator.follow == "teacher" else episode.opt_state.leader
+    return after, record, start
+
+
+def test_the_gradient_is_that_of_the_loss_through_the_whole_student(second):
+    """Block by block and pulled back, against AD straight through the rule, over both lanes."""
+    estimator, opt, before, grads, _, stats = second
+    theta, rest = split_meta(opt)
+
+    @jax.jit
+    @jax.value_and_grad
+    def value(theta):
+        total = 0.0
+        for lane in range(EPISODES):
+            _, record, state = record_of(estimator, opt, before, lane)
+            live, record = join_meta(theta, rest), jax.lax.stop_gradient(record)
+            for t in range(LENGTH):
+                at = jtu.tree_map(lambda x, t=t: x[t], record)
+                u, state = live.update(at.grads, state, at.params)
+                total += 0.5 * jnp.mean((u - at.label) ** 2)
+        return total / EPISODES
+
+    loss, expected = value(theta)
+    assert float(stats.loss) == pytest.approx(float(loss), rel=1e-12)
+    for a, b in zip(jtu.tree_leaves(grads), jtu.tree_leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-14)
+
+
+def test_the_run_goes_where_its_leader_leads(second):
+    estimator, opt, before, _, after, _ = second
+    leader = estimator.teacher if estimator.follow == "teacher" else opt
+    for lane in range(EPISODES):
+        episode = jtu.tree_map(lambda x, lane=lane: x[lane], before.episode)
+        alone = eqx.tree_at(lambda e: e.opt_state, episode, episode.opt_state.leader)
+        alone, _ = unroll(TASK, leader, alone, LENGTH, lambda *_: ())
+        np.testing.assert_allclose(after.episode.params[lane], alone.params, rtol=1e-12)
+
+
+def test_a_student_that_is_the_teacher_has_nothing_to_learn():
+    opt = student()
+    _, grads, _, stats = window(Imitation(opt, 1, LENGTH, 12), opt, calls=1)
+    assert float(stats.loss) == pytest.approx(0, abs=1e-30)
+    assert float(tree.norm(grads)) == pytest.approx(0, abs=1e-15)
+
+
+def test_the_label_is_what_the_teacher_does_in_all_the_steps_skipped():
+    """SGD on ½x²: from x the next k steps add up to ((1 − a)ᵏ − 1) x."""
+    a, k = 0.2, 3
+    fixed = Quadratic(2, start=1.0)
+    estimator = Imitation(sgd(a), 1, 2, 100, every=k, stagger=False)
+    opt = student()
+    state = estimator.init(fixed, opt, OBJECTIVE, key=jr.key(3))
+    instance = eqx.tree_at(
+        lambda i: (i.W, i.y),
+        state.episode.instance,
+        (jnp.eye(2)[None, None], jnp.zeros((1, 1, 2))),
+    )
+    x = state.episode.params[0, 0]
+    state = eqx.tree_at(lambda s: s.episode.instance, state, instance)
+    _, after, stats = estimator(fixed, opt, state, OBJECTIVE, key=jr.key(4))
+    np.testing.assert_allclose(after.episode.params[0, 0], (1 - a) ** (2 * k) * x, rtol=1e-12)
+    rule, loss = opt.init(x[None]), 0.0
+    for step in range(2):
+        at = (1 - a) ** (k * step) * x
+        u, rule = opt.update(at[None], rule, at[None])
+        loss += 0.5 * np.mean((np.asarray(u[0]) - ((1 - a) ** k - 1) * np.asarray(at)) ** 2)
+    assert float(stats.loss) == pytest.approx(loss, rel=1e-12)
+    assert int(stats.inner_steps) == 2 * k
+
+
+def test_rules_that_mix_coordinates_take_the_other_road_to_the_same_gradient():
+    opt = student(block=1024)
+    episode = begin(TASK, opt, jr.key(5))
+    observe = lambda p, b, a, v, k: Record(p.grad(b.params), jnp.sin(b.params), b.params)
+    _, record = unroll(TASK, opt, episode, LENGTH, observe)
+    wrapped = (episode.opt_state, jnp.zeros_like(episode.params))
+    one = draw_to(opt, episode.opt_state, record, 0.5)
+    two = draw_to(Recorded(opt), wrapped, record, 0.5)
+    np.testing.assert_allclose(one[0], two[0], rtol=1e-12)
+    for a, b in zip(jtu.tree_leaves(one[2]), jtu.tree_leaves(two[2]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"length": 0}, "length must be at least 1, got 0"),
+        ({"follow": "nobody"}, "follow must be teacher or student, got 'nobody'"),
+        ({"weights": "last"}, "weights must be sum or uniform, got 'last'"),
+        ({"every": 2, "follow": "student"}, "needs a run that the teacher leads"),
+    ],
+)
+def test_bad_input_gets_a_sentence(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Imitation(sgd(0.1), **options)

@@ -1,0 +1,180 @@
+"""Curriculum: the published rule of stages, what goes back, and resuming in the middle."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+import optax
+import pytest
+
+from steppe.estimators.bptt import BPTT
+from steppe.estimators.imitation import Imitation
+from steppe.estimators.mix import Mix
+from steppe.objectives.trajectory import Trajectory
+from steppe.optimizers.classic.from_optax import adam, sgd
+from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.tasks import Quadratic
+from steppe.train.apart import apart
+from steppe.train.curriculum import Curriculum, begin_progress, judge
+from steppe.train.loop import meta_train
+from steppe.train.select import begin_run, judged
+from steppe.train.sinks import read_rows
+from steppe.train.step import start
+from steppe.train.validate import Validation
+
+
+def published(scores, stages, patience):
+    """The rule of the specification (§5.1) on a table of scores; returns (stage, over) after each.
+
+    `scores` are "better" flags, so the restored score of a new stage needs no number here.
+    """
+    stage, n_eval, improved, over, log = 0, 0, False, False, []
+    for better in scores:
+        if over:
+            break
+        n_eval += 1
+        if better:
+            improved = True
+        elif n_eval >= patience and improved:
+            if stage + 1 == stages:
+                over = True
+            else:
+                stage, n_eval, improved = stage + 1, 0, False
+        elif n_eval >= patience and not improved:
+            over = True
+        log.append((stage, over))
+    return log
+
+
+def test_stages_go_by_the_published_rule():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        stages, patience = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+        flags = rng.random(30) < 0.4
+        curriculum = Curriculum(tuple(range(10, 10 + stages)), patience=patience)
+        progress, log = begin_progress(()), []
+        for better in flags:
+            progress, verdict = judge(curriculum, progress, bool(better))
+            log.append((int(progress.stage), bool(progress.over)))
+            assert (verdict == "stop") == bool(progress.over)
+            if progress.over:
+                break
+        assert log == published(flags, stages, patience)
+
+
+def test_a_stage_is_judged_at_the_length_of_the_next_and_the_last_at_its_own():
+    curriculum = Curriculum((100, 200, 500))
+    assert [curriculum.validation_horizon(i) for i in range(3)] == [200, 500, 500]
+    assert Curriculum((100, 200), judged_at=(7, 8)).validation_horizon(1) == 8
+
+
+@pytest.mark.parametrize("restore_meta", [True, False])
+def test_the_best_of_a_stage_comes_back_with_the_state_of_the_meta_optimizer(restore_meta):
+    """Judgement 1 is the best; two worse ones later θ and Adam's moments are those of then."""
+    curriculum = Curriculum((5, 9, 20), patience=3, restore_meta=restore_meta)
+    task, opt = Quadratic(2), sgd(0.1)
+    state = start(
+        task,
+        opt,
+        estimator=BPTT(1, 1, 5),
+        objective=Trajectory(),
+        meta_tx=optax.adam(1.0),
+        key=jr.key(0),
+    )
+    at = lambda k: eqx.tree_at(
+        lambda s: (s.opt.hyper["learning_rate"], s.meta_state[0].count, s.step),
+        state,
+        (jnp.asarray(0.1 * k), jnp.asarray(k, jnp.int32), jnp.asarray(k, jnp.int32)),
+    )
+    run, asked = begin_run(at(0), curriculum), []
+
+    def score(opt, horizon):
+        rate = float(opt.hyper["learning_rate"])
+        asked.append((round(rate, 6), horizon))
+        return rate * horizon  # the first is the best
+
+    for k in (1, 2, 3):
+        run = eqx.tree_at(lambda r: r.state, run, at(k))
+        run, found = judged(run, score, curriculum, 1)
+        assert found["valid_horizon"] == 9 and found["stage"] == 0
+    assert run.stage == 1 and not run.over
+    assert asked == [(0.1, 9), (0.2, 9), (0.3, 9), (0.1, 20)]
+    assert float(run.best_score) == pytest.approx(0.1 * 20)
+    assert float(run.state.opt.hyper["learning_rate"]) == pytest.approx(0.1)
+    assert int(run.state.meta_state[0].count) == (1 if restore_meta else 3)
+    assert int(run.state.step) == 3 and int(run.best_step) == 1
+
+
+def test_a_stage_changes_horizon_and_weights_of_a_mixture():
+    mix = Mix({"main": BPTT(1, 2, 4), "imitation": Imitation(adam(0.1), 1, 2)}, (1, 1), draw=True)
+    curriculum = Curriculum((4, 8, 16), weights=((1.0, 0.0), (0.9, 0.1)))
+    stages = [curriculum.staged(mix, i) for i in range(3)]
+    assert [int(e.horizon) for e in stages] == [4, 8, 16]
+    np.testing.assert_allclose([e.weights[1] for e in stages], [0.0, 0.1, 0.1])
+    with pytest.raises(ValueError, match="for a Mix of 2 parts, but the estimator is BPTT"):
+        curriculum.staged(BPTT(1, 2, 4), 0)
+
+
+def train(folder, steps):
+    """θ, history; validation at every meta-step, so that stages pass quickly."""
+    mix = Mix({"main": BPTT(2, 2, 2), "imitation": Imitation(adam(0.1), 2, 2)}, (1, 1), draw=True)
+    return meta_train(
+        Quadratic(2),
+        RNNProp((2,), 2, scale=0.1, key=jr.key(0)),
+        estimator=mix,
+        objective=Trajectory(),
+        meta_tx=apart(optax.adam(0.3), 2),
+        steps=steps,
+        key=jr.key(1),
+        validation=Validation(every=1, episodes=2),
+        curriculum=Curriculum((2, 4, 6), weights=((0.7, 0.3),), patience=2),
+        folder=folder,
+        checkpoint_every=1,
+        log_every=1,
+    )
+
+
+def test_a_run_advances_and_resumes_in_the_middle_of_its_curriculum(tmp_path):
+    whole, history = train(tmp_path / "whole", 150)
+    rows = read_rows(tmp_path / "whole" / "metrics.jsonl")
+    stages = [row["stage"] for row in rows]
+    assert stages == sorted(stages) and max(stages) >= 1
+    horizon = {0: 4, 1: 6, 2: 6}
+    assert all(row["valid_horizon"] == horizon[row["stage"]] for row in rows)
+    assert len(rows) < 150  # the curriculum ended the run
+    cut = next(i for i, stage in enumerate(stages) if stage == 1) + 1
+    train(tmp_path / "cut", cut)
+    again, after = train(tmp_path / "cut", 150)
+    bits = lambda opt: [
+        np.asarray(x).tobytes() for x in jtu.tree_leaves(eqx.filter(opt, eqx.is_array))
+    ]
+    assert bits(again) == bits(whole)
+    assert after.best == history.best and after.best_step == history.best_step
+    repeated, finished = train(tmp_path / "whole", 160)
+    assert bits(repeated) == bits(whole) and finished.rows == []
+
+
+def test_a_state_apart_for_each_part_moves_alone():
+    """Two Adams on gradients of very different size take steps of the same size."""
+    tx, theta = apart(optax.adam(0.1), 2), {"w": jnp.zeros(2)}
+    state, alone = tx.init(theta), [optax.adam(0.1).init(theta) for _ in range(2)]
+    for part, size in ((0, 1.0), (1, 1e-6), (1, 2e-6), (0, 3.0)):
+        grads = {"w": jnp.array([size, -size])}
+        updates, state = tx.update(grads, state, theta, part=jnp.asarray(part))
+        expected, alone[part] = optax.adam(0.1).update(grads, alone[part], theta)
+        np.testing.assert_allclose(updates["w"], expected["w"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"horizons": ()}, "horizons must be steps of at least 1"),
+        ({"horizons": (5, 6), "judged_at": (5,)}, "one number of at least 1 for each of the 2"),
+        ({"horizons": (5,), "patience": 0}, "patience must be at least 1, got 0"),
+        ({"horizons": (5,), "weights": ()}, "weights are empty"),
+    ],
+)
+def test_bad_input_gets_a_sentence(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Curriculum(**options)
