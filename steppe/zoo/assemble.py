@@ -1,0 +1,112 @@
+"""From a recipe to the objects that `meta_train` takes.
+
+task = steppe.tasks.build("mnist-mlp")
+opt, how = assemble(recipe("dm-cl-il"), task, key=jax.random.key(0))
+best, history = meta_train(how.pop("task"), opt, **how, key=jax.random.key(1))
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from ..core.estimator import AbstractEstimator
+from ..core.optimizer import AbstractOptimizer
+from ..core.task import AbstractTask
+from ..core.types import Key
+from ..estimators.bptt import BPTT
+from ..estimators.imitation import Imitation
+from ..estimators.mix import Mix
+from ..objectives.trajectory import Trajectory
+from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
+from ..train.apart import apart
+from ..train.curriculum import Curriculum
+from ..train.validate import Validation
+from .kinds import build
+from .recipe import Recipe
+
+TEACHERS: dict[str, Callable[[float], AbstractOptimizer]] = {
+    "adam": adam,
+    "rmsprop": rmsprop,
+    "nag": lambda lr: FromOptax("sgd", learning_rate=lr, momentum=0.9, nesterov=True),
+    "sgd": sgd,
+}
+
+
+def assemble(
+    recipe: Recipe, task: AbstractTask, *, key: Key
+) -> tuple[AbstractOptimizer, dict[str, Any]]:
+    """The optimizer, with random weights from `key`, and the keyword arguments of `meta_train`.
+
+    `key`, `folder` and what else is about a run and not about its recipe are left to the caller.
+    """
+    opt = build(recipe.opt, key=key, **recipe.options)
+    main = _main(recipe)
+    teachers = {name: _imitation(recipe, name, opt) for name in recipe.teachers}
+    chances = [_chances(ratio, len(teachers)) for ratio in recipe.ratio]
+    estimator = Mix({"main": main, **teachers}, chances[0], draw=True) if teachers else main
+    tx = meta_optimizer(recipe)
+    return opt, {
+        "task": task,
+        "estimator": estimator,
+        "objective": Trajectory(recipe.weights, recipe.transform, recipe.batch),
+        "meta_tx": apart(tx, 1 + len(teachers)) if teachers and not recipe.shared else tx,
+        "steps": recipe.steps,
+        "validation": (
+            Validation(recipe.validate_every, recipe.horizon, recipe.validation_episodes)
+            if recipe.validate_every
+            else None
+        ),
+        "curriculum": (
+            Curriculum(
+                recipe.stages,
+                weights=tuple(chances) if teachers else None,
+                patience=recipe.patience,
+            )
+            if recipe.stages
+            else None
+        ),
+    }
+
+
+def meta_optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    clips = []
+    if recipe.clip_each is not None:
+        clips.append(optax.clip(recipe.clip_each))
+    if recipe.clip is not None:
+        clips.append(optax.clip_by_global_norm(recipe.clip))
+    if recipe.meta_opt == "adam":
+        return optax.chain(*clips, optax.adam(recipe.meta_lr))
+    rms = optax.rmsprop(recipe.meta_lr, decay=0.9, eps=1e-20, initial_scale=1.0)
+    return optax.chain(*clips, rms)
+
+
+def _main(recipe: Recipe) -> AbstractEstimator:
+    if recipe.estimator == "bptt":
+        return BPTT(
+            recipe.episodes,
+            recipe.unroll,
+            recipe.horizon,
+            second_order=recipe.second_order,
+            rows=recipe.rows,
+        )
+    raise NotImplementedError(recipe.estimator)
+
+
+def _imitation(recipe: Recipe, name: str, opt: AbstractOptimizer) -> Imitation:
+    if name != "self" and name not in TEACHERS:
+        raise ValueError(f"There is no teacher {name!r}; use self or one of {', '.join(TEACHERS)}.")
+    return Imitation(
+        opt if name == "self" else TEACHERS[name](recipe.teacher_lr),
+        recipe.episodes,
+        recipe.unroll,
+        recipe.horizon,
+        follow=recipe.follow,
+        every=recipe.every,
+        weights=recipe.imitation_weights,
+    )
+
+
+def _chances(ratio: float, teachers: int) -> tuple[float, ...]:
+    """Of the main part and of each teacher, who take turns by lot."""
+    return (1 - ratio, *[ratio / teachers] * teachers) if teachers else (1.0,)

@@ -1,0 +1,158 @@
+"""How an optimizer is meta-trained, in names and numbers, and the published recipes by name.
+
+    recipe("dm-cl-il")                  a `Recipe`, exactly as published (docs/presets.md)
+    recipe("dm-cl-il", steps=500)       with some of its numbers changed
+
+Plain data, standard library only; `assemble.py` makes the objects.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+STAGES = (100, 200, 500, 1000, 1500, 2000, 2500, 3000)  # of DM and RNNProp
+SCALE_STAGES = (*STAGES, 3500, 4000, 4500, 5000)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What `assemble` turns into the arguments of `meta_train`.
+
+    Optimizer
+    - `opt`, `options`: a name of `zoo.names` and its options, e.g. {"hidden": (20, 20)}
+
+    Task
+    - `scaling`: half width of the random scaling of each coordinate in ln (`tasks.Scaled`); 0: none
+    - `convex`: variables of an added convex function (`tasks.ConvexPart`); 0: none
+
+    Meta-gradient
+    - `estimator`: bptt, es or pes; `sigma`: of the latter two
+    - `episodes`, `unroll`, `horizon`, `rows`, `second_order`: see `BPTT`
+    - `weights`, `transform`, `batch`: of the objective, see `Trajectory`
+
+    Imitation
+    - `teachers`: names of `TEACHERS` or "self", the optimizer as it was at the start; (): none
+    - `teacher_lr`: their learning rate
+    - `ratio`: chance of an imitation step, stage by stage, the last one repeated
+    - `follow`, `every`: see `Imitation`; `imitation_weights`: its `weights`
+    - `shared`: one state of the meta-optimizer for all losses, instead of one each
+
+    Meta-optimizer and run
+    - `meta_opt`, `meta_lr`: adam, or rmsprop as in TensorFlow (decay 0.9, ε 1e-20, from 1)
+    - `clip`: largest norm of a meta-gradient; `clip_each`: of each of its entries
+    - `stages`: horizons of a curriculum; (): none; `patience`: validations of a stage at least
+    - `steps`: meta-steps at most
+    - `validate_every`: meta-steps; 0: never; `validation_episodes`
+    """
+
+    opt: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    scaling: float = 0.0
+    convex: int = 0
+    estimator: Literal["bptt", "es", "pes"] = "bptt"
+    sigma: float = 0.01
+    episodes: int = 8
+    unroll: int = 20
+    horizon: int = 100
+    rows: int | None = None
+    second_order: bool = False
+    weights: Literal["uniform", "ramp", "last", "sum"] = "uniform"
+    transform: Literal["identity", "ratio", "log"] = "log"
+    batch: Literal["same", "fresh", "valid"] = "same"
+    teachers: tuple[str, ...] = ()
+    teacher_lr: float = 0.01
+    ratio: tuple[float, ...] = (0.3,)
+    follow: Literal["teacher", "student"] = "teacher"
+    every: int = 1
+    imitation_weights: Literal["sum", "uniform"] = "sum"
+    shared: bool = False
+    meta_opt: Literal["adam", "rmsprop"] = "adam"
+    meta_lr: float = 1e-3
+    clip: float | None = None
+    clip_each: float | None = None
+    stages: tuple[int, ...] = ()
+    patience: int = 3
+    steps: int = 1000
+    validate_every: int = 100
+    validation_episodes: int = 8
+
+    def __post_init__(self):
+        if self.stages and not self.validate_every:
+            raise ValueError("Recipe: a curriculum goes by validation; set validate_every.")
+        if any(not 0 <= chance <= 1 for chance in self.ratio) or not self.ratio:
+            raise ValueError(f"Recipe: ratio must be chances from 0 to 1, got {self.ratio}.")
+        if len(self.ratio) > 1 and not self.stages:
+            raise ValueError(
+                f"Recipe: ratio {self.ratio} is one chance a stage, but there are no stages; give "
+                "one chance, or stages."
+            )
+
+
+# One published epoch is one episode of `horizon` steps, that is horizon/unroll meta-steps.
+DM = Recipe(
+    opt="dm",
+    episodes=1,
+    weights="sum",
+    transform="identity",
+    steps=50_000,  # 10 000 epochs
+    validate_every=500,  # 100 epochs
+    validation_episodes=20,
+)
+RNNPROP = dataclasses.replace(DM, opt="rnnprop", steps=500, validate_every=50)
+L2O_SCALE = Recipe(
+    opt="l2o-scale",
+    episodes=1,
+    second_order=True,
+    meta_opt="rmsprop",
+    meta_lr=1e-6,
+    clip_each=1e4,
+    imitation_weights="uniform",
+    shared=True,
+    steps=500,  # 100 meta-iterations
+    validate_every=5,
+    validation_episodes=5,
+)
+
+
+def techniques(
+    base: Recipe, stages: tuple[int, ...], ratio: float, ratios: tuple[float, ...]
+) -> dict[str, Recipe]:
+    """A recipe, with curriculum, with imitation, with both."""
+    most = {"steps": 100_000}  # a curriculum ends by itself
+    cl = {"stages": stages} | most
+    il = {"teachers": ("adam",)}
+    change = dataclasses.replace
+    return {
+        "": base,
+        "-cl": change(base, **cl),
+        "-il": change(base, **il, ratio=(ratio,)),
+        "-cl-il": change(base, **cl, **il, ratio=ratios),
+    }
+
+
+PRESETS: dict[str, Recipe] = {
+    name + ending: variant
+    for name, variants in {
+        "dm": techniques(DM, STAGES, 0.3, (0.0, 0.1, 0.3)),
+        "rnnprop": techniques(RNNPROP, STAGES, 0.3, (0.3,)),
+        "l2o-scale": techniques(L2O_SCALE, SCALE_STAGES, 0.1, (0.1,)),
+    }.items()
+    for ending, variant in variants.items()
+}
+
+
+def recipe(name: str, **changes: Any) -> Recipe:
+    """The published recipe of this name, with some of its fields changed."""
+    if name not in PRESETS:
+        raise ValueError(f"There is no preset {name!r}; {_guess(name, list(PRESETS))}")
+    known = [field.name for field in dataclasses.fields(Recipe)]
+    for change in changes:
+        if change not in known:
+            raise ValueError(f"A recipe has no {change!r}; {_guess(change, known)}")
+    return dataclasses.replace(PRESETS[name], **changes)
+
+
+def _guess(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}."
