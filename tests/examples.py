@@ -16,7 +16,18 @@ from steppe.core.task import AbstractTask
 from steppe.data import Dataset, arrange
 from steppe.flatness.hessian import HessianTrace
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
+from steppe.tasks.augment import Scaled, ScaledPredictive, WithBowl, WithBowlPredictive
 from steppe.tasks.flattened import Flattened
+from steppe.tasks.synthetic.bowl import Bowl
+from steppe.tasks.synthetic.chains import Chain
+from steppe.tasks.synthetic.forms import Log, Rescaled, Sum
+from steppe.tasks.synthetic.functions import Formula
+from steppe.tasks.synthetic.lasso import Lasso
+from steppe.tasks.synthetic.matmul import Matmul
+from steppe.tasks.synthetic.noisy import Noisy
+from steppe.tasks.synthetic.norm import Norm
+from steppe.tasks.synthetic.rastrigin import Rastrigin
+from steppe.tasks.synthetic.two_classes import TwoClasses
 
 
 def pictures(shape: tuple[int, ...] = (6, 6), *, classes: int = 3, seed: int = 0) -> Dataset:
@@ -31,7 +42,28 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "quadratic": lambda: Quadratic(n=3),
     "quadratic-joint": lambda: Quadratic(n=3, rows=4, instances=2, data="uniform"),
     "wells": lambda: Wells(n=3),
+    "lasso": lambda: Lasso(n=2),
+    "rastrigin": lambda: Rastrigin(n=2),
+    "norm": lambda: Norm(n=2),
+    "bowl": lambda: Bowl(),
+    "formula": lambda: Formula(),
+    "chain": lambda: Chain("outward-snake", n=3, rows=4),
+    "matmul": lambda: Matmul(n=2, k=4),
+    "two-classes": lambda: TwoClasses(features=2, rows=20, batch_size=4),
+    "log": lambda: Log(Bowl()),
+    "rescaled": lambda: Rescaled(Bowl()),
+    "sum": lambda: Sum((Bowl(), Chain(n=2))),
+    # Finite differences see the values, which have no noise: so it must be small here.
+    "noisy": lambda: Noisy(Bowl(), deviation=1e-7),
     "classify-mlp": lambda: Classify(pictures(), MLP(hidden=(4,)), batch_size=8),
+    "scaled": lambda: Scaled(Wells()),
+    "scaled-predictive": lambda: ScaledPredictive(
+        Classify(pictures(), MLP(hidden=()), batch_size=8), 1.0
+    ),
+    "with-bowl": lambda: WithBowl(Wells(), 2),
+    "with-bowl-predictive": lambda: WithBowlPredictive(
+        Classify(pictures(), MLP(hidden=()), batch_size=8), 2
+    ),
     "flattened": lambda: Flattened(
         Classify(pictures(), MLP(hidden=(4,)), batch_size=8), HessianTrace(), 0.1
     ),

@@ -24,18 +24,10 @@ from jaxtyping import Array, Float
 
 from ...core.task import AbstractTask
 from ...core.types import Key, Scalar, Split
-
-LAWS = {"uniform": jr.uniform, "normal": jr.normal}  # U(0, 1), N(0, 1)
+from .equations import Equations, check_law, check_sizes, draw_equations, mean_square, product
 
 DM = {"n": 10, "instances": 128, "data": "uniform", "start": 0.01, "factor": 1.0}
 SCALE = {"n": 20, "instances": 1, "data": "normal", "start": 1.0, "factor": 0.5}
-
-
-class Equations(eqx.Module):
-    """What differs between two problems."""
-
-    W: Float[Array, "instances rows n"]
-    y: Float[Array, "instances rows"]
 
 
 class Quadratic(AbstractTask):
@@ -54,26 +46,17 @@ class Quadratic(AbstractTask):
     factor: float = eqx.field(static=True, default=0.5)
 
     def __check_init__(self):
-        for name in ("n", "rows", "instances"):
-            size = getattr(self, name)
-            if size is not None and size < 1:
-                raise ValueError(f"Quadratic: {name} must be at least 1, got {size}.")
-        if self.data not in LAWS:
-            raise ValueError(
-                f"Quadratic: data must be one of {', '.join(LAWS)}, got {self.data!r}."
-            )
+        rows = self.n if self.rows is None else self.rows
+        check_sizes("Quadratic", {"n": self.n, "rows": rows, "instances": self.instances})
+        check_law("Quadratic", self.data)
         if not self.start >= 0:
             raise ValueError(f"Quadratic: start must not be negative, got {self.start}.")
         if not self.factor > 0:
             raise ValueError(f"Quadratic: factor must be positive, got {self.factor}.")
 
     def sample(self, key: Key) -> Equations:
-        key_W, key_y = jr.split(key)
-        draw = LAWS[self.data]
         rows = self.n if self.rows is None else self.rows
-        return Equations(
-            draw(key_W, (self.instances, rows, self.n)), draw(key_y, (self.instances, rows))
-        )
+        return draw_equations(key, self.data, self.instances, rows, self.n)
 
     def init(self, instance: Equations, key: Key) -> Float[Array, "instances n"]:
         return self.start * jr.normal(key, (self.instances, self.n))
@@ -109,14 +92,3 @@ class Quadratic(AbstractTask):
             "gap": self.factor * gap,
             "relative_gap": gap / jnp.where(solvable, zero, jnp.ones_like(zero)),
         }
-
-
-def product(
-    W: Float[Array, "instances rows n"], x: Float[Array, "instances n"]
-) -> Float[Array, "instances rows"]:
-    return jnp.einsum("brn,bn->br", W, x)
-
-
-def mean_square(r: Float[Array, "instances rows"]) -> Scalar:
-    """mean_b ‖r_b‖²"""
-    return jnp.mean(jnp.sum(r**2, axis=-1))

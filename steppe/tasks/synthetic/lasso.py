@@ -1,0 +1,74 @@
+"""LASSO: least squares with a penalty on ‖x‖₁, whose gradient jumps where a coordinate is zero.
+
+    f(x) = mean_b [ ½ ‖W_b x_b − y_b‖² + l1 ‖x_b‖₁ ],   b = 1 … instances
+
+    published set    n     instances   W, y      l1      x₀
+    `DM`             2     128         U(0, 1)   0.005   N(0, 0.01²)
+    `SCALE`          20    1           N(0, 1)   1       N(0, 1)
+
+`DM`: the Open-L2O code for Andrychowicz et al., NeurIPS 2016. `SCALE`: its code for Wichrowska et
+al., "Learned optimizers that scale and generalize", ICML 2017. The specification gives no x₀ for
+`DM`: ours is that of the quadratic problems of the same code.
+
+f ≥ 0, but its minimum has no closed form, so there is no metric.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from ...core.task import AbstractTask
+from ...core.types import Key, Scalar, Split
+from .equations import Equations, check_law, check_sizes, draw_equations, mean_square, product
+
+DM = {"n": 2, "instances": 128, "data": "uniform", "l1": 0.005, "start": 0.01}
+SCALE = {"n": 20, "instances": 1, "data": "normal", "l1": 1.0, "start": 1.0}
+
+
+class Lasso(AbstractTask):
+    """`instances` systems of `n` equations in `n` unknowns; the params are x (instances, n).
+
+    - `l1`: weight of ‖x‖₁, not negative
+    - `data`: the law of the entries of W and y, "uniform" on (0, 1) or "normal" N(0, 1)
+    - `start`: standard deviation of x₀
+    - `seed`: if a number, every instance is the one drawn from it: the version with fixed data
+    """
+
+    n: int = eqx.field(static=True, default=20)
+    instances: int = eqx.field(static=True, default=1)
+    data: str = eqx.field(static=True, default="normal")
+    l1: float = eqx.field(static=True, default=1.0)
+    start: float = eqx.field(static=True, default=1.0)
+    seed: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        check_sizes("Lasso", {"n": self.n, "instances": self.instances})
+        check_law("Lasso", self.data)
+        for name in ("l1", "start"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"Lasso: {name} must not be negative, got {getattr(self, name)}.")
+
+    def sample(self, key: Key) -> Equations:
+        key = key if self.seed is None else jr.key(self.seed)
+        return draw_equations(key, self.data, self.instances, self.n, self.n)
+
+    def init(self, instance: Equations, key: Key) -> Float[Array, "instances n"]:
+        return self.start * jr.normal(key, (self.instances, self.n))
+
+    def batch(self, instance: Equations, key: Key, *, split: Split = "train") -> tuple[()]:
+        return ()
+
+    def whole(self, instance: Equations, *, split: Split) -> tuple[()]:
+        return ()
+
+    def loss(
+        self, params: Float[Array, "instances n"], instance: Equations, batch: tuple[()], key: Key
+    ) -> Scalar:
+        misfit = mean_square(product(instance.W, params) - instance.y)
+        return misfit / 2 + self.l1 * jnp.mean(jnp.sum(jnp.abs(params), axis=-1))
+
+    def metrics(
+        self, params: Float[Array, "instances n"], instance: Equations, batch: tuple[()], key: Key
+    ) -> dict[str, Scalar]:
+        return {}

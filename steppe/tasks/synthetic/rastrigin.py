@@ -1,0 +1,115 @@
+"""Rastrigin: a bowl covered with ripples of period 1, so many local minima.
+
+    f(x) = mean_b [ factor · S_b − α c_bᵀ cos(2π x_b) + α · offset_b ],   α = 10,
+    S_b = ‖A_b x_b − y_b‖²
+
+    published set   n   instances   A, y, c   x₀            factor   S          offset
+    `DM`            2   128         N(0, 1)   N(0, 1)       ½        sum        n
+    `SQUARE_COS`    2   128         U(0, 1)   N(0, 0.01²)   1        sum        n
+    `SCALE`         2   1           N(0, 1)   N(0, 1)       ½        mean       n²
+
+`DM` and `SQUARE_COS` ("square-cos"): the Open-L2O code for Andrychowicz et al., NeurIPS 2016.
+`SCALE`: its code for Wichrowska et al., ICML 2017. The published forms do not agree with each
+other: `SCALE` averages the quadratic part over the rows but sums the ripples, and its offset is
+n² where the sum of n ripples calls for n. Both are kept. Of x₀ in `SQUARE_COS` and of the factor in
+`SCALE` the specification says nothing; here is what the sibling problem of the same code has.
+
+With c ~ N(0, 1) the published offsets do not bound the ripples: f can be negative, and its
+logarithm undefined. `offset="bound"` (ours), offset_b = ‖c_b‖₁, makes f ≥ 0 always; with c in
+(0, 1) the published offset does. The minimum has no closed form, so there is no metric.
+"""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from ...core.task import AbstractTask
+from ...core.types import Key, Scalar, Split
+from .equations import LAWS, Equations, check_law, check_sizes, draw_equations, product
+
+ALPHA = 10.0  # of the textbook function and of both codes
+REDUCE = {"sum": jnp.sum, "mean": jnp.mean}  # over the rows of A
+OFFSETS = {  # (c) → (instances,)
+    "n": lambda c: jnp.full(c.shape[:1], c.shape[1], c.dtype),
+    "n2": lambda c: jnp.full(c.shape[:1], c.shape[1] ** 2, c.dtype),
+    "bound": lambda c: jnp.sum(jnp.abs(c), axis=-1),
+}
+
+DM = {
+    "n": 2, "instances": 128, "data": "normal", "start": 1.0,
+    "factor": 0.5, "reduce": "sum", "offset": "n",
+}  # fmt: skip
+SQUARE_COS = DM | {"data": "uniform", "start": 0.01, "factor": 1.0}
+SCALE = DM | {"instances": 1, "reduce": "mean", "offset": "n2"}
+
+
+class Ripples(eqx.Module):
+    """What differs between two problems."""
+
+    bowl: Equations  # A and y
+    c: Float[Array, "instances n"]
+
+
+class Rastrigin(AbstractTask):
+    """`instances` functions of `n` variables each; the params are x (instances, n).
+
+    - `data`: the law of A, y and c, "uniform" on (0, 1) or "normal" N(0, 1)
+    - `start`: standard deviation of x₀
+    - `reduce`: "sum" or "mean" over the rows of A
+    - `offset`: "n", "n2" or "bound"
+    """
+
+    n: int = eqx.field(static=True, default=2)
+    instances: int = eqx.field(static=True, default=1)
+    data: str = eqx.field(static=True, default="normal")
+    start: float = eqx.field(static=True, default=1.0)
+    factor: float = eqx.field(static=True, default=0.5)
+    reduce: str = eqx.field(static=True, default="sum")
+    offset: str = eqx.field(static=True, default="bound")
+
+    def __check_init__(self):
+        check_sizes("Rastrigin", {"n": self.n, "instances": self.instances})
+        check_law("Rastrigin", self.data)
+        for name, known in (("reduce", REDUCE), ("offset", OFFSETS)):
+            given = getattr(self, name)
+            if given not in known:
+                raise ValueError(
+                    f"Rastrigin: {name} must be one of {', '.join(known)}, got {given!r}."
+                )
+        if not self.start >= 0:
+            raise ValueError(f"Rastrigin: start must not be negative, got {self.start}.")
+        if not self.factor > 0:
+            raise ValueError(f"Rastrigin: factor must be positive, got {self.factor}.")
+
+    def sample(self, key: Key) -> Ripples:
+        key_bowl, key_c = jr.split(key)
+        return Ripples(
+            draw_equations(key_bowl, self.data, self.instances, self.n, self.n),
+            LAWS[self.data](key_c, (self.instances, self.n)),
+        )
+
+    def init(self, instance: Ripples, key: Key) -> Float[Array, "instances n"]:
+        return self.start * jr.normal(key, (self.instances, self.n))
+
+    def batch(self, instance: Ripples, key: Key, *, split: Split = "train") -> tuple[()]:
+        return ()
+
+    def whole(self, instance: Ripples, *, split: Split) -> tuple[()]:
+        return ()
+
+    def loss(
+        self, params: Float[Array, "instances n"], instance: Ripples, batch: tuple[()], key: Key
+    ) -> Scalar:
+        r = product(instance.bowl.W, params) - instance.bowl.y  # (instances, rows)
+        S = REDUCE[self.reduce](r**2, axis=-1)  # (instances,)
+        ripples = jnp.sum(instance.c * jnp.cos(2 * math.pi * params), axis=-1)
+        lift = OFFSETS[self.offset](instance.c)
+        return jnp.mean(self.factor * S + ALPHA * (lift - ripples))
+
+    def metrics(
+        self, params: Float[Array, "instances n"], instance: Ripples, batch: tuple[()], key: Key
+    ) -> dict[str, Scalar]:
+        return {}
