@@ -7,6 +7,7 @@ from typing import Literal
 from .checks import at_least, check_seed, listed, not_negative, positive
 from .flat import Flat
 from .parse import PLACE
+from .techniques import Curriculum, Imitation
 
 ALL = {"nothing": "all"}  # metadata: the word for None
 
@@ -29,7 +30,10 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Meta-train a learned optimizer on a task, by truncated back-propagation through time.
+    """Meta-train a learned optimizer on a task.
+
+    --preset NAME sets the options to those of a published recipe (`steppe list presets`); what is
+    given besides it counts.
 
     The run folder gets config.json, env.json, metrics.jsonl, checkpoints, and at the end
     model.safetensors: the optimizer with the best validation score. A run that was stopped, in
@@ -37,18 +41,27 @@ class Train:
 
     - `task`: what to train on, see `steppe list tasks`
     - `opt`: what to train, see `steppe list optimizers`
+    - `preset`: a published recipe to start from
     - `hidden`: widths of its LSTM layers, e.g. 20,20 (default: the paper's)
-    - `steps`: meta-steps in all
+    - `scaling`: half width, in ln, of a random scaling of every coordinate; 0: none
+    - `convex`: variables of a convex function added to the task; 0: none
+    - `estimator`: of the meta-gradient: back-propagation through time, evolution strategies, or
+      persistent ones
+    - `sigma`: standard deviation of the perturbations of the latter two
+    - `steps`: meta-steps, at most with a curriculum
     - `unroll`: inner steps between two meta-steps
     - `horizon`: inner steps of an episode
     - `episodes`: episodes in parallel
     - `rows`: coordinates sampled for back-propagation; fewer is faster and noisier
     - `second_order`: differentiate through the gradients of the task as well
-    - `meta_lr`: learning rate of the meta-optimizer, Adam
+    - `meta_opt`: the meta-optimizer
+    - `meta_lr`: its learning rate
     - `clip`: largest norm of a meta-gradient
+    - `clip_each`: largest size of each of its entries
     - `seed`: of everything random
     - `validate_every`: meta-steps between two validations; 0: no validation, the last optimizer
       is kept
+    - `validation_episodes`: inner trainings of a validation
     - `checkpoint_every`: meta-steps between two checkpoints
     - `out`: run folder (default: runs/TASK-OPT-SEED)
     - `resume`: go on with the run of this folder, with its own options
@@ -61,19 +74,29 @@ class Train:
 
     task: str
     opt: str
+    preset: str | None = None
     hidden: tuple[int, ...] = ()
+    scaling: float = 0.0
+    convex: int = 0
+    estimator: Literal["bptt", "es", "pes"] = "bptt"
+    sigma: float = 0.01
     steps: int = 1000
     unroll: int = 20
     horizon: int = 100
     episodes: int = 8
     rows: int | None = field(default=None, metadata=ALL)
     second_order: bool = False
+    meta_opt: Literal["adam", "rmsprop"] = "adam"
     meta_lr: float = 1e-3
     clip: float | None = 1.0
+    clip_each: float | None = None
+    curriculum: Curriculum = field(default_factory=Curriculum)
+    imitation: Imitation = field(default_factory=Imitation)
     objective: Objective = field(default_factory=Objective)
     flat: Flat = field(default_factory=Flat)
     seed: int = 0
     validate_every: int = 100
+    validation_episodes: int = 8
     checkpoint_every: int = 100
     out: Path | None = None
     resume: Path | None = None
@@ -85,11 +108,34 @@ class Train:
 
     def __post_init__(self):
         whole = ("steps", "unroll", "horizon", "episodes", "rows", "checkpoint_every", "cores")
-        for name in whole:
+        for name in (*whole, "validation_episodes"):
             at_least(1, self, name)
-        at_least(0, self, "validate_every")
-        for name in ("meta_lr", "clip"):
+        for name in ("validate_every", "convex"):
+            at_least(0, self, name)
+        for name in ("meta_lr", "clip", "clip_each", "sigma"):
             positive(self, name)
+        not_negative(self, "scaling")
+        stages = self.curriculum.horizons
+        if stages and not self.validate_every:
+            raise ValueError(
+                "--curriculum.horizons goes by validation, which --validate-every 0 switches off; "
+                "leave one of them out."
+            )
+        if stages and self.flat.active != "always":
+            raise ValueError(
+                f"--flat.active {self.flat.active} is a share of the horizon, which a curriculum "
+                "changes; leave one of them out."
+            )
+        if len(self.imitation.ratio) > 1 and not stages:
+            raise ValueError(
+                f"--imitation.ratio {listed(self.imitation.ratio)} is one number a stage; add "
+                "--curriculum.horizons, or give one number."
+            )
+        if self.estimator != "bptt" and (self.rows is not None or self.second_order):
+            raise ValueError(
+                f"--rows and --second-order are about back-propagation, which --estimator "
+                f"{self.estimator} does without; leave them out."
+            )
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"--hidden must be widths of at least 1, got {listed(self.hidden)}.")
         if self.rows is not None and self.second_order:

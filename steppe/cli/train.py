@@ -7,6 +7,9 @@ from pathlib import Path
 
 from ..tasks.names import NAMES as TASKS
 from ..zoo.names import NAMES as OPTIMIZERS
+from ..zoo.names import PRESETS
+from ..zoo.recipe import Recipe
+from ..zoo.recipe import recipe as published
 from . import folder as folders
 from .errors import BadInput
 from .listing import check, learned
@@ -18,7 +21,29 @@ from .parse import build, from_table, options_of, overlay
 FREE = ("steps", "checkpoint_every", "out", "resume", "config", "log", "cores", "json", "quiet")
 # Options that are about a call and not about its run.
 CALL = ("out", "resume", "config", "json", "quiet")
-VALIDATION_EPISODES = 8
+
+
+# Options that a run's recipe mentions only where they are used.
+LATER = (
+    "flat", "preset", "scaling", "convex", "estimator", "sigma", "meta_opt", "clip_each",
+    "curriculum", "imitation",
+)  # fmt: skip
+FIELDS = {  # option: field of a recipe
+    **{
+        name: name
+        for name in (
+            "opt", "scaling", "convex", "estimator", "sigma", "episodes", "unroll", "horizon",
+            "rows", "second_order", "meta_opt", "meta_lr", "clip", "clip_each", "steps",
+            "validate_every", "validation_episodes",
+        )
+    },
+    **{f"objective.{name}": name for name in ("weights", "transform", "batch")},
+    "curriculum.horizons": "stages",
+    "curriculum.patience": "patience",
+    **{f"imitation.{name}": name for name in ("teachers", "ratio", "follow", "every", "shared")},
+    "imitation.lr": "teacher_lr",
+    "imitation.weights": "imitation_weights",
+}  # fmt: skip
 
 
 def run(values: dict) -> int:
@@ -50,6 +75,8 @@ def prepare(values: dict) -> tuple[Train, Path]:
         values = overlay(Train, values["config"]) | values
     if values.get("resume") is not None:
         values = resumed(values)
+    if values.get("preset") is not None:
+        values = preset(str(values["preset"])) | values
     options = build(Train, values)
     check(options.task, TASKS, "task")
     check(options.opt, OPTIMIZERS, "optimizer")
@@ -58,7 +85,7 @@ def prepare(values: dict) -> tuple[Train, Path]:
             f"--opt {options.opt} is made by hand, there is no network in it to train; use one of "
             f"{', '.join(learned())}."
         )
-    name = f"{options.task}-{options.opt}-{options.seed}"
+    name = f"{options.task}-{options.preset or options.opt}-{options.seed}"
     return options, options.out or Path("runs", name)
 
 
@@ -82,6 +109,20 @@ def resumed(values: dict) -> dict:
     return base | values | {"out": folder}
 
 
+def preset(name: str) -> dict:
+    """The options that a published recipe sets, by dotted name."""
+    check(name, PRESETS, "preset")
+    found = published(name)
+    return {option: getattr(found, field) for option, field in FIELDS.items()}
+
+
+def recipe_from(options: Train) -> Recipe:
+    """What is asked for, as `zoo.assemble` takes it."""
+    given = {field: attrgetter(option)(options) for option, field in FIELDS.items()}
+    hidden = {"hidden": options.hidden} if options.hidden else {}
+    return Recipe(**given, options=hidden)
+
+
 def stored(folder: Path) -> dict:
     """The options of the run a folder holds, by dotted name."""
     config = folders.read_config(folder)
@@ -91,10 +132,14 @@ def stored(folder: Path) -> dict:
 def recipe_of(options: Train) -> dict:
     """What determines the numbers of a run, bit by bit (on one kind of machine)."""
     recipe = {n: v for n, v in dataclasses.asdict(options).items() if n not in FREE}
-    if options.flat.kind == "none":  # also of runs from before there were measures
-        del recipe["flat"]
-    optimizer = {"optimizer": recipe.pop("opt"), "hidden": list(options.hidden)}
-    return recipe | optimizer | {"validation_episodes": VALIDATION_EPISODES}
+    defaults = {f.name: f for f in dataclasses.fields(Train)}
+    for name in LATER:  # what is not used says nothing, also of runs from before there was it
+        field = defaults[name]
+        made = field.default_factory
+        usual = field.default if made is dataclasses.MISSING else dataclasses.asdict(made())  # pyright: ignore
+        if recipe[name] == usual:
+            del recipe[name]
+    return recipe | {"optimizer": recipe.pop("opt"), "hidden": list(options.hidden)}
 
 
 def config_of(options: Train, version: str) -> dict:
@@ -107,9 +152,11 @@ def config_of(options: Train, version: str) -> dict:
 def line_of(options: object, command: str = "train", without: Collection[str] = CALL) -> str:
     """The shortest line that asks for the same."""
     words = ["steppe", command]
+    named = getattr(options, "preset", None)
+    implied = preset(named) if named else {}
     for name, option in options_of(type(options)).items():
         value = attrgetter(name)(options)
-        if name in without or value == option.default:
+        if name in without or value == implied.get(name, option.default):
             continue
         parts = [option.nothing] if value is None else value if option.many else [value]
         words += [] if option.place else [option.flag]

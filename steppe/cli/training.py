@@ -11,14 +11,12 @@ import jax
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
-import optax
 
 from ..bench.curvature import examples
 from ..bench.records import environment
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractPredictive, AbstractTask
-from ..estimators.bptt import BPTT
 from ..flatness import kinds as measures
 from ..flatness.names import TAKES
 from ..objectives.regularized import Regularized
@@ -27,12 +25,12 @@ from ..tasks import suite
 from ..train.loop import History, MetaTrainingError, meta_train
 from ..train.mesh import use_cores
 from ..train.sinks import Console, Row, Sink, TensorBoard, flatness
-from ..train.validate import Validation
 from ..zoo import kinds
+from ..zoo.assemble import assemble
 from . import folder as folders
 from .errors import BadInput, Failed
 from .options import Train
-from .train import VALIDATION_EPISODES, config_of
+from .train import config_of, recipe_from
 
 LINES = 20  # progress lines of a run whose stderr is no terminal
 
@@ -69,22 +67,8 @@ def train(options: Train, folder: Path, recipe: dict, say: Callable[[str], None]
 
     key_opt, key_run = jr.split(jr.key(options.seed))
     task = suite.build(options.task)
-    hidden = {"hidden": options.hidden} if options.hidden else {}
-    opt = kinds.build(options.opt, key=key_opt, **hidden)
-    estimator = BPTT(
-        options.episodes,
-        options.unroll,
-        options.horizon,
-        second_order=options.second_order,
-        rows=options.rows,
-    )
-    objective = objective_of(options, task)
-    clip = [] if options.clip is None else [optax.clip_by_global_norm(options.clip)]
-    validation = (
-        Validation(options.validate_every, options.horizon, VALIDATION_EPISODES)
-        if options.validate_every
-        else None
-    )
+    opt, how = assemble(recipe_from(options), task, key=key_opt)
+    how["objective"] = objective_of(options, task)
     with contextlib.ExitStack() as stack:
         sinks = _sinks(options, folder, say)
         for sink in sinks:
@@ -92,14 +76,10 @@ def train(options: Train, folder: Path, recipe: dict, say: Callable[[str], None]
         _write_run(folder, options, cores, version)
         try:
             best, history = meta_train(
-                task,
+                how.pop("task"),
                 opt,
-                estimator=estimator,
-                objective=objective,
-                meta_tx=optax.chain(*clip, optax.adam(options.meta_lr)),
-                steps=options.steps,
+                **how,
                 key=key_run,
-                validation=validation,
                 sinks=sinks,
                 folder=folder,
                 checkpoint_every=options.checkpoint_every,

@@ -25,7 +25,7 @@ from ..train.validate import Validation
 from .kinds import build
 from .recipe import Recipe
 
-TEACHERS: dict[str, Callable[[float], AbstractOptimizer]] = {
+MAKE: dict[str, Callable[[float], AbstractOptimizer]] = {  # teachers by name
     "adam": adam,
     "rmsprop": rmsprop,
     "nag": lambda lr: FromOptax("sgd", learning_rate=lr, momentum=0.9, nesterov=True),
@@ -94,10 +94,8 @@ def _main(recipe: Recipe) -> AbstractEstimator:
 
 
 def _imitation(recipe: Recipe, name: str, opt: AbstractOptimizer) -> Imitation:
-    if name != "self" and name not in TEACHERS:
-        raise ValueError(f"There is no teacher {name!r}; use self or one of {', '.join(TEACHERS)}.")
     return Imitation(
-        opt if name == "self" else TEACHERS[name](recipe.teacher_lr),
+        opt if name == "self" else MAKE[name](recipe.teacher_lr),
         recipe.episodes,
         recipe.unroll,
         recipe.horizon,

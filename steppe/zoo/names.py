@@ -13,3 +13,20 @@ NAMES = {
     "rmsprop": "RMSProp (Tieleman & Hinton 2012): lr",
     "optax": "any optax factory: make=NAME and its arguments",
 }
+
+CL = "episodes grow, validation decides when"
+IL = "now and then it imitates Adam"
+PRESETS = {  # of recipe.py
+    "dm": "L2O-DM as published with Open-L2O: 50 000 meta-steps on episodes of 100 steps",
+    "dm-cl": f"the same with a curriculum: {CL}",
+    "dm-il": f"the same with imitation: {IL}",
+    "dm-cl-il": "the same with both (Chen et al. 2020)",
+    "rnnprop": "RNNProp as published with Open-L2O: 500 meta-steps on episodes of 100 steps",
+    "rnnprop-cl": f"the same with a curriculum: {CL}",
+    "rnnprop-il": f"the same with imitation: {IL}",
+    "rnnprop-cl-il": "the same with both (Chen et al. 2020)",
+    "l2o-scale": "L2O-Scale as published with Open-L2O: logarithmic loss, RMSProp at 1e-6",
+    "l2o-scale-cl": f"the same with a curriculum: {CL}",
+    "l2o-scale-il": f"the same with imitation: {IL}",
+    "l2o-scale-cl-il": "the same with both (Chen et al. 2020)",
+}

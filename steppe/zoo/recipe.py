@@ -1,6 +1,6 @@
 """How an optimizer is meta-trained, in names and numbers, and the published recipes by name.
 
-    recipe("dm-cl-il")                  a `Recipe`, exactly as published (docs/presets.md)
+    recipe("dm-cl-il")                  a `Recipe`, exactly as published
     recipe("dm-cl-il", steps=500)       with some of its numbers changed
 
 Plain data, standard library only; `assemble.py` makes the objects.
@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
+TEACHERS = ("adam", "rmsprop", "nag", "sgd", "self")
 STAGES = (100, 200, 500, 1000, 1500, 2000, 2500, 3000)  # of DM and RNNProp
 SCALE_STAGES = (*STAGES, 3500, 4000, 4500, 5000)
 
@@ -32,7 +33,7 @@ class Recipe:
     - `weights`, `transform`, `batch`: of the objective, see `Trajectory`
 
     Imitation
-    - `teachers`: names of `TEACHERS` or "self", the optimizer as it was at the start; (): none
+    - `teachers`: names of `TEACHERS`, "self" being the optimizer as it was at the start; (): none
     - `teacher_lr`: their learning rate
     - `ratio`: chance of an imitation step, stage by stage, the last one repeated
     - `follow`, `every`: see `Imitation`; `imitation_weights`: its `weights`
@@ -78,6 +79,11 @@ class Recipe:
     validation_episodes: int = 8
 
     def __post_init__(self):
+        for teacher in self.teachers:
+            if teacher not in TEACHERS:
+                raise ValueError(
+                    f"Recipe: there is no teacher {teacher!r}; {_guess(teacher, list(TEACHERS))}"
+                )
         if self.stages and not self.validate_every:
             raise ValueError("Recipe: a curriculum goes by validation; set validate_every.")
         if any(not 0 <= chance <= 1 for chance in self.ratio) or not self.ratio:
