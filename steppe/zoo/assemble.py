@@ -19,6 +19,7 @@ from ..estimators.imitation import Imitation
 from ..estimators.mix import Mix
 from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
+from ..tasks.augment import scaled, with_bowl
 from ..train.apart import apart
 from ..train.curriculum import Curriculum
 from ..train.validate import Validation
@@ -47,7 +48,7 @@ def assemble(
     estimator = Mix({"main": main, **teachers}, chances[0], draw=True) if teachers else main
     tx = meta_optimizer(recipe)
     return opt, {
-        "task": task,
+        "task": augmented(recipe, task),
         "estimator": estimator,
         "objective": Trajectory(recipe.weights, recipe.transform, recipe.batch),
         "meta_tx": apart(tx, 1 + len(teachers)) if teachers and not recipe.shared else tx,
@@ -67,6 +68,12 @@ def assemble(
             else None
         ),
     }
+
+
+def augmented(recipe: Recipe, task: AbstractTask) -> AbstractTask:
+    """The task that the optimizer is trained on; evaluation is on the task itself."""
+    task = with_bowl(task, recipe.convex) if recipe.convex else task
+    return scaled(task, recipe.scaling) if recipe.scaling else task
 
 
 def meta_optimizer(recipe: Recipe) -> optax.GradientTransformation:

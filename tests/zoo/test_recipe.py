@@ -1,0 +1,110 @@
+"""Recipes: the published numbers, and what they are assembled into."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import pytest
+
+from steppe.core.task import draw
+from steppe.estimators.bptt import BPTT
+from steppe.estimators.mix import Mix
+from steppe.tasks import Quadratic
+from steppe.train.loop import meta_train
+from steppe.zoo.assemble import MAKE, assemble, meta_optimizer
+from steppe.zoo.names import NAMES
+from steppe.zoo.names import PRESETS as WORDS
+from steppe.zoo.recipe import PRESETS, TEACHERS, Recipe, recipe
+
+SMALL = {"options": {"hidden": (2,)}}
+
+
+def test_every_preset_has_words_and_an_optimizer_of_the_list():
+    assert list(PRESETS) == list(WORDS)
+    assert {found.opt for found in PRESETS.values()} <= set(NAMES)
+
+
+def test_every_teacher_can_be_made():
+    assert {*MAKE, "self"} == set(TEACHERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "steps", "evaluation", "trials"),
+    [("dm", 10_000, 100, 100, 20), ("rnnprop", 100, 100, 10, 20), ("l2o-scale", 100, 100, 1, 5)],
+)
+def test_the_budget_is_the_published_one(name, epochs, steps, evaluation, trials):
+    """One epoch is one episode in windows of 20 steps, a meta-step each (flatness-l2o.md §1–4)."""
+    found = recipe(name)
+    windows = steps // 20
+    assert (found.episodes, found.unroll, found.horizon) == (1, 20, steps)
+    assert (found.steps, found.validate_every) == (epochs * windows, evaluation * windows)
+    assert found.validation_episodes == trials
+
+
+def test_stages_and_ratios_are_the_published_ones():
+    stages = (100, 200, 500, 1000, 1500, 2000, 2500, 3000)
+    assert recipe("dm-cl").stages == recipe("rnnprop-cl-il").stages == stages
+    assert recipe("l2o-scale-cl").stages == (*stages, 3500, 4000, 4500, 5000)
+    assert recipe("dm-cl-il").ratio == (0.0, 0.1, 0.3) and recipe("dm-il").ratio == (0.3,)
+    assert recipe("l2o-scale-cl-il").ratio == (0.1,)
+
+
+def test_rmsprop_is_that_of_tensorflow():
+    """ms from 1, ε inside the root: Δ = −lr g/√(0.9·1 + 0.1 g² + 1e-20), entries clipped before."""
+    tx = meta_optimizer(recipe("l2o-scale", clip_each=2.0))
+    g = jnp.array([0.5, -30.0])
+    updates, _ = tx.update(g, tx.init(g), g)
+    clipped = jnp.clip(g, -2, 2)
+    expected = -1e-6 * clipped / jnp.sqrt(0.9 + 0.1 * clipped**2)
+    assert jnp.allclose(updates, expected, rtol=1e-9)
+
+
+def test_curriculum_and_imitation_are_assembled_stage_by_stage():
+    _, how = assemble(recipe("dm-cl-il", **SMALL), Quadratic(2), key=jr.key(0))
+    mix, curriculum = how["estimator"], how["curriculum"]
+    assert isinstance(mix, Mix) and mix.draw and mix.names == ("main", "adam")
+    chances = [curriculum.staged(mix, i).weights.tolist() for i in (0, 1, 2, 7)]
+    assert chances == [[1.0, 0.0], [0.9, 0.1], [0.7, 0.3], [0.7, 0.3]]
+    _, plain = assemble(recipe("dm", **SMALL), Quadratic(2), key=jr.key(0))
+    assert isinstance(plain["estimator"], BPTT) and plain["curriculum"] is None
+
+
+def test_teachers_share_the_imitation_steps_and_self_is_the_optimizer_at_the_start():
+    how = recipe("dm-il", teachers=("nag", "self"), ratio=(0.4,), **SMALL)
+    opt, made = assemble(how, Quadratic(2), key=jr.key(0))
+    mix = made["estimator"]
+    assert mix.names == ("main", "nag", "self")
+    assert mix.weights.tolist() == pytest.approx([0.6, 0.2, 0.2])
+    assert mix.parts[2].estimator.teacher is opt
+
+
+def test_an_assembled_recipe_is_what_meta_train_takes():
+    task, how = Quadratic(2), recipe("dm-il", steps=2, validate_every=2, horizon=20, **SMALL)
+    opt, made = assemble(how, task, key=jr.key(0))
+    assert set(made) <= set(inspect.signature(meta_train).parameters)
+    best, history = meta_train(made.pop("task"), opt, **made, key=jr.key(1), log_every=1)
+    assert history.rows[-1]["step"] == 2 and isinstance(best, type(opt))
+
+
+def test_augmentations_are_around_the_task_of_meta_training():
+    _, how = assemble(recipe("dm", scaling=1.0, convex=3, **SMALL), Quadratic(2), key=jr.key(0))
+    problem = draw(how["task"], how["task"].sample(jr.key(1)), jr.key(2), split="train")
+    params = how["task"].init(problem.instance, jr.key(3))
+    assert sum(leaf.size for leaf in jax.tree_util.tree_leaves(params)) == 2 + 3
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: recipe("dm-cll"), "no preset 'dm-cll'; did you mean 'dm-cl'"),
+        (lambda: recipe("dm", step=3), "no 'step'; did you mean 'steps'"),
+        (lambda: Recipe(opt="dm", teachers=("adm",)), "no teacher 'adm'; did you mean 'adam'"),
+        (lambda: Recipe(opt="dm", ratio=(1.5,)), "chances from 0 to 1"),
+        (lambda: Recipe(opt="dm", ratio=(0.1, 0.2)), "one chance a stage"),
+        (lambda: Recipe(opt="dm", stages=(5,), validate_every=0), "set validate_every"),
+    ],
+)
+def test_bad_input_gets_a_sentence(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
