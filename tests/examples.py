@@ -28,6 +28,7 @@ from steppe.tasks.synthetic.noisy import Noisy
 from steppe.tasks.synthetic.norm import Norm
 from steppe.tasks.synthetic.rastrigin import Rastrigin
 from steppe.tasks.synthetic.two_classes import TwoClasses
+from tests.tasks.ellipse import Ellipse
 
 
 def pictures(shape: tuple[int, ...] = (6, 6), *, classes: int = 3, seed: int = 0) -> Dataset:
@@ -56,14 +57,10 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     # Finite differences see the values, which have no noise: so it must be small here.
     "noisy": lambda: Noisy(Bowl(), deviation=1e-7),
     "classify-mlp": lambda: Classify(pictures(), MLP(hidden=(4,)), batch_size=8),
-    "scaled": lambda: Scaled(Wells()),
-    "scaled-predictive": lambda: ScaledPredictive(
-        Classify(pictures(), MLP(hidden=()), batch_size=8), 1.0
-    ),
-    "with-bowl": lambda: WithBowl(Wells(), 2),
-    "with-bowl-predictive": lambda: WithBowlPredictive(
-        Classify(pictures(), MLP(hidden=()), batch_size=8), 2
-    ),
+    "scaled": lambda: Scaled(Ellipse()),
+    "scaled-predictive": lambda: ScaledPredictive(Ellipse(), 1.0),
+    "with-bowl": lambda: WithBowl(Ellipse(), 2),
+    "with-bowl-predictive": lambda: WithBowlPredictive(Ellipse(), 2),
     "flattened": lambda: Flattened(
         Classify(pictures(), MLP(hidden=(4,)), batch_size=8), HessianTrace(), 0.1
     ),

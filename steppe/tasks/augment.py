@@ -54,9 +54,6 @@ class AbstractScaled(AbstractTask):
     def whole(self, instance: Instance, *, split: Split) -> Batch:
         return self.task.whole(instance[0], split=split)
 
-    def loss(self, params: Params, instance: Instance, batch: Batch, key: Key) -> Scalar:
-        return self.task.loss(self.inside(params, instance), instance[0], batch, key)
-
     def metrics(
         self, params: Params, instance: Instance, batch: Batch, key: Key
     ) -> dict[str, Scalar]:
@@ -76,6 +73,9 @@ class Scaled(AbstractScaled):
     def __check_init__(self):
         check_spread(self.spread)
 
+    def loss(self, params: Params, instance: Instance, batch: Batch, key: Key) -> Scalar:
+        return self.task.loss(self.inside(params, instance), instance[0], batch, key)
+
 
 class ScaledPredictive(AbstractScaled, AbstractPredictive):
     """`Scaled` of a task that tells outputs from criterion, which it then does as well."""
@@ -86,6 +86,9 @@ class ScaledPredictive(AbstractScaled, AbstractPredictive):
     def __check_init__(self):
         check_spread(self.spread)
         predictive(self.task)
+
+    def loss(self, params: Params, instance: Instance, batch: Batch, key: Key) -> Scalar:
+        return self.criterion(self.outputs(params, instance, batch, key), instance, batch)
 
     def outputs(self, params: Params, instance: Instance, batch: Batch, key: Key) -> PyTree:
         return predictive(self.task).outputs(self.inside(params, instance), instance[0], batch, key)
@@ -125,12 +128,6 @@ class AbstractWithBowl(AbstractTask):
     def whole(self, instance: Instance, *, split: Split) -> Batch:
         return self.task.whole(instance[0], split=split)
 
-    def loss(
-        self, params: tuple[Params, Array], instance: Instance, batch: Batch, key: Key
-    ) -> Scalar:
-        f = self.task.loss(params[0], instance[0], batch, key)
-        return f + bowl(params[1], instance[1]).astype(f.dtype)
-
     def metrics(
         self, params: tuple[Params, Array], instance: Instance, batch: Batch, key: Key
     ) -> dict[str, Scalar]:
@@ -147,6 +144,12 @@ class WithBowl(AbstractWithBowl):
     def __check_init__(self):
         check_n(self.n)
 
+    def loss(
+        self, params: tuple[Params, Array], instance: Instance, batch: Batch, key: Key
+    ) -> Scalar:
+        f = self.task.loss(params[0], instance[0], batch, key)
+        return f + bowl(params[1], instance[1]).astype(f.dtype)
+
 
 class WithBowlPredictive(AbstractWithBowl, AbstractPredictive):
     """`WithBowl` of a predictive task. Outputs: (those of `task`, ψ); the sum is convex in them."""
@@ -157,6 +160,11 @@ class WithBowlPredictive(AbstractWithBowl, AbstractPredictive):
     def __check_init__(self):
         check_n(self.n)
         predictive(self.task)
+
+    def loss(
+        self, params: tuple[Params, Array], instance: Instance, batch: Batch, key: Key
+    ) -> Scalar:
+        return self.criterion(self.outputs(params, instance, batch, key), instance, batch)
 
     def outputs(
         self, params: tuple[Params, Array], instance: Instance, batch: Batch, key: Key

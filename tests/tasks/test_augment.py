@@ -1,9 +1,8 @@
 """Augmented tasks: the same problem in other coordinates, and with a bowl beside it."""
 
-import functools
-
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
@@ -12,6 +11,7 @@ from examples import pictures
 
 from steppe.core.episode import begin, unroll
 from steppe.core.task import Composed, Problem
+from steppe.flatness.products import gauss_newton_product
 from steppe.optimizers.classic.from_optax import sgd
 from steppe.tasks import MLP, Classify, Quadratic
 from steppe.tasks.augment import (
@@ -22,56 +22,47 @@ from steppe.tasks.augment import (
     scaled,
     with_bowl,
 )
+from tests.tasks.ellipse import D, Ellipse
 
-KEY = jr.key(0)
-TASK = Quadratic(3)
+KEY, OTHER = jr.key(0), jr.key(1)
+TASK = Ellipse()
+D2 = np.square(D)
 
 
 @eqx.filter_jit
 def parts(task):
     """A problem on a drawn instance, a start, and there the value, the gradient and the metrics."""
     instance = task.sample(KEY)
-    problem, x = Problem(task, instance, (), KEY), task.init(instance, KEY)
+    problem, x = Problem(task, instance, (), KEY), task.init(instance, OTHER)
     return problem, x, *problem.value_and_grad(x), task.metrics(x, instance, (), KEY)
 
 
-@pytest.fixture(scope="module")
-def scaled_parts():
-    return parts(Scaled(TASK))
-
-
-def system(problem):
-    inner = problem.instance[0]
-    return np.asarray(inner.W[0]), np.asarray(inner.y[0]), np.asarray(problem.instance[1])
-
-
-def test_the_gradient_seen_is_c_times_that_of_the_task(scaled_parts):
-    problem, x, _, g, _ = scaled_parts
-    W, y, c = system(problem)
-    expected = c[0] * (W.T @ (W @ (c[0] * np.asarray(x[0])) - y))
-    np.testing.assert_allclose(g[0], expected, rtol=1e-12)
+def test_value_gradient_and_metrics_are_those_at_c_times_params():
+    """The gradient is c ⊙ ∇f(c ⊙ θ), and c ⊙ θ₀ is a start of the task."""
+    problem, x, value, g, found = parts(Scaled(TASK))
+    a, c = (np.asarray(part) for part in problem.instance)
+    z = c * np.asarray(x)
+    np.testing.assert_allclose(z, TASK.init(a, OTHER), rtol=1e-12)
+    assert float(value) == pytest.approx(np.sum(D2 * (z - a) ** 2) / 2, rel=1e-12)
+    np.testing.assert_allclose(g, c * D2 * (z - a), rtol=1e-12)
+    assert list(found) == ["first"]
+    assert float(found["first"]) == pytest.approx(z[0], rel=1e-12)
 
 
 def test_gradient_descent_is_descent_preconditioned_by_c_squared():
-    task, opt = Scaled(TASK, 1.0), sgd(0.01)
-    episode = begin(task, opt, KEY)
-    (inner, c) = episode.instance
-    W, y, c = np.asarray(inner.W[0]), np.asarray(inner.y[0]), np.asarray(c[0])
-    after, _ = jax.jit(lambda e: unroll(task, opt, e, 4, lambda *_: ()))(episode)
-    z = c * np.asarray(episode.params[0])
+    task, opt = Scaled(TASK, 1.0), sgd(0.03)
+
+    @jax.jit
+    def run(key):
+        episode = begin(task, opt, key)
+        return episode, unroll(task, opt, episode, 4, lambda *_: ())[0].params
+
+    episode, after = run(KEY)
+    a, c = (np.asarray(part) for part in episode.instance)
+    z = c * np.asarray(episode.params)
     for _ in range(4):
-        z = z - 0.01 * c**2 * (W.T @ (W @ z - y))
-    np.testing.assert_allclose(c * after.params[0], z, rtol=1e-11)
-
-
-def test_start_and_metrics_are_those_of_the_task_at_c_times_params(scaled_parts):
-    problem, x, value, _, found = scaled_parts
-    inner, c = problem.instance
-    z = TASK.init(inner, KEY)
-    np.testing.assert_allclose(x * c, z, rtol=1e-12)
-    assert float(value) == pytest.approx(float(TASK.loss(z, inner, (), KEY)), rel=1e-12)
-    for name, expected in jax.jit(TASK.metrics)(z, inner, (), KEY).items():
-        assert float(found[name]) == pytest.approx(float(expected), rel=1e-9), name
+        z = z - 0.03 * c**2 * D2 * (z - a)
+    np.testing.assert_allclose(c * after, z, rtol=1e-12)
 
 
 def test_log_scales_are_uniform_and_each_coordinate_has_its_own():
@@ -87,58 +78,61 @@ def test_log_scales_are_uniform_and_each_coordinate_has_its_own():
 
 
 def test_a_spread_of_zero_changes_nothing():
-    instance = Scaled(TASK, 0.0).sample(KEY)
-    np.testing.assert_array_equal(instance[1], 1.0)
+    np.testing.assert_array_equal(Scaled(TASK, 0.0).sample(KEY)[1], 1.0)
 
 
 def test_the_bowl_adds_its_mean_square_and_the_metrics_stay():
     problem, (x, psi), value, (g, slope), found = parts(WithBowl(TASK, 5))
-    W, y, v = system(problem)
-    assert v.shape == psi.shape == (5,)
-    r = W @ np.asarray(x[0]) - y
-    assert float(value) == pytest.approx(r @ r / 2 + np.mean((psi - v) ** 2))
-    np.testing.assert_allclose(g[0], W.T @ r, rtol=1e-12)
+    a, v = (np.asarray(part) for part in problem.instance)
+    assert v.shape == psi.shape == (5,) and np.all(v != psi)
+    x, psi = np.asarray(x), np.asarray(psi)
+    f = np.sum(D2 * (x - a) ** 2) / 2
+    assert float(value) == pytest.approx(f + np.mean((psi - v) ** 2), rel=1e-12)
+    np.testing.assert_allclose(g, D2 * (x - a), rtol=1e-12)
     np.testing.assert_allclose(slope, 2 / 5 * (psi - v), rtol=1e-12)
-    assert float(found.pop("plain_loss")) == pytest.approx(r @ r / 2)
-    for name, expected in jax.jit(TASK.metrics)(x, problem.instance[0], (), KEY).items():
-        assert float(found[name]) == pytest.approx(float(expected), rel=1e-9), name
+    assert {name: float(value) for name, value in found.items()} == {
+        "first": float(x[0]),
+        "plain_loss": pytest.approx(f, rel=1e-12),
+    }
 
 
-@pytest.mark.parametrize("wrap", [scaled, functools.partial(with_bowl, n=4)])
-def test_a_wrapped_predictive_task_still_tells_its_halves(wrap):
-    """Here Gauss–Newton would need them: criterion(outputs) is the loss, convex in the outputs."""
-    task = wrap(Classify(pictures(), MLP(hidden=()), batch_size=8))
+@pytest.mark.parametrize("wrap", [scaled, with_bowl])
+def test_a_wrapped_predictive_task_gives_measures_its_gauss_newton_matrix(wrap):
+    """G = C D² C of the scaled ellipse; with the bowl, D² and 2/n beside it."""
 
     @jax.jit
-    def compare(key):
+    def product(key):
+        task = wrap(TASK)
         instance = task.sample(key)
-        problem = Problem(task, instance, task.batch(instance, key), key)
-        params, surface = task.init(instance, key), problem.surface()
+        surface, x = Problem(task, instance, (), key).surface(), task.init(instance, OTHER)
         assert isinstance(surface, Composed)
-        outputs = surface.inner(params)
-        moved = jtu.tree_map(lambda leaf: leaf + 1.0, outputs)
-        middle = jtu.tree_map(lambda a, b: (a + b) / 2, outputs, moved)
-        ends = [surface.outer(z) for z in (outputs, moved)]
-        return problem.value(params), ends[0], sum(ends) / 2 - surface.outer(middle)
+        ones = jtu.tree_map(jnp.ones_like, x)
+        return (
+            instance[1],
+            gauss_newton_product(surface, x, ones),
+            surface(x),
+            task.loss(x, instance, (), key),
+        )
 
-    value, composed, gap = compare(KEY)
-    assert float(value) == pytest.approx(float(composed), rel=1e-14)
-    assert float(gap) >= -1e-12
+    c, found, composed, loss = product(KEY)
+    if wrap is scaled:
+        np.testing.assert_allclose(found, np.square(c) * D2, rtol=1e-12)
+    else:
+        np.testing.assert_allclose(found[0], D2, rtol=1e-12)
+        np.testing.assert_allclose(found[1], 2 / 20, rtol=1e-12)
+    assert float(composed) == pytest.approx(float(loss), rel=1e-14)
 
 
 def test_functions_choose_the_class():
-    predictive = Classify(pictures(), MLP(hidden=()))
-    kinds = [type(wrap(task)) for wrap in (scaled, with_bowl) for task in (TASK, predictive)]
+    kinds = [type(wrap(task)) for wrap in (scaled, with_bowl) for task in (Quadratic(3), TASK)]
     assert kinds == [Scaled, ScaledPredictive, WithBowl, WithBowlPredictive]
 
 
 def test_wrappers_nest():
-    task = scaled(with_bowl(TASK, 2), 1.0)
-    instance = task.sample(KEY)
-    (_, v), (_, c) = instance
-    x, psi = task.init(instance, KEY)
-    assert x.shape == (1, 3) and psi.shape == v.shape == c.shape == (2,)
-    assert set(task.metrics((x, psi), instance, (), KEY)) == {"gap", "relative_gap", "plain_loss"}
+    problem, (x, psi), _, _, found = parts(scaled(with_bowl(TASK, 2), 1.0))
+    (_, v), (c_x, c_psi) = problem.instance
+    assert x.shape == c_x.shape == (3,) and psi.shape == c_psi.shape == v.shape == (2,)
+    assert set(found) == {"first", "plain_loss"}
 
 
 @pytest.mark.parametrize(
@@ -146,12 +140,8 @@ def test_wrappers_nest():
     [
         (lambda: Scaled(TASK, -1.0), ValueError, r"spread must be a number from 0 up, got -1\.0"),
         (lambda: with_bowl(TASK, 0), ValueError, "WithBowl: n must be at least 1, got 0"),
-        (
-            lambda: ScaledPredictive(TASK),
-            TypeError,
-            "Quadratic does not tell .* use `scaled",
-        ),
-        (lambda: WithBowlPredictive(TASK), TypeError, "Quadratic does not tell"),
+        (lambda: ScaledPredictive(Quadratic(3)), TypeError, "does not tell .* use `scaled"),
+        (lambda: WithBowlPredictive(Quadratic(3)), TypeError, "Quadratic does not tell"),
     ],
 )
 def test_mistakes_are_explained(make, error, words):
