@@ -16,7 +16,7 @@ from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.gru import CoordinatewiseGRU
 from steppe.optimizers.learned.learned_adam import LearnedAdam
-from steppe.optimizers.learned.rates import GlobalLearningRate, LearningRateSchedule
+from steppe.optimizers.learned.rates import LearningRateSchedule
 from steppe.optimizers.learned.rnnprop import RNNProp
 
 OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
@@ -26,7 +26,6 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "gru": lambda: CoordinatewiseGRU(hidden=(2,), lr=0.1, key=jr.key(0)),
     "learned-adam": lambda: LearnedAdam(0.1),
     "learned-schedule": lambda: LearningRateSchedule(2, 0.1),
-    "learned-rate": lambda: GlobalLearningRate(0.1),
     "momentum": lambda: momentum(0.1),
     "adam": lambda: adam(0.1),
     "adamw-nesterov": lambda: FromOptax(

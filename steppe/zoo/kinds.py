@@ -29,7 +29,7 @@ from ..optimizers.classic.sam import SAM
 from ..optimizers.learned.dm import DM
 from ..optimizers.learned.gru import CoordinatewiseGRU
 from ..optimizers.learned.learned_adam import LearnedAdam
-from ..optimizers.learned.rates import GlobalLearningRate, LearningRateSchedule
+from ..optimizers.learned.rates import LearningRateSchedule, global_learning_rate
 from ..optimizers.learned.rnnprop import RNNProp
 
 KINDS: dict[str, type[AbstractOptimizer]] = {
@@ -38,7 +38,6 @@ KINDS: dict[str, type[AbstractOptimizer]] = {
     "CoordinatewiseGRU": CoordinatewiseGRU,
     "LearnedAdam": LearnedAdam,
     "LearningRateSchedule": LearningRateSchedule,
-    "GlobalLearningRate": GlobalLearningRate,
     "FromOptax": FromOptax,
     "SAM": SAM,
     "EntropySGD": EntropySGD,
@@ -50,7 +49,7 @@ BUILDERS: dict[str, Callable[..., AbstractOptimizer]] = {  # described in names.
     "gru": CoordinatewiseGRU,
     "learned-adam": LearnedAdam,
     "learned-schedule": LearningRateSchedule,
-    "learned-rate": GlobalLearningRate,
+    "learned-rate": global_learning_rate,
     "sgd": sgd,
     "momentum": momentum,
     "adam": adam,

@@ -8,7 +8,7 @@ import pytest
 
 from steppe.core.episode import begin, unroll
 from steppe.core.task import AbstractTask
-from steppe.optimizers.learned.rates import GlobalLearningRate, LearningRateSchedule
+from steppe.optimizers.learned.rates import LearningRateSchedule, global_learning_rate
 from tests.optimizers.learning import meta_train
 
 
@@ -57,15 +57,16 @@ def test_two_learned_rates_solve_a_bowl_of_two_curvatures():
 
 def test_the_one_learned_rate_is_the_best_one():
     """After one step the loss is ½ Σ dᵢ (1 − ηdᵢ)², least at η = Σd² / Σd³."""
-    opt = GlobalLearningRate(0.01)
+    opt = global_learning_rate(0.01)
     trained, losses = meta_train(opt, Bowl(), length=1, episodes=1, steps=400, lr=0.03)
-    assert float(jnp.exp(trained.log_lr)) == pytest.approx(17 / 65, rel=1e-3)
+    assert float(jnp.exp(trained.log_lrs[0])) == pytest.approx(17 / 65, rel=1e-3)
     assert float(losses[-1]) < float(losses[0])
 
 
 def test_bfloat16_gradients_are_rounded_once():
     g = jnp.linspace(0.1, 1.0, 64, dtype=jnp.bfloat16)
-    found, _ = GlobalLearningRate(1e-3).update(g, (), g)
+    opt = global_learning_rate(1e-3)
+    found, _ = opt.update(g, opt.init(g), g)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_array_equal(found, (-1e-3 * g.astype(jnp.float64)).astype(jnp.bfloat16))
 
@@ -73,7 +74,7 @@ def test_bfloat16_gradients_are_rounded_once():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: GlobalLearningRate(0.0), r"GlobalLearningRate: lr must be positive .* got 0\.0"),
+        (lambda: global_learning_rate(0.0), r"lr must be positive and finite, got 0\.0"),
         (lambda: LearningRateSchedule(0), "LearningRateSchedule: steps must be at least 1, got 0"),
         (lambda: LearningRateSchedule(3, -1.0), r"LearningRateSchedule: lr must be positive"),
     ],
