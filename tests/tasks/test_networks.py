@@ -12,44 +12,13 @@ from steppe.core import tree
 from steppe.core.describe import describe, rebuild
 from steppe.tasks import MLP, ConvNet
 from steppe.tasks.networks import batch_norm, convolve, max_pool
+from tests.reference.networks import slow_batch_norm, slow_convolve, slow_pool
 
 ACTIVATIONS = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "relu": lambda x: np.maximum(x, 0),
     "tanh": np.tanh,
 }
-
-
-def slow_convolve(x, w, stride, padding):
-    rows, h, width, _ = x.shape
-    k, _, _, outputs = w.shape
-    if padding == "SAME":  # as few zeros as make ⌈side / stride⌉ places, the odd one at the end
-        pads = [(0, 0)]
-        for side in (h, width):
-            missing = max((-(-side // stride) - 1) * stride + k - side, 0)
-            pads.append((missing // 2, missing - missing // 2))
-        x = np.pad(x, [*pads, (0, 0)])
-    h2, w2 = ((side - k) // stride + 1 for side in x.shape[1:3])
-    out = np.zeros((rows, h2, w2, outputs))
-    for r, i, j, o in np.ndindex(out.shape):
-        patch = x[r, i * stride : i * stride + k, j * stride : j * stride + k]  # (k, k, inputs)
-        out[r, i, j, o] = (patch * w[..., o]).sum()
-    return out
-
-
-def slow_batch_norm(x):
-    out = np.empty_like(x)
-    for c in range(x.shape[-1]):
-        out[..., c] = (x[..., c] - x[..., c].mean()) / np.sqrt(x[..., c].var() + 1e-3)
-    return out
-
-
-def slow_pool(x, size):
-    rows, h, w, c = x.shape
-    out = np.empty((rows, h // size, w // size, c))
-    for r, i, j, k in np.ndindex(out.shape):
-        out[r, i, j, k] = x[r, i * size : (i + 1) * size, j * size : (j + 1) * size, k].max()
-    return out
 
 
 @eqx.filter_jit  # one compilation instead of one per operation
@@ -122,8 +91,9 @@ def test_max_pool_equals_a_loop_and_drops_what_is_left_over(size, getkey):
     np.testing.assert_array_equal(max_pool(x, size), slow_pool(np.asarray(x), size))
 
 
-@pytest.mark.parametrize("norm", ["batch", "none"])
-@pytest.mark.parametrize("relu_logits", [False, True], ids=["linear", "relu"])
+@pytest.mark.parametrize(
+    ("norm", "relu_logits"), [("batch", False), ("constant", False), ("none", True)]
+)
 def test_convnet_equals_numpy(norm, relu_logits, getkey):
     network = ConvNet(
         channels=(2, 3),
@@ -141,7 +111,7 @@ def test_convnet_equals_numpy(norm, relu_logits, getkey):
     x = np.asarray(images)
     for layer, stride in zip(convolutions, (1, 2), strict=True):
         x = slow_convolve(x, layer["w"], stride, "SAME") + layer["b"]
-        x = slow_batch_norm(x) if norm == "batch" else x
+        x = {"batch": slow_batch_norm, "constant": lambda x: x / 1.001**0.5}.get(norm, np.array)(x)
         x = slow_pool(np.tanh(x), 2)
     z = x.reshape(5, -1) @ last["w"] + last["b"]
     z = np.maximum(z, 0) if relu_logits else z
@@ -252,7 +222,7 @@ def test_rows_that_are_no_images_are_refused():
         (lambda: MLP(start="xavier"), "start must be one of published, unit, lecun, he, got"),
         (lambda: ConvNet(channels=(3,)), "differ in length; give one entry per convolution"),
         (lambda: ConvNet(pool=0), "sizes must be at least 1"),
-        (lambda: ConvNet(norm="layer"), "norm must be one of batch, none, got 'layer'"),
+        (lambda: ConvNet(norm="layer"), "norm must be one of batch, constant, none, got 'layer'"),
         (lambda: ConvNet(padding="same"), "padding must be one of SAME, VALID, got 'same'"),
     ],
 )
