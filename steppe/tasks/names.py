@@ -63,19 +63,57 @@ NAMES = {
     "digits-relu": "8x8 digits, 64-20-10 ReLU",
     "digits-deeper": "8x8 digits, 64-20-20-10 sigmoid",
     "digits-conv": "8x8 digits, two padded convolutions with batch norm",
+    "digits-conv-unpooled": "8x8 digits, ConvNet, no norm, no pool (L2O-Scale)",
+    "digits-nas": "8x8 digits, one NAS-Bench-201 cell of 16 channels (DM)",
+    "digits-vgg": "8x8 digits, six 3x3 convolutions, batch norm",
+    "digits-resnet": "8x8 digits, ResNet of 8 layers with group norm",
     "mnist5k-mlp": "5000 MNIST digits, 784-20-10 sigmoid",
     "mnist5k-relu": "5000 MNIST digits, 784-20-10 ReLU",
     "mnist5k-deeper": "5000 MNIST digits, 784-20-20-10 sigmoid",
     "mnist5k-conv": "5000 MNIST digits, the published ConvNet",
+    "mnist5k-conv-constant": "5000 MNIST digits, ConvNet, norm by √1.001 (L2O-Scale)",
+    "mnist5k-conv-unpooled": "5000 MNIST digits, ConvNet, no norm, no pool (L2O-Scale)",
+    "mnist5k-lenet": "5000 MNIST digits, LeNet with batch norm (DM)",
+    "mnist5k-nas": "5000 MNIST digits, one NAS-Bench-201 cell of 16 channels (DM)",
+    "mnist5k-vgg": "5000 MNIST digits, six 3x3 convolutions, batch norm",
+    "mnist5k-resnet": "5000 MNIST digits, ResNet of 8 layers with group norm",
     "mnist-mlp": "MNIST from a local folder, 784-20-10 sigmoid: the published meta-training task",
     "mnist-relu": "MNIST from a local folder, 784-20-10 ReLU",
     "mnist-deeper": "MNIST from a local folder, 784-20-20-10 sigmoid",
     "mnist-conv": "MNIST from a local folder, the published ConvNet",
+    "mnist-conv-constant": "MNIST from a local folder, ConvNet, norm by √1.001 (L2O-Scale)",
+    "mnist-conv-unpooled": "MNIST from a local folder, ConvNet, no norm, no pool (L2O-Scale)",
+    "mnist-lenet": "MNIST from a local folder, LeNet with batch norm (DM)",
+    "mnist-nas": "MNIST from a local folder, one NAS-Bench-201 cell of 16 channels (DM)",
+    "mnist-vgg": "MNIST from a local folder, six 3x3 convolutions, batch norm",
+    "mnist-resnet": "MNIST from a local folder, ResNet of 8 layers with group norm",
     "cifar10-conv": "CIFAR-10 from a local folder, the published ConvNet with stride 2",
+    "cifar10-conv-constant": "CIFAR-10 from a local folder, ConvNet, norm by √1.001 (L2O-Scale)",
+    "cifar10-conv-unpooled": "CIFAR-10 from a local folder, ConvNet, no norm, no pool (L2O-Scale)",
+    "cifar10-lenet": "CIFAR-10 from a local folder, LeNet with batch norm (DM)",
+    "cifar10-nas": "CIFAR-10 from a local folder, one NAS-Bench-201 cell of 16 channels (DM)",
+    "cifar10-vgg": "CIFAR-10 from a local folder, six 3x3 convolutions, batch norm",
+    "cifar10-vgg16": "CIFAR-10 from a local folder, VGG-16 with batch norm (DM)",
+    "cifar10-resnet": "CIFAR-10 from a local folder, ResNet of 8 layers with group norm",
+    "cifar10-resnet20": "CIFAR-10 from a local folder, ResNet of 20 layers with group norm",
 }
 
 SUITES: dict[str, tuple[str, ...]] = {  # named lists of tasks
-    "digits": ("digits-mlp", "digits-relu", "digits-deeper", "digits-conv"),
+    "published-evaluation": (  # DM and RNNprop
+        "mnist-mlp", "mnist-relu", "mnist-deeper", "mnist-conv", "cifar10-conv",
+    ),
+    "published-networks": (  # all of the DM code base
+        "mnist-mlp", "mnist-relu", "mnist-deeper", "mnist-conv", "cifar10-conv", "cifar10-lenet",
+        "cifar10-nas", "cifar10-vgg16",
+    ),
+    "l2o-scale-training": ("mnist-mlp", "mnist-conv-unpooled", "cifar10-conv-unpooled"),
+    "l2o-scale-evaluation": (
+        "mnist-mlp", "mnist-relu", "mnist-deeper", "mnist-conv-constant", "cifar10-conv-constant",
+    ),
+    **{
+        data: tuple(name for name in NAMES if name.startswith(f"{data}-"))
+        for data in ("digits", "mnist5k", "mnist", "cifar10")
+    },
     "dm-synthetic": (
         "quadratic-dm", "lasso-dm", "lasso-dm-fixed", "rastrigin-dm", "square-cos-dm",
     ),

@@ -1,5 +1,6 @@
 """The named tasks: both tables agree, overrides arrive, wrong names get a hint."""
 
+import itertools
 import subprocess
 import sys
 
@@ -14,6 +15,8 @@ from steppe.tasks import MLP, NAMES, Classify, Quadratic, build, options, suite
 from steppe.tasks.names import SUITES
 
 SHAPES = {"digits": (8, 8), "mnist5k": (28, 28), "mnist": (28, 28), "cifar10": (32, 32, 3)}
+WIDTHS = (1, 16, 16, 32, 32, 64, 64)
+VGG_6 = sum(9 * a * b + b for a, b in itertools.pairwise(WIDTHS))
 COUNTS = {
     "quadratic": 20,
     "quadratic-dm": 1280,
@@ -64,6 +67,10 @@ COUNTS = {
     "digits-relu": 64 * 20 + 20 + 20 * 10 + 10,
     "digits-deeper": 64 * 20 + 20 + 20 * 20 + 20 + 20 * 10 + 10,
     "digits-conv": 9 * 16 + 16 + 25 * 16 * 32 + 32 + 4 * 32 * 10 + 10,
+    "digits-conv-unpooled": 9 * 8 + 8 + 25 * 8 * 8 + 8 + 64 * 8 * 10 + 10,
+    "digits-nas": 160 + 6_960 + 170,
+    "digits-vgg": VGG_6 + 64 * 10 + 10,
+    "digits-resnet": 75_290 - 2 * 9 * 16,
     **{
         f"{data}-{network}": count
         for data in ("mnist5k", "mnist")
@@ -72,9 +79,23 @@ COUNTS = {
             ("relu", 15_910),
             ("deeper", 16_330),
             ("conv", 18_122),
+            ("conv-constant", 18_122),
+            ("conv-unpooled", 9 * 8 + 8 + 25 * 8 * 8 + 8 + 28 * 28 * 8 * 10 + 10),
+            ("lenet", 61_706 - 400 * 120 + 256 * 120),  # 61 706: with images padded to 32x32
+            ("nas", 160 + 6_960 + 170),
+            ("vgg", VGG_6 + 9 * 64 * 10 + 10),
+            ("resnet", 75_290 - 2 * 9 * 16),
         )
     },
     "cifar10-conv": 13_610,
+    "cifar10-conv-constant": 13_610,
+    "cifar10-conv-unpooled": 27 * 16 + 16 + 25 * 16 * 16 + 16 + 32 * 32 * 16 * 10 + 10,
+    "cifar10-lenet": 62_006,
+    "cifar10-nas": 7_578,
+    "cifar10-vgg": VGG_6 + 2 * 9 * 16 + 16 * 64 * 10 + 10,
+    "cifar10-vgg16": 14_714_688 + 512 * 10 + 10,
+    "cifar10-resnet": 75_290,
+    "cifar10-resnet20": 269_722,
 }
 
 
@@ -143,6 +164,43 @@ def test_a_wrong_option_gets_a_hint(loaded):
     with pytest.raises(ValueError, match="quadratic has no option 'w'; use one of n, rows, "):
         build("quadratic", w=1)
     assert not loaded
+
+
+def test_networks_that_do_not_fit_their_images_say_so(loaded):
+    words = "VGG: images of the shape .8, 8. are 8x8, too small to halve 4 times; use fewer stages"
+    with pytest.raises(ValueError, match=words):
+        build("digits-vgg", stages=[[8], [8], [8], [8]])
+    with pytest.raises(ValueError, match=r'too small for kernel 5.* or padding="SAME"'):
+        build("digits-conv", padding="VALID")
+
+
+@pytest.mark.parametrize("data", SHAPES)
+def test_the_suite_of_a_data_set_holds_the_tasks_on_it(data, loaded):
+    assert suite.suite(data) == tuple(
+        name for name in suite.CLASSIFIERS if on(name, loaded) == data
+    )
+
+
+def on(name, loaded):
+    build(name)
+    return loaded[-1][0]
+
+
+def test_the_published_evaluation_has_linear_logits_and_batches_of_128():
+    for name in suite.suite("published-evaluation"):
+        assert options(name)["batch_size"] == 128 and not options(name).get("relu_logits")
+
+
+def test_l2o_scale_trains_on_batches_of_64_where_it_convolves():
+    sizes = [options(name)["batch_size"] for name in suite.suite("l2o-scale-training")]
+    assert sizes == [128, 64, 64]
+
+
+def test_a_wrong_suite_gets_a_hint():
+    with pytest.raises(ValueError, match=r"no suite 'digit'; did you mean 'digits'\?"):
+        suite.suite("digit")
+    with pytest.raises(ValueError, match="no suite 'xyz'; use one of published-evaluation, "):
+        suite.suite("xyz")
 
 
 def test_importing_the_names_does_not_import_jax():
