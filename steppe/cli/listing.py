@@ -6,13 +6,20 @@ from collections.abc import Mapping
 from ..data.names import NAMES as DATA
 from ..flatness.names import NAMES as MEASURES
 from ..tasks.names import NAMES as TASKS
+from ..tasks.names import SUITES
 from ..zoo.names import NAMES as OPTIMIZERS
 from .errors import BadInput, guess
 from .options import List
 from .output import document
 from .parse import build
 
-TABLES = {"tasks": TASKS, "optimizers": OPTIMIZERS, "data": DATA, "measures": MEASURES}
+TABLES: dict[str, Mapping[str, str | tuple[str, ...]]] = {
+    "tasks": TASKS,
+    "suites": SUITES,
+    "optimizers": OPTIMIZERS,
+    "data": DATA,
+    "measures": MEASURES,
+}
 WIDTH = 96
 
 
@@ -26,7 +33,8 @@ def run(values: dict) -> int:
         print(what)
         wide = max(map(len, table)) + 4
         for name, about in table.items():
-            lines = textwrap.wrap(about, WIDTH - wide)
+            words = about if isinstance(about, str) else ", ".join(about)
+            lines = textwrap.wrap(words, WIDTH - wide, break_on_hyphens=False)
             print(f"  {name:<{wide - 2}}" + ("\n" + " " * wide).join(lines))
     return 0
 

@@ -274,11 +274,13 @@ class Demo:
 class List:
     """Name the tasks, optimizers, data sets and measures that the other commands take.
 
-    - `what`: tasks, optimizers, data or measures (default: all of them)
+    Suites are named lists of tasks.
+
+    - `what`: tasks, suites, optimizers, data or measures (default: all of them)
     - `json`: print them as one JSON document
     """
 
-    what: Literal["tasks", "optimizers", "data", "measures"] | None = field(
+    what: Literal["tasks", "suites", "optimizers", "data", "measures"] | None = field(
         default=None, metadata=PLACE
     )
     json: bool = False

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from steppe.cli.main import VERBS, explain, main
+from steppe.tasks.names import SUITES
 
 HEAVY = ("jax", "jaxlib", "numpy", "scipy", "matplotlib", "equinox", "optax", "tyro", "rich")
 QUICK = [
@@ -18,6 +19,7 @@ QUICK = [
     ["list"],
     ["list", "tasks", "--json"],
     ["list", "measures"],
+    ["list", "suites"],
     *([verb, "--help"] for verb in VERBS),
     ["trian"],
     ["train", "--task", "quadratc", "--opt", "dm"],
@@ -49,7 +51,7 @@ def test_quick_answers_import_nothing_heavy(words):
     assert not imported & set(HEAVY)
 
 
-@pytest.mark.parametrize("words", [*QUICK[:5], ["trian"]], ids=" ".join)
+@pytest.mark.parametrize("words", [*QUICK[:6], ["trian"]], ids=" ".join)
 def test_quick_answers_take_less_than_04_s(words):
     times = []
     for _ in range(10):
@@ -112,11 +114,25 @@ def test_list_as_json_is_one_document(steppe):
     from steppe.tasks.names import NAMES as tasks
     from steppe.zoo.names import NAMES as optimizers
 
-    tables = {"tasks": tasks, "optimizers": optimizers, "data": data, "measures": measures}
+    tables = {
+        "tasks": tasks,
+        "suites": {name: list(held) for name, held in SUITES.items()},
+        "optimizers": optimizers,
+        "data": data,
+        "measures": measures,
+    }
     assert json.loads(steppe("list", "--json").out) == tables
     assert json.loads(steppe("list", "data", "--json").out) == {"data": data}
     for table in tables.values():
         assert set(table) <= set(steppe("list").out.split())
+
+
+def test_list_suites_names_every_task_they_hold(steppe):
+    words = steppe("list", "suites").out.replace(",", " ").split()
+    assert words[0] == "suites"
+    for name, held in SUITES.items():
+        at = words.index(name)
+        assert tuple(words[at + 1 : at + 1 + len(held)]) == held
 
 
 def test_a_bug_is_no_bad_input():
