@@ -18,6 +18,7 @@ from steppe.flatness.hessian import HessianTrace
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
 from steppe.tasks.augment import Scaled, ScaledPredictive, WithBowl, WithBowlPredictive
 from steppe.tasks.flattened import Flattened
+from steppe.tasks.networks import NASCell, ResNet
 from steppe.tasks.synthetic.bowl import Bowl
 from steppe.tasks.synthetic.chains import Chain
 from steppe.tasks.synthetic.forms import Log, Rescaled, Sum
@@ -43,8 +44,8 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "quadratic": lambda: Quadratic(n=3),
     "quadratic-joint": lambda: Quadratic(n=3, rows=4, instances=2, data="uniform"),
     "wells": lambda: Wells(n=3),
-    "lasso": lambda: Lasso(n=2),
-    "rastrigin": lambda: Rastrigin(n=2),
+    "lasso": lambda: Lasso(n=2, data="uniform"),
+    "rastrigin": lambda: Rastrigin(n=2, data="uniform"),
     "norm": lambda: Norm(n=2),
     "bowl": lambda: Bowl(),
     "formula": lambda: Formula(),
@@ -67,6 +68,8 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "classify-conv": lambda: Classify(
         pictures(), ConvNet(channels=(2,), kernels=(3,), strides=(1,)), batch_size=8
     ),
+    "classify-nas": lambda: Classify(pictures(), NASCell(channels=1), batch_size=8),
+    "classify-resnet": lambda: Classify(pictures(), ResNet(widths=(2,), groups=1), batch_size=8),
 }
 
 

@@ -12,8 +12,8 @@ N(0, 1). What the specification leaves open, the laws of the data, is ours. The 
 network can do on clouds is known: an accuracy of Φ(separation / 2). A teacher without biases is
 odd, so its classes are equally frequent in the mean.
 
-A data set of `rows` rows is never stored: row i of a split is a function of the instance's seed,
-the split and i.
+A data set of `rows` rows is never stored: a row is a function of the instance's seed and of its
+number, 0 … rows − 1 in the training split, and so on.
 """
 
 import math
@@ -79,18 +79,19 @@ class TwoClasses(AbstractPredictive):
         return self.network.init(key, (self.features,), 2)
 
     def batch(self, instance: Truth, key: Key, *, split: Split = "train") -> Batch:
-        return self.read(instance, jr.randint(key, (self.batch_size,), 0, self.rows), split)
+        bits = jr.bits(key, (self.batch_size,), jnp.uint32)
+        return self.read(instance, (bits % self.rows).astype(jnp.int32), split)
 
     def whole(self, instance: Truth, *, split: Split) -> Batch:
-        return self.read(instance, jnp.arange(self.rows), split)
+        return self.read(instance, jnp.arange(self.rows, dtype=jnp.int32), split)
 
     def read(
         self, instance: Truth, rows: Int[Array, " rows"], split: Split
     ) -> tuple[Float[Array, "rows features"], Int[Array, " rows"]]:
         """(x, y) of the rows of these numbers."""
-        root = jr.fold_in(jr.key(instance.seed), SPLITS.index(split))
+        root, first = jr.key(instance.seed), SPLITS.index(split) * self.rows
 
-        draw = lambda i: jr.normal(jr.fold_in(root, i), (self.features,))
+        draw = lambda i: jr.normal(jr.fold_in(root, first + i), (self.features,))
         z = jax.vmap(draw)(rows)  # (rows, features)
         if self.data == "clouds":
             y = rows % 2
