@@ -20,6 +20,9 @@ def each(
     `together` lanes advance at once (`vmap`), group after group: side by side is best
     on an accelerator, one after the other where the lanes of one alone fill the cache.
     Lanes never mix, so the result does not depend on either choice beyond rounding.
+
+    Raises ValueError where the mesh spans several processes and does not divide the lanes:
+    then all of them would do all of the work.
     """
     lanes = jtu.tree_leaves(xs)[0].shape[0]
 
@@ -32,8 +35,16 @@ def each(
         return jax.lax.map(one, xs, batch_size=group if group > 1 else None)
 
     mesh = jax.sharding.get_abstract_mesh()
-    if AXIS not in mesh.axis_names or lanes % mesh.shape[AXIS]:
+    if AXIS not in mesh.axis_names:
         return local(shared, xs)
+    if lanes % (devices := mesh.shape[AXIS]):
+        if devices <= jax.local_device_count():
+            return local(shared, xs)
+        raise ValueError(
+            f"{lanes} episodes cannot be shared equally by the {devices} devices of all "
+            f"{jax.process_count()} processes. Take a multiple of {devices} "
+            "(training and validation episodes alike)."
+        )
     return jax.shard_map(
         local,
         mesh=mesh,

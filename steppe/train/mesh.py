@@ -1,11 +1,20 @@
-"""One mesh axis, "episodes": θ and data on every device, each device its share of episodes."""
+"""One mesh axis, "episodes": θ and data on every device, each device its share of episodes.
+
+The devices may belong to several processes (`processes.py`). Each then holds its episodes alone,
+and XLA adds up the meta-gradient where `average` sums over episodes.
+"""
 
 import contextlib
 import os
+from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
+import jax.random as jr
 import jax.tree_util as jtu
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
 
 from ..core.parallel import AXIS
 from .step import TrainState
@@ -31,9 +40,11 @@ def use_cores(count: int | None = None) -> int:
     return count
 
 
-def episode_mesh() -> Mesh | None:
-    """A mesh over this process's devices; None if there is but one."""
-    devices = jax.local_devices()
+def episode_mesh(
+    devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm]
+) -> Mesh | None:
+    """A mesh over `devices`, by default those of all processes; None if there is but one."""
+    devices = jax.devices() if devices is None else list(devices)
     if len(devices) == 1:
         return None
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
@@ -63,7 +74,46 @@ def shardings(state: TrainState, mesh: Mesh | None) -> TrainState | None:
     )
 
 
+def place(tree: PyTree, places: PyTree | None) -> PyTree:
+    """Arrays that are complete in every process, put where `places` (one sharding each) says.
+
+    Every process keeps its part of its own copy: the copies must be equal (`processes.agree`).
+    """
+    return tree if places is None else jtu.tree_map(_put, tree, places)
+
+
+def everywhere(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """The arrays of `tree`, of which no process may hold all, complete on every device.
+
+    To be called by all processes; leaves that are complete here already are left as they are.
+    """
+    leaves, structure = jtu.tree_flatten(tree)
+    spread = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Array) and not _here(leaf)]
+    if mesh is None or not spread:
+        return tree
+    gather = jax.jit(_unchanged, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    for i, whole in zip(spread, gather([leaves[i] for i in spread]), strict=True):
+        leaves[i] = whole
+    return jtu.tree_unflatten(structure, leaves)
+
+
 def compiler_options(mesh: Mesh | None) -> dict[str, bool]:
     """On a processor split into devices, each works alone instead of sharing one thread pool."""
-    cpu = mesh is not None and jax.default_backend() == "cpu"
-    return {"xla_cpu_multi_thread_eigen": False} if cpu else {}
+    split = mesh is not None and jax.default_backend() == "cpu" and jax.local_device_count() > 1
+    return {"xla_cpu_multi_thread_eigen": False} if split else {}
+
+
+def _put(x: Array, where: NamedSharding) -> Array:
+    # Not jax.device_put, which refuses PRNG keys on devices of other processes.
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jr.wrap_key_data(_put(jr.key_data(x), where), impl=jr.key_impl(x))
+    numbers = np.asarray(x)
+    return jax.make_array_from_callback(numbers.shape, where, lambda index: numbers[index])
+
+
+def _here(x: Array) -> bool:
+    return x.is_fully_addressable or x.is_fully_replicated
+
+
+def _unchanged(arrays: list[Array]) -> list[Array]:
+    return arrays
