@@ -76,7 +76,16 @@ def test_imports_point_down(path):
 
 @pytest.mark.parametrize("folder", ["optimizers/learned", "objectives", "tasks", "tasks/synthetic"])
 def test_sibling_algorithms_do_not_import_each_other(folder):
-    shared = {"coordinates", "networks", "names", "suite", "table", "equations", "__init__"}
+    shared = {
+        "coordinates",
+        "tensors",
+        "networks",
+        "names",
+        "suite",
+        "table",
+        "equations",
+        "__init__",
+    }
     algorithms = {p.stem for p in (ROOT / folder).glob("*.py")} - shared
     dotted = "steppe." + folder.replace("/", ".")
     for path in (ROOT / folder).glob("*.py"):

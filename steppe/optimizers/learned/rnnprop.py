@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.types import Key
-from .coordinates import Linear, LSTMState, StackedLSTM, elu, lstm_zeros, tanh
+from .coordinates import Linear, LSTMState, StackedLSTM, elu, lstm_zeros, safe_sqrt, tanh
 
 BLOCK = 1024  # rows at once; see docs/speed.md
 EPS = 1e-8  # added to √v̂ (published code)
@@ -79,9 +79,3 @@ class RNNProp(AbstractCoordinatewise):
         x = elu(self.inputs(jnp.stack([m_hat / root, g / root])))
         y, lstm = self.lstm(x, state.lstm)
         return self.scale * tanh(self.head(y)[0]), RNNPropState(m, v, lstm)
-
-
-def safe_sqrt(x: Array) -> Array:
-    """√x whose derivative at 0 is 0 instead of infinite (second-order mode, dead coordinates)."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
