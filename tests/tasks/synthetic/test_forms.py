@@ -8,8 +8,10 @@ import pytest
 
 from steppe.tasks.synthetic.bowl import Bowl
 from steppe.tasks.synthetic.chains import Chain
+from steppe.tasks.synthetic.equations import Equations
 from steppe.tasks.synthetic.forms import Log, Rescaled, Sum
 from steppe.tasks.synthetic.matmul import Matmul
+from steppe.tasks.synthetic.rastrigin import Rastrigin, Ripples
 
 X = jnp.array([0.4, -1.0])
 F = (5 * 0.16 + 1) / 2  # of Bowl(5)
@@ -36,8 +38,13 @@ def test_log_keeps_its_digits_near_a_minimum_of_zero():
 
 
 def test_log_of_a_negative_loss_is_nan_not_a_number_made_up():
-    value, _ = look(Log(Rescaled(Bowl(5.0))), X * jnp.nan)
-    assert np.isnan(value)
+    """A = I, y = 0, c = (4, 1), x = 0: f = 10 (2 − 5)."""
+    ripples = Ripples(Equations(jnp.eye(2)[None], jnp.zeros((1, 2))), jnp.array([[4.0, 1.0]]))
+    task = Log(Rastrigin(offset="n"))
+    metrics, value = jax.jit(
+        lambda x: (task.metrics(x, ripples, (), KEY), task.loss(x, ripples, (), KEY))
+    )(jnp.zeros((1, 2)))
+    assert metrics["plain_loss"] == -30 and np.isnan(value)
 
 
 def test_metrics_of_log_are_those_of_the_task_and_its_plain_loss():
