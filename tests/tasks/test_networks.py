@@ -91,6 +91,15 @@ def test_max_pool_equals_a_loop_and_drops_what_is_left_over(size, getkey):
     np.testing.assert_array_equal(max_pool(x, size), slow_pool(np.asarray(x), size))
 
 
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_max_pool_keeps_a_nan_and_sends_the_gradient_to_one_place(place):
+    x = jnp.zeros(4).at[place].set(jnp.nan).reshape(1, 2, 2, 1)
+    assert jnp.isnan(max_pool(x, 2)).all()
+    grad = jax.grad(lambda x: max_pool(x, 2).sum())
+    assert grad(x).ravel()[place] == 1 and grad(x).sum() == 1
+    assert grad(jnp.zeros_like(x)).sum() == 1
+
+
 @pytest.mark.parametrize(
     ("norm", "relu_logits"), [("batch", False), ("constant", False), ("none", True)]
 )

@@ -91,9 +91,9 @@ def resnet(params, x):
 
 @pytest.fixture(scope="module", params=SMALL)
 def played(request):
-    """Name, parameters all unlike zero, images, logits, and the gradient of one sum of them."""
+    """Slow network, parameters without zeros, images, logits, weights, gradient of Σ weights z."""
     network, shape = SMALL[request.param]
-
+    slow = {"lenet": lenet, "nas": nas, "vgg": vgg, "resnet": resnet}[request.param]
     like = jax.eval_shape(lambda key: network.init(key, shape, CLASSES), jr.key(0))
     rng = np.random.default_rng(3)
     params = jtu.tree_map(lambda leaf: rng.normal(size=leaf.shape), like)
@@ -104,27 +104,57 @@ def played(request):
         return (weights * z).sum(), z
 
     (_, z), grads = jax.jit(jax.value_and_grad(total, has_aux=True))(params)
-    return request.param, params, x, z, jtu.tree_map(np.asarray, grads)
+    return slow, params, with_channel(x), z, weights, jtu.tree_map(np.asarray, grads)
+
+
+def with_channel(x):
+    return x if x.ndim == 4 else x[..., None]
 
 
 def test_logits_equal_slow_loops(played):
-    name, params, x, z, _ = played
-    slow = {"lenet": lenet, "nas": nas, "vgg": vgg, "resnet": resnet}[name]
-    expected = slow(params, x if x.ndim == 4 else x[..., None])
+    slow, params, x, z, _, _ = played
+    expected = slow(params, x)
     assert z.shape == (ROWS, CLASSES) and np.ptp(expected) > 1e-2
     np.testing.assert_allclose(z, expected, rtol=1e-9, atol=1e-9)
 
 
+def test_the_gradient_is_that_of_the_slow_loops(played):
+    slow, params, x, _, weights, grads = played
+    rng, h = np.random.default_rng(5), 1e-7
+    v = jtu.tree_map(lambda leaf: rng.normal(size=leaf.shape), params)
+    ahead, behind = (
+        (weights * slow(jtu.tree_map(lambda p, d, s=s: p + s * h * d, params, v), x)).sum()
+        for s in (1, -1)
+    )
+    assert (ahead - behind) / (2 * h) == pytest.approx(float(tree.dot(grads, v)), rel=1e-5)
+
+
 def test_every_leaf_has_a_gradient_but_the_biases_before_a_batch_norm(played):
-    name, _, _, _, grads = played
+    slow, _, _, _, _, grads = played
     for layer in grads[:-1]:
         for part, grad in layer.items():
             assert np.isfinite(grad).all()
-            if part == "b" and name != "resnet":
+            if part == "b" and slow is not resnet:
                 np.testing.assert_allclose(grad, 0, atol=1e-12)
             else:
                 assert (np.abs(grad) > 1e-8).any(), part
     assert all(np.isfinite(grad).all() and (grad != 0).any() for grad in grads[-1].values())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_hessian_products_of_two_episodes_at_once_stay_in_float32(name):
+    network, shape = SMALL[name]
+
+    def product(key):
+        params = network.init(key, shape, CLASSES)
+        params = jtu.tree_map(lambda leaf: leaf.astype(jnp.float32), params)
+        grad = jax.grad(
+            lambda p: (network.apply(p, jnp.ones((ROWS, *shape), "float32")) ** 2).sum()
+        )
+        return jax.jvp(grad, (params,), (params,))[1]
+
+    product = jax.eval_shape(jax.vmap(product), jr.split(jr.key(0)))
+    assert {leaf.dtype for leaf in jtu.tree_leaves(product)} == {jnp.dtype("float32")}
 
 
 def test_group_norm_equals_numpy_row_by_row(getkey):

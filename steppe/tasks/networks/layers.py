@@ -3,6 +3,7 @@
 Images are (rows, height, width, channels), kernels (height, width, inputs, outputs).
 """
 
+import functools
 import math
 from collections.abc import Iterable
 
@@ -55,10 +56,20 @@ def group_norm(x: Float[Array, "rows h w c"], groups: int) -> Float[Array, "rows
 
 
 def max_pool(x: Float[Array, "rows h w c"], size: int) -> Float[Array, "rows h2 w2 c"]:
-    """The maximum of each `size` x `size` block; what is left over at the far edges is dropped."""
+    """The maximum of each `size` x `size` block; what is left over at the far edges is dropped.
+
+    The gradient goes to one place of each block. A NaN makes its block NaN.
+    """
     rows, h, w, c = x.shape[0], x.shape[1] // size, x.shape[2] // size, x.shape[3]
     x = x[:, : h * size, : w * size].reshape(rows, h, size, w, size, c)
-    return x.max(axis=(2, 4))
+    x = functools.reduce(larger, (x[:, :, i] for i in range(size)))  # (rows, h, w, size, c)
+    return functools.reduce(larger, (x[:, :, :, i] for i in range(size)))
+
+
+def larger(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
+    # Not jnp.max: its gradient asks which entries equal the maximum. A compiler that computes them
+    # twice, once rounded otherwise, finds none, and XLA for CPU did (optimization levels 0 to 2).
+    return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
 def average_pool(x: Float[Array, "rows h w c"], size: int) -> Float[Array, "rows h w c"]:
