@@ -18,11 +18,14 @@ from steppe.optimizers.learned.gru import CoordinatewiseGRU
 from steppe.optimizers.learned.learned_adam import LearnedAdam
 from steppe.optimizers.learned.rates import LearningRateSchedule
 from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.optimizers.learned.scale import Scale
 
 OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "dm": lambda: DM(hidden=(2, 2), key=jr.key(0)),
     "dm-plain": lambda: DM(hidden=(2,), preprocess="none", scale=1.0, key=jr.key(1)),
     "rnnprop": lambda: RNNProp(hidden=(2,), features=2, key=jr.key(0)),
+    "l2o-scale": lambda: Scale((3, 2, 2), 2, (0.01, 0.1), key=jr.key(0)),
+    "l2o-scale-attention": lambda: Scale((2,), 1, (0.01, 0.1), attention=True, key=jr.key(0)),
     "gru": lambda: CoordinatewiseGRU(hidden=(2,), lr=0.1, key=jr.key(0)),
     "learned-adam": lambda: LearnedAdam(0.1),
     "learned-schedule": lambda: LearningRateSchedule(2, 0.1),

@@ -13,15 +13,18 @@ Chen et al., "Learning to Optimize: A Primer and A Benchmark", JMLR 2022. Licenc
 
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
+import jax.tree_util as jtu
 import numpy as np
 
 from ..optimizers.learned.dm import DM
 from ..optimizers.learned.rnnprop import RNNProp
+from ..optimizers.learned.scale import Scale
 
 # Rows of w_gates: inputs, then hidden. Columns: gates i, j, f, o, 20 of each.
 DM_SHAPES = {
@@ -37,17 +40,46 @@ RNNPROP_SHAPES = DM_SHAPES | {
     "input_projection/b": (20,),
     "lstm_1/w_gates": (40, 80),
 }
+GATES, CANDIDATE = "BiasGRUCell/gates/Affine", "BiasGRUCell/candidate/Affine"
+SCALE_SHAPES = {
+    f"{cell}/{part}/{array}": (inputs, width * hidden) if array == "Matrix" else (width * hidden,)
+    for cell, inputs, hidden in (
+        ("PerTensor/Layer0_RNN", 22, 10),
+        ("PerTensor/Layer1_RNN", 42, 20),
+        ("Layer2_RNN", 40, 20),
+    )
+    for part, width in ((GATES, 2), (CANDIDATE, 1))
+    for array in ("Matrix", "Bias")
+} | {
+    "Level0_RNN/init_vector": (1, 10),
+    "Level1_RNN/init_vector": (1, 20),
+    "Level2_RNN/init_vector": (1, 20),
+    "PerTensor/Layer0_RNN/Param/Affine/Matrix": (20, 30),
+    "PerTensor/Layer0_RNN/Param/Affine/Bias": (30,),
+    "PerTensor/Layer0_RNN/Global/Affine/Matrix": (20, 30),
+    "PerTensor/Layer0_RNN/Global/Affine/Bias": (30,),
+    "PerTensor/Layer1_RNN/Affine/Matrix": (20, 60),
+    "PerTensor/Layer1_RNN/Affine/Bias": (60,),
+    "update_weights": (10, 1),
+    "scl_decay_weights": (10, 1),
+    "scl_decay_bias": (1,),
+    "inp_decay_weights": (10, 1),
+    "inp_decay_bias": (1,),
+    "learning_rate_weights": (10, 1),
+    "learning_rate_bias": (1,),
+    "PerTensor/GradsToDelta/Matrix": (4, 1),
+    "PerTensor/learning_rate_momentum_logit": (),
+    "PerTensor/param_stepsize_offset": (),
+}
 SCALE_PREFIXES = ("PerTensor/", "Layer2_RNN/", "Level0_RNN/")  # names of L2O-Scale
 
 
-def read(path: str | os.PathLike) -> DM | RNNProp:
+def read(path: str | os.PathLike) -> DM | RNNProp | Scale:
     """The optimizer whose published weights an npz file holds, recognised by the names in it."""
     arrays = _arrays(Path(path))
     if any(name.startswith(SCALE_PREFIXES) for name in arrays):
-        raise ValueError(
-            f"{path} holds weights of L2O-Scale, the hierarchical optimizer, which steppe cannot "
-            "read yet; weights of DM and RNNProp can be read."
-        )
+        _check(path, arrays, SCALE_SHAPES, "L2O-Scale")
+        return _scale(arrays)
     if "input_projection/w" in arrays:
         _check(path, arrays, RNNPROP_SHAPES, "RNNProp")
         opt = eqx.filter_eval_shape(lambda: RNNProp(key=jr.key(0)))
@@ -59,6 +91,26 @@ def read(path: str | os.PathLike) -> DM | RNNProp:
     names = [*DM_SHAPES, *(name for name in RNNPROP_SHAPES if name not in DM_SHAPES)]
     found = [jnp.asarray(arrays[name], jnp.float32) for name in names if name in arrays]
     return eqx.tree_at(where, opt, found)
+
+
+def _scale(arrays: Mapping[str, np.ndarray]) -> Scale:
+    """The 31 arrays in the order of `SCALE_SHAPES`, each in the shape it has in `Scale`."""
+    opt = eqx.filter_eval_shape(lambda: Scale(key=jr.key(0)))
+    places = jtu.tree_leaves(_scale_places(opt))
+    found = [
+        jnp.asarray(arrays[name], jnp.float32).reshape(place.shape)
+        for name, place in zip(SCALE_SHAPES, places, strict=True)
+    ]
+    return eqx.tree_at(lambda opt: jtu.tree_leaves(_scale_places(opt)), opt, found)
+
+
+def _scale_places(opt: Scale) -> list:
+    """Where the arrays of `SCALE_SHAPES` belong."""
+    cells = [(c.w_gates, c.b_gates, c.w_candidate, c.b_candidate) for c in opt.cells]
+    maps = [(a.w, a.b) for a in (opt.bias_tensor, opt.bias_problem, opt.bias_upper) if a]
+    reads = [(r.w, r.b) for r in (opt.read_decay, opt.read_input_decay, opt.read_lr) if r]
+    last = [opt.shortcut, opt.lr_momentum, opt.log_step]
+    return [cells, opt.starts, maps, opt.read_step, reads, last]
 
 
 def _lstm_and_head(opt: DM | RNNProp) -> tuple:

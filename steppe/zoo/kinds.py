@@ -31,10 +31,12 @@ from ..optimizers.learned.gru import CoordinatewiseGRU
 from ..optimizers.learned.learned_adam import LearnedAdam
 from ..optimizers.learned.rates import LearningRateSchedule, global_learning_rate
 from ..optimizers.learned.rnnprop import RNNProp
+from ..optimizers.learned.scale import Scale
 
 KINDS: dict[str, type[AbstractOptimizer]] = {
     "DM": DM,
     "RNNProp": RNNProp,
+    "Scale": Scale,
     "CoordinatewiseGRU": CoordinatewiseGRU,
     "LearnedAdam": LearnedAdam,
     "LearningRateSchedule": LearningRateSchedule,
@@ -46,6 +48,7 @@ KINDS: dict[str, type[AbstractOptimizer]] = {
 BUILDERS: dict[str, Callable[..., AbstractOptimizer]] = {  # described in names.py
     "dm": DM,
     "rnnprop": RNNProp,
+    "l2o-scale": Scale,
     "gru": CoordinatewiseGRU,
     "learned-adam": LearnedAdam,
     "learned-schedule": LearningRateSchedule,

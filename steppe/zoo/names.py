@@ -3,6 +3,7 @@
 NAMES = {
     "dm": "learned: LSTM on size and sign of the gradient (Andrychowicz et al. 2016)",
     "rnnprop": "learned: LSTM on Adam-like features, bounded steps (Lv et al. 2017)",
+    "l2o-scale": "learned: GRUs of a coordinate, a tensor, a problem (Wichrowska et al. 2017)",
     "gru": "learned: GRU on scaled gradients, a rate for each coordinate (Wichrowska et al. 2017)",
     "learned-adam": "learned: the four numbers of Adam: lr=0.001",
     "learned-schedule": "learned: a rate for each step of gradient descent: steps=100, lr=0.001",

@@ -1,7 +1,9 @@
 """The published weights give the published updates."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from reference import lstm
 from steppe.interop.open_l2o import read
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.optimizers.learned.scale import Scale
+from steppe.optimizers.learned.tensors import Layout
 from steppe.zoo import load_optimizer, save_optimizer
 
 
@@ -75,7 +79,10 @@ def spoiled(**changes):
             spoiled(**{"input_projection/w": np.zeros((2, 20), np.float32)}),
             "has no input_projection/b; published weights of RNNProp",
         ),
-        ({"PerTensor/GradsToDelta/Matrix": np.zeros((4, 1))}, "L2O-Scale.*cannot read yet"),
+        (
+            {"PerTensor/GradsToDelta/Matrix": np.zeros((4, 1))},
+            "has no PerTensor/Layer0_RNN/BiasGRUCell.*published weights of L2O-Scale",
+        ),
         ({}, "has no lstm_1/w_gates, .* published weights of DM"),
     ],
 )
@@ -96,6 +103,41 @@ def test_missing_file_is_named(tmp_path):
         read(tmp_path / "none.npz")
 
 
-def test_published_scale_weights_are_refused():
-    with pytest.raises(ValueError, match="L2O-Scale, the hierarchical optimizer"):
-        read(weights("l2o_scale_hess_cl_mt_step6"))
+# L2O-Scale in its published form (the problem level sees the last tensor), from flatness-l2o.md
+# §11.3: rates e^ℓ of the two tensors, the parameters after each step as printed.
+SCALE_RATES = (1e-2, 1e-3)
+SCALE_PARAMS = (
+    ("-0.003678795 -0.003678795 -0.003678794", "0.000367487 0.000367487 0.000367487 -0.000369053"),
+    ("-0.00773403 -0.007594116 -0.006649638", "0.000748518 0.000734804 0.000694825 -0.00076159"),
+    ("-0.01143972 -0.011290019 -0.010284021", "0.001114036 0.001099542 0.00105735 -0.001140114"),
+)
+
+
+def test_published_scale_weights_give_the_printed_steps():
+    opt = read(weights("l2o_scale_hess_cl_mt_step6"))
+    assert sum(leaf.size for leaf in jtu.tree_leaves(opt)) == 8349
+    opt = jtu.tree_map(lambda w: w.astype(jnp.float64), opt)
+    opt = jtu.tree_unflatten(
+        jtu.tree_structure(eqx.filter_eval_shape(lambda: Scale(pool="last", key=jr.key(0)))),
+        jtu.tree_leaves(opt),
+    )
+    params = [jnp.zeros(3), jnp.zeros((2, 2))]
+    layout = Layout(params)
+    state = opt.init(params)
+    rates = [jnp.full_like(p, np.log(r)) for p, r in zip(params, SCALE_RATES, strict=True)]
+    state = eqx.tree_at(lambda s: s.log_lr, state, layout.pack(rates, jnp.float64))
+    update = eqx.filter_jit(opt.update)
+    i = np.arange(7)
+    for t, printed in enumerate(SCALE_PARAMS):
+        g = np.sin(1 + i + 2 * t) * 10.0 ** -(i % 3)
+        updates, state = update(
+            [jnp.asarray(g[:3]), jnp.asarray(g[3:].reshape(2, 2))], state, params
+        )
+        params = [p + u for p, u in zip(params, updates, strict=True)]
+        for p, numbers in zip(params, printed, strict=True):
+            np.testing.assert_allclose(p.ravel(), np.array(numbers.split(), float), atol=5.1e-10)
+        if t == 0:
+            problem = [0.55882566, -0.28285035, 0.34021486, 0.51165429]
+            np.testing.assert_allclose(state.p[:4, 0], problem, atol=5.1e-9)
+            np.testing.assert_allclose(layout.unpack(state.decay)[0], 0.96206526, atol=5.1e-9)
+            np.testing.assert_allclose(layout.unpack(state.input_decay)[0], 0.9102603, atol=5.1e-8)
