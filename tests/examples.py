@@ -18,7 +18,7 @@ from steppe.flatness.hessian import HessianTrace
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
 from steppe.tasks.augment import Scaled, ScaledPredictive, WithBowl, WithBowlPredictive
 from steppe.tasks.flattened import Flattened
-from steppe.tasks.networks import NASCell, ResNet
+from steppe.tasks.networks import NASCell
 from steppe.tasks.synthetic.bowl import Bowl
 from steppe.tasks.synthetic.chains import Chain
 from steppe.tasks.synthetic.forms import Log, Rescaled, Sum
@@ -69,7 +69,6 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
         pictures(), ConvNet(channels=(2,), kernels=(3,), strides=(1,)), batch_size=8
     ),
     "classify-nas": lambda: Classify(pictures(), NASCell(channels=1), batch_size=8),
-    "classify-resnet": lambda: Classify(pictures(), ResNet(widths=(2,), groups=1), batch_size=8),
 }
 
 
