@@ -28,40 +28,61 @@ if TYPE_CHECKING:
     from .core.optimizer import AbstractOptimizer, Fixed
     from .core.task import AbstractTask
     from .estimators.bptt import BPTT
+    from .estimators.es import ES
+    from .estimators.imitation import Imitation
+    from .estimators.mix import Mix, Part
+    from .estimators.pes import PES
     from .interop.optax import to_optax
     from .objectives.trajectory import Trajectory
     from .optimizers.classic.from_optax import FromOptax
     from .optimizers.learned.dm import DM
     from .optimizers.learned.rnnprop import RNNProp
+    from .optimizers.learned.scale import Scale
     from .tasks.classify import Classify
     from .tasks.synthetic.quadratic import Quadratic
+    from .train.apart import apart
+    from .train.curriculum import Curriculum
     from .train.loop import meta_train
     from .train.step import meta_step
+    from .train.validate import Validation
+    from .zoo.assemble import assemble
     from .zoo.kinds import load_optimizer as load
     from .zoo.kinds import save_optimizer as save
+    from .zoo.recipe import recipe
 
     __version__: str
 
 __all__ = [
     "BPTT",
     "DM",
+    "ES",
+    "PES",
     "AbstractEstimator",
     "AbstractMeasure",
     "AbstractObjective",
     "AbstractOptimizer",
     "AbstractTask",
     "Classify",
+    "Curriculum",
     "Fixed",
     "FromOptax",
+    "Imitation",
+    "Mix",
+    "Part",
     "Quadratic",
     "RNNProp",
+    "Scale",
     "Trajectory",
+    "Validation",
     "__version__",
+    "apart",
+    "assemble",
     "begin",
     "evaluate",
     "load",
     "meta_step",
     "meta_train",
+    "recipe",
     "save",
     "to_optax",
     "tune",
@@ -71,22 +92,33 @@ __all__ = [
 FILES = {  # name: the file it is in, and its name there if another
     "BPTT": "estimators.bptt",
     "DM": "optimizers.learned.dm",
+    "ES": "estimators.es",
+    "PES": "estimators.pes",
     "AbstractEstimator": "core.estimator",
     "AbstractMeasure": "core.measure",
     "AbstractObjective": "core.objective",
     "AbstractOptimizer": "core.optimizer",
     "AbstractTask": "core.task",
     "Classify": "tasks.classify",
+    "Curriculum": "train.curriculum",
     "Fixed": "core.optimizer",
     "FromOptax": "optimizers.classic.from_optax",
+    "Imitation": "estimators.imitation",
+    "Mix": "estimators.mix",
+    "Part": "estimators.mix",
     "Quadratic": "tasks.synthetic.quadratic",
     "RNNProp": "optimizers.learned.rnnprop",
+    "Scale": "optimizers.learned.scale",
     "Trajectory": "objectives.trajectory",
+    "Validation": "train.validate",
+    "apart": "train.apart",
+    "assemble": "zoo.assemble",
     "begin": "core.episode",
     "evaluate": "bench.run",
     "load": "zoo.kinds:load_optimizer",
     "meta_step": "train.step",
     "meta_train": "train.loop",
+    "recipe": "zoo.recipe",
     "save": "zoo.kinds:save_optimizer",
     "to_optax": "interop.optax",
     "tune": "bench.tune",

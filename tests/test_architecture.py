@@ -79,6 +79,7 @@ def test_sibling_algorithms_do_not_import_each_other(folder):
     shared = {
         "coordinates",
         "tensors",
+        "bias_gru",
         "networks",
         "names",
         "suite",

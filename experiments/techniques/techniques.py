@@ -37,18 +37,22 @@ from steppe.zoo.recipe import recipe
 HERE = Path(__file__).parent
 RECORDS = HERE / "techniques.jsonl"
 TASK = "digits-mlp"
+START = "lecun"  # N(0, 1/fan_in); from the published N(0, 0.01²) few meta-steps teach nothing
 VARIANTS = ("dm", "dm-cl", "dm-il", "dm-cl-il")
 MARKS = (100, 200, 500, 1000, 2000)  # inner steps at which a training is looked at
 RUNS = 10  # inner trainings of each optimizer, the same starts for all
 
-# The published recipes, with four episodes a meta-step instead of one, and far fewer meta-steps.
+# The published recipes at small scale: four episodes a meta-step, each back-propagated through 128
+# of its 1510 coordinates, a three times larger meta learning rate, far fewer meta-steps.
 CHANGES = {
     "episodes": 4,
-    "steps": 3000,
+    "rows": 128,
+    "meta_lr": 3e-3,
+    "steps": 1500,
     "validate_every": 50,
     "validation_episodes": 8,
 }
-STAGES = {"stages": (100, 200, 500, 1000)}
+STAGES = {"stages": (100, 200, 500, 1000), "patience": 5}
 
 
 def main() -> None:
@@ -86,7 +90,7 @@ def one(variant: str, seed: int, steps: int) -> dict:
     changes = CHANGES | {"steps": steps} | (STAGES if "cl" in variant else {})
     how = recipe(variant, **changes)
     key_opt, key_train = jr.split(jr.key(seed))
-    task = build(TASK)
+    task = build(TASK, start=START)
     opt, options = assemble(how, task, key=key_opt)
     best, history = meta_train(options.pop("task"), opt, **options, key=key_train)
     last = history.rows[-1]

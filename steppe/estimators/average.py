@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..core import tree
 from ..core.estimator import Stats
@@ -19,7 +19,7 @@ class Lane(eqx.Module):
     over: Bool[Array, "..."]  # the episode began afresh
 
 
-def average(lanes: Lane, *, inner_steps: int) -> tuple[PyTree, Stats]:
+def average(lanes: Lane, *, inner_steps: int | Int[Array, ""]) -> tuple[PyTree, Stats]:
     """Mean gradient over the finite episodes, and statistics.
 
     `inner_steps`: taken by all episodes together. The standard error is that of independent

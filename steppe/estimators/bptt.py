@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax.core import Tracer
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from ..core import tree
 from ..core.coordinatewise import AbstractCoordinatewise
@@ -27,7 +27,7 @@ from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
 from .average import Lane, average
 from .replay import replay_gradient
-from .windows import Window, open_windows, refresh
+from .windows import Window, open_window, open_windows, refresh
 
 
 class BPTT(AbstractEstimator):
@@ -116,7 +116,9 @@ class BPTT(AbstractEstimator):
             window, key = lane
             key_reset, key_loss = jr.split(key)
             window, over = refresh(task, opt, objective, window, key_reset, horizon)
-            score, episode, grads = self.gradient(task, opt, window, objective, key=key_loss)
+            score, episode, grads = self.gradient(
+                task, opt, window, objective, key=key_loss, begun=(over, key_reset)
+            )
             fine = jnp.isfinite(score.value) & tree.finite(grads)
             left = jnp.where(fine, window.left - self.length, 0)
             lane = Lane(score.value, score.parts, grads, fine, over)
@@ -137,8 +139,14 @@ class BPTT(AbstractEstimator):
         objective: AbstractObjective,
         *,
         key: Key,
+        begun: tuple[Bool[Array, ""], Key] | None = None,
     ) -> tuple[Score, Episode, PyTree]:
-        """The score of one window, the episode after it, and dscore/dθ."""
+        """The score of one window, the episode after it, and dscore/dθ.
+
+        `begun`: whether the window is the first of its episode, and the key it was begun with.
+        The state that an episode begins with is then differentiated too, where θ has a say in it
+        (coordinatewise rules begin at constants).
+        """
         if isinstance(opt, AbstractCoordinatewise) and not self.second_order:
             return replay_gradient(
                 task,
@@ -160,13 +168,22 @@ class BPTT(AbstractEstimator):
         key_objective, _ = jr.split(key)  # the same draw as in replay_gradient
 
         def value(theta: PyTree) -> tuple[Scalar, tuple[Score, Episode]]:
+            live, start = join_meta(theta, rest), window.episode
+            if begun is not None:
+                over, key_reset = begun
+                fresh = open_window(task, live, None, key_reset, self.horizon).episode.opt_state
+                state = tree.select(over, fresh, start.opt_state)
+                start = eqx.tree_at(
+                    lambda e: e.opt_state, start, state, is_leaf=lambda x: x is None
+                )
+
             def observe(problem, before, after, value, key):
                 return objective.observe(problem, before, after, value, window.memo, key=key)
 
             episode, obs = unroll(
                 task,
-                join_meta(theta, rest),
-                window.episode,
+                live,
+                start,
                 self.length,
                 observe,
                 second_order=self.second_order,

@@ -1,6 +1,7 @@
 """meta_train: meta-steps with checkpoints, exact resume, validation and a log."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import time
@@ -23,6 +24,7 @@ from ..core.task import AbstractTask
 from ..core.types import Key
 from ..objectives.regularized import Regularized, flatness_share
 from . import mesh as meshes
+from . import processes
 from .curriculum import Curriculum
 from .select import Run, begin_run, judged, staged
 from .sinks import JSONL, Row, Sink
@@ -83,8 +85,11 @@ def meta_train(
     With a `Regularized` objective the rows of validation steps have `flatness_share`, the size of
     the measure's part of the meta-gradient relative to the base's.
 
+    Several processes that have joined (`processes.connect`) call this alike, with equal arguments
+    and a folder that all can read; process 0 alone writes to it and to `sinks`.
+
     Raises MetaTrainingError when more than `bad_share` of the episodes between two log
-    rows were not finite.
+    rows were not finite, LostProcessError when another process ended.
     """
     began = time.perf_counter()
     if curriculum is not None and validation is None:
@@ -92,7 +97,13 @@ def meta_train(
     key_start, key_valid = jr.split(key)
     mesh = meshes.episode_mesh()
     recipe = dict(recipe or {})
-    with meshes.active(mesh):
+    sinks = sinks if processes.leads() else ()
+    with processes.watched(), meshes.active(mesh):
+        processes.agree(
+            "The task, optimizer, estimator, objective or another argument of meta_train",
+            (task, opt, estimator, objective, key, steps, validation, curriculum, recipe),
+            "Call it with the same arguments everywhere.",
+        )
         state = start(
             task,
             opt,
@@ -105,7 +116,8 @@ def meta_train(
         if folder is not None:
             Path(folder).mkdir(parents=True, exist_ok=True)
             run = _resume(Path(folder), run, recipe, sinks)
-            sinks = (*sinks, JSONL(Path(folder) / "metrics.jsonl", step=int(run.state.step)))
+            if processes.leads():
+                sinks = (*sinks, JSONL(Path(folder) / "metrics.jsonl", step=int(run.state.step)))
         step_fn, state, compile_seconds = compile_step(
             task, run.state, estimator, objective, meta_tx, mesh
         )
@@ -137,7 +149,9 @@ def meta_train(
                     for sink in sinks:
                         sink.write(row)
                 if folder is not None and (step % checkpoint_every == 0 or last or run.over):
-                    _save(Path(folder), run, recipe, keep)
+                    whole = meshes.everywhere(run, mesh)  # a joint act; only one writes
+                    if processes.leads():
+                        _save(Path(folder), whole, recipe, keep)
         finally:
             for sink in sinks:
                 sink.close()
@@ -154,6 +168,11 @@ def meta_train(
 def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
     """The newest intact checkpoint of the folder, or `run` where there is none."""
     path, skipped = checkpoint.newest(folder, PATTERN)
+    processes.agree(
+        f"The newest checkpoint in {folder}",
+        hashlib.sha256(path.read_bytes()).hexdigest() if path else "none",
+        "Give a folder that all processes share, or a new one.",
+    )
     for sentence in skipped.values():
         for sink in sinks:
             sink.say(f"Skipped a damaged checkpoint. {sentence}")
@@ -191,8 +210,7 @@ def compile_step(
     shared, rest = eqx.partition((task, objective), eqx.is_array)
     numbers, frame = eqx.partition(estimator, eqx.is_array)
     places = meshes.shardings(arrays, mesh)
-    if places is not None:
-        arrays = jax.device_put(arrays, places)
+    arrays = meshes.place(arrays, places)
 
     def step(arrays, shared, numbers):
         task, objective = eqx.combine(shared, rest)

@@ -16,8 +16,10 @@ from steppe.core.objective import AbstractObjective
 from steppe.core.optimizer import split_meta
 from steppe.core.task import Composed
 from steppe.estimators.bptt import BPTT
+from steppe.estimators.es import ES
 from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix
+from steppe.estimators.pes import PES
 from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm, Halved
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
@@ -39,6 +41,8 @@ from steppe.tasks.synthetic.quadratic import Quadratic
 
 ESTIMATORS = {
     "BPTT": lambda: BPTT(2, 2, 6),
+    "ES": lambda: ES(2, 2, 6),
+    "PES": lambda: PES(2, 2, 6),
     "Imitation": lambda: Imitation(adam(0.1), 2, 2, 6),
     "Mix": lambda: Mix({"main": BPTT(2, 2, 6), "imitation": Imitation(adam(0.1), 2, 2)}),
 }
