@@ -280,7 +280,7 @@ def main() -> None:
         "--memory", nargs=3, metavar=("KIND", "ROWS", "LENGTH"), help=argparse.SUPPRESS
     )
     parser.add_argument("--processes", type=int, default=0,
-                        help="fresh processes to repeat PyTorch / exact in, and nothing else")  # fmt: skip
+                        help="only PyTorch / exact, in so many fresh processes")  # fmt: skip
     parser.add_argument("--fresh", nargs=2, metavar=("KIND", "ROUNDS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.fresh:

@@ -24,8 +24,8 @@ class Recipe:
     - `opt`, `options`: a name of `zoo.names` and its options, e.g. {"hidden": (20, 20)}
 
     Task
-    - `scaling`: half width of the random scaling of each coordinate in ln (`tasks.augment`); 0: none
-    - `convex`: variables of an added convex bowl (`tasks.augment`); 0: none
+    - `scaling`: half width, in ln, of a random scaling of each coordinate (`tasks.augment`)
+    - `convex`: variables of an added convex bowl (`tasks.augment`); 0: none of either
 
     Meta-gradient
     - `estimator`: bptt, es or pes; `sigma`: of the latter two
