@@ -8,6 +8,7 @@ from ..flatness.names import NAMES as MEASURES
 from ..tasks.names import NAMES as TASKS
 from ..tasks.names import SUITES
 from ..zoo.names import NAMES as OPTIMIZERS
+from ..zoo.names import PRESETS
 from .errors import BadInput, guess
 from .options import List
 from .output import document
@@ -17,6 +18,7 @@ TABLES: dict[str, Mapping[str, str | tuple[str, ...]]] = {
     "tasks": TASKS,
     "suites": SUITES,
     "optimizers": OPTIMIZERS,
+    "presets": PRESETS,
     "data": DATA,
     "measures": MEASURES,
 }

@@ -42,7 +42,7 @@ class Train:
     - `task`: what to train on, see `steppe list tasks`
     - `opt`: what to train, see `steppe list optimizers`
     - `preset`: a published recipe to start from
-    - `hidden`: widths of its LSTM layers, e.g. 20,20 (default: the paper's)
+    - `hidden`: widths of its recurrent layers, e.g. 20,20 (default: the paper's)
     - `scaling`: half width, in ln, of a random scaling of every coordinate; 0: none
     - `convex`: variables of a convex function added to the task; 0: none
     - `estimator`: of the meta-gradient: back-propagation through time, evolution strategies, or
@@ -272,15 +272,15 @@ class Demo:
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """Name the tasks, optimizers, data sets and measures that the other commands take.
+    """Name the tasks, optimizers, presets, data sets and measures that the other commands take.
 
     Suites are named lists of tasks.
 
-    - `what`: tasks, suites, optimizers, data or measures (default: all of them)
+    - `what`: tasks, suites, optimizers, presets, data or measures (default: all)
     - `json`: print them as one JSON document
     """
 
-    what: Literal["tasks", "suites", "optimizers", "data", "measures"] | None = field(
+    what: Literal["tasks", "suites", "optimizers", "presets", "data", "measures"] | None = field(
         default=None, metadata=PLACE
     )
     json: bool = False

@@ -3,7 +3,7 @@
     f(θ) = mean_i  −log softmax(network(θ, x_i))[y_i]
 
 over a minibatch for steps, over a whole split for reports. The classical bed of learned
-optimizers: Andrychowicz et al., NeurIPS 2016, section 3.2, with the sizes in `networks.py`.
+optimizers: Andrychowicz et al., NeurIPS 2016, section 3.2, with the sizes in `networks/`.
 """
 
 import equinox as eqx
