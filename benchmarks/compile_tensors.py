@@ -1,0 +1,113 @@
+"""Does L2O-Scale take longer to compile, or to run, where the same coordinates are in more tensors?
+
+    python benchmarks/compile_tensors.py --out benchmarks/results/compile_tensors.json
+
+One meta-step (BPTT, 8 episodes, unroll 20) on a bowl of 16 000 coordinates in 2 and in 40 tensors,
+each compiled afresh in a process of its own, in turn.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import meta_step
+
+COORDINATES, EPISODES, LENGTH = 16_000, 8, 20
+
+
+def one(tensors: int) -> dict:
+    """Seconds to compile a meta-step, and to run one; milliseconds per inner step and episode."""
+    meta_step.setup()
+    import jax
+    import jax.numpy as jnp
+    import jax.random as jr
+    import optax
+
+    from steppe.core.task import AbstractTask
+    from steppe.estimators.bptt import BPTT
+    from steppe.objectives.trajectory import Trajectory
+    from steppe.optimizers.learned.scale import Scale
+    from steppe.train import loop, mesh
+    from steppe.train.step import start
+
+    class Bowls(AbstractTask):
+        """½ Σ a x² over many tensors of equal size, curvatures from 0.1 to 10."""
+
+        def sample(self, key):
+            return ()
+
+        def init(self, instance, key):
+            size = COORDINATES // tensors
+            return [jr.normal(k, (size,)) for k in jr.split(key, tensors)]
+
+        def batch(self, instance, key, *, split="train"):
+            return ()
+
+        def whole(self, instance, *, split):
+            return ()
+
+        def loss(self, params, instance, batch, key):
+            x = jnp.concatenate(params)
+            return 0.5 * jnp.mean(jnp.geomspace(0.1, 10, COORDINATES) * x**2)
+
+        def metrics(self, params, instance, batch, key):
+            return {}
+
+    task, opt = Bowls(), Scale(key=jr.key(0))
+    estimator, objective, meta_tx = BPTT(EPISODES, LENGTH, 100), Trajectory(), optax.adam(1e-3)
+    episodes = mesh.episode_mesh()
+    with mesh.active(episodes):
+        state = start(
+            task, opt, estimator=estimator, objective=objective, meta_tx=meta_tx, key=jr.key(1)
+        )
+        run, state, seconds = loop.compile_step(
+            task, state, estimator, objective, meta_tx, episodes
+        )
+        state, _ = run(state)
+        jax.block_until_ready(state.step)
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            state, _ = run(state)
+            jax.block_until_ready(state.opt)
+            times.append(time.perf_counter() - began)
+    best = sorted(times)[len(times) // 2]
+    return {
+        "tensors": tensors,
+        "compile_s": seconds,
+        "ms_per_inner_step": 1e3 * best / (EPISODES * LENGTH),
+        "peak_mib": meta_step.peak_mib(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(one(args.one)))
+        return
+    report = meta_step.machine() | {"runs": []}
+    for _ in range(args.rounds):
+        for tensors in (2, 40):
+            line = subprocess.run(
+                [sys.executable, __file__, "--one", str(tensors)],
+                check=True, capture_output=True, text=True,
+            ).stdout.splitlines()[-1]  # fmt: skip
+            report["runs"].append(json.loads(line))
+            print(line, flush=True)
+    seconds = {n: sorted(r["compile_s"] for r in report["runs"] if r["tensors"] == n)
+               for n in (2, 40)}  # fmt: skip
+    middle = lambda values: values[len(values) // 2]
+    report["compile_40_over_2"] = middle(seconds[40]) / middle(seconds[2])
+    print(f"compilation, 40 tensors over 2: {report['compile_40_over_2']:.2f}")
+    meta_step.write(args.out, report)
+
+
+if __name__ == "__main__":
+    main()
