@@ -1,5 +1,6 @@
 """What all tests share: float64, no silent broadcasting, fresh keys, compiled programs on disk."""
 
+import gc
 import itertools
 import os
 import zlib
@@ -12,8 +13,8 @@ import pytest
 
 from steppe.core.types import Key
 
-# Compiling is most of a test run, so optimise less. Not level 0 (jax_disable_most_optimizations):
-# there XLA for CPU returns wrong gradients of convolution → batch norm → ReLU → max-pool.
+# Compiling is most of a test run, so optimise less. Below level 3 XLA for CPU returns wrong gradients
+# of convolution → batch norm → ReLU → jnp.max: see `max_pool` in tasks/networks/layers.py.
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
 
 jax.config.update("jax_num_cpu_devices", 2)  # so that spreading episodes is tested
@@ -32,6 +33,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings", "ignore:Error (reading|writing) persistent compilation cache"
     )
+
+
+# Every compiled program is several memory maps, of which Linux allows a process 65 530. Beyond, the
+# next compilation ends in a segmentation fault.
+MAPS = Path("/proc/self/maps")
+MANY = 25_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_memory_maps():
+    """Programs of earlier modules are dropped once there are many."""
+    yield
+    if MAPS.exists() and len(MAPS.read_bytes().splitlines()) > MANY:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -16,7 +16,12 @@ from steppe.optimizers.classic.from_optax import FromOptax, adam
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.zoo import BUILDERS, KINDS, NAMES, build, load_optimizer, save_optimizer
 
-OPTIONS = {"dm": {}, "rnnprop": {}, "optax": {"make": "lion", "learning_rate": 1e-3}}
+OPTIONS = {
+    "dm": {},
+    "rnnprop": {},
+    "l2o-scale": {},
+    "optax": {"make": "lion", "learning_rate": 1e-3},
+}
 
 
 def test_every_name_is_described_and_built():
