@@ -19,6 +19,7 @@ QUICK = [
     ["list"],
     ["list", "tasks", "--json"],
     ["list", "measures"],
+    ["list", "presets"],
     ["list", "suites"],
     *([verb, "--help"] for verb in VERBS),
     ["trian"],
@@ -113,11 +114,13 @@ def test_list_as_json_is_one_document(steppe):
     from steppe.flatness.names import NAMES as measures
     from steppe.tasks.names import NAMES as tasks
     from steppe.zoo.names import NAMES as optimizers
+    from steppe.zoo.names import PRESETS as presets
 
     tables = {
         "tasks": tasks,
         "suites": {name: list(held) for name, held in SUITES.items()},
         "optimizers": optimizers,
+        "presets": presets,
         "data": data,
         "measures": measures,
     }
