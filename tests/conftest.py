@@ -14,7 +14,7 @@ import pytest
 from steppe.core.types import Key
 
 # Compiling is most of a test run, so optimise less. Below level 3 XLA for CPU returns wrong
-# gradients of convolution → batch norm → ReLU → jnp.max: see `max_pool` in tasks/networks/layers.py.
+# gradients of convolution → batch norm → ReLU → jnp.max, hence `max_pool` in tasks/networks.
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
 
 jax.config.update("jax_num_cpu_devices", 2)  # so that spreading episodes is tested
