@@ -15,8 +15,10 @@ from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
 from ..estimators.bptt import BPTT
+from ..estimators.es import ES
 from ..estimators.imitation import Imitation
 from ..estimators.mix import Mix
+from ..estimators.pes import PES
 from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
 from ..tasks.augment import scaled, with_bowl
@@ -97,7 +99,8 @@ def _main(recipe: Recipe) -> AbstractEstimator:
             second_order=recipe.second_order,
             rows=recipe.rows,
         )
-    raise NotImplementedError(recipe.estimator)
+    make = {"es": ES, "pes": PES}[recipe.estimator]
+    return make(recipe.episodes, recipe.unroll, recipe.horizon, sigma=recipe.sigma)
 
 
 def _imitation(recipe: Recipe, name: str, opt: AbstractOptimizer) -> Imitation:

@@ -88,6 +88,13 @@ class Recipe:
             raise ValueError("Recipe: a curriculum goes by validation; set validate_every.")
         if any(not 0 <= chance <= 1 for chance in self.ratio) or not self.ratio:
             raise ValueError(f"Recipe: ratio must be chances from 0 to 1, got {self.ratio}.")
+        if self.estimator not in ("bptt", "es", "pes"):
+            raise ValueError(f"Recipe: estimator must be bptt, es or pes, got {self.estimator!r}.")
+        if self.estimator != "bptt" and (self.rows is not None or self.second_order):
+            raise ValueError(
+                f"Recipe: {self.estimator} differentiates nothing, so rows and second_order mean "
+                "nothing to it; leave them away, or use estimator bptt."
+            )
         if len(self.ratio) > 1 and not self.stages:
             raise ValueError(
                 f"Recipe: ratio {self.ratio} is one chance a stage, but there are no stages; give "

@@ -2,6 +2,7 @@
 
 import inspect
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -9,7 +10,9 @@ import pytest
 
 from steppe.core.task import draw
 from steppe.estimators.bptt import BPTT
+from steppe.estimators.es import ES
 from steppe.estimators.mix import Mix
+from steppe.estimators.pes import PES
 from steppe.tasks import Quadratic
 from steppe.train.loop import meta_train
 from steppe.zoo.assemble import MAKE, assemble, meta_optimizer
@@ -87,6 +90,20 @@ def test_an_assembled_recipe_is_what_meta_train_takes():
     assert history.rows[-1]["step"] == 2 and isinstance(best, type(opt))
 
 
+@pytest.mark.parametrize(("name", "kind"), [("es", ES), ("pes", PES)])
+def test_evolution_strategies_are_assembled_and_run(name, kind):
+    how = recipe("dm", estimator=name, sigma=0.03, episodes=2, unroll=5, horizon=10, **SMALL)
+    opt, made = assemble(how, Quadratic(2), key=jr.key(0))
+    found = made["estimator"]
+    assert isinstance(found, kind)
+    assert (found.episodes, found.length, int(found.horizon)) == (2, 5, 10)
+    assert float(found.sigma) == pytest.approx(0.03)
+    made |= {"steps": 2, "validation": None}
+    best, _ = meta_train(made.pop("task"), opt, **made, key=jr.key(1))
+    changed = jax.tree_util.tree_map(lambda a, b: bool((a != b).any()), opt, best)
+    assert all(jax.tree_util.tree_leaves(eqx.filter(changed, eqx.is_array)))
+
+
 def test_augmentations_are_around_the_task_of_meta_training():
     _, how = assemble(recipe("dm", scaling=1.0, convex=3, **SMALL), Quadratic(2), key=jr.key(0))
     problem = draw(how["task"], how["task"].sample(jr.key(1)), jr.key(2), split="train")
@@ -100,6 +117,8 @@ def test_augmentations_are_around_the_task_of_meta_training():
         (lambda: recipe("dm-cll"), "no preset 'dm-cll'; did you mean 'dm-cl'"),
         (lambda: recipe("dm", step=3), "no 'step'; did you mean 'steps'"),
         (lambda: Recipe(opt="dm", teachers=("adm",)), "no teacher 'adm'; did you mean 'adam'"),
+        (lambda: Recipe(opt="dm", estimator="epes"), "must be bptt, es or pes, got 'epes'"),
+        (lambda: Recipe(opt="dm", estimator="pes", rows=4), "pes differentiates nothing"),
         (lambda: Recipe(opt="dm", ratio=(1.5,)), "chances from 0 to 1"),
         (lambda: Recipe(opt="dm", ratio=(0.1, 0.2)), "one chance a stage"),
         (lambda: Recipe(opt="dm", stages=(5,), validate_every=0), "set validate_every"),

@@ -20,7 +20,7 @@ Departures:
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -249,17 +249,15 @@ class Scale(AbstractOptimizer):
     def init(self, params: Params, *, key: Key | None = None) -> ScaleState:
         layout, dtype = Layout(params), self.dtype(params)
         zeros = lambda *features: jnp.zeros((*features, *layout.shape), dtype)
-        upper = [
-            jnp.zeros((hidden, columns), dtype)
-            for hidden, columns in zip(self.levels[1:], (len(layout.sizes), 1), strict=False)
-        ]
+        columns = (len(layout.sizes), 1)
+        upper = [jnp.zeros(shape, dtype) for shape in zip(self.levels[1:], columns, strict=False)]
+        t, p = [*upper, None, None][:2]
         return ScaleState(
             jnp.zeros((), jnp.int32),
-            zeros(self.levels[0]),
-            *[*upper, None, None][:2],
+            *(zeros(self.levels[0]), t, p),
             *(zeros(self.scales), zeros(self.scales), zeros(), zeros()),
-            self.first_rates(layout, dtype, key) if self.dynamic else None,
-            zeros() if self.attention else None,
+            log_lr=self.first_rates(layout, dtype, key) if self.dynamic else None,
+            ahead=zeros() if self.attention else None,
         )
 
     def first_rates(
@@ -293,7 +291,8 @@ class Scale(AbstractOptimizer):
                     "given no problem. Run it in `unroll`, or give update(…, problem=Problem(task, "
                     "instance, batch, key))."
                 )
-            grads = problem.grad(tree.apply_updates(params, layout.unpack(state.ahead)))
+            ahead: Any = state.ahead
+            grads = problem.grad(tree.apply_updates(params, layout.unpack(ahead)))
         u, state = self.advance(layout.pack(grads, dtype), state, layout)
         return layout.unpack(u), state
 
@@ -304,14 +303,16 @@ class Scale(AbstractOptimizer):
         state = self.started(state)
         averages, squares = self.moments(g, state)  # A_k, M_k
         scaled = jnp.arcsinh(averages / jnp.sqrt(squares + EPS))  # ĝ_k
-        x = self.features(scaled, squares, state.log_lr, layout)
+        t: Any = state.t  # where there is a level, there is its state
+        p: Any = state.p
+        log_lr: Any = state.log_lr
+        x = self.features(scaled, squares, log_lr, layout)
 
-        beta = None if self.bias_tensor is None else self.bias_tensor(state.t)
+        beta: Any = None if self.bias_tensor is None else self.bias_tensor(t)
         if self.bias_problem is not None:
-            beta = beta + self.bias_problem(state.p)
+            beta = beta + self.bias_problem(p)
         h = self.cells[0](x, state.h, None if beta is None else layout.spread(beta))
 
-        t, p = state.t, state.p
         if len(self.levels) > 1:
             means = [layout.means(h)] + ([layout.means(x)] if self.inputs > self.scales else [])
             beta = None if self.bias_upper is None else self.bias_upper(p)
@@ -322,8 +323,8 @@ class Scale(AbstractOptimizer):
 
         step, ahead, decay, input_decay, change = self.read(h)
         short = 0.0 if self.shortcut is None else jnp.einsum("k,krc->rc", self.shortcut, scaled)
-        update, log_lr, lead = self.direction(step + short, layout), state.log_lr, 0.0
-        if self.dynamic:
+        update, lead = self.direction(step + short, layout), 0.0
+        if self.lr_momentum is not None and self.log_step is not None:  # dynamic
             lead = clip(log_lr + change, FLOOR, self.max_log_lr)  # ℓ'
             rho = jax.nn.sigmoid(self.lr_momentum)
             log_lr = rho * log_lr + (1 - rho) * lead
@@ -355,7 +356,7 @@ class Scale(AbstractOptimizer):
         return A, s * state.squares + (1 - s) * (A**2 + SQUARE)
 
     def features(
-        self, scaled: Array, squares: Array, log_lr: Array | None, layout: Layout
+        self, scaled: Array, squares: Array, log_lr: Any, layout: Layout
     ) -> Float[Array, "inputs height columns"]:
         parts = [scaled]
         if self.products:
@@ -375,13 +376,13 @@ class Scale(AbstractOptimizer):
             parts.append((log_lr - USUAL)[None])
         return jnp.concatenate(parts)
 
-    def read(self, h: Float[Array, "hidden height columns"]) -> list[Array | None]:
+    def read(self, h: Float[Array, "hidden height columns"]) -> list[Any]:
         """w·h, w_a·h, s, d₁, r·h: what is read from the hidden state, in one product."""
         heads = [self.read_decay, self.read_input_decay, self.read_lr]
         columns = [self.read_step, self.read_ahead, *(head and head.w for head in heads)]
         biases = [None, None, *(head and head.b for head in heads)]
         rows = iter(weights(jnp.stack([w for w in columns if w is not None], 1), h))
-        out = [None if w is None else next(rows) for w in columns]
+        out: list[Any] = [None if w is None else next(rows) for w in columns]
         out = [y if b is None else y + b for y, b in zip(out, biases, strict=True)]
         for at, constant in ((2, DECAYS[0]), (3, DECAYS[1])):
             out[at] = jnp.zeros_like(h[0]) + constant if out[at] is None else sigmoid(out[at])

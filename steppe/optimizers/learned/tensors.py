@@ -11,6 +11,8 @@ A sum over a tensor is a sum over rows, where the machine adds many columns at o
 small product with the matrix [owner[j] = i]. Back goes the same product transposed.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ PADDING = 0.25  # of the number of coordinates, at most
 class Layout(eqx.Module):
     """Where each coordinate of a tree of arrays stands. Tensors without entries are none."""
 
-    treedef: jtu.PyTreeDef = eqx.field(static=True)
+    treedef: Any = eqx.field(static=True)
     shapes: tuple[tuple[int, ...], ...] = eqx.field(static=True)  # of all leaves
     dtypes: tuple[jnp.dtype, ...] = eqx.field(static=True)
     sizes: tuple[int, ...] = eqx.field(static=True)  # of the tensors: leaves that have entries
