@@ -113,7 +113,12 @@ def preset(name: str) -> dict:
     """The options that a published recipe sets, by dotted name."""
     check(name, PRESETS, "preset")
     found = published(name)
-    return {option: getattr(found, field) for option, field in FIELDS.items()}
+    idle = () if found.teachers else ("imitation.",)  # says nothing where nobody is imitated
+    return {
+        option: getattr(found, field)
+        for option, field in FIELDS.items()
+        if not option.startswith(idle)
+    }
 
 
 def recipe_from(options: Train) -> Recipe:

@@ -9,23 +9,50 @@ from typing import TYPE_CHECKING
 from .names import NAMES
 
 if TYPE_CHECKING:
+    from .augment import scaled, with_bowl
     from .classify import Classify
-    from .networks import MLP, ConvNet
-    from .suite import build, options
+    from .networks import MLP, VGG, ConvNet, LeNet, NASCell, ResNet
+    from .suite import build, options, suite
+    from .synthetic.noisy import Noisy
     from .synthetic.quadratic import Quadratic
     from .synthetic.wells import Wells
 
 FILES = {
     "Classify": "classify",
     "ConvNet": "networks",
+    "LeNet": "networks",
     "MLP": "networks",
+    "NASCell": "networks",
+    "Noisy": "synthetic.noisy",
     "Quadratic": "synthetic.quadratic",
+    "ResNet": "networks",
+    "VGG": "networks",
     "Wells": "synthetic.wells",
     "build": "suite",
     "options": "suite",
+    "scaled": "augment",
+    "suite": "suite",
+    "with_bowl": "augment",
 }
 
-__all__ = ["MLP", "NAMES", "Classify", "ConvNet", "Quadratic", "Wells", "build", "options"]
+__all__ = [
+    "MLP",
+    "NAMES",
+    "VGG",
+    "Classify",
+    "ConvNet",
+    "LeNet",
+    "NASCell",
+    "Noisy",
+    "Quadratic",
+    "ResNet",
+    "Wells",
+    "build",
+    "options",
+    "scaled",
+    "suite",
+    "with_bowl",
+]
 
 
 def __getattr__(name: str):
