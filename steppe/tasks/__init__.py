@@ -6,13 +6,13 @@ Names are looked up on first use, so that `steppe.tasks.names` is read without i
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .names import NAMES
+from .names import NAMES, SUITES
 
 if TYPE_CHECKING:
     from .augment import scaled, with_bowl
     from .classify import Classify
     from .networks import MLP, VGG, ConvNet, LeNet, NASCell, ResNet
-    from .suite import build, options, suite
+    from .suite import build, options
     from .synthetic.noisy import Noisy
     from .synthetic.quadratic import Quadratic
     from .synthetic.wells import Wells
@@ -31,13 +31,13 @@ FILES = {
     "build": "suite",
     "options": "suite",
     "scaled": "augment",
-    "suite": "suite",
     "with_bowl": "augment",
 }
 
 __all__ = [
     "MLP",
     "NAMES",
+    "SUITES",
     "VGG",
     "Classify",
     "ConvNet",
@@ -50,7 +50,6 @@ __all__ = [
     "build",
     "options",
     "scaled",
-    "suite",
     "with_bowl",
 ]
 
