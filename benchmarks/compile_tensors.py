@@ -3,11 +3,14 @@
     python benchmarks/compile_tensors.py --out benchmarks/results/compile_tensors.json
 
 One meta-step (BPTT, 8 episodes, unroll 20) on a bowl of 16 000 coordinates in 2 and in 40 tensors,
-each compiled afresh in a process of its own, in turn.
+each compiled afresh in a process of its own, in turn. Beside L2O-Scale stands gradient descent with
+one learned rate: what compiling the rest costs, where every tensor has its loss and its gradient.
 """
 
 import argparse
+import itertools
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -18,7 +21,7 @@ import meta_step
 COORDINATES, EPISODES, LENGTH = 16_000, 8, 20
 
 
-def one(tensors: int) -> dict:
+def one(kind: str, tensors: int) -> dict:
     """Seconds to compile a meta-step, and to run one; milliseconds per inner step and episode."""
     meta_step.setup()
     import jax
@@ -29,6 +32,7 @@ def one(tensors: int) -> dict:
     from steppe.core.task import AbstractTask
     from steppe.estimators.bptt import BPTT
     from steppe.objectives.trajectory import Trajectory
+    from steppe.optimizers.learned.rates import global_learning_rate
     from steppe.optimizers.learned.scale import Scale
     from steppe.train import loop, mesh
     from steppe.train.step import start
@@ -40,8 +44,7 @@ def one(tensors: int) -> dict:
             return ()
 
         def init(self, instance, key):
-            size = COORDINATES // tensors
-            return [jr.normal(k, (size,)) for k in jr.split(key, tensors)]
+            return [jnp.ones(COORDINATES // tensors)] * tensors
 
         def batch(self, instance, key, *, split="train"):
             return ()
@@ -56,7 +59,7 @@ def one(tensors: int) -> dict:
         def metrics(self, params, instance, batch, key):
             return {}
 
-    task, opt = Bowls(), Scale(key=jr.key(0))
+    task, opt = Bowls(), Scale(key=jr.key(0)) if kind == "scale" else global_learning_rate(0.1)
     estimator, objective, meta_tx = BPTT(EPISODES, LENGTH, 100), Trajectory(), optax.adam(1e-3)
     episodes = mesh.episode_mesh()
     with mesh.active(episodes):
@@ -76,6 +79,7 @@ def one(tensors: int) -> dict:
             times.append(time.perf_counter() - began)
     best = sorted(times)[len(times) // 2]
     return {
+        "opt": kind,
         "tensors": tensors,
         "compile_s": seconds,
         "ms_per_inner_step": 1e3 * best / (EPISODES * LENGTH),
@@ -87,25 +91,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(one(args.one)))
+        print(json.dumps(one(args.one[0], int(args.one[1]))))
         return
     report = meta_step.machine() | {"runs": []}
     for _ in range(args.rounds):
-        for tensors in (2, 40):
+        for kind, tensors in itertools.product(("rate", "scale"), (2, 40)):
             line = subprocess.run(
-                [sys.executable, __file__, "--one", str(tensors)],
+                [sys.executable, __file__, "--one", kind, str(tensors)],
                 check=True, capture_output=True, text=True,
             ).stdout.splitlines()[-1]  # fmt: skip
             report["runs"].append(json.loads(line))
             print(line, flush=True)
-    seconds = {n: sorted(r["compile_s"] for r in report["runs"] if r["tensors"] == n)
-               for n in (2, 40)}  # fmt: skip
-    middle = lambda values: values[len(values) // 2]
-    report["compile_40_over_2"] = middle(seconds[40]) / middle(seconds[2])
-    print(f"compilation, 40 tensors over 2: {report['compile_40_over_2']:.2f}")
+
+    def seconds(kind: str, tensors: int) -> float:
+        same = [r for r in report["runs"] if (r["opt"], r["tensors"]) == (kind, tensors)]
+        return statistics.median(r["compile_s"] for r in same)
+
+    whole = seconds("scale", 40) / seconds("scale", 2)
+    added = [seconds("scale", n) - seconds("rate", n) for n in (2, 40)]
+    report |= {"compile_40_over_2": whole, "compile_40_over_2_added": added[1] / added[0]}
+    print(f"compilation, 40 over 2: {whole:.2f}; of what Scale adds: {added[1] / added[0]:.2f}")
     meta_step.write(args.out, report)
 
 

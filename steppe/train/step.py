@@ -1,6 +1,7 @@
 """One meta-step: estimate the meta-gradient, move θ. Pure; jit it once."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
@@ -57,7 +58,8 @@ def meta_step(
     meta_tx = optax.with_extra_args_support(meta_tx)  # `apart` asks for the part
     updates, meta_state = meta_tx.update(grads, state.meta_state, theta, part=stats.part)
     usable = (stats.nonfinite < stats.episodes) & tree.finite(updates)
-    theta = tree.select(usable, tree.apply_updates(theta, updates), theta)
-    meta_state = tree.select(usable, meta_state, state.meta_state)
+    moved = (tree.apply_updates(theta, updates), meta_state)
+    # Not `select`: XLA computes its predicate anew for every leaf.
+    theta, meta_state = jax.lax.cond(usable, lambda: moved, lambda: (theta, state.meta_state))
     opt = join_meta(theta, rest)
     return TrainState(opt, meta_state, est_state, state.step + 1, key), stats
