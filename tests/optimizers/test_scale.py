@@ -169,6 +169,22 @@ def test_layout_packs_sums_and_spreads():
     assert (height((1000, 1000)), height((3, 3)), height(())) == (128, 1, 128)
 
 
+def test_packing_and_unpacking_are_each_others_transpose():
+    """⟨pack x, y⟩ = ⟨x, packᵀ y⟩ and the like, in the linear maps that JAX makes of both."""
+    rng = np.random.default_rng(0)
+    like = {"a": jnp.zeros((2, 70)), "b": jnp.zeros(()), "c": jnp.zeros(0), "d": jnp.zeros(9)}
+    layout = Layout(like)
+    assert layout.height > 1 and layout.shape[0] * layout.shape[1] > 150  # some padding
+    normal = lambda leaf: jnp.asarray(rng.normal(size=leaf.shape))
+    x, y = jtu.tree_map(normal, like), normal(jnp.zeros(layout.shape))
+    pack = lambda x: layout.pack(x, jnp.float64)
+    for f, a, b in ((pack, x, y), (layout.unpack, y, x)):
+        value, pull = jax.vjp(f, a)
+        np.testing.assert_allclose(tree.dot(value, b), tree.dot(a, pull(b)[0]), rtol=1e-12)
+        _, again = jax.vjp(lambda b, pull=pull: pull(b)[0], b)  # second order
+        np.testing.assert_allclose(tree.dot(pull(b)[0], a), tree.dot(b, again(a)[0]), rtol=1e-12)
+
+
 @pytest.mark.parametrize("second_order", [False, True])
 def test_meta_gradient_is_that_of_central_differences(second_order):
     task = Quadratic(n=3, instances=1, data="normal", start=1.0)

@@ -11,6 +11,7 @@ A sum over a tensor is a sum over rows, where the machine adds many columns at o
 small product with the matrix [owner[j] = i]. Back goes the same product transposed.
 """
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 MOST = 128  # height of a column at most; powers of two are tried downwards
 PADDING = 0.25  # of the number of coordinates, at most
@@ -50,23 +51,36 @@ class Layout(eqx.Module):
         return tuple(-(-size // self.height) for size in self.sizes)
 
     def pack(self, x: PyTree, dtype: jnp.dtype) -> Float[Array, "height columns"]:
-        """The entries of a tree of this layout, padded with zeros."""
-        leaves = [jnp.ravel(leaf).astype(dtype) for leaf in jtu.tree_leaves(x) if leaf.size]
-        columns = [
-            jnp.pad(leaf, (0, self.height * width - leaf.size)).reshape(self.height, width)
-            for leaf, width in zip(leaves, self.widths, strict=True)
-        ]
-        return jnp.concatenate([jnp.zeros((self.height, 0), dtype), *columns], 1)
+        """The entries of a tree of this layout, padded with zeros.
+
+        One concatenation and one gather. Its transpose is `unpack`, and the other way round; JAX
+        would scatter, and pad every tensor by itself.
+        """
+
+        @jax.custom_vjp
+        def pack(x: PyTree) -> Array:
+            leaves = [jnp.ravel(leaf).astype(dtype) for leaf in jtu.tree_leaves(x)]
+            flat = jnp.concatenate([jnp.zeros(1, dtype), *leaves])  # entries are counted from 1
+            return flat.at[self._entries()].get(mode="promise_in_bounds")
+
+        pack.defvjp(lambda x: (pack(x), None), lambda _, y: (self.unpack(y),))
+        return pack(x)
 
     def unpack(self, x: Float[Array, "height columns"]) -> PyTree:
         """Inverse of `pack`: each leaf in its own shape and dtype."""
-        out, at, widths = [], 0, iter(self.widths)
-        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
-            size = int(np.prod(shape))
-            width = next(widths) if size else 0
-            out.append(x[:, at : at + width].ravel()[:size].reshape(shape).astype(dtype))
-            at += width
-        return jtu.tree_unflatten(self.treedef, out)
+
+        @jax.custom_vjp
+        def unpack(x: Array) -> PyTree:
+            flat = x.ravel().at[self._places()].get(mode="promise_in_bounds", unique_indices=True)
+            out, at = [], 0
+            for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
+                size = math.prod(shape)
+                out.append(flat[at : at + size].reshape(shape).astype(dtype))
+                at += size
+            return jtu.tree_unflatten(self.treedef, out)
+
+        unpack.defvjp(lambda x: (unpack(x), None), lambda _, y: (self.pack(y, x.dtype),))
+        return unpack(x)
 
     def sums(self, x: Float[Array, "... height columns"]) -> Float[Array, "... tensors"]:
         """Σ over the coordinates of each tensor."""
@@ -83,13 +97,24 @@ class Layout(eqx.Module):
         owner = self._owner(x.dtype).T
         return jnp.matmul(x, owner, precision=jax.lax.Precision.HIGHEST)[..., None, :]
 
+    def _entries(self) -> Int[np.ndarray, "height columns"]:
+        """Which entry of the tree stands at each place, counted from 1; 0 for none."""
+        each = lambda numbers: np.repeat(np.asarray(numbers, np.int32), self.widths)
+        before = lambda numbers: each(np.cumsum([0, *numbers])[:-1])
+        column = np.arange(self.shape[1], dtype=np.int32) - before(self.widths)
+        within = np.arange(self.height, dtype=np.int32)[:, None] * each(self.widths) + column
+        return np.where(within < each(self.sizes), within + before(self.sizes) + 1, 0)
+
+    def _places(self) -> Int[np.ndarray, " n"]:
+        """Where each entry of the tree stands: row · columns + column."""
+        entries = self._entries().ravel()
+        places = np.zeros(sum(self.sizes) + 1, np.int32)
+        places[entries] = np.arange(entries.size)
+        return places[1:]
+
     def _inside(self) -> Bool[Array, "height columns"]:
         """Which places hold a coordinate."""
-        each = lambda numbers: np.repeat(np.asarray(numbers, int), self.widths)
-        first = np.cumsum([0, *self.widths])[:-1]
-        column = np.arange(self.shape[1]) - each(first)
-        rows = -(-(each(self.sizes) - column) // each(self.widths))  # coordinates in each column
-        return jnp.arange(self.height)[:, None] < jnp.asarray(rows)[None]
+        return jnp.asarray(self._entries() > 0)
 
     def _owner(self, dtype: jnp.dtype) -> Float[Array, "columns tensors"]:
         owner = np.repeat(np.arange(len(self.sizes)), self.widths)
