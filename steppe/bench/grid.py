@@ -1,0 +1,215 @@
+"""Grids: many cells of work, and the file to go on from.
+
+    line 1       {"steppe": "grid", "format": 1, "work": "package.module:function"}
+    line 2 …     one `Row` each, its environment by a key
+    in between   {"environment": key, "is": {…}}, once, before the first row measured in it
+
+This process alone writes, a line as each cell ends. A killed run loses the cells under way and no
+other: called again, `run_grid` cuts off a line half written and does what has no result.
+Files are locked by `flock`, so POSIX only.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from .engines import Cell, Row, cell_id, function, plain, processes, ray_tasks, serial
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The rows of the cells that were asked for, in that order."""
+
+    done: list[Row]
+    failed: list[Row]
+
+
+def run_grid(
+    cells: Iterable[Mapping[str, Any]],
+    work: str,
+    *,
+    out: str | os.PathLike,
+    engine: Literal["serial", "processes", "ray"] = "serial",
+    workers: int = 1,
+    retries: int = 2,
+    say: Callable[[str], None] = print,
+) -> Grid:
+    """Do the cells that have no result in `out`; at most `workers` are under way at a time.
+
+    A cell that failed before is done again. `retries`: how often a cell whose worker died is
+    given to another.
+    """
+    engines = {"serial": serial, "processes": processes, "ray": ray_tasks}
+    if engine not in engines:
+        raise ValueError(f"engine must be one of {', '.join(engines)}, got {engine!r}.")
+    if workers < 1 or retries < 0:
+        raise ValueError(f"At least 1 worker and 0 retries, got {workers} and {retries}.")
+    wanted = _distinct(cells)
+    function(work)  # a wrong name is one error here, not one for each cell
+
+    with _locked(Path(out)) as file:
+        rows = _recover(Path(out), file, work)
+        known = {_key(row.environment): row.environment for row in rows.values()}
+        todo = [cell for i, cell in wanted.items() if i not in rows or rows[i].error is not None]
+        before = len(wanted) - len(todo)
+        say(f"{len(wanted)} cells, {before} of them done before.")
+        if todo:
+            ended = engines[engine](todo, work, workers, retries)
+            with contextlib.closing(ended):  # stops the workers, whatever happens here
+                for k, row in enumerate(ended, start=before + 1):
+                    rows[row.id] = _append(file, row, known)
+                    how = f"{row.seconds:.1f} s" if row.error is None else f"failed: {row.error}"
+                    say(f"{k}/{len(wanted)} {row.id} {how}")
+
+    found = [rows[i] for i in wanted]
+    return Grid([r for r in found if r.error is None], [r for r in found if r.error is not None])
+
+
+def read_rows(path: str | os.PathLike) -> list[Row]:
+    """The last row of every cell in a file of `run_grid`, also while it is being written."""
+    path = Path(path)
+    data = path.read_bytes()
+    return list(_parse(path, data[: data.rfind(b"\n") + 1])[1].values())
+
+
+def to_parquet(out: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Write the rows of `out` as a table: columns "id", "error", "cell.lr", "result.loss", …"""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportError('to_parquet needs pyarrow: pip install "steppe[parquet]"') from None
+
+    flat = [_flat(dataclasses.asdict(row)) for row in read_rows(out)]
+    columns = {}
+    for name in dict.fromkeys(name for row in flat for name in row):
+        try:
+            columns[name] = pyarrow.array([row.get(name) for row in flat])
+        except (pyarrow.ArrowException, OverflowError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{out}: the values of {name!r} do not fit one column ({error}); give it one "
+                "kind of value in all cells."
+            ) from None
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+
+# The file.
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[BinaryIO]:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(
+                f"{out} is being written by another run; wait for its end, or give another file."
+            ) from None
+        yield file
+
+
+def _recover(out: Path, file: BinaryIO, work: str) -> dict[str, Row]:
+    """What the file holds, after cutting off a line half written."""
+    header = _encoded({"steppe": "grid", "format": FORMAT, "work": work})
+    file.seek(0)
+    data = file.read()
+    whole = data.rfind(b"\n") + 1
+    if not whole and header.startswith(data):
+        file.truncate(0)
+        file.write(header)
+        return {}
+    theirs, rows = _parse(out, data[:whole])
+    if theirs != work:
+        raise ValueError(f"{out} holds results of {theirs}, not of {work}; give another file.")
+    file.truncate(whole)
+    return rows
+
+
+def _append(file: BinaryIO, row: Row, known: dict[str, dict[str, Any]]) -> Row:
+    """Write the row, with its environment if that is new, and wait for the disk."""
+    key = _key(row.environment)
+    lines = [{**dataclasses.asdict(row), "environment": key}]
+    if row.environment and key not in known:
+        lines.insert(0, {"environment": key, "is": row.environment})
+    file.write(b"".join(map(_encoded, lines)))
+    file.flush()
+    os.fsync(file.fileno())
+    return dataclasses.replace(row, environment=known.setdefault(key, row.environment))
+
+
+def _parse(path: Path, data: bytes) -> tuple[str, dict[str, Row]]:
+    """The work of a file of whole lines, and the last row of every cell."""
+    rows: dict[str, Row] = {}
+    known: dict[str, dict[str, Any]] = {"": {}}
+    header, *lines = data.splitlines() or [b""]
+    head = _decoded(header)
+    if head.get("steppe") != "grid" or head.get("format") != FORMAT:
+        raise ValueError(f"{path}, line 1: no grid of format {FORMAT}; give another file.")
+    for i, text in enumerate(lines, start=2):
+        line = _decoded(text)
+        if set(line) == {"environment", "is"}:
+            known[line["environment"]] = line["is"]
+        elif _is_row(line) and line["environment"] in known:
+            rows[line["id"]] = Row(**{**line, "environment": known[line["environment"]]})
+        else:
+            raise ValueError(
+                f"{path}, line {i}: no row of a grid; the file was edited. Take the line out and "
+                "its cell is done again."
+            )
+    return head["work"], rows
+
+
+def _is_row(line: Mapping[str, Any]) -> bool:
+    return (
+        set(line) == {field.name for field in dataclasses.fields(Row)}
+        and isinstance(line["cell"], dict)
+        and line["id"] == cell_id(line["cell"])
+        and (line["result"] is None) != (line["error"] is None)
+    )
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line, allow_nan=False).encode() + b"\n"
+
+
+def _decoded(text: bytes) -> dict[str, Any]:
+    """The object on a line, {} if there is none."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return {}
+    return line if isinstance(line, dict) else {}
+
+
+def _key(surroundings: Mapping[str, Any]) -> str:
+    """Eight digits for an environment but its date, "" for none."""
+    lasting = {name: value for name, value in surroundings.items() if name != "date"}
+    return cell_id(lasting)[:8] if lasting else ""
+
+
+def _distinct(cells: Iterable[Mapping[str, Any]]) -> dict[str, Cell]:
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        if cell_id(cell) in found:
+            raise ValueError(f"The cell {cell} is there twice; give a repetition its own seed.")
+        found[cell_id(cell)] = plain(cell, "The cell")
+    return found
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} → {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -1,0 +1,57 @@
+"""Work for the grids of test_grid.py: without JAX, so that workers start quickly."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+
+def square(cell: dict) -> dict:
+    return {"square": cell["x"] ** 2, "pair": (cell["x"], "±")}
+
+
+def root(cell: dict) -> dict:
+    if cell["x"] < 0:
+        raise ValueError(f"no root of {cell['x']}")
+    return {"root": cell["x"] ** 0.5}
+
+
+def leaves(cell: dict) -> dict:
+    raise SystemExit("enough")
+
+
+def infinite(cell: dict) -> dict:
+    return {"loss": float("inf")}
+
+
+def nothing(cell: dict) -> None:
+    return None
+
+
+def greedy(cell: dict) -> dict:
+    """Takes its cell apart."""
+    return {"x": cell.pop("x")}
+
+
+def counted(cell: dict) -> dict:
+    """Leaves a mark, and dies while there are at most `deaths` of them."""
+    marks = Path(cell["folder"]) / str(cell["x"])
+    with marks.open("a") as file:
+        file.write("|")
+    if len(marks.read_text()) <= cell.get("deaths", 0):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"x": cell["x"]}
+
+
+def cores(cell: dict) -> dict:
+    time.sleep(0.3)  # so that no worker takes both cells
+    return {
+        "cores": sorted(os.sched_getaffinity(0)),
+        "preallocate": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE"),
+    }
+
+
+def sleeps(cell: dict) -> dict:
+    (Path(cell["folder"]) / "pid").write_text(str(os.getpid()))
+    time.sleep(60)
+    return {}
