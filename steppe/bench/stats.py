@@ -9,14 +9,21 @@ nearly so for the mean of ten mildly skewed ones. Differences are taken seed by 
 A run that diverged has no value (None). It is never replaced by a number: it is counted,
 and the side that diverged more often cannot be called better. Where one side diverges and
 the other does not more often than chance explains (exact sign test, 5 %), that decides.
+
+For a whole table of comparisons, with tests that do not need normal values: `families.py`.
 """
 
 import dataclasses
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Literal
 
+import numpy as np
+
 LEVEL = 0.95  # of every interval
+EXACT = 200  # differences whose signed ranks are counted out, in milliseconds
+DIGITS = 9  # by which sizes of differences are told apart
 
 Verdict = Literal["better", "worse", "no difference seen"]
 
@@ -50,8 +57,9 @@ class Paired:
 def interval(values: Sequence[float | None]) -> Interval:
     """The mean of the finite values with its 95 % interval.
 
-    >>> interval([1.0, 2.0, 3.0])
-    Interval(mean=2.0, low=-0.4841377117117763, high=4.484137711711776, n=3, missing=0)
+    >>> found = interval([1.0, 2.0, 3.0])
+    >>> found.mean, round(found.half, 3)
+    (2.0, 2.484)
     """
     finite = [x for x in values if x is not None and math.isfinite(x)]
     n, missing = len(finite), len(values) - len(finite)
@@ -74,24 +82,23 @@ def paired(
     if one side diverges significantly more often. A difference in favour of the side that
     diverged more often counts for nothing.
     """
+    seen = interval(differences(ours, theirs))
+    a, b = _finite(ours), _finite(theirs)
+    alone = sum(x is None and y is not None for x, y in zip(a, b, strict=True))
+    alone_theirs = sum(x is not None and y is None for x, y in zip(a, b, strict=True))
+    verdict = _verdict(seen, alone, alone_theirs, lower_is_better)
+    return Paired(seen, a.count(None), b.count(None), verdict)
+
+
+def differences(ours: Sequence[float | None], theirs: Sequence[float | None]) -> list[float | None]:
+    """Ours minus theirs, seed by seed; None where either is not finite."""
     if len(ours) != len(theirs):
         raise ValueError(
             f"paired: {len(ours)} values against {len(theirs)}; give one of each per seed, in the "
             "same order."
         )
-    a, b = _finite(ours), _finite(theirs)
-    both = [x - y for x, y in zip(a, b, strict=True) if x is not None and y is not None]
-    seen = interval(both)
-    difference = dataclasses.replace(seen, missing=len(a) - len(both))
-
-    alone = sum(x is None and y is not None for x, y in zip(a, b, strict=True))
-    alone_theirs = sum(x is not None and y is None for x, y in zip(a, b, strict=True))
-    return Paired(
-        difference,
-        a.count(None),
-        b.count(None),
-        _verdict(seen, alone, alone_theirs, lower_is_better),
-    )
+    pairs = zip(_finite(ours), _finite(theirs), strict=True)
+    return _finite([None if x is None or y is None else x - y for x, y in pairs])
 
 
 def _verdict(seen: Interval, alone: int, alone_theirs: int, lower_is_better: bool) -> Verdict:
@@ -114,6 +121,116 @@ def sign_test(k: int, m: int) -> float:
     n = k + m
     tail = sum(math.comb(n, i) for i in range(max(k, m), n + 1)) / 2**n
     return min(1.0, 2 * tail)
+
+
+def bootstrap(
+    values: Sequence[float | None], *, level: float = 0.95, draws: int = 10_000, seed: int = 0
+) -> Interval:
+    """The mean of the finite values with its BCa bootstrap interval.
+
+        quantiles Φ(z₀ + (z₀ + z) / (1 − a(z₀ + z))) of the means of resamples,  z = ±Φ⁻¹(…)
+        Φ(z₀) = the share of them below x̄,   a = Σd³ / 6(Σd²)^{3/2},  d = x − x̄
+
+    Efron, "Better bootstrap confidence intervals", JASA 1987; a is his jackknife estimate, which
+    for a mean has this form. Good to second order in n, but for n < 15 or so still too narrow: a
+    resample spreads √(1 − 1/n) too little.
+    """
+    if not 0 < level < 1 or draws < 100:
+        raise ValueError(
+            f"bootstrap: level must be within (0, 1) and draws at least 100, got {level}, {draws}."
+        )
+    x = np.array([v for v in _finite(values) if v is not None])
+    n, missing = len(x), len(values) - len(x)
+    if n < 2:
+        return Interval(float(x[0]) if n else None, None, None, n, missing)
+    if np.ptp(x) == 0:
+        return Interval(float(x[0]), float(x[0]), float(x[0]), n, missing)
+    mean = math.fsum(x) / n
+    d = x - mean
+
+    picks = np.random.default_rng(seed).integers(n, size=(draws, n))
+    means = mean + d[picks].mean(1)  # (draws,)
+    below = (np.mean(means < mean) + np.mean(means <= mean)) / 2
+    normal = NormalDist()
+    z0 = normal.inv_cdf(min(max(float(below), 1 / draws), 1 - 1 / draws))
+    a = float(np.sum(d**3) / (6 * np.sum(d**2) ** 1.5))
+
+    def place(z: float) -> float:
+        # |a| ≤ 1/6: only levels beyond 0.9999 reach the pole, and the outermost mean
+        return normal.cdf(z0 + (z0 + z) / max(1 - a * (z0 + z), 1e-12))
+
+    z = normal.inv_cdf((1 + level) / 2)
+    low, high = np.quantile(means, [place(-z), place(z)])
+    return Interval(mean, float(low), float(high), n, missing)
+
+
+def wilcoxon(values: Sequence[float | None]) -> float:
+    """The two-sided p-value of Wilcoxon's signed-rank test that the differences lie around zero.
+
+    Zeros are left out, as Wilcoxon did; equal sizes share their mean rank. Up to 200 differences
+    the distribution is exact, given the ranks; beyond it is the normal one. Sizes are
+    compared by nine digits, so that 0.3 − 0.2 equals 0.1. Without a difference that is not zero: 1.
+
+    >>> wilcoxon([0.5, 1.0, 2.0, 3.0, 4.0])
+    0.0625
+    """
+    signs, ranks = _signed_ranks(values)
+    if len(ranks) > EXACT:
+        z = (signs * ranks).sum() / math.sqrt((ranks**2).sum())
+        return math.erfc(abs(z) / math.sqrt(2))
+
+    # P(the positive ranks sum to k/2), by one rank after the other: mean ranks are whole halves
+    halves = np.rint(2 * ranks).astype(int)
+    chance = np.zeros(halves.sum() + 1)
+    chance[0] = 1.0
+    for r in halves:
+        shifted = np.concatenate([np.zeros(r), chance[:-r]])
+        chance = (chance + shifted) / 2
+    w = halves[signs > 0].sum()
+    smaller = min(w, halves.sum() - w)
+    return min(1.0, 2 * float(chance[: smaller + 1].sum()))
+
+
+def rank_biserial(values: Sequence[float | None]) -> float | None:
+    """(W₊ − W₋) / (W₊ + W₋) of the signed ranks: 1 if all differences are positive.
+
+    Kerby, "The simple difference formula", 2014. 0 if all are zero, None if there are none.
+    """
+    signs, ranks = _signed_ranks(values)
+    if len(ranks):
+        return float((signs * ranks).sum() / ranks.sum())
+    return 0.0 if any(x is not None for x in _finite(values)) else None
+
+
+def cohens_dz(values: Sequence[float | None]) -> float | None:
+    """x̄ / s of paired differences; None if s is zero or there is one difference only."""
+    x = [v for v in _finite(values) if v is not None]
+    if len(set(x)) < 2:
+        return None
+    return float(np.mean(x) / np.std(x, ddof=1))
+
+
+def hedges_gz(values: Sequence[float | None]) -> float | None:
+    """Cohen's d_z less its bias for normal differences: 4 % at n = 20, 16 % at n = 6.
+
+        g = d_z · Γ(m/2) / (√(m/2) Γ((m − 1)/2)),   m = n − 1
+
+    Hedges, "Distribution theory for Glass's estimator", 1981. None for n < 3, where no unbiased
+    estimate exists.
+    """
+    m = sum(x is not None for x in _finite(values)) - 1
+    d = cohens_dz(values)
+    if d is None or m < 2:
+        return None
+    return d * math.exp(math.lgamma(m / 2) - math.lgamma((m - 1) / 2)) / math.sqrt(m / 2)
+
+
+def _signed_ranks(values: Sequence[float | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Signs and mean ranks of what is finite and not zero."""
+    from scipy.stats import rankdata
+
+    x = np.array([float(f"{v:.{DIGITS}g}") for v in _finite(values) if v is not None and v != 0])
+    return np.sign(x), rankdata(np.abs(x))
 
 
 def _finite(values: Sequence[float | None]) -> list[float | None]:
