@@ -19,14 +19,24 @@ MAY_IMPORT = {
     "estimators": {"core"},
     "train": {"core", "objectives.regularized"},
     "interop": {"core", "optimizers"},
-    "zoo": {"core", "tasks", "optimizers", "objectives", "estimators", "train"},
+    "zoo": {"core", "flatness", "tasks", "optimizers", "objectives", "estimators", "train"},
     "bench": {
         "core", "flatness", "data", "tasks", "optimizers", "objectives", "estimators", "train",
         "zoo",
     },
 }  # fmt: skip
 FREE = {"cli", "__init__", "__main__", "testing"}
-LAZY = {"torch", "ray", "matplotlib", "jinja2", "sympy", "tensorboardX", "sklearn", "mlxtend"}
+LAZY = {
+    "torch",
+    "ray",
+    "pyarrow",
+    "matplotlib",
+    "jinja2",
+    "sympy",
+    "tensorboardX",
+    "sklearn",
+    "mlxtend",
+}
 
 
 def package(path: Path) -> str:

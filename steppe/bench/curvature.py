@@ -30,7 +30,7 @@ from jaxtyping import Array, PyTree
 from ..core import tree
 from ..core.episode import begin, unroll
 from ..core.optimizer import AbstractOptimizer
-from ..core.task import AbstractTask, Composed, Problem
+from ..core.task import AbstractTask, Composed, Problem, examples, length
 from ..core.types import Key, Params, Scalar
 from ..flatness import free_energy, hutchinson, slq
 from ..flatness.estimate import Estimate
@@ -112,7 +112,7 @@ def curvature(
         optimizer=name,
         steps=settings.steps,
         params=n,
-        examples=_length(batch) or 0,
+        examples=length(batch) or 0,
         dtype=str(jnp.result_type(*jtu.tree_leaves(params))),
         gamma=settings.gamma,
         temperature=float(f"{temperature:.6g}"),
@@ -140,12 +140,6 @@ def check(task: AbstractTask, settings: Settings) -> int:
     n = tree.size(skeleton(task))
     number_of_steps("curvature", settings.k, n)
     return n
-
-
-def examples(task: AbstractTask) -> int:
-    """How many training examples the task has; 1 for a loss without examples."""
-    whole = lambda key: task.whole(task.sample(key), split="train")
-    return _length(eqx.filter_eval_shape(whole, jr.key(0))) or 1
 
 
 def _trained(task: AbstractTask, opt: AbstractOptimizer, steps: int, key: Key) -> tuple:
@@ -327,9 +321,3 @@ def _pictures(
     }
     side = jnp.linspace(-1, 1, points)
     return slices, (side, plane(loss, params, first, second, side, side))
-
-
-def _length(batch: PyTree) -> int | None:
-    """Rows in front of all arrays of a batch, None if they are no rows of one table."""
-    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in jtu.tree_leaves(batch)}
-    return lengths.pop() if len(lengths) == 1 else None

@@ -24,7 +24,7 @@ from ..core.describe import describe
 from ..core.episode import Episode, begin, unroll
 from ..core.optimizer import AbstractOptimizer
 from ..core.parallel import each
-from ..core.task import AbstractTask, Problem
+from ..core.task import AbstractTask, Problem, length
 from ..core.types import Batch, Key, Params, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
 from ..train import mesh as meshes
@@ -151,9 +151,7 @@ def measure(task: AbstractTask, instance: PyTree, params: Params, key: Key) -> d
 
 def rows(batch: Batch, limit: int | None) -> Batch:
     """The first `limit` rows of a batch whose arrays all have the same rows in front."""
-    leaves = jtu.tree_leaves(batch)
-    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
-    if limit is None or len(lengths) != 1 or None in lengths:
+    if limit is None or length(batch) is None:
         return batch
     return jtu.tree_map(lambda leaf: leaf[:limit], batch)
 

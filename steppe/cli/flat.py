@@ -19,6 +19,8 @@ class Flat:
     - `where`: at the last step of each unroll, or at its steps
     - `every`: at every so many of its steps, with --flat.where steps
     - `normalise`: R itself, R over its value at the start of the episode, or ln R
+    - `units`: R as it is, times the squared length of the weights, or of the loss as a function of
+      relative changes of the weights (`steppe.flatness.adaptive`)
     - `active`: over the whole episode, its first or its last steps
     - `fraction`: share of the episode's steps for --flat.active first and last
     - `gamma`: curvature that counts as flat (log-det, entropy); 1/variance of the window
@@ -40,11 +42,13 @@ class Flat:
         "sharpness",
         "gradient-norm",
         "krylov",
+        "squared-norm",
     ] = "none"
     weight: float | None = None
     where: Literal["end", "steps"] = "end"
     every: int = 1
     normalise: Literal["none", "initial", "log"] = "none"
+    units: Literal["absolute", "length", "weights"] = "absolute"
     active: Literal["always", "last", "first"] = "always"
     fraction: float = 0.5
     gamma: float = 1.0
@@ -64,7 +68,7 @@ class Flat:
             )
         if self.kind == "none":
             self._refuse(
-                OPTIONS | {"weight", "where", "every", "normalise", "active", "fraction"},
+                OPTIONS | {"weight", "where", "every", "normalise", "units", "active", "fraction"},
                 "nothing is measured without a kind; add --flat.kind NAME",
             )
             return
@@ -75,6 +79,11 @@ class Flat:
             )
         unused = OPTIONS - set(TAKES.get(self.kind, ()))
         self._refuse(unused, f"{self.kind} does not take it")
+        if self.units == "weights" and self.kind == "entropy":
+            raise ValueError(
+                "--flat.units weights is not for entropy, whose gradient knows no units; take "
+                "--flat.kind smoothed, or other units."
+            )
         if self.where == "end":
             self._refuse({"every"}, "--flat.where end is one point; add --flat.where steps")
         if self.active == "always":

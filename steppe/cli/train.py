@@ -8,6 +8,7 @@ from pathlib import Path
 from ..tasks.names import NAMES as TASKS
 from ..zoo.names import NAMES as OPTIMIZERS
 from ..zoo.names import PRESETS
+from ..zoo.penalty import Penalty
 from ..zoo.recipe import Recipe
 from ..zoo.recipe import recipe as published
 from . import folder as folders
@@ -125,7 +126,9 @@ def recipe_from(options: Train) -> Recipe:
     """What is asked for, as `zoo.assemble` takes it."""
     given = {field: attrgetter(option)(options) for option, field in FIELDS.items()}
     hidden = {"hidden": options.hidden} if options.hidden else {}
-    return Recipe(**given, options=hidden)
+    flat = vars(options.flat)
+    penalty = None if flat["kind"] == "none" else Penalty(**flat)
+    return Recipe(**given, options=hidden, penalty=penalty)
 
 
 def stored(folder: Path) -> dict:

@@ -12,15 +12,8 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 
-from ..bench.curvature import examples
 from ..bench.records import environment
-from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
-from ..core.task import AbstractPredictive, AbstractTask
-from ..flatness import kinds as measures
-from ..flatness.names import TAKES
-from ..objectives.regularized import Regularized
-from ..objectives.trajectory import Trajectory
 from ..tasks import suite
 from ..train.loop import History, MetaTrainingError, meta_train
 from ..train.mesh import use_cores
@@ -28,7 +21,7 @@ from ..train.sinks import Console, Row, Sink, TensorBoard, flatness
 from ..zoo import kinds
 from ..zoo.assemble import assemble
 from . import folder as folders
-from .errors import BadInput, Failed
+from .errors import Failed
 from .options import Train
 from .train import config_of, recipe_from
 
@@ -68,7 +61,6 @@ def train(options: Train, folder: Path, recipe: dict, say: Callable[[str], None]
     key_opt, key_run = jr.split(jr.key(options.seed))
     task = suite.build(options.task)
     opt, how = assemble(recipe_from(options), task, key=key_opt)
-    how["objective"] = objective_of(options, task)
     with contextlib.ExitStack() as stack:
         sinks = _sinks(options, folder, say)
         for sink in sinks:
@@ -88,32 +80,6 @@ def train(options: Train, folder: Path, recipe: dict, say: Callable[[str], None]
         except MetaTrainingError as error:
             raise Failed(f"{error}{_remedy(options)}") from error
     return _finish(best, history, options, folder, recipe)
-
-
-def objective_of(options: Train, task: AbstractTask) -> AbstractObjective:
-    """The objective along the unroll, with the measure of flatness if one is asked for."""
-    base, flat = Trajectory(**vars(options.objective)), options.flat
-    if flat.kind == "none" or flat.weight is None:
-        return base
-    if flat.kind == "gauss-newton" and not isinstance(task, AbstractPredictive):
-        raise BadInput(
-            f"--flat.kind gauss-newton needs a task with a model and a criterion of its outputs, "
-            f"which {options.task} has not; use trace, or a task of digits."
-        )
-    arguments = {name: getattr(flat, name) for name in TAKES.get(flat.kind, ())}
-    if arguments.get("temperature", 0) is None:
-        arguments["temperature"] = 1 / examples(task)
-    steps = max(1, round(flat.fraction * options.horizon))
-    return Regularized(
-        base,
-        measures.build(flat.kind, **arguments),
-        flat.weight,
-        where=flat.where,
-        every=flat.every,
-        normalise=flat.normalise,
-        since=options.horizon - steps if flat.active == "last" else 0,
-        until=steps if flat.active == "first" else None,
-    )
 
 
 def _remedy(options: Train) -> str:

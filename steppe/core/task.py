@@ -98,3 +98,15 @@ def draw(task: AbstractTask, instance: Instance, key: Key, *, split: Split) -> P
     """A problem on a fresh batch of `split`."""
     key_batch, key_loss = jax.random.split(key)
     return Problem(task, instance, task.batch(instance, key_batch, split=split), key_loss)
+
+
+def examples(task: AbstractTask) -> int:
+    """How many training examples the task has; 1 for a loss without examples."""
+    whole = lambda key: task.whole(task.sample(key), split="train")
+    return length(eqx.filter_eval_shape(whole, jax.random.key(0))) or 1
+
+
+def length(batch: Batch) -> int | None:
+    """Rows in front of all arrays of a batch, None if they are no rows of one table."""
+    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree_util.tree_leaves(batch)}
+    return lengths.pop() if len(lengths) == 1 else None

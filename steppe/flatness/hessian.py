@@ -13,7 +13,8 @@ All probes are fresh at every call: a fixed set would teach an optimizer to flat
 directions. A trace and an eigenvalue are signed: where H is indefinite, minimising them
 rewards negative curvature. ‖H‖²_F, tr G and |λ| ("norm") do not.
 
-No number here survives a reparametrisation: compare within one architecture, and see `Relative`.
+No number here survives a reparametrisation: compare within one architecture, and see `Relative`
+and `Adaptive`.
 """
 
 from collections.abc import Callable

@@ -16,6 +16,7 @@ from .hessian import (
 from .local_entropy import LocalEntropy
 from .names import NAMES, TAKES
 from .sharpness import Sharpness
+from .size import SquaredNorm
 from .smoothed import Smoothed
 
 MEASURES: dict[str, Callable[..., AbstractMeasure]] = {  # described in names.py
@@ -29,6 +30,7 @@ MEASURES: dict[str, Callable[..., AbstractMeasure]] = {  # described in names.py
     "sharpness": Sharpness,
     "gradient-norm": GradNorm,
     "krylov": KrylovTrace,
+    "squared-norm": SquaredNorm,
 }
 
 

@@ -11,6 +11,7 @@ NAMES = {
     "sharpness": "rise of the loss to the worst point within 0.05 (SAM)",
     "gradient-norm": "‖∇f‖², HALO's regularizer",
     "krylov": "trace of H over a Krylov space, for comparison: not tr H, not a density",
+    "squared-norm": "‖θ‖², no measure of flatness: the control that one has to beat",
 }
 
 TAKES = {  # of `gamma`, `temperature` and `probes`

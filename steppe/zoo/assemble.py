@@ -11,14 +11,21 @@ from typing import Any
 import optax
 
 from ..core.estimator import AbstractEstimator
+from ..core.measure import AbstractMeasure
+from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
-from ..core.task import AbstractTask
+from ..core.task import AbstractPredictive, AbstractTask, examples
 from ..core.types import Key
 from ..estimators.bptt import BPTT
 from ..estimators.es import ES
 from ..estimators.imitation import Imitation
 from ..estimators.mix import Mix
 from ..estimators.pes import PES
+from ..flatness import kinds as measures
+from ..flatness.adaptive import Adaptive
+from ..flatness.names import TAKES
+from ..flatness.relative import Relative
+from ..objectives.regularized import Regularized
 from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
 from ..tasks.augment import scaled, with_bowl
@@ -26,6 +33,7 @@ from ..train.apart import apart
 from ..train.curriculum import Curriculum
 from ..train.validate import Validation
 from .kinds import build
+from .penalty import Penalty
 from .recipe import Recipe
 
 MAKE: dict[str, Callable[[float], AbstractOptimizer]] = {  # teachers by name
@@ -52,7 +60,7 @@ def assemble(
     return opt, {
         "task": augmented(recipe, task),
         "estimator": estimator,
-        "objective": Trajectory(recipe.weights, recipe.transform, recipe.batch),
+        "objective": objective(recipe, task),
         "meta_tx": apart(tx, 1 + len(teachers)) if teachers and not recipe.shared else tx,
         "steps": recipe.steps,
         "validation": (
@@ -76,6 +84,40 @@ def augmented(recipe: Recipe, task: AbstractTask) -> AbstractTask:
     """The task that the optimizer is trained on; evaluation is on the task itself."""
     task = with_bowl(task, recipe.convex) if recipe.convex else task
     return scaled(task, recipe.scaling) if recipe.scaling else task
+
+
+def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
+    """The losses along the unroll, with the recipe's penalty."""
+    base, penalty = Trajectory(recipe.weights, recipe.transform, recipe.batch), recipe.penalty
+    if penalty is None:
+        return base
+    steps = max(1, round(penalty.fraction * recipe.horizon))
+    return Regularized(
+        base,
+        measure(penalty, task),
+        penalty.weight,
+        where=penalty.where,
+        every=penalty.every,
+        normalise=penalty.normalise,
+        since=recipe.horizon - steps if penalty.active == "last" else 0,
+        until=steps if penalty.active == "first" else None,
+    )
+
+
+def measure(penalty: Penalty, task: AbstractTask) -> AbstractMeasure:
+    """The penalty's measure, in its units."""
+    if penalty.kind == "gauss-newton" and not isinstance(task, AbstractPredictive):
+        raise ValueError(
+            f"gauss-newton needs a task with a model and a criterion of its outputs, which "
+            f"{type(task).__name__} has not; use trace, or a task of digits."
+        )
+    arguments = {name: getattr(penalty, name) for name in TAKES.get(penalty.kind, ())}
+    if arguments.get("temperature", 0) is None:
+        arguments["temperature"] = 1 / examples(task)
+    base = measures.build(penalty.kind, **arguments)
+    if penalty.units == "length":
+        return Relative(base, 4 if penalty.kind == "frobenius" else 2)
+    return Adaptive(base) if penalty.units == "weights" else base
 
 
 def meta_optimizer(recipe: Recipe) -> optax.GradientTransformation:

@@ -11,6 +11,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from .penalty import Penalty
+
 TEACHERS = ("adam", "rmsprop", "nag", "sgd", "self")
 STAGES = (100, 200, 500, 1000, 1500, 2000, 2500, 3000)  # of DM and RNNProp
 SCALE_STAGES = (*STAGES, 3500, 4000, 4500, 5000)
@@ -31,6 +33,7 @@ class Recipe:
     - `estimator`: bptt, es or pes; `sigma`: of the latter two
     - `episodes`, `unroll`, `horizon`, `rows`, `second_order`: see `BPTT`
     - `weights`, `transform`, `batch`: of the objective, see `Trajectory`
+    - `penalty`: a measure of flatness added to it
 
     Imitation
     - `teachers`: names of `TEACHERS`, "self" being the optimizer as it was at the start; (): none
@@ -61,6 +64,7 @@ class Recipe:
     weights: Literal["uniform", "ramp", "last", "sum"] = "uniform"
     transform: Literal["identity", "ratio", "log"] = "log"
     batch: Literal["same", "fresh", "valid"] = "same"
+    penalty: Penalty | None = None
     teachers: tuple[str, ...] = ()
     teacher_lr: float = 0.01
     ratio: tuple[float, ...] = (0.3,)

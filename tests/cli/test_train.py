@@ -15,6 +15,7 @@ from steppe.cli.errors import Failed
 from steppe.cli.options import Train
 from steppe.cli.parse import options_of
 from steppe.core.manifest import read_manifest
+from steppe.flatness.adaptive import Adaptive
 from steppe.flatness.kinds import build
 from steppe.flatness.names import NAMES, TAKES
 from steppe.objectives.regularized import FOREVER, Regularized
@@ -189,6 +190,7 @@ FLAT = {
     "smoothed": "--flat.active first",
     "sharpness": "--flat.where steps --flat.every 2",
     "gradient-norm": "--flat.normalise log",
+    "squared-norm": "--flat.units weights",
     "krylov": "",
 }
 
@@ -201,6 +203,8 @@ def test_a_measure_enters_the_objective_as_asked(kind, steppe, no_training, tmp_
     objective = options["objective"]
     assert isinstance(objective, Regularized) and isinstance(objective.base, Trajectory)
     measure, strength = objective.measure, float(objective.strength)
+    if isinstance(measure, Adaptive):
+        measure = measure.base
     assert type(measure) is type(build(kind, **dict.fromkeys(TAKES.get(kind, ()), 1)))
     assert strength == pytest.approx(1e-3)
     given = {words[i].removeprefix("--flat."): words[i + 1] for i in range(0, len(words), 2)}
@@ -278,7 +282,7 @@ def test_the_temperature_is_one_over_the_examples_where_nothing_is_said(steppe, 
             "--flat.kind trace --flat.weight 1 --flat.active last --flat.fraction 0",
             "--flat.fraction must be above 0 and at most 1, got 0",
         ),
-        ("--flat.kind gauss-newton --flat.weight 1", "which quadratic has not; use trace"),
+        ("--flat.kind gauss-newton --flat.weight 1", "which Quadratic has not; use trace"),
         ("--flat.knd trace", "did you mean '--flat.kind'?"),
     ],
 )

@@ -20,6 +20,7 @@ from steppe.estimators.es import ES
 from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix
 from steppe.estimators.pes import PES
+from steppe.flatness.adaptive import Adaptive
 from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm, Halved
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
@@ -32,6 +33,7 @@ from steppe.flatness.hessian import (
 from steppe.flatness.local_entropy import LocalEntropy
 from steppe.flatness.relative import Relative
 from steppe.flatness.sharpness import Sharpness
+from steppe.flatness.size import SquaredNorm
 from steppe.flatness.smoothed import Smoothed
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
@@ -65,6 +67,8 @@ MEASURES = {
     "GradNorm": lambda: GradNorm(),
     "CrossGradNorm": lambda: CrossGradNorm(),
     "Relative": lambda: Relative(HessianTrace()),
+    "Adaptive": lambda: Adaptive(HessianTrace()),
+    "SquaredNorm": lambda: SquaredNorm(),
 }
 
 

@@ -1,5 +1,6 @@
 """Recipes: the published numbers, and what they are assembled into."""
 
+import dataclasses
 import inspect
 
 import equinox as eqx
@@ -13,11 +14,16 @@ from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES
 from steppe.estimators.mix import Mix
 from steppe.estimators.pes import PES
+from steppe.flatness.adaptive import Adaptive
+from steppe.flatness.hessian import HessianTrace, LogDet
+from steppe.objectives.regularized import Regularized
+from steppe.objectives.trajectory import Trajectory
 from steppe.tasks import Quadratic
 from steppe.train.loop import meta_train
-from steppe.zoo.assemble import MAKE, assemble, meta_optimizer
+from steppe.zoo.assemble import MAKE, assemble, measure, meta_optimizer, objective
 from steppe.zoo.names import NAMES
 from steppe.zoo.names import PRESETS as WORDS
+from steppe.zoo.penalty import Penalty
 from steppe.zoo.recipe import PRESETS, TEACHERS, Recipe, recipe
 
 SMALL = {"options": {"hidden": (2,)}}
@@ -109,6 +115,34 @@ def test_augmentations_are_around_the_task_of_meta_training():
     problem = draw(how["task"], how["task"].sample(jr.key(1)), jr.key(2), split="train")
     params = how["task"].init(problem.instance, jr.key(3))
     assert sum(leaf.size for leaf in jax.tree_util.tree_leaves(params)) == 2 + 3
+
+
+def test_a_penalty_becomes_a_regularized_objective():
+    how = Penalty(
+        kind="log-det", weight=0.1, where="steps", every=5, normalise="initial", gamma=2.0,
+        probes=3, active="last", fraction=0.25,
+    )  # fmt: skip
+    made = objective(recipe("dm", horizon=200, penalty=how), Quadratic(2))
+    assert isinstance(made, Regularized) and isinstance(made.measure, LogDet)
+    assert (made.where, made.every, made.normalise) == ("steps", 5, "initial")
+    assert float(made.strength) == pytest.approx(0.1) and int(made.since) == 150
+    assert (made.measure.gamma, made.measure.probes) == (2.0, 3)
+    first = dataclasses.replace(how, active="first")
+    made = objective(recipe("dm", horizon=200, penalty=first), Quadratic(2))
+    assert isinstance(made, Regularized) and (int(made.since), int(made.until)) == (0, 50)
+    assert isinstance(objective(recipe("dm"), Quadratic(2)), Trajectory)
+
+
+def test_a_penalty_is_measured_in_its_units():
+    task = Quadratic(2)
+    make = lambda **how: measure(Penalty(weight=1.0, **how), task)
+    assert isinstance(make(kind="trace"), HessianTrace)
+    assert make(kind="trace", units="length").power == 2
+    assert make(kind="frobenius", units="length").power == 4
+    assert isinstance(make(kind="trace", units="weights"), Adaptive)
+    assert make(kind="entropy").temperature == 1.0  # a loss without examples
+    with pytest.raises(ValueError, match="gauss-newton needs a task with a model"):
+        make(kind="gauss-newton")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""Adaptive: measures of D H D, which no rescaling of coordinates changes."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from steppe.core.task import Composed
+from steppe.flatness.adaptive import Adaptive
+from steppe.flatness.gradient_norm import GradNorm
+from steppe.flatness.hessian import (
+    GaussNewtonTrace,
+    HessianFrobenius,
+    HessianTrace,
+    LogDet,
+    TopEigenvalue,
+)
+from steppe.flatness.local_entropy import LocalEntropy
+from steppe.flatness.sharpness import Sharpness
+from steppe.flatness.size import SquaredNorm
+from tests.flatness.dense import Surface, as_tree, as_vector
+
+SURFACE = Surface(0)
+X = SURFACE.x
+KEY = jr.key(7)
+
+
+def flat_loss(x):
+    return SURFACE.loss(as_tree(x))
+
+
+def dense(x):
+    """D H D, by automatic differentiation of the whole matrix."""
+    return x[:, None] * jax.hessian(flat_loss)(x) * x[None, :]
+
+
+EXACT = {  # name: (measure, the same number from the dense matrix and gradient)
+    "trace": (HessianTrace(400), lambda x: jnp.trace(dense(x))),
+    "frobenius": (HessianFrobenius(400), lambda x: jnp.sum(dense(x) ** 2)),
+    "top": (
+        TopEigenvalue("algebraic", products=len(X)),
+        lambda x: jnp.linalg.eigvalsh(dense(x))[-1],
+    ),
+    "log-det": (
+        LogDet(200.0, k=len(X), probes=400),
+        lambda x: jnp.linalg.slogdet(jnp.eye(len(x)) + dense(x) / 200.0)[1] / 2,
+    ),
+    "gradient": (GradNorm(), lambda x: jnp.sum((x * jax.grad(flat_loss)(x)) ** 2)),
+}
+RANDOM = {"trace": 0.15, "frobenius": 0.15, "log-det": 0.15}  # of 400 probes
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_value_and_gradient_are_those_of_the_dense_matrix(name):
+    measure, exact = EXACT[name]
+    value, slope = jax.jit(
+        jax.value_and_grad(lambda p: Adaptive(measure)(SURFACE.loss, p, key=KEY))
+    )(as_tree(X))
+    expected, expected_slope = jax.value_and_grad(exact)(jnp.asarray(X))
+    off = RANDOM.get(name, 1e-9)
+    np.testing.assert_allclose(value, expected, rtol=off)
+    error = np.linalg.norm(as_vector(slope) - expected_slope) / np.linalg.norm(expected_slope)
+    assert error <= max(2 * off, 1e-6)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [HessianTrace(2), TopEigenvalue(products=6), GradNorm(), Sharpness(0.1)],
+    ids=lambda m: type(m).__name__,
+)
+def test_rescaling_the_coordinates_changes_nothing(measure):
+    scale = as_tree(np.exp(np.random.default_rng(1).uniform(-2, 2, len(X))))
+    rescaled = lambda p: SURFACE.loss(jax.tree.map(jnp.multiply, scale, p))
+    at = jax.tree.map(jnp.divide, as_tree(X), scale)
+    seen = Adaptive(measure)(rescaled, at, key=KEY)
+    np.testing.assert_allclose(
+        seen, Adaptive(measure)(SURFACE.loss, as_tree(X), key=KEY), rtol=1e-9
+    )
+    assert not np.allclose(
+        measure(rescaled, at, key=KEY), measure(SURFACE.loss, as_tree(X), key=KEY), rtol=0.1
+    )
+
+
+def test_sharpness_is_that_of_asam():
+    ours = Adaptive(Sharpness(0.3))(SURFACE.loss, as_tree(X), key=KEY)
+    np.testing.assert_allclose(
+        ours, Sharpness(0.3, adaptive=True)(SURFACE.loss, as_tree(X), key=KEY)
+    )
+
+
+def test_both_halves_of_a_loss_are_passed_on():
+    """For a linear model and squares, G = JᵀJ and D G D has the trace Σ xᵢ² ‖Jᵢ‖²."""
+    J = np.random.default_rng(2).normal(size=(6, 4))
+    x = jnp.arange(1.0, 5.0)
+    loss = Composed(lambda p: J @ p, lambda out: jnp.sum(out**2) / 2)
+    found = Adaptive(GaussNewtonTrace(500))(loss, x, key=KEY)
+    np.testing.assert_allclose(found, np.sum(np.asarray(x) ** 2 * np.sum(J**2, 0)), rtol=0.1)
+
+
+def test_a_warm_measure_stays_warm_and_others_have_no_guess():
+    params = as_tree(X)
+    warm = Adaptive(TopEigenvalue("algebraic", products=3, warm=3))
+    guess, value = warm.guess(params, key=KEY), None
+    for step in range(6):
+        value, guess = warm.resume(SURFACE.loss, params, guess, key=jr.fold_in(KEY, step))
+    np.testing.assert_allclose(value, EXACT["top"][1](jnp.asarray(X)), rtol=1e-3)
+    cold = Adaptive(HessianTrace())
+    assert cold.guess(params, key=KEY) == ()
+    again, nothing = cold.resume(SURFACE.loss, params, (), key=KEY)
+    assert nothing == () and eqx.tree_equal(again, cold(SURFACE.loss, params, key=KEY))
+
+
+def test_local_entropy_is_refused():
+    with pytest.raises(ValueError, match="says nothing about the units; use Adaptive"):
+        Adaptive(LocalEntropy(1.0))
+
+
+def test_the_control_is_the_squared_length():
+    value, slope = jax.value_and_grad(lambda p: SquaredNorm()(SURFACE.loss, p, key=KEY))(as_tree(X))
+    np.testing.assert_allclose(value, X @ X, rtol=1e-12)
+    np.testing.assert_allclose(as_vector(slope), 2 * X, rtol=1e-12)
