@@ -13,7 +13,7 @@ from steppe.tasks import build
 from steppe.tasks.synthetic.bowl import Bowl
 
 KEYS = jr.split(jr.key(3), 2)
-LEVELS = (0.5, 1.5, 1e-9)
+LEVELS = (1.8, 2.1, 1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,9 @@ def test_the_path_is_that_of_a_loop(digits):
 
 def test_levels_are_where_the_path_first_passes_them(digits):
     _, found = digits
-    assert list(found["at"]) == ["1.5", "0.5", "1e-09", "end"]
+    assert list(found["at"]) == ["2.1", "1.8", "1e-09", "end"]
     path = {name: np.array(found["path"][name]) for name in LOOKED}
-    for level in (1.5, 0.5):
+    for level in (2.1, 1.8):
         for run in range(len(KEYS)):
             first = int(np.argmax(path["train_loss"][run] <= level))
             assert path["train_loss"][run][first] <= level
