@@ -24,6 +24,10 @@ MAY_IMPORT = {
         "core", "flatness", "data", "tasks", "optimizers", "objectives", "estimators", "train",
         "zoo",
     },
+    "studies": {
+        "core", "flatness", "data", "tasks", "optimizers", "objectives", "estimators", "train",
+        "zoo", "bench",
+    },
 }  # fmt: skip
 FREE = {"cli", "__init__", "__main__", "testing"}
 LAZY = {

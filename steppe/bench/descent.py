@@ -32,6 +32,7 @@ from ..flatness.hessian import HessianTrace
 from ..flatness.power import top_eigenpair
 from ..flatness.products import hvp
 from ..flatness.vectors import moved, normal_like
+from .records import number
 from .run import TRAIN_ROWS, rows
 
 LOOKED = ("train_loss", "test_loss", "test_accuracy", "size")  # at every look; size: ‖θ‖²
@@ -39,7 +40,6 @@ MEASURED = ("trace", "top_eigenvalue", "adaptive_trace", "rise")  # at levels an
 PROBES = 10  # of the traces
 PRODUCTS = 15  # to find an eigenvalue
 SIGMA, DRAWS = 0.03, 8  # of the noise on the weights behind "rise", and how often it is drawn
-DIGITS = 5  # significant digits kept
 
 
 def descend(
@@ -144,14 +144,12 @@ def _curvature(train: Problem, params: Params, key: Key) -> Float[Array, " 4"]:
     adaptive = Adaptive(HessianTrace(PROBES))(train.value, params, key=key_adaptive)
 
     def rise(key: Key) -> Scalar:
-        return train.value(moved(params, SIGMA, normal_like(key, params)))
+        return train.value(moved(params, jnp.asarray(SIGMA), normal_like(key, params)))
 
     risen = jax.lax.map(rise, jr.split(key_rise, DRAWS)).mean() - train.value(params)
     return jnp.stack([trace, top, adaptive, risen]).astype(jnp.float32)
 
 
 def plain(values: np.ndarray) -> list:
-    """Nested lists of finite numbers with five digits, None for the others."""
-    if values.ndim:
-        return [plain(row) for row in values]
-    return float(f"{float(values):.{DIGITS}g}") if np.isfinite(values) else None
+    """Nested lists of numbers, None for what is not finite."""
+    return [plain(row) if row.ndim else number(row) for row in values]

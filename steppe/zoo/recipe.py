@@ -8,6 +8,7 @@ Plain data, standard library only; `assemble.py` makes the objects.
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -104,6 +105,32 @@ class Recipe:
                 f"Recipe: ratio {self.ratio} is one chance a stage, but there are no stages; give "
                 "one chance, or stages."
             )
+
+
+def to_json(recipe: Recipe) -> dict[str, Any]:
+    """The fields that differ from their defaults, as JSON has them."""
+    plain = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    usual = json.loads(json.dumps(dataclasses.asdict(Recipe(opt=recipe.opt))))
+    return {name: x for name, x in plain.items() if name == "opt" or x != usual[name]}
+
+
+def from_json(fields: Mapping[str, Any]) -> Recipe:
+    """The recipe that `to_json` described.
+
+    >>> how = recipe("dm-cl-il", options={"hidden": (8,)}, penalty=Penalty(kind="trace", weight=1))
+    >>> from_json(to_json(how)) == how
+    True
+    """
+    given = dict(fields)
+    for name in ("teachers", "ratio", "stages"):
+        if name in given:
+            given[name] = tuple(given[name])
+    if "options" in given:
+        lists = {n: tuple(x) if isinstance(x, list) else x for n, x in given["options"].items()}
+        given["options"] = lists
+    if given.get("penalty") is not None:
+        given["penalty"] = Penalty(**given["penalty"])
+    return Recipe(**given)
 
 
 # One published epoch is one episode of `horizon` steps, that is horizon/unroll meta-steps.

@@ -1,0 +1,1 @@
+"""Does flatness-aware meta-training make the trained models generalise?"""

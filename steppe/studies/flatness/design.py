@@ -1,0 +1,228 @@
+"""What is compared, fixed before anything runs. Plain data, standard library only.
+
+    {DM, RNNProp, L2O-Scale} × {plain, CL, CL-IL} × arms × meta-seeds        "learned" cells
+    {SGD, momentum, Adam, RMSProp, SAM, Entropy-SGD} × tasks × budgets       "classic" cells
+
+An *arm* is what is added to the objective of meta-training: nothing, a measure of flatness, or a
+control. All arms of one optimizer, technique and meta-seed begin with the same weights and draw
+the same problems.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from ...zoo.penalty import Penalty
+from ...zoo.recipe import Recipe, to_json
+
+Cell = dict[str, Any]
+Tasks = dict[str, dict[str, Any]]  # label → arguments of `tasks.build`, and "curved"
+
+WORK = "steppe.studies.flatness.work:run_cell"
+OPTIMIZERS = ("dm", "rnnprop", "l2o-scale")
+TECHNIQUES = ("plain", "cl", "cl-il")
+CLASSIC = ("sgd", "momentum", "adam", "rmsprop", "sam", "entropy-sgd")
+COSTLY = ("sam", "entropy-sgd")  # more than one gradient a step
+GRID = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-8, 2))  # learning rates, 1e-4 … 3.16
+
+NONE, NORM, VALID = "none", "norm", "valid"
+FLAT: dict[
+    str, dict[str, Any]
+] = {  # arm: the measure in the objective; ln R, so that weights mean the same everywhere
+    "trace": {"kind": "gauss-newton", "probes": 2},
+    "top-eigenvalue": {"kind": "top-eigenvalue"},
+    "log-det": {"kind": "log-det", "gamma": 1.0},
+    "jacobian": {"kind": "gradient-norm"},
+    "entropy": {"kind": "entropy", "gamma": 1.0},  # at temperature 1/n: 1 for the whole data
+    "entropy-cold": {"kind": "entropy", "gamma": 1.0, "temperature": 1e-8},
+    "sharpness": {"kind": "sharpness"},
+    "adaptive-trace": {"kind": "gauss-newton", "probes": 2, "units": "weights"},
+}
+CONTROLS = (NORM, VALID)
+WEIGHTS = (0.03, 0.1, 0.3)  # searched
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """All sizes of the study.
+
+    - `recipes`: of meta-training, by optimizer; `techniques`: what each adds
+    - `meta_task`: meta-training's; `validation`: of the search; `tasks`: of the evaluation, none of
+      which but the first label is the meta-training task
+    - `weights`: arm → optimizer → weight of the penalty, from the recorded search
+    - `horizon`, `every`, `levels`: see `bench.descent`; `runs`: networks trained for a meta-seed;
+      a task may have its own
+    - `ablation_seeds`: of the arms that are looked at with the plain technique only
+    """
+
+    name: str
+    recipes: dict[str, Recipe]
+    techniques: dict[str, dict[str, Any]]
+    meta_task: dict[str, Any]
+    validation: Tasks
+    tasks: Tasks
+    weights: dict[str, dict[str, float]]
+    arms: tuple[str, ...]
+    ablation: tuple[str, ...]
+    meta_seeds: tuple[int, ...]
+    ablation_seeds: tuple[int, ...]
+    horizon: int
+    every: int
+    levels: tuple[float, ...]
+    runs: int
+    tuning_seeds: int
+    promised: str  # time and memory
+
+
+SEARCH_SEEDS = (100, 101)  # none of them is used again
+
+MLP = {"start": "he"}
+RELU = {"name": "digits-relu", **MLP}
+SMALL_TASKS: Tasks = {
+    "same task": RELU,
+    "sigmoid": {"name": "digits-mlp", **MLP},
+    "deeper": {"name": "digits-deeper", "activation": "relu", **MLP},
+    "wider": {"name": "digits-relu", "hidden": [64], **MLP},
+    "ConvNet": {"name": "digits-conv", "curved": False, "runs": 2, "every": 20, "horizon": 200},
+    "MNIST": {"name": "mnist5k-relu", **MLP},
+}
+
+BASE = Recipe(
+    opt="rnnprop",
+    episodes=4,
+    unroll=20,
+    horizon=200,
+    rows=256,
+    weights="uniform",
+    transform="identity",
+    meta_lr=2e-3,
+    clip=1.0,
+    steps=300,
+    validate_every=25,
+    validation_episodes=8,
+    imitation_weights="uniform",
+)
+change = dataclasses.replace
+SMALL_RECIPES = {
+    "dm": change(BASE, opt="dm", options={"hidden": (20,)}),
+    "rnnprop": change(BASE, options={"hidden": (20,), "scale": 0.03}),
+    "l2o-scale": change(
+        BASE,
+        opt="l2o-scale",
+        options={"lr_range": (1e-3, 1e-1), "max_log_lr": 0.0},
+        rows=None,
+        transform="log",
+        meta_lr=1e-3,
+        steps=200,
+    ),
+}
+IMITATION = {"teachers": ("adam",), "teacher_lr": 0.01, "ratio": (0.3, 0.2, 0.1)}
+SMALL_TECHNIQUES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "cl": {"stages": (100, 200, 400), "patience": 3},
+    "cl-il": {"stages": (100, 200, 400), "patience": 3, **IMITATION},
+}
+
+
+def cells(scale: Scale) -> Iterator[Cell]:
+    """Everything that has to be done, most telling first."""
+    for seed in scale.meta_seeds:
+        for optimizer in scale.recipes:
+            for technique in scale.techniques:
+                for arm in scale.arms:
+                    yield learned(scale, optimizer, technique, arm, seed)
+    for seed in scale.ablation_seeds:
+        for optimizer in scale.recipes:
+            for arm in scale.ablation:
+                yield learned(scale, optimizer, "plain", arm, seed)
+    for how in scale.tasks.values():
+        for optimizer in CLASSIC:
+            for budget in ("steps", "gradients") if optimizer in COSTLY else ("steps",):
+                yield classic(scale, optimizer, how, budget)
+
+
+def search(scale: Scale) -> Iterator[Cell]:
+    """Every arm at every weight, scored on the validation split of the validation tasks."""
+    for seed in SEARCH_SEEDS:
+        for optimizer in scale.recipes:
+            for arm in (NONE, NORM, *FLAT):
+                for weight in WEIGHTS if arm != NONE else (0.0,):
+                    cell = learned(scale, optimizer, "plain", arm, seed, weight=weight)
+                    unused = ("every", "levels")
+                    cell = {name: x for name, x in cell.items() if name not in unused}
+                    yield cell | {"part": "search", "tasks": scale.validation, "weight": weight}
+
+
+def learned(
+    scale: Scale, optimizer: str, technique: str, arm: str, seed: int, weight: float | None = None
+) -> Cell:
+    recipe = change(scale.recipes[optimizer], **scale.techniques[technique])
+    return {
+        "part": "learned",
+        "optimizer": optimizer,
+        "technique": technique,
+        "arm": arm,
+        "meta_seed": seed,
+        "recipe": to_json(armed(scale, recipe, arm, weight)),
+        "meta_task": scale.meta_task,
+        "tasks": scale.tasks,
+        "horizon": scale.horizon,
+        "every": scale.every,
+        "levels": list(scale.levels),
+        "runs": scale.runs,
+    }
+
+
+def armed(scale: Scale, recipe: Recipe, arm: str, weight: float | None = None) -> Recipe:
+    """The recipe with what the arm adds; "valid+trace" adds both."""
+    for part in arm.split("+"):
+        if part == VALID:
+            recipe = change(recipe, batch="valid")
+        elif part != NONE:
+            chosen = scale.weights[part][recipe.opt] if weight is None else weight
+            how = FLAT.get(part, {"kind": "squared-norm"})
+            penalty = Penalty(**how, weight=chosen, normalise="log")
+            recipe = change(recipe, penalty=penalty)
+    return recipe
+
+
+def classic(scale: Scale, optimizer: str, task: dict[str, Any], budget: str) -> Cell:
+    return {
+        "part": "classic",
+        "optimizer": optimizer,
+        "task": task,
+        "budget": budget,
+        "meta_seeds": list(scale.meta_seeds),
+        "runs": scale.runs,
+        "horizon": scale.horizon,
+        "every": scale.every,
+        "levels": list(scale.levels),
+        "grid": list(GRID),
+        "tuning_seeds": scale.tuning_seeds,
+    }
+
+
+UNIFORM: dict[str, dict[str, float]] = {
+    arm: {name: 0.1 for name in OPTIMIZERS} for arm in (NORM, *FLAT)
+}
+SMALL = Scale(
+    name="small",
+    recipes=SMALL_RECIPES,
+    techniques=SMALL_TECHNIQUES,
+    meta_task=RELU,
+    validation={label: SMALL_TASKS[label] for label in ("same task", "sigmoid")},
+    tasks=SMALL_TASKS,
+    weights=UNIFORM,
+    arms=(NONE, "entropy", "trace", NORM),
+    ablation=("top-eigenvalue", "log-det", "jacobian", "entropy-cold", "sharpness",
+              "adaptive-trace", VALID, "valid+entropy"),
+    meta_seeds=tuple(range(10)),
+    ablation_seeds=(0, 1, 2),
+    horizon=500,
+    every=5,
+    levels=(0.2, 0.1, 0.05, 0.02),
+    runs=4,
+    tuning_seeds=2,
+    promised="",
+)  # fmt: skip
+SCALES = {"small": SMALL}

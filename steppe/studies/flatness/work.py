@@ -1,0 +1,173 @@
+"""One cell of the study: train an optimizer, or tune one, and let it train networks never seen.
+
+    "learned"   recipe, meta-seed → meta-train → `descend` on every task
+    "search"    the same, but scored on the validation split of the validation tasks alone
+    "classic"   tune on the validation split of a task → `descend` on it
+
+Whatever is random in cell s goes by s: starts of the optimizer, meta-training, starts and batches
+of the networks. Two cells with the same s are pairs, whatever else differs between them.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from ...bench.descent import descend, plain
+from ...bench.records import number
+from ...bench.run import time_step
+from ...bench.tune import tune
+from ...core.optimizer import AbstractOptimizer
+from ...core.task import AbstractTask
+from ...core.types import Key
+from ...optimizers.classic.entropy_sgd import EntropySGD
+from ...optimizers.classic.from_optax import adam, momentum, rmsprop, sgd
+from ...optimizers.classic.sam import SAM
+from ...tasks.suite import build
+from ...train.loop import History, meta_train
+from ...train.validate import Validation
+from ...zoo.assemble import assemble
+from ...zoo.recipe import from_json
+
+TRAINING, EVALUATION, SEARCH, TUNING = 0, 1, 2, 3  # streams of keys
+LOOKING = ("curved", "runs", "every", "horizon")  # of a task's table: not options of the task
+LOOKS = 20  # of a path that are kept
+ENTROPY_STEPS = 5  # gradients of Entropy-SGD a step
+
+# optimizer: (gradients a step, settings besides the rate, (rate, setting) → optimizer)
+CLASSIC: dict[str, tuple[int, tuple[float, ...], Callable[..., AbstractOptimizer]]] = {
+    "sgd": (1, (0.0,), lambda lr, _: sgd(lr)),
+    "momentum": (1, (0.0,), lambda lr, _: momentum(lr)),
+    "adam": (1, (0.0,), lambda lr, _: adam(lr)),
+    "rmsprop": (1, (0.0,), lambda lr, _: rmsprop(lr)),
+    "sam": (2, (0.01, 0.05, 0.1, 0.5), lambda lr, rho: SAM(momentum(lr), rho)),
+    "entropy-sgd": (
+        ENTROPY_STEPS,
+        (1e-4, 1e-2, 3e-2),
+        lambda lr, gamma: EntropySGD(lr, gamma, ENTROPY_STEPS),
+    ),
+}
+
+
+def run_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """What `design.cells` asks for, in plain numbers."""
+    return {"learned": learned, "search": search, "classic": classic}[cell["part"]](cell)
+
+
+def learned(cell: Mapping[str, Any]) -> dict[str, Any]:
+    opt, meta = train(cell)
+    found = {label: look(cell, how, opt, cell["horizon"]) for label, how in cell["tasks"].items()}
+    task, key = build_task(cell["meta_task"]), jr.key(EVALUATION)
+    return {"meta": meta | {"ms_per_step": number(time_step(task, opt, key=key))}, "tasks": found}
+
+
+def search(cell: Mapping[str, Any]) -> dict[str, Any]:
+    opt, meta = train(cell)
+    key = jr.fold_in(jr.key(SEARCH), cell["meta_seed"])
+    validation = Validation(1, cell["horizon"], cell["runs"])
+    score = jax.jit(lambda task, opt: validation.score(task, opt, key))
+    scores = {label: number(score(build_task(how), opt)) for label, how in cell["tasks"].items()}
+    return {"meta": meta, "valid_loss": scores}
+
+
+def classic(cell: Mapping[str, Any]) -> dict[str, Any]:
+    cost, settings, make = CLASSIC[cell["optimizer"]]
+    task = build_task(cell["task"])
+    every, steps = every_of(cell, cell["task"]), cell["task"].get("horizon", cell["horizon"])
+    if cell["budget"] == "gradients":
+        steps = max(1, steps // cost // every) * every
+    key = jr.key(TUNING)
+    tried = {
+        setting: tune(
+            task,
+            lambda lr, setting=setting: make(lr, setting),
+            horizon=steps,
+            key=key,
+            grid=cell["grid"],
+            seeds=cell["tuning_seeds"],
+        )
+        for setting in settings
+    }
+    score = lambda found: found.scores[found.grid.index(found.best)]
+    setting = min(tried, key=lambda s: score(tried[s]))
+    opt = make(jnp.asarray(tried[setting].best), setting)
+    return {
+        "task": look(cell, cell["task"], opt, steps),
+        "lr": tried[setting].best,
+        "edge": tried[setting].edge,
+        "setting": setting,
+        "trials": sum(found.trials for found in tried.values()),
+        "steps": steps,
+        "gradients": steps * cost,
+        "ms_per_step": number(time_step(task, opt, key=key)),
+    }
+
+
+def train(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any]]:
+    """Meta-train by the cell's recipe; the optimizer, and how it went."""
+    began = time.perf_counter()
+    key_opt, key_train = jr.split(jr.fold_in(jr.key(TRAINING), cell["meta_seed"]))
+    opt, how = assemble(from_json(cell["recipe"]), build_task(cell["meta_task"]), key=key_opt)
+    best, history = meta_train(how.pop("task"), opt, **how, key=key_train)
+    return best, told(history) | {"seconds": round(time.perf_counter() - began, 2)}
+
+
+def told(history: History) -> dict[str, Any]:
+    rows = history.rows
+    judged = [row for row in rows if "valid_loss" in row]
+    known = ("valid_loss", "flatness", "flatness_share")
+    series = {name: [number(float(row[name])) for row in judged if name in row] for name in known}
+    return series | {
+        "best": None if history.best is None else number(history.best),
+        "best_step": history.best_step,
+        "meta_steps": int(rows[-1]["step"]),
+        "nonfinite": sum(int(row["nonfinite"]) for row in rows),
+        "episodes": sum(int(row["episodes"]) for row in rows),
+    }
+
+
+def look(
+    cell: Mapping[str, Any], how: Mapping[str, Any], opt: AbstractOptimizer, steps: int
+) -> dict[str, Any]:
+    """`descend` on a task; of each run's path the mean over the runs of a meta-seed is kept."""
+    seeds = cell.get("meta_seeds", [cell.get("meta_seed")])
+    runs = how.get("runs", cell["runs"])
+    found = descend(
+        build_task(how),
+        opt,
+        horizon=min(steps, how.get("horizon", steps)),
+        every=every_of(cell, how),
+        levels=cell["levels"],
+        keys=jnp.concatenate([run_keys(seed, runs) for seed in seeds]),
+        curved=how.get("curved", True),
+    )
+    kept = range(-1, -len(found["steps"]) - 1, -max(1, len(found["steps"]) // LOOKS))
+    kept = sorted(kept)
+    path = {
+        name: plain(np.array(rows, float)[:, kept].reshape(len(seeds), runs, -1).mean(axis=1))
+        for name, rows in found["path"].items()
+    }
+    return found | {"steps": [found["steps"][k] for k in kept], "path": path, "runs": runs}
+
+
+def every_of(cell: Mapping[str, Any], how: Mapping[str, Any]) -> int:
+    return how.get("every", cell["every"])
+
+
+def build_task(how: Mapping[str, Any]) -> AbstractTask:
+    """The task of {"name": …, its options, how it is looked at}."""
+    options = {
+        name: tuple(x) if isinstance(x, list) else x
+        for name, x in how.items()
+        if name not in ("name", *LOOKING)
+    }
+    return build(how["name"], **options)
+
+
+def run_keys(seed: int, runs: int) -> Key:
+    """(runs,), the networks that optimizers of this seed are looked at with."""
+    return jr.split(jr.fold_in(jr.key(EVALUATION), seed), runs)
