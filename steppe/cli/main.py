@@ -31,6 +31,7 @@ VERBS = {
     "info": Verb(options.Info, "info", "what is in a checkpoint"),
     "doctor": Verb(options.Doctor, "doctor", "check the installation, or why a run went wrong"),
     "theory": Verb(options.Theory, "theory", "check the theory of flatness by numbers"),
+    "reproduce": Verb(options.Reproduce, "reproduce", "do a study again: tables and verdicts"),
     "convert": Verb(options.Convert, "convert", "published Open-L2O weights to a checkpoint"),
 }
 

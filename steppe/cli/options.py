@@ -351,6 +351,36 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """Do a study again from scratch, table and verdicts; `flatness` is the one there is.
+
+    A stopped study goes on where it was: call it again with the same folder. Exit code 1 if a part
+    of it failed.
+
+    - `study`: flatness: does flatness-aware meta-training make trained models generalise?
+    - `scale`: minutes, hours, or the sizes of the papers (which asks before it begins)
+    - `out`: folder (default: runs/STUDY-SCALE)
+    - `engine`: one process, several, or a Ray cluster
+    - `workers`: cells under way at a time (default: one a core)
+    - `yes`: do not ask
+    - `json`: print the findings as one JSON document
+    - `quiet`: print the findings only
+    """
+
+    study: str = field(metadata=PLACE)
+    scale: Literal["tiny", "small", "paper"] = "tiny"
+    out: Path | None = None
+    engine: Literal["serial", "processes", "ray"] = "processes"
+    workers: int | None = None
+    yes: bool = False
+    json: bool = False
+    quiet: bool = False
+
+    def __post_init__(self):
+        at_least(1, self, "workers")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Convert:
     """Turn published weights of Open-L2O (.npz) into a checkpoint.
 

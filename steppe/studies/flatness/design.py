@@ -50,9 +50,12 @@ class Scale:
     - `meta_task`: meta-training's; `validation`: of the search; `tasks`: of the evaluation, none of
       which but the first label is the meta-training task
     - `weights`: arm → optimizer → weight of the penalty, from the recorded search
+    - `flat`: the arm that the claims are about, by optimizer, from the same search
+    - `arms`: looked at with every technique and meta-seed, besides the flat one; `ablation`: with
+      the plain technique and `ablation_seeds` alone
     - `horizon`, `every`, `levels`: see `bench.descent`; `runs`: networks trained for a meta-seed;
       a task may have its own
-    - `ablation_seeds`: of the arms that are looked at with the plain technique only
+    - `promised`: time on two cores, and memory
     """
 
     name: str
@@ -62,6 +65,7 @@ class Scale:
     validation: Tasks
     tasks: Tasks
     weights: dict[str, dict[str, float]]
+    flat: dict[str, str]
     arms: tuple[str, ...]
     ablation: tuple[str, ...]
     meta_seeds: tuple[int, ...]
@@ -75,53 +79,7 @@ class Scale:
 
 
 SEARCH_SEEDS = (100, 101)  # none of them is used again
-
-MLP = {"start": "he"}
-RELU = {"name": "digits-relu", **MLP}
-SMALL_TASKS: Tasks = {
-    "same task": RELU,
-    "sigmoid": {"name": "digits-mlp", **MLP},
-    "deeper": {"name": "digits-deeper", "activation": "relu", **MLP},
-    "wider": {"name": "digits-relu", "hidden": [64], **MLP},
-    "ConvNet": {"name": "digits-conv", "curved": False, "runs": 2, "every": 20, "horizon": 200},
-    "MNIST": {"name": "mnist5k-relu", **MLP},
-}
-
-BASE = Recipe(
-    opt="rnnprop",
-    episodes=4,
-    unroll=20,
-    horizon=200,
-    rows=256,
-    weights="uniform",
-    transform="identity",
-    meta_lr=2e-3,
-    clip=1.0,
-    steps=300,
-    validate_every=25,
-    validation_episodes=8,
-    imitation_weights="uniform",
-)
 change = dataclasses.replace
-SMALL_RECIPES = {
-    "dm": change(BASE, opt="dm", options={"hidden": (20,)}),
-    "rnnprop": change(BASE, options={"hidden": (20,), "scale": 0.03}),
-    "l2o-scale": change(
-        BASE,
-        opt="l2o-scale",
-        options={"lr_range": (1e-3, 1e-1), "max_log_lr": 0.0},
-        rows=None,
-        transform="log",
-        meta_lr=1e-3,
-        steps=200,
-    ),
-}
-IMITATION = {"teachers": ("adam",), "teacher_lr": 0.01, "ratio": (0.3, 0.2, 0.1)}
-SMALL_TECHNIQUES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "cl": {"stages": (100, 200, 400), "patience": 3},
-    "cl-il": {"stages": (100, 200, 400), "patience": 3, **IMITATION},
-}
 
 
 def cells(scale: Scale) -> Iterator[Cell]:
@@ -129,11 +87,13 @@ def cells(scale: Scale) -> Iterator[Cell]:
     for seed in scale.meta_seeds:
         for optimizer in scale.recipes:
             for technique in scale.techniques:
-                for arm in scale.arms:
+                for arm in (*scale.arms, scale.flat[optimizer]):
                     yield learned(scale, optimizer, technique, arm, seed)
     for seed in scale.ablation_seeds:
         for optimizer in scale.recipes:
             for arm in scale.ablation:
+                if arm == scale.flat[optimizer]:
+                    continue  # there already
                 yield learned(scale, optimizer, "plain", arm, seed)
     for how in scale.tasks.values():
         for optimizer in CLASSIC:
@@ -200,29 +160,3 @@ def classic(scale: Scale, optimizer: str, task: dict[str, Any], budget: str) -> 
         "grid": list(GRID),
         "tuning_seeds": scale.tuning_seeds,
     }
-
-
-UNIFORM: dict[str, dict[str, float]] = {
-    arm: {name: 0.1 for name in OPTIMIZERS} for arm in (NORM, *FLAT)
-}
-SMALL = Scale(
-    name="small",
-    recipes=SMALL_RECIPES,
-    techniques=SMALL_TECHNIQUES,
-    meta_task=RELU,
-    validation={label: SMALL_TASKS[label] for label in ("same task", "sigmoid")},
-    tasks=SMALL_TASKS,
-    weights=UNIFORM,
-    arms=(NONE, "entropy", "trace", NORM),
-    ablation=("top-eigenvalue", "log-det", "jacobian", "entropy-cold", "sharpness",
-              "adaptive-trace", VALID, "valid+entropy"),
-    meta_seeds=tuple(range(10)),
-    ablation_seeds=(0, 1, 2),
-    horizon=500,
-    every=5,
-    levels=(0.2, 0.1, 0.05, 0.02),
-    runs=4,
-    tuning_seeds=2,
-    promised="",
-)  # fmt: skip
-SCALES = {"small": SMALL}

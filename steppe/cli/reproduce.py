@@ -1,0 +1,67 @@
+"""`steppe reproduce STUDY`: do a study again from scratch, or go on with it."""
+
+import sys
+from pathlib import Path
+
+from .errors import BadInput, guess
+from .options import Reproduce
+from .output import document, speaker
+from .parse import build
+
+STUDIES = {"flatness": "does flatness-aware meta-training make trained models generalise?"}
+
+
+def run(values: dict) -> int:
+    options = build(Reproduce, values)
+    if options.study not in STUDIES:
+        raise BadInput(f"There is no study {options.study!r}; {guess(options.study, STUDIES)}")
+    say = speaker(options.quiet)
+    folder = options.out or Path("runs", f"{options.study}-{options.scale}")
+
+    from ..studies.flatness import reproduce as study
+    from ..studies.flatness import telling
+    from ..studies.flatness.scales import SCALES
+
+    scale = SCALES[options.scale]
+    planned = study.estimate(scale)
+    say(
+        f"steppe reproduce {options.study} · {scale.name}: {planned['cells']} cells, "
+        f"{scale.promised or promised(planned)} · {folder}"
+    )
+    if scale.name == "paper" and not options.yes:
+        confirm(promised(planned))
+    found, grid = study.reproduce(
+        scale, folder, engine=options.engine, workers=options.workers or cores(), say=say
+    )
+    if options.json:
+        failed = [{"cell": row.cell, "error": row.error} for row in grid.failed]
+        document(telling.content(scale, found) | {"folder": folder, "failed": failed})
+    else:
+        print(telling.text(scale, found))
+        for row in grid.failed:
+            print(f"failed   {row.id}: {row.error}")
+        print(f"records  {folder / study.ROWS}\ntable    {folder / study.TABLE}")
+    return 1 if grid.failed else 0
+
+
+def promised(planned: dict) -> str:
+    return (
+        f"about {planned['core_hours']:,g} core-hours and {planned['gigabytes']} GB of memory a "
+        "worker"
+    )
+
+
+def confirm(cost: str) -> None:
+    """Ask on a terminal; elsewhere --yes is needed."""
+    if not sys.stdin.isatty():
+        raise BadInput(f"The scale paper takes {cost}; add --yes to run it.")
+    print(f"That takes {cost}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise KeyboardInterrupt("Nothing was run.")
+
+
+def cores() -> int:
+    import os
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,0 +1,252 @@
+"""From the rows of the study to its tables, its verdict on each claim, and sentences.
+
+    value(optimizer, technique, arm, s)     over the runs and tasks of meta-seed s, the unit of all
+    difference(s) = value(flat, s) − value(other, s)      paired: same weights at the start, same
+                                            problems, same networks
+    per table: t and bootstrap intervals, Wilcoxon's p, Holm over the table (`bench.families`)
+
+Flatness is compared at matched training loss: on each task where the training loss first passes
+the lowest level that all runs of both sides pass. Losses and curvatures enter by their logarithms,
+so that differences are ratios and no task outweighs another.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ...bench.engines import Row
+from ...bench.families import Tested, tested
+from .design import NONE, NORM, Scale
+
+Result = Mapping[str, Any]
+Number = float | None
+Key = tuple[str, str, str, int]  # optimizer, technique, arm, meta-seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One comparison: ours minus theirs in `metric`, over meta-seeds."""
+
+    optimizer: str
+    technique: str
+    ours: str
+    theirs: str
+    metric: str
+    found: Tested
+
+    @property
+    def better(self) -> bool:
+        """Both intervals on the good side of zero, and Holm's p below 5 %."""
+        return self.seen and self.found.adjusted < 0.05
+
+    @property
+    def seen(self) -> bool:
+        """Both intervals on the good side of zero."""
+        return self._beyond(-1 if lower_is_better(self.metric) else 1)
+
+    @property
+    def worse(self) -> bool:
+        return self._beyond(1 if lower_is_better(self.metric) else -1)
+
+    def _beyond(self, sign: int) -> bool:
+        bounds = [
+            bound
+            for interval in (self.found.difference, self.found.bootstrap)
+            for bound in (interval.low, interval.high)
+        ]
+        return all(bound is not None and sign * bound > 0 for bound in bounds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """The tables of the study.
+
+    - `flatness`: the flat arm against none, at matched training loss
+    - `generalisation`: the flat arm against none, on tasks never seen
+    - `control`: the flat arm against the weight-norm penalty, on tasks never seen
+    - `ablation`: every arm against none, plain technique, few seeds, nothing corrected
+    - `rivals`: the flat arm with the plain technique against tuned optimizers, task by task
+    """
+
+    flatness: list[Line]
+    generalisation: list[Line]
+    control: list[Line]
+    ablation: list[Line]
+    rivals: list[Line]
+    diverged: dict[str, int]  # side → runs that did not end finite
+    cells: int  # that the tables rest on
+
+
+def lower_is_better(metric: str) -> bool:
+    return "accuracy" not in metric
+
+
+def findings(scale: Scale, rows: Iterable[Row]) -> Findings:
+    rows = [row for row in rows if row.result is not None]
+    learned = {key(row): row.result or {} for row in rows if row.cell["part"] == "learned"}
+    classic = [row for row in rows if row.cell["part"] == "classic"]
+    seeds, flat = scale.meta_seeds, scale.flat
+    unseen = list(scale.tasks)[1:]
+    pairs = [(o, t, flat[o]) for o in scale.recipes for t in scale.techniques]
+
+    def lines(
+        combinations: Sequence[tuple[str, str, str]],
+        against: str,
+        metrics: Mapping[str, Callable[[Result, Result], Number]],
+        seeds: Sequence[int],
+    ) -> list[Line]:
+        """Every combination in every metric; one family."""
+        wanted = {(*c, metric): differ for c in combinations for metric, differ in metrics.items()}
+        cells = {}
+        for (o, t, arm, metric), differ in wanted.items():
+            both = [(learned.get((o, t, arm, s)), learned.get((o, t, against, s))) for s in seeds]
+            found = [None if a is None or b is None else differ(a, b) for a, b in both]
+            cells[f"{o} {t} {arm} {metric}"] = (found, [0.0] * len(found))
+        tests = tested(cells)
+        return [
+            Line(o, t, arm, against, metric, tests[f"{o} {t} {arm} {metric}"])
+            for o, t, arm, metric in wanted
+        ]
+
+    arms = dict.fromkeys([*scale.arms, *scale.flat.values(), *scale.ablation])
+    ablated = [(o, "plain", arm) for o in scale.recipes for arm in arms if arm != NONE]
+    return Findings(
+        flatness=lines(pairs, NONE, flatter(list(scale.tasks)), seeds),
+        generalisation=lines(pairs, NONE, general(unseen), seeds),
+        control=lines(pairs, NORM, general(unseen), seeds) if NORM in scale.arms else [],
+        ablation=lines(
+            ablated,
+            NONE,
+            flatter(list(scale.tasks)) | general(unseen),
+            scale.ablation_seeds,
+        )
+        if scale.ablation
+        else [],
+        rivals=rivals(scale, learned, classic),
+        diverged=diverged(learned),
+        cells=len(rows),
+    )
+
+
+def key(row: Row) -> Key:
+    cell = row.cell
+    return cell["optimizer"], cell["technique"], cell["arm"], cell["meta_seed"]
+
+
+# Differences between two results of one meta-seed.
+
+
+def flatter(tasks: Sequence[str]) -> dict[str, Callable[[Result, Result], Number]]:
+    """ln of the ratio of curvatures at matched training loss, mean over tasks that have one."""
+
+    def differ(metric: str) -> Callable[[Result, Result], Number]:
+        def difference(a: Result, b: Result) -> Number:
+            found = [matched(a["tasks"][task], b["tasks"][task], metric) for task in tasks]
+            return mean([x for x in found if x is not None])
+
+        return difference
+
+    return {f"ln {metric}": differ(metric) for metric in ("trace", "top_eigenvalue")}
+
+
+def general(tasks: Sequence[str]) -> dict[str, Callable[[Result, Result], Number]]:
+    """ln test loss and test accuracy at the end, mean over tasks; None if a run diverged."""
+
+    def differ(value: Callable[[Result, str], Number]) -> Callable[[Result, Result], Number]:
+        def difference(a: Result, b: Result) -> Number:
+            return every([minus(value(a, task), value(b, task)) for task in tasks])
+
+        return difference
+
+    end = lambda result, task: result["tasks"][task]["at"]["end"]
+    return {
+        "ln test_loss": differ(lambda result, task: mean_log(end(result, task)["test_loss"])),
+        "test_accuracy": differ(lambda result, task: every(end(result, task)["test_accuracy"])),
+    }
+
+
+def matched(a: Result, b: Result, metric: str) -> Number:
+    """At the lowest level that all runs of both pass; None if there is none."""
+    levels = [level for level in a["at"] if level != "end"]
+    for level in sorted(levels, key=float):
+        sides = [side["at"][level] for side in (a, b)]
+        if all(x is not None for side in sides for x in side["train_loss"]):
+            if any(metric not in side for side in sides):
+                return None
+            return minus(*(mean_log(side[metric]) for side in sides))
+    return None
+
+
+# Tuned optimizers.
+
+
+def rivals(scale: Scale, learned: Mapping[Key, Result], classic: Sequence[Row]) -> list[Line]:
+    """The flat arms, plain technique, against every tuned optimizer on every task; one family."""
+    cells, names = {}, []
+    for row in classic:
+        label = next((x for x, how in scale.tasks.items() if how == row.cell["task"]), None)
+        if label is None or row.result is None:
+            continue
+        seeds = row.cell["meta_seeds"]
+        theirs = by_seed(row.result["task"], seeds)
+        name = f"{row.cell['optimizer']} ({row.cell['budget']}) on {label}"
+        for optimizer, arm in scale.flat.items():
+            results = [learned.get((optimizer, "plain", arm, seed)) for seed in seeds]
+            ends = [None if r is None else r["tasks"][label]["at"]["end"] for r in results]
+            for metric, of in (("test_loss", mean_log), ("test_accuracy", every)):
+                ours = [None if end is None else of(end[metric]) for end in ends]
+                shown = f"ln {metric}" if of is mean_log else metric
+                cells[f"{optimizer} {name} {shown}"] = (
+                    ours,
+                    [of(theirs[s][metric]) for s in seeds],
+                )
+                names.append((optimizer, name, shown))
+    tests = tested(cells) if cells else {}
+    return [
+        Line(o, "plain", scale.flat[o], name, metric, tests[f"{o} {name} {metric}"])
+        for o, name, metric in names
+    ]
+
+
+def by_seed(found: Result, seeds: Sequence[int]) -> dict[int, dict[str, list[Number]]]:
+    """The numbers at the end, for each meta-seed its runs."""
+    runs, end = found["runs"], found["at"]["end"]
+    return {
+        seed: {name: values[i * runs : (i + 1) * runs] for name, values in end.items()}
+        for i, seed in enumerate(seeds)
+    }
+
+
+def diverged(learned: Mapping[Key, Result]) -> dict[str, int]:
+    """Runs whose test loss is not finite, by optimizer, technique and arm, where there are any."""
+    found: dict[str, int] = {}
+    for (optimizer, technique, arm, _), result in learned.items():
+        lost = sum(
+            x is None for task in result["tasks"].values() for x in task["at"]["end"]["test_loss"]
+        )
+        name = f"{optimizer} {technique} {arm}"
+        found[name] = found.get(name, 0) + lost
+    return {name: count for name, count in found.items() if count}
+
+
+# Means that know nothing of missing numbers.
+
+
+def mean(values: Sequence[float]) -> Number:
+    return math.fsum(values) / len(values) if values else None
+
+
+def every(values: Sequence[Number]) -> Number:
+    """The mean, None if one is missing."""
+    known = [x for x in values if x is not None]
+    return mean(known) if len(known) == len(values) else None
+
+
+def mean_log(values: Sequence[Number]) -> Number:
+    """The mean of ln x, None if one is missing or not positive."""
+    return every([math.log(x) if x is not None and x > 0 else None for x in values])
+
+
+def minus(a: Number, b: Number) -> Number:
+    return None if a is None or b is None else a - b

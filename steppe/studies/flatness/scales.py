@@ -1,0 +1,144 @@
+"""The sizes of the study: tiny (minutes), small (hours), paper (a cluster). Plain data."""
+
+from typing import Any
+
+from ...zoo.recipe import PRESETS, Recipe
+from .design import FLAT, NONE, NORM, OPTIMIZERS, VALID, Scale, Tasks, change
+
+MLP = {"start": "he"}
+RELU = {"name": "digits-relu", **MLP}
+SMALL_TASKS: Tasks = {
+    "same task": RELU,
+    "sigmoid": {"name": "digits-mlp", **MLP},
+    "deeper": {"name": "digits-deeper", "activation": "relu", **MLP},
+    "wider": {"name": "digits-relu", "hidden": [64], **MLP},
+    "ConvNet": {"name": "digits-conv", "curved": False, "runs": 2, "every": 20, "horizon": 200},
+    "MNIST": {"name": "mnist5k-relu", **MLP},
+}
+
+BASE = Recipe(
+    opt="rnnprop",
+    episodes=4,
+    unroll=20,
+    horizon=200,
+    rows=256,
+    weights="uniform",
+    transform="identity",
+    meta_lr=2e-3,
+    clip=1.0,
+    steps=300,
+    validate_every=25,
+    validation_episodes=8,
+    imitation_weights="uniform",
+)
+SMALL_RECIPES = {
+    "dm": change(BASE, opt="dm", options={"hidden": (20,)}),
+    "rnnprop": change(BASE, options={"hidden": (20,), "scale": 0.03}),
+    "l2o-scale": change(
+        BASE,
+        opt="l2o-scale",
+        options={"lr_range": (1e-3, 1e-1), "max_log_lr": 0.0},
+        rows=None,
+        transform="log",
+        meta_lr=1e-3,
+        steps=200,
+    ),
+}
+IMITATION = {"teachers": ("adam",), "teacher_lr": 0.01, "ratio": (0.3, 0.2, 0.1)}
+SMALL_TECHNIQUES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "cl": {"stages": (100, 200, 400), "patience": 3},
+    "cl-il": {"stages": (100, 200, 400), "patience": 3, **IMITATION},
+}
+
+# Arm → optimizer → weight, and the arm of the claims: chosen by the search, on validation splits
+# alone (experiments/flatness/search.jsonl).
+WEIGHTS: dict[str, dict[str, float]] = {
+    arm: dict.fromkeys(OPTIMIZERS, 0.1) for arm in (NORM, *FLAT)
+}
+CHOSEN = {"dm": "trace", "rnnprop": "entropy", "l2o-scale": "entropy"}
+
+SMALL = Scale(
+    name="small",
+    recipes=SMALL_RECIPES,
+    techniques=SMALL_TECHNIQUES,
+    meta_task=RELU,
+    validation={label: SMALL_TASKS[label] for label in ("same task", "sigmoid")},
+    tasks=SMALL_TASKS,
+    weights=WEIGHTS,
+    flat=CHOSEN,
+    arms=(NONE, NORM),
+    ablation=(*FLAT, VALID, "valid+entropy"),
+    meta_seeds=tuple(range(10)),
+    ablation_seeds=(0, 1, 2),
+    horizon=500,
+    every=5,
+    levels=(0.2, 0.1, 0.05, 0.02),
+    runs=4,
+    tuning_seeds=2,
+    promised="about 3 hours and 4 GB on two cores",
+)
+TINY = change(
+    SMALL,
+    name="tiny",
+    recipes={
+        name: change(recipe, steps=60, horizon=100, validation_episodes=4)
+        for name, recipe in SMALL_RECIPES.items()
+    },
+    techniques={"plain": {}},
+    tasks={
+        "same task": RELU,
+        "sigmoid": SMALL_TASKS["sigmoid"],
+        "wider": SMALL_TASKS["wider"],
+    },
+    ablation=(),
+    meta_seeds=(0, 1, 2),
+    ablation_seeds=(),
+    horizon=100,
+    every=5,
+    levels=(0.5, 0.3, 0.2),
+    runs=2,
+    promised="under 5 minutes and 3 GB on two cores",
+)
+MNIST = {"name": "mnist-relu", **MLP}
+PAPER = change(
+    SMALL,
+    name="paper",
+    recipes={
+        name: change(
+            PRESETS[name],
+            options=dict(SMALL_RECIPES[name].options)
+            | ({"hidden": (20, 20)} if name != "l2o-scale" else {}),
+            **({} if name != "l2o-scale" else {"meta_opt": "adam", "meta_lr": 1e-3, "steps": 5000}),
+        )
+        for name in OPTIMIZERS
+    },
+    techniques={
+        "plain": {},
+        "cl": {"stages": PRESETS["dm-cl"].stages},
+        "cl-il": {
+            "stages": PRESETS["dm-cl-il"].stages,
+            "teachers": ("adam",),
+            "ratio": PRESETS["dm-cl-il"].ratio,
+        },
+    },
+    meta_task=MNIST,
+    validation={"same task": MNIST, "sigmoid": {"name": "mnist-mlp", **MLP}},
+    tasks={
+        "same task": MNIST,
+        "sigmoid": {"name": "mnist-mlp", **MLP},
+        "published start": {"name": "mnist-mlp"},
+        "deeper": {"name": "mnist-deeper", "activation": "relu", **MLP},
+        "wider": {"name": "mnist-relu", "hidden": [100], **MLP},
+        "ConvNet": {"name": "mnist-conv", "every": 100},
+        "CIFAR-10 ConvNet": {"name": "cifar10-conv", "every": 100},
+    },
+    ablation_seeds=tuple(range(10)),
+    horizon=10_000,
+    every=20,
+    levels=(0.3, 0.1, 0.03, 0.01),
+    runs=4,
+    tuning_seeds=3,
+    promised="",  # see `estimate`
+)
+SCALES = {scale.name: scale for scale in (TINY, SMALL, PAPER)}

@@ -1,0 +1,157 @@
+"""The findings in words: tables as plain text, one verdict a claim, the answer first."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .design import Scale
+from .findings import Findings, Line
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """A claim of the study, whether it holds here, and what that rests on."""
+
+    claim: str
+    holds: bool
+    because: str
+
+
+def verdicts(scale: Scale, found: Findings) -> list[Verdict]:
+    """The claims in the order of the question: flatter? generalises? more than small weights do?"""
+    cells = len(scale.recipes) * len(scale.techniques)
+    needed = math.ceil(2 * cells / 3)
+    flatter = _cells(found.flatness, seen=True)
+    general = {
+        o: _cells([x for x in found.generalisation if x.optimizer == o]) for o in scale.recipes
+    }
+    beyond = {o: _cells([x for x in found.control if x.optimizer == o]) for o in scale.recipes}
+    said = [
+        Verdict(
+            f"flatter at matched training loss in at least {needed} of {cells} cells",
+            len(flatter) >= needed,
+            f"top eigenvalue and trace both lower in {len(flatter)} of {cells} cells, 95 % "
+            f"intervals{_listed(flatter)}",
+        ),
+        Verdict(
+            "better test loss and accuracy on tasks never seen, for each optimizer",
+            all(general.values()),
+            f"both better after Holm's correction in {sum(map(len, general.values()))} of {cells} "
+            f"cells{_listed([c for cs in general.values() for c in cs])}",
+        ),
+    ]
+    if found.control:
+        said.append(
+            Verdict(
+                "the gain stands against a penalty on the weights' size, for each optimizer",
+                all(set(beyond[o]) & set(general[o]) for o in scale.recipes),
+                f"both better than with that penalty in {sum(map(len, beyond.values()))} of "
+                f"{cells} cells{_listed([c for cs in beyond.values() for c in cs])}",
+            )
+        )
+    return said
+
+
+def answer(scale: Scale, found: Findings) -> str:
+    """The first paragraph of every report: yes or no, and on what."""
+    said = verdicts(scale, found)
+    held = [v for v in said if v.holds]
+    word = "Yes" if len(held) == len(said) else "In part" if held else "No"
+    sides = "; ".join(f"{v.claim}: {'yes' if v.holds else 'no'} ({v.because})" for v in said)
+    seeds = len(scale.meta_seeds)
+    return (
+        f"Does flatness-aware meta-training make the trained models generalise? {word}, at the "
+        f"scale {scale.name!r} with {seeds} meta-seeds. {sides[:1].upper()}{sides[1:]}."
+    )
+
+
+def text(scale: Scale, found: Findings) -> str:
+    """All tables."""
+    parts = [
+        answer(scale, found),
+        table("Flatness at matched training loss, with the penalty less without", found.flatness),
+        table("Tasks never seen, with the penalty less without", found.generalisation),
+        table("Tasks never seen, flatness less a penalty on ‖θ‖²", found.control),
+        table("Every arm less none, plain technique; exploratory, not corrected", found.ablation),
+        table("Tuned optimizers, task by task: learned less tuned", found.rivals),
+    ]
+    if found.diverged:
+        lost = ", ".join(f"{name}: {count}" for name, count in found.diverged.items())
+        parts.append(f"Runs that did not end finite (their pairs are missing): {lost}.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def table(title: str, lines: Sequence[Line]) -> str:
+    """One row a comparison; "" for none."""
+    if not lines:
+        return ""
+    head = ["", "metric", "n", "difference", "95 % t", "95 % bootstrap", "p", "Holm", "d_z", ""]
+    rows = [head, *map(cells_of, lines)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    shown = [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([title, "─" * max(map(len, shown)), *shown])
+
+
+def cells_of(line: Line) -> list[str]:
+    found = line.found
+    name = f"{line.optimizer} {line.technique} {line.ours}"
+    if line.theirs not in ("none", "norm"):
+        name += f" − {line.theirs}"
+    missing = f" ({found.missing} missing)" if found.missing else ""
+    verdict = "better" if line.better else "better, p" if line.seen else "worse" * line.worse
+    return [
+        name,
+        line.metric,
+        f"{found.n}{missing}",
+        number(found.mean),
+        _interval(found.difference),
+        _interval(found.bootstrap),
+        f"{found.p:.3f}",
+        f"{found.adjusted:.3f}",
+        number(found.d_z, ".1f"),
+        verdict,
+    ]
+
+
+def content(scale: Scale, found: Findings) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "scale": scale.name,
+        "answer": answer(scale, found),
+        "verdicts": [dataclasses.asdict(v) for v in verdicts(scale, found)],
+        **{
+            name: [dataclasses.asdict(line) | {"better": line.better} for line in lines]
+            for name, lines in vars(found).items()
+            if isinstance(lines, list)
+        },
+        "diverged": found.diverged,
+        "cells": found.cells,
+    }
+
+
+def number(x: float | None, form: str = "+.4f") -> str:
+    return "–" if x is None or not math.isfinite(x) else format(x, form)
+
+
+def _interval(found: Any) -> str:
+    return f"[{number(found.low)}, {number(found.high)}]"
+
+
+def _cells(lines: Sequence[Line], *, seen: bool = False) -> list[str]:
+    """The (optimizer, technique) where every metric is better."""
+    by: dict[str, list[bool]] = {}
+    for line in lines:
+        good = line.seen if seen else line.better
+        by.setdefault(f"{line.optimizer} {line.technique}", []).append(good)
+    return [name for name, good in by.items() if all(good)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f": {', '.join(names)}" if names else ""
