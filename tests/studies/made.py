@@ -1,0 +1,76 @@
+"""Rows of a study whose answer is known, made up without running anything."""
+
+import math
+import random
+from collections.abc import Callable
+
+from steppe.bench.engines import Row, cell_id
+from steppe.studies.flatness import design
+from steppe.studies.flatness.scales import SMALL
+
+# Small, with two techniques and a task less.
+SCALE = design.change(
+    SMALL,
+    techniques={name: SMALL.techniques[name] for name in ("plain", "cl")},
+    tasks={name: SMALL.tasks[name] for name in ("same task", "sigmoid", "MNIST")},
+    ablation=("jacobian",),
+    levels=(0.2, 0.05),
+    runs=2,
+)
+Effect = Callable[[str, str, str, str], float]  # optimizer, technique, arm, metric → ln ratio
+
+
+def row(cell: dict, result: dict | None, error: str | None = None) -> Row:
+    return Row(cell_id(cell), cell, result, error, 1.0, 1, {})
+
+
+def rows(effect: Effect, scale: design.Scale = SCALE, noise: float = 0.02) -> list[Row]:
+    """Every cell of `scale`, its numbers shifted by `effect`; pairs share most of their noise."""
+    made = []
+    for cell in design.cells(scale):
+        if cell["part"] == "classic":
+            draw = random.Random(cell_id(cell))
+            runs = scale.runs * len(scale.meta_seeds)
+            shift = lambda metric: 0.3 if metric == "test_loss" else -0.02
+            made.append(row(cell, {"task": look(draw, draw, shift, runs, noise)}))
+            continue
+        shared = random.Random(str((cell["optimizer"], cell["technique"], cell["meta_seed"])))
+        own = random.Random(cell_id(cell))
+        shift = lambda metric, c=cell: effect(c["optimizer"], c["technique"], c["arm"], metric)
+        tasks = {name: look(shared, own, shift, scale.runs, noise) for name in scale.tasks}
+        made.append(row(cell, {"meta": {"ms_per_step": 1.0}, "tasks": tasks}))
+    return made
+
+
+def look(shared, own, shift, runs: int, noise: float) -> dict:
+    """What `descend` says; level 0.05 is never reached."""
+
+    def values(metric: str, typical: float) -> list[float]:
+        spread = lambda: shared.gauss(0, 0.3) + own.gauss(0, noise)
+        if metric == "test_accuracy":
+            return [0.9 + shift(metric) + 0.1 * spread() / 10 for _ in range(runs)]
+        return [typical * math.exp(shift(metric) + spread()) for _ in range(runs)]
+
+    typical = {"train_loss": 0.15, "test_loss": 0.2, "test_accuracy": 0.9, "size": 100.0,
+               "trace": 10.0, "top_eigenvalue": 2.0, "adaptive_trace": 5.0,
+               "rise": 0.1}  # fmt: skip
+    point = lambda: {metric: values(metric, x) for metric, x in typical.items()}
+    never = {metric: [None] * runs for metric in typical}
+    return {"steps": [500], "path": {}, "at": {"0.2": point(), "0.05": never, "end": point()},
+            "runs": runs}  # fmt: skip
+
+
+def nothing(*_: str) -> float:
+    return 0.0
+
+
+def works(optimizer: str, technique: str, arm: str, metric: str) -> float:
+    """The flat arm halves curvature and is better in test by more than the norm penalty is."""
+    if arm == SCALE.flat[optimizer]:
+        return {
+            "trace": -0.7,
+            "top_eigenvalue": -0.7,
+            "test_loss": -0.3,
+            "test_accuracy": 0.02,
+        }.get(metric, 0.0)
+    return -0.05 if (arm, metric) == (design.NORM, "test_loss") else 0.0

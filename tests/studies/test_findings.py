@@ -1,0 +1,126 @@
+"""Findings: made-up rows whose answer is known."""
+
+import math
+
+import pytest
+
+from steppe.studies.flatness import design, findings, telling
+from tests.studies.made import SCALE, look, nothing, row, rows, works
+
+CELLS = len(SCALE.recipes) * len(SCALE.techniques)
+
+
+def of(scale, made):
+    return findings.findings(scale, made)
+
+
+def test_an_effect_is_found_with_its_size_and_every_claim_holds():
+    found = of(SCALE, rows(works))
+    assert len(found.flatness) == len(found.generalisation) == len(found.control) == 2 * CELLS
+    for line in found.flatness:
+        assert line.better and line.found.mean == pytest.approx(-0.7, abs=0.03)
+    by = {line.metric: line.found.mean for line in found.generalisation}
+    assert by["ln test_loss"] == pytest.approx(-0.3, abs=0.03)
+    assert by["test_accuracy"] == pytest.approx(0.02, abs=0.003)
+    losses = [line.found.mean for line in found.control if line.metric == "ln test_loss"]
+    assert losses == pytest.approx([-0.25] * CELLS, abs=0.03)
+    assert all(verdict.holds for verdict in telling.verdicts(SCALE, found))
+    assert telling.answer(SCALE, found).startswith(
+        "Does flatness-aware meta-training make the trained models generalise? Yes, at the scale"
+    )
+
+
+def test_no_effect_is_told_as_none():
+    found = of(SCALE, rows(nothing))
+    assert not any(line.better for line in (*found.flatness, *found.generalisation))
+    assert not any(verdict.holds for verdict in telling.verdicts(SCALE, found))
+    assert "? No, at the scale" in telling.answer(SCALE, found)
+
+
+def test_flat_without_generalisation_is_told_in_part():
+    flat = lambda *what: works(*what) if what[-1] in ("trace", "top_eigenvalue") else 0.0
+    said = telling.verdicts(SCALE, of(SCALE, rows(flat)))
+    assert [verdict.holds for verdict in said] == [True, False, False]
+
+
+def test_a_gain_that_small_weights_explain_does_not_count_as_one_of_flatness():
+    same = lambda o, t, arm, metric: works(
+        o, t, SCALE.flat[o] if arm == design.NORM else arm, metric
+    )
+    said = telling.verdicts(SCALE, of(SCALE, rows(same)))
+    assert [verdict.holds for verdict in said] == [True, True, False]
+
+
+def test_worse_is_told_as_worse():
+    against = lambda *what: -works(*what)
+    found = of(SCALE, rows(against))
+    assert all(line.worse and not line.better for line in found.flatness)
+    assert "worse" in telling.table("title", found.flatness)
+
+
+def test_matched_is_at_the_lowest_level_that_both_sides_reach():
+    side = lambda levels, x: {
+        "at": {
+            level: {"train_loss": [0.1, y], "trace": [x, x] if y else [None, None]}
+            for level, y in levels.items()
+        }
+    }
+    far = side({"0.2": 0.2, "0.05": 0.05, "end": 0.01}, 4.0)
+    near = side({"0.2": 0.2, "0.05": None, "end": 0.1}, 8.0)
+    nowhere = side({"0.2": None, "0.05": None, "end": 0.3}, 1.0)
+    assert findings.matched(far, near, "trace") == pytest.approx(math.log(0.5))
+    assert findings.matched(far, nowhere, "trace") is None
+    assert findings.matched(far, near, "rise") is None  # not measured on this task
+
+
+def test_what_is_missing_is_counted_and_nothing_stands_in_for_it():
+    made = rows(works)
+    lost = next(
+        r for r in made if r.cell.get("arm") == SCALE.flat["dm"] and r.cell["meta_seed"] == 3
+    )
+    lost.result["tasks"]["MNIST"]["at"]["end"]["test_loss"][1] = None
+    gone = next(r for r in made if r.cell.get("arm") == design.NONE and r.cell["meta_seed"] == 4)
+    made.remove(gone)
+    made.append(row(gone.cell, None, "MetaTrainingError: …"))
+    found = of(SCALE, made)
+    [line] = [
+        x
+        for x in found.generalisation
+        if (x.optimizer, x.technique, x.metric) == ("dm", "plain", "ln test_loss")
+    ]
+    assert (line.found.n, line.found.missing) == (8, 2)
+    assert found.diverged == {f"dm plain {SCALE.flat['dm']}": 1}
+    assert "dm plain trace: 1" in telling.text(SCALE, found)
+
+
+def test_tuned_optimizers_are_compared_task_by_task_on_equal_networks():
+    found = of(SCALE, rows(nothing))
+    rivals = {line.theirs for line in found.rivals}
+    assert "adam (steps) on MNIST" in rivals and "sam (gradients) on sigmoid" in rivals
+    assert len(found.rivals) == 3 * 2 * 8 * 3  # optimizers, metrics, rivals with budgets, tasks
+    [line] = [
+        x
+        for x in found.rivals
+        if (x.optimizer, x.theirs, x.metric) == ("dm", "adam (steps) on MNIST", "ln test_loss")
+    ]
+    assert line.found.mean == pytest.approx(-0.3, abs=0.4)
+
+
+def test_runs_of_a_meta_seed_are_those_at_its_place():
+    import random
+
+    draw = random.Random(0)
+    made = look(draw, draw, nothing, 6, 0.1) | {"runs": 2}
+    split = findings.by_seed(made, [7, 8, 9])
+    assert split[8]["trace"] == made["at"]["end"]["trace"][2:4]
+
+
+def test_the_tables_are_plain_values_and_text():
+    import json
+
+    found = of(SCALE, rows(works))
+    again = json.loads(json.dumps(telling.content(SCALE, found), allow_nan=False))
+    assert [v["holds"] for v in again["verdicts"]] == [True, True, True]
+    lines = telling.text(SCALE, found).splitlines()
+    assert lines[0].startswith("Does flatness-aware meta-training")
+    assert any(line.startswith("dm plain trace") for line in lines)
