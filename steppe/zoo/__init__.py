@@ -1,4 +1,4 @@
-"""Optimizers by name, and on disk: `build("adam", lr=1e-3)`, `load_optimizer(path)`.
+"""Optimizers by name, and on disk: `build("adam", lr=1e-3)`, `load("rnnprop-v1")`.
 
 Names are looked up on first use, so that `steppe.zoo.names` is read without importing JAX.
 """
@@ -6,18 +6,31 @@ Names are looked up on first use, so that `steppe.zoo.names` is read without imp
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .names import NAMES
+from .names import NAMES, PRETRAINED
 
 if TYPE_CHECKING:
     from .kinds import BUILDERS, KINDS, build, load_optimizer, save_optimizer
+    from .pretrained import Card, card, load
 
-__all__ = ["BUILDERS", "KINDS", "NAMES", "build", "load_optimizer", "save_optimizer"]
+__all__ = [
+    "BUILDERS",
+    "KINDS",
+    "NAMES",
+    "PRETRAINED",
+    "Card",
+    "build",
+    "card",
+    "load",
+    "load_optimizer",
+    "save_optimizer",
+]
 
 
 def __getattr__(name: str):
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.kinds"), name)
+    file = "pretrained" if name in ("Card", "card", "load") else "kinds"
+    return getattr(import_module(f"{__name__}.{file}"), name)
 
 
 def __dir__() -> list[str]:

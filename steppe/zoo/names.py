@@ -31,3 +31,12 @@ PRESETS = {  # of recipe.py
     "l2o-scale-il": f"the same with imitation: {IL}",
     "l2o-scale-cl-il": "the same with both (Chen et al. 2020)",
 }
+
+PRETRAINED = {  # weights/*.safetensors, see pretrained.py
+    "dm-v1": "DM, an LSTM of 20 cells, meta-trained on 8x8 digits",
+    "dm-flat-v1": "twin of dm-v1, with a measure of flatness in the meta-objective",
+    "rnnprop-v1": "RNNProp, an LSTM of 20 cells, meta-trained on 8x8 digits",
+    "rnnprop-flat-v1": "twin of rnnprop-v1, with a measure of flatness in the meta-objective",
+    "l2o-scale-v1": "L2O-Scale, with the published sizes, meta-trained on 8x8 digits",
+    "l2o-scale-flat-v1": "twin of l2o-scale-v1, with a measure of flatness in the meta-objective",
+}
