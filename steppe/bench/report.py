@@ -44,23 +44,13 @@ def write_report(
     - `rules`: update rules to draw, the learned one first
     - `curvatures`: points to tell the curvature of
     """
-    try:
-        import jinja2
-    except ModuleNotFoundError as error:
-        raise ImportError("A report needs jinja2, which is missing; pip install jinja2.") from error
-    made = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    made.filters |= {"figure": compare.figure, "spread": compare.spread, "label": compare.label}
-    made.filters["symbol"] = _symbol
-    template = made.from_string(
-        files("steppe.bench").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    )
     records = list(records)
     style = plots.styles([*plots.order(records), *(rule.optimizer for rule in rules)])
     groups, scored = compare.cases(records), _scored(rows)
     comparisons = [c for case in groups for c in compare.compare(case)]
-    page = template.render(
+    page = render(
+        "steppe.bench",
+        TEMPLATE,
         title=title,
         facts={name: value for name, value in (facts or {}).items() if value not in ("", None)},
         verdict=list(verdict) or compare.sentences(records),
@@ -69,23 +59,23 @@ def write_report(
         cases=[_case(case, style) for case in groups],
         glyphs=GLYPHS,
         differences=[
-            _safe(plots.differences(comparisons, style, metric))
+            safe(plots.differences(comparisons, style, metric))
             for metric in ("test_loss", "test_accuracy")
             if any(c.metric == metric and c.their_mean for c in comparisons)
         ],
-        meta=_safe(plots.meta_training(scored)) if scored else None,
+        meta=safe(plots.meta_training(scored)) if scored else None,
         flat=any(flatness(row) is not None for row in scored),
         validated=any("valid_loss" in row for row in scored),
-        rules=_safe(plots.rules(rules, style)) if rules else None,
+        rules=safe(plots.rules(rules, style)) if rules else None,
         units={rule.optimizer: rule.unit for rule in rules},
         drawn=[{"name": rule.optimizer, "i": style[rule.optimizer]} for rule in rules],
         curvatures=[
             {
                 "found": found,
                 "sentences": point.sentences(found),
-                "density": _safe(surface.density(found)),
-                "slices": _safe(surface.slices(found)),
-                "landscape": _safe(surface.landscape(found)),
+                "density": safe(surface.density(found)),
+                "slices": safe(surface.slices(found)),
+                "landscape": safe(surface.landscape(found)),
             }
             for found in curvatures
         ],
@@ -94,6 +84,34 @@ def write_report(
         fairness=fairness(groups),
         comparisons=len(comparisons),
     )
+    return write_page(path, page)
+
+
+def render(package: str, template: str, **values: Any) -> str:
+    """A page from the template of a package, which may extend those that lie beside this file."""
+    try:
+        import jinja2
+    except ModuleNotFoundError as error:
+        raise ImportError("A report needs jinja2, which is missing; pip install jinja2.") from error
+
+    def source(name: str) -> str | None:
+        found = (files(where).joinpath(name) for where in (package, "steppe.bench"))
+        return next((file.read_text(encoding="utf-8") for file in found if file.is_file()), None)
+
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(source),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"figure": compare.figure, "spread": compare.spread, "label": compare.label}
+    made.filters["symbol"] = _symbol
+    return made.get_template(template).render(**values)
+
+
+def write_page(path: str | os.PathLike, page: str) -> Path:
+    """Write a page that is complete whenever it is there."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".tmp")
@@ -255,9 +273,9 @@ def _case(case: compare.Case, style: Mapping[str, int]) -> dict[str, Any]:
         "metrics": compare.metrics(case),
         "rows": compare.table(case),
         "records": case.records,
-        "by_step": _safe(plots.training(case, style, by="step")),
-        "by_time": _safe(plots.training(case, style, by="time")),
-        "train_test": _safe(plots.train_test(case, style)),
+        "by_step": safe(plots.training(case, style, by="step")),
+        "by_time": safe(plots.training(case, style, by="time")),
+        "train_test": safe(plots.train_test(case, style)),
         "seeds": len(case.records[0].seeds),
     }
 
@@ -269,7 +287,7 @@ def _symbol(text: str):
     return Markup(re.sub(r"_(\w+)", r"<sub>\1</sub>", str(escape(text))))
 
 
-def _safe(svg: str):
+def safe(svg: str):
     """Our own SVG, which escapes the names in it, past jinja2's escaping."""
     from markupsafe import Markup
 

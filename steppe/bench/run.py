@@ -32,6 +32,7 @@ from .records import Record, number
 
 TRAIN_ROWS = 2000  # training examples used for "train_loss" and the like
 BINS = 100  # points of the minibatch curve that are kept
+Train = Callable[[AbstractOptimizer, Key], tuple]  # see `trainer`
 STREAMS = {"evaluate": 0, "tune": 1}  # of keys: tuning never sees a seed of the evaluation
 
 
@@ -48,13 +49,15 @@ def evaluate(
     learned: bool | None = None,
     tuning: Mapping[str, Any] | None = None,
     ms_per_step: float | None = None,
+    train: Train | None = None,
 ) -> Record:
     """Train `task` with `opt` for `horizon` steps on every seed and measure on the way.
 
     The loss and the task's metrics are taken at the start and after every
     ⌈horizon / points⌉ steps, the last step included, on the test split and on up to 2000
     training examples. `learned` defaults to "not from optax"; `ms_per_step` is measured
-    (`time_step`) unless given.
+    (`time_step`) unless given. `train`: a `trainer` of these steps and points, made for an
+    optimizer that differs from this one in its numbers alone, so that it is not compiled again.
     """
     seeds = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
     for what, amount in (("horizon", horizon), ("points", points), ("seeds", len(seeds))):
@@ -62,16 +65,8 @@ def evaluate(
             raise ValueError(f"evaluate: {what} must be at least 1, got {amount}.")
     every = -(-horizon // points)
     steps = [*range(0, horizon, every), horizon]
-
-    def one(arrays: PyTree, key: Key) -> PyTree:
-        task, opt = eqx.combine(arrays, static)
-        key_begin, key_measure = jr.split(key)
-        episode = begin(task, opt, key_begin)
-        losses, path = trajectory(task, opt, episode, horizon, every)
-        return losses, episode.instance, path, key_measure
-
-    arrays, static = eqx.partition((task, opt), eqx.is_array)
-    losses, *measurable = compiled(one, arrays, seed_keys(key, seeds, "evaluate"))
+    train = train or trainer(task, opt, horizon=horizon, points=points)
+    losses, *measurable = train(opt, seed_keys(key, seeds, "evaluate"))
     metrics = measure_all(task, *measurable)
     params = skeleton(task)
     losses = np.asarray(losses, np.float64)  # (seeds, horizon)
@@ -98,6 +93,25 @@ def evaluate(
         state_bytes_per_param=float(f"{state_bytes(opt, params) / tree.size(params):.6g}"),
         tuning=dict(tuning or {}),
     )
+
+
+def trainer(task: AbstractTask, opt: AbstractOptimizer, *, horizon: int, points: int) -> Train:
+    """f(opt, keys) → losses (seeds, horizon), instances, paths, keys to measure with (seeds,).
+
+    For optimizers that differ from `opt` in their numbers alone it is compiled once.
+    """
+    every = -(-horizon // points)
+    (shared, _), static = eqx.partition((task, opt), eqx.is_array)
+
+    def one(arrays: PyTree, key: Key) -> PyTree:
+        task, opt = eqx.combine(arrays, static)
+        key_begin, key_measure = jr.split(key)
+        episode = begin(task, opt, key_begin)
+        losses, path = trajectory(task, opt, episode, horizon, every)
+        return losses, episode.instance, path, key_measure
+
+    run = compiled(one)
+    return lambda opt, keys: run((shared, eqx.filter(opt, eqx.is_array)), keys)
 
 
 def trajectory(
@@ -156,23 +170,32 @@ def rows(batch: Batch, limit: int | None) -> Batch:
     return jtu.tree_map(lambda leaf: leaf[:limit], batch)
 
 
-def compiled(one: Callable[[PyTree, PyTree], PyTree], arrays: PyTree, xs: PyTree) -> PyTree:
-    """`each` as one compiled call, spread over this process's devices; results on the first."""
+def compiled(one: Callable[[PyTree, PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
+    """`each` as a compiled call, spread over this process's devices; results on the first."""
     mesh = meshes.episode_mesh()
-    lanes = jtu.tree_leaves(xs)[0].shape[0]
-    # Lanes are spread only if the devices divide their number: some are run twice and cut off.
-    filled = lanes if mesh is None else -(-lanes // mesh.size) * mesh.size
-    xs = jtu.tree_map(lambda x: x[jnp.arange(filled) % lanes], xs)
-    # One lane after the other on a processor: such a program compiles in two thirds of the time,
-    # which takes longer than the run.
-    together = 1 if jax.default_backend() == "cpu" else filled
-    options = {**meshes.compiler_options(mesh), **quick()}
-    with meshes.active(mesh):
-        run = jax.jit(
-            lambda arrays, xs: each(one, arrays, xs, together=together), compiler_options=options
-        )
-        out = run(arrays, xs)
-    return jtu.tree_map(lambda x: jax.device_put(x, jax.local_devices()[0])[:lanes], out)
+    cpu = jax.default_backend() == "cpu"
+
+    def every(arrays: PyTree, xs: PyTree) -> PyTree:
+        # One lane after the other on a processor: such a program compiles in two thirds of the
+        # time, which takes longer than the run.
+        return each(one, arrays, xs, together=1 if cpu else _lanes(xs))
+
+    run = jax.jit(every, compiler_options={**meshes.compiler_options(mesh), **quick()})
+
+    def call(arrays: PyTree, xs: PyTree) -> PyTree:
+        lanes = _lanes(xs)
+        # Spread only if the devices divide their number: some are run twice and cut off.
+        filled = lanes if mesh is None else -(-lanes // mesh.size) * mesh.size
+        xs = jtu.tree_map(lambda x: x[jnp.arange(filled) % lanes], xs)
+        with meshes.active(mesh):
+            out = run(arrays, xs)
+        return jtu.tree_map(lambda x: jax.device_put(x, jax.local_devices()[0])[:lanes], out)
+
+    return call
+
+
+def _lanes(xs: PyTree) -> int:
+    return jtu.tree_leaves(xs)[0].shape[0]
 
 
 def quick() -> dict[str, int]:

@@ -14,7 +14,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Float, PyTree
 
 from ..core.episode import begin, unroll
 from ..core.optimizer import AbstractOptimizer
@@ -75,8 +75,13 @@ def tune(
     keys = seed_keys(key, range(seeds), "tune")
     lrs = jnp.repeat(jnp.asarray(grid, jnp.result_type(float)), seeds)
     lanes = (lrs, jnp.tile(keys, len(grid)))  # (rates · seeds,), the seeds of a rate side by side
-    losses = np.asarray(compiled(one, arrays, lanes), np.float64)
-    scores = losses.reshape(len(grid), seeds).mean(axis=1)
+    losses = np.asarray(compiled(one)(arrays, lanes), np.float64)
+    return choose(grid, losses.reshape(len(grid), seeds), horizon)
+
+
+def choose(grid: Sequence[float], losses: Float[np.ndarray, "rates seeds"], horizon: int) -> Tuning:
+    """The rate whose validation losses after `horizon` steps have the least mean."""
+    seeds, scores = losses.shape[1], losses.mean(axis=1)
     scores = np.where(np.isfinite(scores), scores, math.inf)
     if not np.any(np.isfinite(scores)):
         raise ValueError(
@@ -87,7 +92,7 @@ def tune(
     lowest, highest = best == 0, best == len(grid) - 1
     return Tuning(
         best=grid[best],
-        grid=grid,
+        grid=list(grid),
         scores=[number(x) for x in scores],
         seeds=seeds,
         trials=len(grid) * seeds,
