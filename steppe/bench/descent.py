@@ -10,7 +10,7 @@ level; `train_loss` there says how far.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -25,7 +25,7 @@ from ..core.episode import begin, unroll
 from ..core.optimizer import AbstractOptimizer
 from ..core.parallel import each
 from ..core.task import AbstractTask, Problem
-from ..core.types import Key, Params, Scalar
+from ..core.types import Key, Params, Scalar, Split
 from ..flatness import hutchinson
 from ..flatness.adaptive import Adaptive
 from ..flatness.hessian import HessianTrace
@@ -35,7 +35,7 @@ from ..flatness.vectors import moved, normal_like
 from .records import number
 from .run import TRAIN_ROWS, rows
 
-LOOKED = ("train_loss", "test_loss", "test_accuracy", "size")  # at every look; size: ‖θ‖²
+LOOKED = ("train_loss", "{}_loss", "{}_accuracy", "size")  # at every look; size: ‖θ‖²
 MEASURED = ("trace", "top_eigenvalue", "adaptive_trace", "rise")  # at levels and at the end
 PROBES = 10  # of the traces
 PRODUCTS = 15  # to find an eigenvalue
@@ -51,6 +51,7 @@ def descend(
     levels: Sequence[float],
     keys: Key,
     curved: bool = True,
+    held_out: Literal["test", "valid"] = "test",
 ) -> dict[str, Any]:
     """Train `task` with `opt` once for each of `keys` (runs,), `horizon` steps each.
 
@@ -59,8 +60,9 @@ def descend(
     - "steps": of the looks; "path": `LOOKED`, each (runs, looks)
     - "at": level → `LOOKED`, and `MEASURED` if `curved`, each (runs,); "end" → the same at θ_T
 
-    Equal keys mean equal starts and batches for every optimizer. Losses are on all test examples
-    and up to 2000 training examples, curvature on the latter.
+    Equal keys mean equal starts and batches for every optimizer. Losses are on up to 2000 training
+    examples, where curvature is measured too, and on the whole split `held_out`, which stands for
+    {}.
     """
     if horizon < 1 or not 1 <= every <= horizon or horizon % every:
         raise ValueError(
@@ -69,15 +71,16 @@ def descend(
         )
     levels = sorted((float(level) for level in levels), reverse=True)
     path, reached, points = _run(
-        task, opt, jnp.asarray(levels, jnp.float32), keys, horizon, every, curved
+        task, opt, jnp.asarray(levels, jnp.float32), keys, horizon, every, curved, held_out
     )
     looks = np.asarray(path, np.float64)  # (runs, looks, LOOKED)
     at = np.array(points, np.float64)  # (runs, levels + 1, LOOKED + MEASURED)
     at[:, :-1][~np.asarray(reached)] = np.nan
-    names = LOOKED + MEASURED * curved
+    looked = [name.format(held_out) for name in LOOKED]
+    names = [*looked, *MEASURED * curved]
     return {
         "steps": list(range(every, horizon + 1, every)),
-        "path": {name: plain(looks[..., i]) for i, name in enumerate(LOOKED)},
+        "path": {name: plain(looks[..., i]) for i, name in enumerate(looked)},
         "at": {
             where: {name: plain(at[:, k, i]) for i, name in enumerate(names)}
             for k, where in enumerate([*map(str, levels), "end"])
@@ -94,6 +97,7 @@ def _run(
     horizon: int,
     every: int,
     curved: bool,
+    held_out: Split,
 ) -> tuple[Float[Array, "runs looks 4"], Bool[Array, "runs levels"], Float[Array, "runs points m"]]:
     def one(shared: PyTree, key: Key) -> tuple:
         task, opt = shared
@@ -103,12 +107,12 @@ def _run(
         train = Problem(
             task, instance, rows(task.whole(instance, split="train"), TRAIN_ROWS), key_loss
         )
-        test = Problem(task, instance, task.whole(instance, split="test"), key_loss)
+        other = Problem(task, instance, task.whole(instance, split=held_out), key_loss)
 
         def look(params: Params) -> Float[Array, " 4"]:
-            metrics = task.metrics(params, instance, test.batch, key_loss)
+            metrics = task.metrics(params, instance, other.batch, key_loss)
             accuracy = metrics.get("accuracy", jnp.nan)
-            seen = train.value(params), test.value(params), accuracy, tree.dot(params, params)
+            seen = train.value(params), other.value(params), accuracy, tree.dot(params, params)
             return jnp.stack([jnp.asarray(x, jnp.float32) for x in seen])
 
         def advance(carry: tuple, _) -> tuple[tuple, Array]:

@@ -40,7 +40,7 @@ def run(values: dict) -> int:
         print(telling.text(scale, found))
         for row in grid.failed:
             print(f"failed   {row.id}: {row.error}")
-        print(f"records  {folder / study.ROWS}\ntable    {folder / study.TABLE}")
+        print(f"records  {folder / study.ROWS}\nreport   {folder / study.REPORT}")
     return 1 if grid.failed else 0
 
 

@@ -4,7 +4,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.bench.descent import LOOKED, MEASURED, descend
+from steppe.bench.descent import MEASURED, descend
 from steppe.core import tree
 from steppe.core.episode import begin, unroll
 from steppe.core.task import Problem
@@ -12,6 +12,7 @@ from steppe.optimizers.classic.from_optax import sgd
 from steppe.tasks import build
 from steppe.tasks.synthetic.bowl import Bowl
 
+LOOKED = ("train_loss", "test_loss", "test_accuracy", "size")
 KEYS = jr.split(jr.key(3), 2)
 LEVELS = (1.8, 2.1, 1e-9)
 
@@ -80,6 +81,8 @@ def test_what_diverges_is_none_and_nothing_else():
 def test_curvature_can_be_left_out_and_bad_lengths_are_refused():
     found = descend(Bowl(), sgd(0.1), horizon=2, every=1, levels=(1e9,), keys=KEYS, curved=False)
     assert set(found["at"]["end"]) == set(found["at"]["1000000000.0"]) == set(LOOKED)
+    valid = descend(Bowl(), sgd(0.1), horizon=2, every=1, levels=(), keys=KEYS, held_out="valid")
+    assert set(valid["path"]) == {"train_loss", "valid_loss", "valid_accuracy", "size"}
     with pytest.raises(ValueError, match="multiple of every, both at least 1, got 5 and 2"):
         descend(Bowl(), sgd(0.1), horizon=5, every=2, levels=(), keys=KEYS)
 

@@ -32,17 +32,19 @@ def rows(effect: Effect, scale: design.Scale = SCALE, noise: float = 0.02) -> li
             draw = random.Random(cell_id(cell))
             runs = scale.runs * len(scale.meta_seeds)
             shift = lambda metric: 0.3 if metric == "test_loss" else -0.02
-            made.append(row(cell, {"task": look(draw, draw, shift, runs, noise)}))
+            found = look(draw, draw, shift, runs, noise, seeds=len(scale.meta_seeds))
+            told = {"lr": 0.1, "edge": "", "setting": 0.0, "trials": 60, "steps": 500}
+            made.append(row(cell, {"task": found} | told | {"gradients": 500, "ms_per_step": 0.2}))
             continue
         shared = random.Random(str((cell["optimizer"], cell["technique"], cell["meta_seed"])))
         own = random.Random(cell_id(cell))
         shift = lambda metric, c=cell: effect(c["optimizer"], c["technique"], c["arm"], metric)
         tasks = {name: look(shared, own, shift, scale.runs, noise) for name in scale.tasks}
-        made.append(row(cell, {"meta": {"ms_per_step": 1.0}, "tasks": tasks}))
+        made.append(row(cell, {"meta": {"ms_per_step": 1.0, "seconds": 60.0}, "tasks": tasks}))
     return made
 
 
-def look(shared, own, shift, runs: int, noise: float) -> dict:
+def look(shared, own, shift, runs: int, noise: float, seeds: int = 1) -> dict:
     """What `descend` says; level 0.05 is never reached."""
 
     def values(metric: str, typical: float) -> list[float]:
@@ -56,8 +58,10 @@ def look(shared, own, shift, runs: int, noise: float) -> dict:
                "rise": 0.1}  # fmt: skip
     point = lambda: {metric: values(metric, x) for metric, x in typical.items()}
     never = {metric: [None] * runs for metric in typical}
-    return {"steps": [500], "path": {}, "at": {"0.2": point(), "0.05": never, "end": point()},
-            "runs": runs}  # fmt: skip
+    along = lambda metric: [values(metric, typical[metric])[:1] * 3 for _ in range(seeds)]
+    path = {metric: along(metric) for metric in ("train_loss", "test_loss", "test_accuracy")}
+    at = {"0.2": point(), "0.05": never, "end": point()}
+    return {"steps": [100, 300, 500], "path": path, "at": at, "runs": runs // seeds}
 
 
 def nothing(*_: str) -> float:
@@ -67,10 +71,6 @@ def nothing(*_: str) -> float:
 def works(optimizer: str, technique: str, arm: str, metric: str) -> float:
     """The flat arm halves curvature and is better in test by more than the norm penalty is."""
     if arm == SCALE.flat[optimizer]:
-        return {
-            "trace": -0.7,
-            "top_eigenvalue": -0.7,
-            "test_loss": -0.3,
-            "test_accuracy": 0.02,
-        }.get(metric, 0.0)
+        flat = {"trace": -0.7, "top_eigenvalue": -0.7, "test_loss": -0.3, "test_accuracy": 0.02}
+        return flat.get(metric, 0.0)
     return -0.05 if (arm, metric) == (design.NORM, "test_loss") else 0.0

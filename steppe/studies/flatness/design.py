@@ -108,8 +108,6 @@ def search(scale: Scale) -> Iterator[Cell]:
             for arm in (NONE, NORM, *FLAT):
                 for weight in WEIGHTS if arm != NONE else (0.0,):
                     cell = learned(scale, optimizer, "plain", arm, seed, weight=weight)
-                    unused = ("every", "levels")
-                    cell = {name: x for name, x in cell.items() if name not in unused}
                     yield cell | {"part": "search", "tasks": scale.validation, "weight": weight}
 
 

@@ -16,8 +16,9 @@ from ...zoo.recipe import from_json
 from . import telling
 from .design import WORK, Cell, Scale, cells
 from .findings import Findings, findings
+from .report import write_report
 
-ROWS, FINDINGS, TABLE = "rows.jsonl", "findings.json", "table.txt"
+ROWS, FINDINGS, TABLE, REPORT = "rows.jsonl", "findings.json", "table.txt", "report.html"
 SIZES = {"digits": 1_500, "mnist5k": 16_000, "mnist": 16_000, "cifar10": 13_600}  # coordinates
 PER_COORDINATE = 0.4e-6  # core-seconds of an inner step, forward, of the learned optimizers
 BACKWARD = 3.0  # times that
@@ -46,10 +47,12 @@ def reproduce(
 def conclude(scale: Scale, folder: str | os.PathLike) -> Findings:
     """The findings of the rows there are, written beside them."""
     folder = Path(folder)
-    found = findings(scale, read_rows(folder / ROWS))
+    rows = read_rows(folder / ROWS)
+    found = findings(scale, rows)
     document = json.dumps(telling.content(scale, found), indent=1, allow_nan=False)
     (folder / FINDINGS).write_text(document + "\n", encoding="utf-8")
     (folder / TABLE).write_text(telling.text(scale, found) + "\n", encoding="utf-8")
+    write_report(folder / REPORT, scale, found, rows)
     return found
 
 

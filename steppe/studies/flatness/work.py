@@ -10,9 +10,8 @@ of the networks. Two cells with the same s are pairs, whatever else differs betw
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -29,11 +28,10 @@ from ...optimizers.classic.from_optax import adam, momentum, rmsprop, sgd
 from ...optimizers.classic.sam import SAM
 from ...tasks.suite import build
 from ...train.loop import History, meta_train
-from ...train.validate import Validation
 from ...zoo.assemble import assemble
 from ...zoo.recipe import from_json
 
-TRAINING, EVALUATION, SEARCH, TUNING = 0, 1, 2, 3  # streams of keys
+TRAINING, EVALUATION, TUNING = 0, 1, 2  # streams of keys
 LOOKING = ("curved", "runs", "every", "horizon")  # of a task's table: not options of the task
 LOOKS = 20  # of a path that are kept
 ENTROPY_STEPS = 5  # gradients of Entropy-SGD a step
@@ -67,11 +65,11 @@ def learned(cell: Mapping[str, Any]) -> dict[str, Any]:
 
 def search(cell: Mapping[str, Any]) -> dict[str, Any]:
     opt, meta = train(cell)
-    key = jr.fold_in(jr.key(SEARCH), cell["meta_seed"])
-    validation = Validation(1, cell["horizon"], cell["runs"])
-    score = jax.jit(lambda task, opt: validation.score(task, opt, key))
-    scores = {label: number(score(build_task(how), opt)) for label, how in cell["tasks"].items()}
-    return {"meta": meta, "valid_loss": scores}
+    found = {
+        label: look(cell, how, opt, cell["horizon"], held_out="valid")
+        for label, how in cell["tasks"].items()
+    }
+    return {"meta": meta, "tasks": found}
 
 
 def classic(cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +129,11 @@ def told(history: History) -> dict[str, Any]:
 
 
 def look(
-    cell: Mapping[str, Any], how: Mapping[str, Any], opt: AbstractOptimizer, steps: int
+    cell: Mapping[str, Any],
+    how: Mapping[str, Any],
+    opt: AbstractOptimizer,
+    steps: int,
+    held_out: Literal["test", "valid"] = "test",
 ) -> dict[str, Any]:
     """`descend` on a task; of each run's path the mean over the runs of a meta-seed is kept."""
     seeds = cell.get("meta_seeds", [cell.get("meta_seed")])
@@ -144,6 +146,7 @@ def look(
         levels=cell["levels"],
         keys=jnp.concatenate([run_keys(seed, runs) for seed in seeds]),
         curved=how.get("curved", True),
+        held_out=held_out,
     )
     kept = range(-1, -len(found["steps"]) - 1, -max(1, len(found["steps"]) // LOOKS))
     kept = sorted(kept)

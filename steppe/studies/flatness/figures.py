@@ -1,0 +1,119 @@
+"""The study in pictures: SVG for light and dark pages, drawn from findings and rows alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...bench.plots import INK, SERIES, plain_log, series, svg
+from .findings import Line, lower_is_better, mean_log
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Path = Mapping[str, Any]  # a `descend`, its path one row a meta-seed
+AXES = {"step": "inner steps", "gradient": "gradient evaluations", "time": "seconds of one run"}
+
+
+def forest(lines: Sequence[Line], metric: str, name: str) -> str:
+    """Differences with both intervals, one line a cell: t thick, bootstrap thin."""
+    shown = [line for line in lines if line.metric == metric and line.found.n > 1]
+    percent = metric.startswith("ln ")
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.subplots()
+        axes.axvline(0, color=INK, lw=0.9)
+        unit = lambda x: 100 * (np.expm1(x) if percent else x)
+        for place, line in enumerate(shown):
+            found, i = line.found, 0 if line.better else 1 if line.seen else 5
+            for interval, width in ((found.difference, 3.2), (found.bootstrap, 1.2)):
+                ends = [unit(interval.low), unit(interval.high)]
+                axes.plot(ends, [place, place], color=SERIES[i], lw=width, solid_capstyle="butt")
+            filled = SERIES[i] if line.seen or line.worse else "none"
+            axes.plot(unit(found.mean), place, "o", ms=7, mec=SERIES[i], mfc=filled, mew=1.8)
+        labels = [f"{line.optimizer} · {line.technique} · {line.ours}" for line in shown]
+        axes.set_yticks(range(len(shown)), labels)
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        what = metric.removeprefix("ln ").replace("_", " ")
+        better = "left" if lower_is_better(metric) else "right"
+        measured = "%" if percent else "percentage points"
+        axes.set_xlabel(f"difference in {what}, {measured} (better: {better})")
+        axes.spines["left"].set_visible(False)
+
+    return svg(draw, f"forest-{name}-{metric}", (9.0, 1.0 + 0.33 * len(shown)))
+
+
+def curves(paths: Mapping[str, Path], style: Mapping[str, int], metric: str, by: str) -> str:
+    """A metric along the way: median and 10–90 % band over meta-seeds, `by` one of `AXES`.
+
+    `paths`: optimizer → its path, with "gradients" a step and "ms" a step.
+    """
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.subplots()
+        for name, path in reversed(list(paths.items())):
+            scale = {"step": 1.0, "gradient": path["gradients"], "time": path["ms"] / 1e3}[by]
+            x, y = np.array(path["steps"]) * scale, np.array(path["path"][metric], float)
+            series(axes, x, y, style[name])
+        if metric != "test_accuracy":
+            axes.set_yscale("log")
+            plain_log(axes.yaxis)
+        axes.set_xlabel(AXES[by])
+        axes.set_ylabel(metric.replace("_", " "))
+
+    return svg(draw, f"curves-{metric}-{by}-{'-'.join(paths)}", (4.6, 3.3))
+
+
+def train_test(paths: Mapping[str, Path], style: Mapping[str, int]) -> str:
+    """Test loss against training loss along the way, medians over meta-seeds, dot at the end."""
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.subplots()
+        for name, path in reversed(list(paths.items())):
+            x, y = (
+                np.nanmedian(np.array(path["path"][metric], float), axis=0)
+                for metric in ("train_loss", "test_loss")
+            )
+            axes.plot(x, y, color=SERIES[style[name]], lw=1.6)
+            axes.plot(x[-1:], y[-1:], "o", color=SERIES[style[name]], ms=7, zorder=5)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        plain_log(axes.xaxis)
+        plain_log(axes.yaxis)
+        axes.set_xlabel("training loss")
+        axes.set_ylabel("test loss")
+
+    return svg(draw, f"train-test-{'-'.join(paths)}", (4.6, 3.3))
+
+
+def flatness(points: Mapping[str, Sequence[Mapping[str, Any]]], style: Mapping[str, int]) -> str:
+    """Trace and top eigenvalue by training loss: geometric means over meta-seeds, 95 % of them.
+
+    `points`: arm → for each meta-seed, what `descend` says at its levels.
+    """
+
+    def draw(figure: "Figure") -> None:
+        for axes, metric in zip(figure.subplots(1, 2), ("trace", "top_eigenvalue"), strict=True):
+            for k, (arm, seeds) in enumerate(points.items()):
+                levels = [level for level in seeds[0] if level != "end"]
+                for level in levels:
+                    found = [mean_log(at[level][metric]) for at in seeds]
+                    known = [x for x in found if x is not None]
+                    if len(known) < 2:
+                        continue
+                    middle, half = np.mean(known), 1.96 * np.std(known, ddof=1) / len(known) ** 0.5
+                    x = float(level) * 1.05 ** (k - len(points) / 2)
+                    low, high = np.exp(middle - half), np.exp(middle + half)
+                    colour = SERIES[style[arm]]
+                    axes.plot([x, x], [low, high], color=colour, lw=2)
+                    axes.plot(x, np.exp(middle), "o", color=colour, ms=6)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.invert_xaxis()
+            plain_log(axes.xaxis)
+            plain_log(axes.yaxis)
+            axes.set_xlabel("training loss that was reached")
+            axes.set_ylabel(metric.replace("_", " "))
+
+    return svg(draw, f"flatness-{'-'.join(points)}", (9.0, 3.3))

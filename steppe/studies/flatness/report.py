@@ -1,0 +1,203 @@
+"""The study as one HTML page that opens offline."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...bench.engines import Row
+from ...bench.report import render, safe, write_page
+from . import figures, telling
+from .design import COSTLY, NONE, NORM, Scale
+from .findings import Findings, Line, key
+
+TASKS = 2  # drawn: the task of meta-training, and one more
+RIVALS = ("adam", "sam")  # drawn beside the arms
+STYLE = {"flat": 0, NONE: 1, NORM: 2, "adam": 3, "sam": 4}
+
+
+def write_report(
+    path: str | os.PathLike, scale: Scale, found: Findings, rows: Iterable[Row]
+) -> Path:
+    """Write the page and return its path."""
+    rows = [row for row in rows if row.result is not None]
+    page = render(
+        __package__ or "",
+        "report.html.j2",
+        title="Flat minima, learned",
+        facts=facts(scale, rows),
+        answer=telling.answer(scale, found),
+        verdicts=telling.verdicts(scale, found),
+        tables=tables(found),
+        panels=[
+            panel(scale, rows, optimizer, label)
+            for optimizer in scale.recipes
+            for label in list(scale.tasks)[:TASKS]
+            if any(matches(row, optimizer, scale.flat[optimizer]) for row in rows)
+        ],
+        losses=[
+            line
+            for line in (*found.flatness, *found.generalisation, *found.control, *found.rivals)
+            if line.worse
+        ],
+        fairness=fairness(scale, rows),
+        row=telling.cells_of,
+        command=f"steppe reproduce flatness --scale {scale.name}",
+    )
+    return write_page(path, page)
+
+
+def tables(found: Findings) -> list[tuple[str, str, list[Any], list[Line]]]:
+    """(title, what it shows, figures, lines)"""
+    drawn = lambda lines, name, *metrics: [
+        safe(figures.forest(lines, metric, name)) for metric in metrics if lines
+    ]
+    general = ("ln test_loss", "test_accuracy")
+    return [
+        (
+            "Are the minima flatter?",
+            "Curvature with the penalty less without, where both have brought the training loss "
+            "equally far. Mean over tasks of the logarithm, shown in percent.",
+            drawn(found.flatness, "flatness", "ln trace", "ln top_eigenvalue"),
+            found.flatness,
+        ),
+        (
+            "Do they generalise?",
+            "Test loss and accuracy at the end of training, on tasks that meta-training never saw.",
+            drawn(found.generalisation, "generalisation", *general),
+            found.generalisation,
+        ),
+        (
+            "Would small weights have done as well?",
+            "The same against a penalty on ‖θ‖² in place of flatness.",
+            drawn(found.control, "control", *general),
+            found.control,
+        ),
+        (
+            "Every measure",
+            "Few meta-seeds, no correction: to find what to look at next, not to claim anything.",
+            drawn(found.ablation, "ablation", "ln trace", *general),
+            found.ablation,
+        ),
+        (
+            "Against tuned optimizers",
+            "Plain technique with the penalty less the tuned optimizer, task by task, at equal "
+            "steps and at equal gradient evaluations.",
+            [],
+            found.rivals,
+        ),
+    ]
+
+
+def matches(row: Row, optimizer: str, arm: str) -> bool:
+    cell = row.cell
+    return cell["part"] == "learned" and key(row)[:3] == (optimizer, "plain", arm)
+
+
+def panel(scale: Scale, rows: Sequence[Row], optimizer: str, label: str) -> dict[str, Any]:
+    """One learned optimizer on one task: its arms and two tuned rivals."""
+    paths: dict[str, dict[str, Any]] = {}
+    points = {}
+    for name, arm in (("flat", scale.flat[optimizer]), (NONE, NONE), (NORM, NORM)):
+        results = [row.result for row in rows if matches(row, optimizer, arm) and row.result]
+        if not results:
+            continue
+        seen = [result["tasks"][label] for result in results]
+        paths[name] = {
+            "steps": seen[0]["steps"],
+            "path": {
+                metric: [one["path"][metric][0] for one in seen] for metric in seen[0]["path"]
+            },
+            "gradients": 1,
+            "ms": sum(result["meta"]["ms_per_step"] for result in results) / len(results),
+        }
+        if "trace" in seen[0]["at"]["end"]:
+            points[name] = [one["at"] for one in seen]
+    for row in rows:
+        cell, result = row.cell, row.result or {}
+        budget = "gradients" if cell.get("optimizer") in COSTLY else "steps"
+        if (
+            cell["part"] == "classic"
+            and cell["optimizer"] in RIVALS
+            and cell["task"] == scale.tasks[label]
+            and cell["budget"] == budget
+        ):
+            paths[cell["optimizer"]] = result["task"] | {
+                "gradients": result["gradients"] / result["steps"],
+                "ms": result["ms_per_step"],
+            }
+    by = lambda how: safe(figures.curves(paths, STYLE, "test_loss", how))
+    return {
+        "optimizer": optimizer,
+        "task": label,
+        "style": {shown(scale, optimizer, name): STYLE[name] for name in paths},
+        "curves": {how: by(how) for how in figures.AXES},
+        "train_test": safe(figures.train_test(paths, STYLE)),
+        "flatness": safe(figures.flatness(points, STYLE)) if points else None,
+    }
+
+
+def shown(scale: Scale, optimizer: str, name: str) -> str:
+    words = {"flat": scale.flat[optimizer], NONE: "no penalty", NORM: "‖θ‖² penalty"}
+    return words.get(name, f"{name}, tuned")
+
+
+def facts(scale: Scale, rows: Sequence[Row]) -> dict[str, str]:
+    environments = [row.environment for row in rows if row.environment]
+    told = lambda name: ", ".join(
+        dict.fromkeys(str(e[name]) for e in environments if e.get(name) is not None)
+    )
+    hours = sum(row.seconds or 0.0 for row in rows) / 3600
+    return {
+        name: value
+        for name, value in {
+            "scale": scale.name,
+            "cells": f"{len(rows)} with a result",
+            "meta-seeds": str(len(scale.meta_seeds)),
+            "time": f"{hours:.1f} worker-hours",
+            "processor": told("processor"),
+            "commit": told("commit"),
+            "date": told("date").split("T")[0],
+        }.items()
+        if value
+    }
+
+
+def fairness(scale: Scale, rows: Sequence[Row]) -> list[tuple[bool, str]]:
+    """What makes the comparison fair (True), and what a reader should hold against it (False)."""
+    learned = [row for row in rows if row.cell["part"] == "learned" and row.result]
+    classic = [row for row in rows if row.cell["part"] == "classic" and row.result]
+    first, *others = scale.tasks
+    said = [
+        (True, "With and without penalty: same weights at the start, same problems, same budget."),
+        (True, "Which optimizer of a meta-training is kept goes by the validation split alone."),
+        (
+            True,
+            f"Tasks never seen in meta-training: {', '.join(others)}. Their images "
+            "are those of meta-training where they are 8×8 digits; their networks are not.",
+        ),
+        (False, f"“{first}” is the task of meta-training, with new starts; it counts in flatness."),
+    ]
+    if classic:
+        trials = sum(row.result["trials"] for row in classic if row.result)
+        said.append(
+            (
+                True,
+                f"Every rival is tuned for each task and budget on the validation split: "
+                f"{len(classic)} searches, {trials:,} trainings in all. Learned optimizers have "
+                "nothing tuned for a task.",
+            )
+        )
+        edges = [
+            f"{row.cell['optimizer']} on {row.cell['task']['name']}"
+            for row in classic
+            if row.result and row.result["edge"]
+        ]
+        if edges:
+            said.append((False, f"Best rate at the end of its grid: {', '.join(edges)}."))
+    if learned:
+        hours = sum(row.result["meta"]["seconds"] for row in learned if row.result) / 3600
+        said.append(
+            (False, f"Meta-training took {hours:.1f} hours in all, which no rival has to spend.")
+        )
+    return said
