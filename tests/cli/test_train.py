@@ -293,6 +293,7 @@ def test_impossible_measures_are_refused_before_the_run_begins(words, said, step
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_with_a_measure_is_logged_and_resumed_bit_by_bit(steppe, tmp_path):
     words = ["--flat.kind", "top-eigenvalue", "--flat.weight", "1e-3", "--steps"]
     assert steppe("train", *TINY, *words, 8, "--out", "whole", "--quiet").code == 0

@@ -107,10 +107,10 @@ def single(state):
     ("name", "second_order", "objective"),
     [
         ("dm", False, "log"),
-        ("dm", True, "sum"),
-        ("rnnprop", False, "ratio-valid-ramp"),
+        pytest.param("dm", True, "sum", marks=pytest.mark.slow),
+        pytest.param("rnnprop", False, "ratio-valid-ramp", marks=pytest.mark.slow),
         ("rnnprop", True, "log"),
-        ("mixing", False, "identity-fresh-last"),
+        pytest.param("mixing", False, "identity-fresh-last", marks=pytest.mark.slow),
         ("mixing", True, "ratio-valid-ramp"),
     ],
 )
@@ -181,7 +181,7 @@ class Wide(AbstractTask):
         return jnp.zeros(40)
 
 
-@pytest.mark.parametrize("rows", [1, 12])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 12])
 def test_sampled_gradient_is_unbiased_and_the_loss_is_the_same_to_the_bit(rows, getkey):
     task, objective = Wide(), Trajectory()
     opt = RNNProp((4,), 3, scale=0.1, block=16, key=getkey())
@@ -227,6 +227,7 @@ def test_sampled_gradient_is_unbiased_and_the_loss_is_the_same_to_the_bit(rows, 
     np.testing.assert_allclose(flat(exact_grads), truth, rtol=1e-9, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_more_rows_bring_the_sampled_gradient_closer(getkey):
     task, objective = Wide(), Trajectory()
     opt = RNNProp((4,), 3, scale=0.1, key=getkey())
@@ -349,7 +350,9 @@ def test_horizon_changes_without_another_trace(getkey):
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("together", [1, 2, 4])
+@pytest.mark.parametrize(
+    "together", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4))]
+)
 def test_how_many_episodes_advance_together_changes_nothing(together, getkey):
     task, objective, key = Bowl(), Trajectory(), jr.key(3)
     opt = OPTIMIZERS["rnnprop"](jr.key(4))

@@ -130,7 +130,7 @@ def train(folder, steps):
         validation=Validation(every=1, episodes=2),
         curriculum=Curriculum((2, 4, 6), weights=((0.7, 0.3),), patience=2),
         folder=folder,
-        checkpoint_every=1,
+        checkpoint_every=50,
         log_every=1,
     )
 
