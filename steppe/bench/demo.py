@@ -66,9 +66,6 @@ class Settings:
     tuning_seeds: int = 4
 
 
-FAST = Settings(meta_steps=20, episodes=2, horizon=40, seeds=4, tuning_seeds=2)
-
-
 @dataclasses.dataclass(frozen=True)
 class Verdict:
     """What the demo found."""
@@ -76,7 +73,7 @@ class Verdict:
     records: list[Record]
     table: str  # the headline tables as text
     sentences: list[str]  # where the learned optimizer wins and where it loses
-    history: History
+    history: History | None  # of the meta-training, if there was one
     seconds: dict[str, float]  # by part, compilation included
     folder: Path
     report: Path
@@ -88,7 +85,7 @@ def demo(
     seed: int = 0,
     say: Callable[[str], None] = print,
     sinks: Sequence[Sink] = (),
-    fast: bool = False,
+    settings: Settings = Settings(),
 ) -> Verdict:
     """Run the demo and leave everything in `folder`.
 
@@ -96,12 +93,11 @@ def demo(
     in rnnprop.safetensors and the checkpoints of meta-training. A second call on the same
     folder finds meta-training done and only evaluates again.
     """
-    settings = FAST if fast else Settings()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     where, seconds, clock = environment(), {}, Clock()
     say(f"steppe {where['versions']['steppe']} on {where['device']}, seed {seed}")
-    _write(folder / "config.json", config(settings, seed, fast))
+    write(folder / "config.json", config(settings, seed))
 
     key_opt, key_train, key_cases = jr.split(jr.key(seed), 3)
     task = build(TASK, batch_size=settings.batch_size)
@@ -129,9 +125,9 @@ def demo(
     seconds["tuning and evaluation"] = clock.lap()
 
     write_records(folder / "records.jsonl", records, where)
-    _write(folder / "rule.json", [dataclasses.asdict(rule) for rule in rules])
+    write(folder / "rule.json", [dataclasses.asdict(rule) for rule in rules])
     seconds["in all"] = clock.total()
-    _write(folder / "env.json", where | {"seconds": seconds})
+    write(folder / "env.json", where | {"seconds": seconds})
     report = report_from_folders([folder], folder / "report.html")
     verdict = Verdict(
         records, text_table(records), sentences(records), history, seconds, folder, report
@@ -180,12 +176,12 @@ def contest(
     return records
 
 
-def config(settings: Settings, seed: int, fast: bool) -> dict[str, Any]:
+def config(settings: Settings, seed: int) -> dict[str, Any]:
     """config.json: what was asked for."""
     inner = settings.meta_steps * settings.episodes * settings.length
     return {
         "title": "A learned optimizer against tuned rivals",
-        "command": f"steppe demo --seed {seed}" + (" --fast" if fast else ""),
+        "command": f"steppe demo --seed {seed}",
         "seed": seed,
         "optimizer": f"{NAME}, an LSTM of {' and '.join(map(str, settings.hidden))} cells",
         "meta-trained on": f"{TASK}, {settings.horizon} steps an episode",
@@ -243,5 +239,6 @@ class Clock:
         return round(time.perf_counter() - self._began, 1)
 
 
-def _write(path: Path, content: object) -> None:
+def write(path: Path, content: object) -> None:
+    """One JSON document in a file."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

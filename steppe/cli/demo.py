@@ -1,4 +1,4 @@
-"""`steppe demo`: `bench.demo` with a folder, a live line and an exit code."""
+"""`steppe demo`: `bench.demo`, or `bench.shipped`, with a folder, a live line and an exit code."""
 
 import sys
 from functools import partial
@@ -34,14 +34,16 @@ def run(values: dict) -> int:
 
 def play(options: Demo, folder: Path):
     """Run the demo; progress goes to stdout, or with --json to stderr."""
-    from ..bench import demo
+    from ..bench import demo, shipped
     from ..train.loop import MetaTrainingError
     from ..train.mesh import use_cores
     from ..train.sinks import Console
 
     use_cores(options.cores)
     say = speaker(options.quiet) if options.json or options.quiet else partial(print, flush=True)
-    settings = demo.FAST if options.fast else demo.Settings()
+    if options.fast:
+        return shipped.demo(folder, seed=options.seed, say=say)
+    settings = demo.Settings()
     live = not options.quiet and sys.stderr.isatty()
     if not live:
         say("a minute or two, about 20 s of it compiling…")
@@ -51,7 +53,6 @@ def play(options: Demo, folder: Path):
             seed=options.seed,
             say=say,
             sinks=(Console(settings.meta_steps),) if live else (),
-            fast=options.fast,
         )
     except MetaTrainingError as error:
         raise Failed(str(error)) from error

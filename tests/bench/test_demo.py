@@ -5,17 +5,18 @@ import json
 import pytest
 
 from steppe.bench.compare import cases, unpaired
-from steppe.bench.demo import FAST, NAME, RIVALS, Settings, config, demo
+from steppe.bench.demo import NAME, RIVALS, Settings, config, demo
 from steppe.bench.records import read_records
 from steppe.bench.report import report_from_folders
 from steppe.train.sinks import read_rows
 from steppe.zoo import load_optimizer
 
+TINY = Settings(meta_steps=20, episodes=2, horizon=40, seeds=4, tuning_seeds=2)
+
 
 def test_config_says_how_to_do_it_again():
-    found = config(Settings(), 3, fast=False)
+    found = config(Settings(), 3)
     assert found["command"] == "steppe demo --seed 3"
-    assert config(FAST, 0, fast=True)["command"] == "steppe demo --seed 0 --fast"
     assert json.loads(json.dumps(found))["settings"]["horizon"] == Settings().horizon
     # 100 meta-steps x 8 episodes x 20 steps
     assert found["meta-training cost"] == "100 meta-steps, 16,000 inner steps"
@@ -24,15 +25,15 @@ def test_config_says_how_to_do_it_again():
 @pytest.mark.slow
 def test_demo_leaves_everything_in_its_folder(tmp_path):
     said = []
-    verdict = demo(tmp_path, seed=1, say=said.append, fast=True)
+    verdict = demo(tmp_path, seed=1, say=said.append, settings=TINY)
     records, environment = read_records(tmp_path / "records.jsonl")
     assert records == verdict.records
     assert environment["versions"]["steppe"]
     found = cases(records)
     assert [(c.task, c.horizon) for c in found] == [
-        ("digits-mlp", FAST.horizon),
-        ("digits-mlp", FAST.horizon * FAST.longer),
-        ("digits-deeper, ReLU", FAST.horizon),
+        ("digits-mlp", TINY.horizon),
+        ("digits-mlp", TINY.horizon * TINY.longer),
+        ("digits-deeper, ReLU", TINY.horizon),
     ]
     for case in found:
         assert [r.optimizer for r in case.records] == [NAME, *RIVALS]

@@ -7,6 +7,7 @@ import pytest
 from cli.runs import contents
 
 from steppe.bench import demo as bench
+from steppe.bench import shipped
 from steppe.train.loop import History, MetaTrainingError
 
 
@@ -15,16 +16,23 @@ def played(monkeypatch) -> list[dict]:
     """Stand in for the demo itself; the arguments it was called with."""
     calls = []
 
-    def demo(folder, *, seed, say, sinks, fast):
-        calls.append({"folder": folder, "seed": seed, "sinks": sinks, "fast": fast})
+    def play(folder, seed, say, fast, history):
+        calls.append({"folder": folder, "seed": seed, "fast": fast})
         say("training…")
         command = f"steppe demo --seed {seed}" + (" --fast" if fast else "")
         (folder / "config.json").write_text(json.dumps({"command": command}))
-        history = History(rows=[], best=None, best_step=1, seconds=1.0, compile_seconds=0.5)
         words, report = ["case 1: worse than Adam."], folder / "report.html"
         return bench.Verdict([], "the table", words, history, {"in all": 1.0}, folder, report)
 
+    def demo(folder, *, seed, say, sinks):
+        history = History(rows=[], best=None, best_step=1, seconds=1.0, compile_seconds=0.5)
+        return play(folder, seed, say, False, history)
+
+    def fast(folder, *, seed, say):
+        return play(folder, seed, say, True, None)
+
     monkeypatch.setattr(bench, "demo", demo)
+    monkeypatch.setattr(shipped, "demo", fast)
     return calls
 
 
