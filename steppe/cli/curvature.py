@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import BadInput, Failed
-from .evaluate import subject
+from .evaluate import Subject, subject
 from .options import Curvature
 from .output import document, speaker
 from .parse import build
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 def run(values: dict) -> int:
     options = build(Curvature, values)
-    optimizer, name, task, _ = subject(options.optimizer, options.task)
-    if options.lr is not None and isinstance(optimizer, Path):
+    about = subject(options.optimizer, options.task)
+    if options.lr is not None and isinstance(about.optimizer, Path):
         raise BadInput(
-            f"--lr is for hand-made optimizers, but {optimizer} has learned its steps; leave --lr "
-            "out."
+            f"--lr is for hand-made optimizers, but {about.optimizer} has learned its steps; leave "
+            "--lr out."
         )
     if options.out is not None:
         check_out(options.out)
     say = speaker(options.quiet)
-    say(f"steppe curvature · {name} on {task} · seed {options.seed}")
-    found = measure(options, optimizer, name, task, say)
+    say(f"steppe curvature · {about.name} on {about.task_name} · seed {options.seed}")
+    found = measure(options, about, say)
 
     from ..bench import point
 
@@ -43,9 +43,7 @@ def run(values: dict) -> int:
     return 0
 
 
-def measure(
-    options: Curvature, optimizer: str | Path, name: str, task_name: str, say: Callable[[str], None]
-) -> "Point":
+def measure(options: Curvature, about: Subject, say: Callable[[str], None]) -> "Point":
     """The numbers of `bench.curvature`; JAX starts here."""
     import jax.random as jr
 
@@ -54,7 +52,8 @@ def measure(
     from ..tasks import suite
     from ..zoo import kinds
 
-    task, key = suite.build(task_name), jr.key(options.seed)
+    task, key = suite.build(about.task, **about.task_options), jr.key(options.seed)
+    optimizer, name = about.optimizer, about.name
     settings = bench.Settings(
         **{field.name: getattr(options, field.name) for field in dataclasses.fields(bench.Settings)}
     )
@@ -70,7 +69,7 @@ def measure(
         opt, name = kinds.build(optimizer, lr=lr), f"{name} lr {lr:g}"
     try:
         return bench.curvature(
-            task, opt, name=name, task_name=task_name, settings=settings, key=key, say=say
+            task, opt, name=name, task_name=about.task_name, settings=settings, key=key, say=say
         )
     except bench.Diverged as error:
         raise Failed(str(error)) from error

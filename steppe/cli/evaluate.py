@@ -1,11 +1,15 @@
 """`steppe eval`: what to compare with what; refused here, before JAX starts, if impossible."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ..core.manifest import read
 from ..tasks.names import NAMES as TASKS
+from ..zoo import pretrained
 from ..zoo.names import NAMES as OPTIMIZERS
+from ..zoo.names import PRETRAINED
 from .errors import BadInput, guess
 from .folder import MODEL, PATTERN
 from .listing import check, tunable
@@ -18,13 +22,26 @@ LONGER = 5  # × the horizon of meta-training
 RECORDS = "records.jsonl"
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """An evaluation with everything decided."""
+class Subject(NamedTuple):
+    """What is looked at, and on what."""
 
     optimizer: str | Path  # name, or checkpoint
     name: str  # as shown
     task: str
+    task_options: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+
+    @property
+    def task_name(self) -> str:
+        """As shown: "digits-relu, start he"."""
+        return ", ".join([self.task, *(f"{name} {x}" for name, x in self.task_options.items())])
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """An evaluation with everything decided."""
+
+    about: Subject
     horizons: tuple[int, ...]
     baselines: tuple[str, ...]
 
@@ -35,14 +52,17 @@ def run(values: dict) -> int:
     say = speaker(options.quiet)
     if options.out is not None:
         check_out(options.out)
-    say(f"steppe eval · {plan.name} on {plan.task} · {options.seeds} seeds from {options.seed}")
+    say(
+        f"steppe eval · {plan.about.name} on {plan.about.task_name} · {options.seeds} seeds "
+        f"from {options.seed}"
+    )
 
     from .evaluation import content, measure, text  # JAX starts here
 
     records = measure(options, plan, say)
     where = None if options.out is None else options.out / RECORDS
     if options.json:
-        document(content(records) | {"optimizer": plan.name, "records": where})
+        document(content(records) | {"optimizer": plan.about.name, "records": where})
     else:
         print(text(records))
         if where is not None:
@@ -52,22 +72,22 @@ def run(values: dict) -> int:
 
 def decide(options: Eval) -> Plan:
     """Fill in what follows from the checkpoint."""
-    optimizer, name, task, recipe = subject(options.optimizer, options.task)
+    about = subject(options.optimizer, options.task)
     horizons = options.horizons
     if not horizons:
-        trained = recipe.get("horizon")
+        trained = about.recipe.get("horizon")
         horizons = (trained, LONGER * trained) if isinstance(trained, int) else HORIZONS
     baselines = options.baselines or ()
     for baseline in baselines:
         check(baseline, tunable(), "baseline")
     # Twice the same is measured once.
-    others = tuple(b for b in dict.fromkeys(baselines) if b != optimizer)
-    return Plan(optimizer, name, task, tuple(dict.fromkeys(horizons)), others)
+    others = tuple(b for b in dict.fromkeys(baselines) if b != about.optimizer)
+    return Plan(about, tuple(dict.fromkeys(horizons)), others)
 
 
-def subject(word: str, task: str | None) -> tuple[str | Path, str, str, dict]:
-    """The optimizer of this word (name, or checkpoint), its name as shown, the task, its recipe."""
-    optimizer, name, recipe = word, word, {}
+def subject(word: str, task: str | None) -> Subject:
+    """The optimizer of this word (name, or checkpoint), on this task or that of its training."""
+    optimizer, name, recipe, task_options = word, word, {}, {}
     if word not in tunable():
         optimizer = checkpoint(word)
         manifest = read(optimizer)[0].manifest
@@ -77,16 +97,18 @@ def subject(word: str, task: str | None) -> tuple[str | Path, str, str, dict]:
                 f"{optimizer} is a checkpoint of {what}, not of an optimizer; give {MODEL} of a "
                 "finished run."
             )
-        name, recipe = str(manifest["kind"]), manifest.get("recipe") or {}
+        recipe = manifest.get("recipe") or {}
+        name = optimizer.stem if optimizer.parent == pretrained.FOLDER else str(manifest["kind"])
     if task is None:
-        task = recipe.get("task")
+        task, task_options = recipe.get("task"), recipe.get("task_options", {})
     if task is None:
         raise BadInput(f"{name} names no task it was trained on; add --task NAME.")
     check(task, TASKS, "task")
-    return optimizer, name, task, recipe
+    return Subject(optimizer, name, task, task_options, recipe)
 
 
 def checkpoint(word: str) -> Path:
+    """A file that is there, the finished optimizer of a run folder, or a pretrained one."""
     path = Path(word)
     if path.is_dir():
         found = [p for p in path.glob("*.safetensors") if not p.match(PATTERN)]
@@ -98,17 +120,19 @@ def checkpoint(word: str) -> Path:
             f"{path} has no finished optimizer; finish its run by `steppe train --resume {path}`, "
             "or give a checkpoint."
         )
+    if not path.exists() and word in PRETRAINED:
+        return pretrained.path(word)
     if not path.exists() and not path.suffix:
         if word in OPTIMIZERS:
             raise BadInput(
                 f"The optimizer {word} has to be trained before it can be judged; use `steppe "
-                f"train --opt {word}`, or one of {', '.join(tunable())}."
+                f"train --opt {word}`, or a trained one of `steppe list pretrained`."
                 if OPTIMIZERS[word].startswith("learned")
                 else f"{word} has no learning rate to tune; use one of {', '.join(tunable())}."
             )
         raise BadInput(
             f"There is no file and no optimizer {word!r}; give a checkpoint, or "
-            f"{guess(word, tunable())}"
+            f"{guess(word, [*tunable(), *PRETRAINED])}"
         )
     return path
 

@@ -27,25 +27,26 @@ RATES = {"sgd": 0.1, "momentum": 0.01, "adam": 1e-3, "rmsprop": 1e-3}
 def measure(options: Eval, plan: Plan, say: Callable[[str], None]) -> list[Record]:
     """Evaluate the optimizer and the baselines at every horizon."""
     use_cores(options.cores)
+    about = plan.about
     devices = jax.devices()
     say(f"{len(devices)} × {devices[0].device_kind} · compiling…")
-    task, key = suite.build(plan.task), jr.key(options.seed)
+    task, key = suite.build(about.task, **about.task_options), jr.key(options.seed)
     records: list[Record] = []
     speeds: dict[str, float] = {}
     for horizon in plan.horizons:
-        for name in (plan.optimizer, *plan.baselines):
-            shown = plan.name if name == plan.optimizer else str(name)
+        for name in (about.optimizer, *plan.baselines):
+            shown = about.name if name == about.optimizer else str(name)
             say(f"{shown}, {horizon} steps…")
             opt, tuning = _prepared(name, task, horizon, options, key, say)
             record = evaluate(
                 task,
                 opt,
                 name=shown,
-                task_name=plan.task,
+                task_name=about.task_name,
                 horizon=horizon,
                 seeds=options.seeds,
                 key=key,
-                learned=name == plan.optimizer,
+                learned=name == about.optimizer,
                 tuning=tuning,
                 ms_per_step=speeds.get(shown),
             )

@@ -1,11 +1,18 @@
-"""`steppe info`: what a checkpoint says of itself. Neither JAX nor NumPy is imported."""
+"""`steppe info`: what a checkpoint says of itself, the card of a pretrained optimizer with it.
+
+Neither JAX nor NumPy is imported.
+"""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.manifest import Header, read
+from ..zoo import pretrained
+from ..zoo.names import PRETRAINED
+from ..zoo.pretrained import Card, Line, read_card
+from .errors import BadInput, guess
 from .options import Info
 from .output import document
 from .parse import build
@@ -13,13 +20,26 @@ from .parse import build
 
 def run(values: dict) -> int:
     options = build(Info, values)
-    header, _ = read(options.ckpt)  # refuses what is not intact
-    content = describe(options.ckpt, header)
+    path = find(options.ckpt)
+    header, _ = read(path)  # refuses what is not intact
+    content = describe(path, header)
     if options.json:
         document(content)
     else:
         print(text(content))
     return 0
+
+
+def find(word: str) -> Path:
+    """The file of this name, or else the pretrained optimizer."""
+    path = Path(word)
+    if path.exists() or path.suffix:
+        return path
+    if word in PRETRAINED:
+        return pretrained.path(word)
+    raise BadInput(
+        f"There is no file and no pretrained optimizer {word!r}; {guess(word, PRETRAINED)}"
+    )
 
 
 def describe(path: Path, header: Header) -> dict:
@@ -46,8 +66,11 @@ def text(content: Mapping) -> str:
         f"  {content['numbers']:,} numbers in {len(content['tensors'])} tensors, "
         f"{content['bytes']:,} bytes",
     ]
+    card = read_card(manifest)
     for name, value in manifest.items():
-        if isinstance(value, Mapping):
+        if name == "card" and card is not None:
+            lines += sheet(card)
+        elif isinstance(value, Mapping):
             lines.append(f"  {name}")
             lines += [f"    {inner:<22}{_word(part)}" for inner, part in value.items()]
         else:
@@ -58,6 +81,40 @@ def text(content: Mapping) -> str:
         key = f" (PRNG key, {content['keys'][name]})" if name in content["keys"] else ""
         lines.append(f"    {name:<{wide}}{tensor['dtype']}{tensor['shape']}{key}")
     return "\n".join(lines)
+
+
+def sheet(card: Card) -> list[str]:
+    """A card as lines."""
+    trained = {
+        "name": card.name,
+        "about": card.summary,
+        "licence": card.licence,
+        "meta-trained on": json.dumps(card.meta_task, ensure_ascii=False),
+        "recipe": json.dumps(card.recipe, ensure_ascii=False),
+        "meta-seed": card.meta_seed,
+        "meta-steps": f"{card.meta_steps}, kept the optimizer of {card.kept}",
+        "time": f"{card.seconds:.0f} s, cores of {card.processor}: {card.cores}",
+        "commit": f"{card.commit}, {card.date}",
+    }
+    lines = [f"    {name:<22}{value}" for name, value in trained.items()]
+    lines += [
+        f"  after {card.horizon} steps, Adam and SAM tuned for each task",
+        *columns(card.table),
+    ]
+    return ["  card", *lines, "  known failures", *(f"    {said}" for said in card.failures)]
+
+
+def columns(table: Sequence[Line]) -> list[str]:
+    """Right-justified numbers; `n`: trainings behind each mean."""
+    rows: list[tuple[str, ...]] = [("", "", "ours", "Adam", "SAM", "n")]
+    for x in table:
+        numbers = ("–" if y is None else f"{y:.3g}" for y in (x.ours, x.adam, x.sam))
+        rows.append((x.task, x.metric, *numbers, str(x.n)))
+    task, metric = (max(len(row[i]) for row in rows) for i in (0, 1))
+    return [
+        f"    {row[0]:<{task}}  {row[1]:<{metric}}" + "".join(f"{x:>9}" for x in row[2:])
+        for row in rows
+    ]
 
 
 def _word(value: object) -> str:

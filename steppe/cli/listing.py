@@ -8,7 +8,7 @@ from ..flatness.names import NAMES as MEASURES
 from ..tasks.names import NAMES as TASKS
 from ..tasks.names import SUITES
 from ..zoo.names import NAMES as OPTIMIZERS
-from ..zoo.names import PRESETS
+from ..zoo.names import PRESETS, PRETRAINED
 from .errors import BadInput, guess
 from .options import List
 from .output import document
@@ -19,6 +19,7 @@ TABLES: dict[str, Mapping[str, str | tuple[str, ...]]] = {
     "suites": SUITES,
     "optimizers": OPTIMIZERS,
     "presets": PRESETS,
+    "pretrained": PRETRAINED,
     "data": DATA,
     "measures": MEASURES,
 }

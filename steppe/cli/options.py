@@ -157,7 +157,7 @@ class Eval:
 
     The learning rate of each baseline is tuned on the validation split, for each horizon anew.
 
-    - `optimizer`: a .safetensors file, a run folder, or the name of a hand-made optimizer
+    - `optimizer`: a .safetensors file, a run folder, or the name of a pretrained or hand-made one
     - `task`: what to train with it (default: the task the optimizer was meta-trained on)
     - `horizons`: inner steps to train for, e.g. 100 500 (default: as in meta-training, and 5 times
       that)
@@ -199,7 +199,7 @@ class Curvature:
     Everything is measured on one large batch, with standard errors: traces, eigenvalues, the
     spectral density, log-determinant, local entropy, sharpness, and slices of the loss.
 
-    - `optimizer`: a .safetensors file, a run folder, or the name of a hand-made optimizer
+    - `optimizer`: a .safetensors file, a run folder, or the name of a pretrained or hand-made one
     - `task`: what to train with it (default: the task the optimizer was meta-trained on)
     - `lr`: learning rate of a hand-made optimizer (default: tuned on the validation split)
     - `steps`: inner steps to train for
@@ -250,7 +250,7 @@ class Demo:
 
     Takes about a minute on a laptop; downloads nothing.
 
-    - `fast`: train much less, to see that everything works
+    - `fast`: judge optimizers that come trained, in some seconds (`steppe list pretrained`)
     - `seed`: of everything random
     - `out`: folder for the run and its report (default: runs/demo-SEED)
     - `cores`: processor cores to spread episodes over
@@ -274,15 +274,15 @@ class Demo:
 class List:
     """Name the tasks, optimizers, presets, data sets and measures that the other commands take.
 
-    Suites are named lists of tasks.
+    Suites are named lists of tasks; what is pretrained can be used wherever a checkpoint can.
 
-    - `what`: tasks, suites, optimizers, presets, data or measures (default: all)
+    - `what`: tasks, suites, optimizers, presets, pretrained, data or measures (default: all)
     - `json`: print them as one JSON document
     """
 
-    what: Literal["tasks", "suites", "optimizers", "presets", "data", "measures"] | None = field(
-        default=None, metadata=PLACE
-    )
+    what: (
+        Literal["tasks", "suites", "optimizers", "presets", "pretrained", "data", "measures"] | None
+    ) = field(default=None, metadata=PLACE)
     json: bool = False
 
 
@@ -290,11 +290,11 @@ class List:
 class Info:
     """Show what is in a checkpoint, every bit checked: what it is, how it was made, its tensors.
 
-    - `ckpt`: a .safetensors file
+    - `ckpt`: a .safetensors file, or the name of a pretrained optimizer, whose card is shown
     - `json`: print it as one JSON document
     """
 
-    ckpt: Path = field(metadata=PLACE)
+    ckpt: str = field(metadata=PLACE)
     json: bool = False
 
 

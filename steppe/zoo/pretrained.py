@@ -84,7 +84,7 @@ def card(name: str) -> Card:
     """What is known of the pretrained optimizer of this name."""
     found = read_card(read_manifest(path(name)))
     if found is None:
-        raise CheckpointError(f"{path(name)} has no card; install steppe again.")
+        raise CheckpointError(f"{path(name)} has no card of this version; install steppe again.")
     return found
 
 
@@ -114,10 +114,11 @@ def save(path: str | os.PathLike, opt: "AbstractOptimizer", card: Card) -> None:
 
 
 def read_card(manifest: Mapping[str, Any]) -> Card | None:
-    """The card in a manifest, None if there is none."""
-    if "card" not in manifest:
+    """The card in a manifest, None if there is none that this version reads."""
+    try:
+        fields = dict(manifest["card"])
+        fields["table"] = tuple(Line(**line) for line in fields["table"])
+        fields["failures"] = tuple(fields["failures"])
+        return Card(**fields)
+    except (KeyError, TypeError, ValueError):
         return None
-    fields = dict(manifest["card"])
-    fields["table"] = tuple(Line(**line) for line in fields["table"])
-    fields["failures"] = tuple(fields["failures"])
-    return Card(**fields)

@@ -9,6 +9,7 @@ from cli.runs import contents
 from steppe.bench import point
 from steppe.bench import tune as tuning
 from steppe.cli import curvature
+from steppe.cli.evaluate import subject
 from steppe.cli.options import Curvature
 
 SMALL = ["--steps", "3", "--k", "3", "--probes", "4", "--points", "3"]
@@ -20,8 +21,7 @@ def of_run(finished) -> point.Point:
     options = Curvature(
         optimizer=str(finished), steps=3, k=3, probes=4, points=3, gamma=2.0, temperature=0.5
     )
-    path = finished / "model.safetensors"
-    return curvature.measure(options, path, "DM", "quadratic", lambda text: None)
+    return curvature.measure(options, subject(str(finished), None), lambda text: None)
 
 
 def test_a_checkpoint_is_measured_on_the_task_it_was_trained_on(of_run):
@@ -35,8 +35,8 @@ def remembered(monkeypatch, of_run):
     """Stand in for the measuring; what was asked for is remembered."""
     calls = []
 
-    def measure(options, optimizer, name, task, say):
-        calls.append((options, optimizer, name, task))
+    def measure(options, about, say):
+        calls.append((options, about))
         say("measuring…")
         return of_run
 
@@ -47,8 +47,8 @@ def remembered(monkeypatch, of_run):
 def test_the_table_goes_to_stdout_and_progress_to_stderr(steppe, remembered, finished, of_run):
     answer = steppe("curvature", finished)
     assert answer.code == 0
-    [(_, optimizer, name, task)] = remembered
-    assert (optimizer, name, task) == (finished / "model.safetensors", "DM", "quadratic")
+    [(_, about)] = remembered
+    assert about[:3] == (finished / "model.safetensors", "DM", "quadratic")
     assert answer.out.startswith(point.text_table(of_run))
     assert all(sentence in answer.out for sentence in point.sentences(of_run))
     assert "measuring…" in answer.err and "measuring…" not in answer.out

@@ -84,7 +84,7 @@ def test_a_report_of_a_run_and_its_evaluation(records, finished, steppe, tmp_pat
 
 def test_what_is_not_said_follows_from_the_checkpoint(finished):
     plan = decide(Eval(optimizer=str(finished)))
-    assert (plan.task, plan.horizons) == ("quadratic", (4, 20))  # trained with horizon 4
+    assert (plan.about.task, plan.horizons) == ("quadratic", (4, 20))  # trained with horizon 4
     assert plan.baselines == ("sgd", "momentum", "adam")
     plan = decide(Eval(optimizer="adam", task="digits-mlp"))
     assert (plan.horizons, plan.baselines) == ((100, 500), ("sgd", "momentum"))
