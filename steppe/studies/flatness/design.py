@@ -36,6 +36,7 @@ FLAT: dict[
     "entropy": {"kind": "entropy", "gamma": 1.0},  # at temperature 1/n: 1 for the whole data
     "entropy-cold": {"kind": "entropy", "gamma": 1.0, "temperature": 1e-8},
     "sharpness": {"kind": "sharpness"},
+    "relative-trace": {"kind": "gauss-newton", "probes": 2, "units": "length"},
     "adaptive-trace": {"kind": "gauss-newton", "probes": 2, "units": "weights"},
 }
 CONTROLS = (NORM, VALID)
