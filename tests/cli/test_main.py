@@ -20,6 +20,7 @@ QUICK = [
     ["list", "tasks", "--json"],
     ["list", "measures"],
     ["list", "presets"],
+    ["list", "pretrained"],
     ["list", "suites"],
     *([verb, "--help"] for verb in VERBS),
     ["trian"],
@@ -29,6 +30,8 @@ QUICK = [
     ["curvature", "nobody"],
     ["curvature", "adam", "--task", "quadratic", "--gamma", "0"],
     ["info", "nothing.safetensors"],
+    ["info", "dm-v1"],
+    ["info", "dm-v"],
     ["report", "nowhere"],
     ["convert", "nothing.npz", "x.safetensors"],
     ["doctor", "nowhere"],
@@ -115,12 +118,14 @@ def test_list_as_json_is_one_document(steppe):
     from steppe.tasks.names import NAMES as tasks
     from steppe.zoo.names import NAMES as optimizers
     from steppe.zoo.names import PRESETS as presets
+    from steppe.zoo.names import PRETRAINED as pretrained
 
     tables = {
         "tasks": tasks,
         "suites": {name: list(held) for name, held in SUITES.items()},
         "optimizers": optimizers,
         "presets": presets,
+        "pretrained": pretrained,
         "data": data,
         "measures": measures,
     }
