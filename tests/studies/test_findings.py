@@ -90,7 +90,7 @@ def test_what_is_missing_is_counted_and_nothing_stands_in_for_it():
     ]
     assert (line.found.n, line.found.missing) == (8, 2)
     assert found.diverged == {f"dm plain {SCALE.flat['dm']}": 1}
-    assert "dm plain trace: 1" in telling.text(SCALE, found)
+    assert f"dm plain {SCALE.flat['dm']}: 1" in telling.text(SCALE, found)
 
 
 def test_tuned_optimizers_are_compared_task_by_task_on_equal_networks():
@@ -123,4 +123,4 @@ def test_the_tables_are_plain_values_and_text():
     assert [v["holds"] for v in again["verdicts"]] == [True, True, True]
     lines = telling.text(SCALE, found).splitlines()
     assert lines[0].startswith("Does flatness-aware meta-training")
-    assert any(line.startswith("dm plain trace") for line in lines)
+    assert any(line.startswith(f"dm plain {SCALE.flat['dm']}") for line in lines)

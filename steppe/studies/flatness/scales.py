@@ -20,19 +20,19 @@ BASE = Recipe(
     opt="rnnprop",
     episodes=4,
     unroll=20,
-    horizon=200,
+    horizon=500,
     rows=256,
     weights="uniform",
     transform="identity",
     meta_lr=2e-3,
     clip=1.0,
     steps=300,
-    validate_every=25,
-    validation_episodes=8,
+    validate_every=50,
+    validation_episodes=4,
     imitation_weights="uniform",
 )
 SMALL_RECIPES = {
-    "dm": change(BASE, opt="dm", options={"hidden": (20,)}),
+    "dm": change(BASE, opt="dm", options={"hidden": (20,)}, meta_lr=1e-3),
     "rnnprop": change(BASE, options={"hidden": (20,), "scale": 0.03}),
     "l2o-scale": change(
         BASE,
@@ -47,8 +47,8 @@ SMALL_RECIPES = {
 IMITATION = {"teachers": ("adam",), "teacher_lr": 0.01, "ratio": (0.3, 0.2, 0.1)}
 SMALL_TECHNIQUES: dict[str, dict[str, Any]] = {
     "plain": {},
-    "cl": {"stages": (100, 200, 400), "patience": 3},
-    "cl-il": {"stages": (100, 200, 400), "patience": 3, **IMITATION},
+    "cl": {"stages": (100, 200, 500), "patience": 3},
+    "cl-il": {"stages": (100, 200, 500), "patience": 3, **IMITATION},
 }
 
 # Arm → optimizer → weight, and the arm of the claims: chosen by the search, on validation splits
@@ -56,7 +56,7 @@ SMALL_TECHNIQUES: dict[str, dict[str, Any]] = {
 WEIGHTS: dict[str, dict[str, float]] = {
     arm: dict.fromkeys(OPTIMIZERS, 0.1) for arm in (NORM, *FLAT)
 }
-CHOSEN = {"dm": "trace", "rnnprop": "entropy", "l2o-scale": "entropy"}
+CHOSEN = dict.fromkeys(OPTIMIZERS, "relative-trace")
 
 SMALL = Scale(
     name="small",
@@ -68,7 +68,7 @@ SMALL = Scale(
     weights=WEIGHTS,
     flat=CHOSEN,
     arms=(NONE, NORM),
-    ablation=(*FLAT, VALID, "valid+entropy"),
+    ablation=(*FLAT, VALID, "valid+relative-trace"),
     meta_seeds=tuple(range(10)),
     ablation_seeds=(0, 1, 2),
     horizon=500,
@@ -82,7 +82,7 @@ TINY = change(
     SMALL,
     name="tiny",
     recipes={
-        name: change(recipe, steps=60, horizon=100, validation_episodes=4)
+        name: change(recipe, steps=60, horizon=100, validate_every=20)
         for name, recipe in SMALL_RECIPES.items()
     },
     techniques={"plain": {}},
