@@ -22,6 +22,7 @@ from .optimizer import AbstractOptimizer, split_meta
 from .types import Key, Params, Updates
 
 LANES = 16  # float32 numbers in the widest vector register of a CPU, or in a cache line
+KEEP = 256 * 2**20  # bytes of states that back-propagation keeps an episode; beyond, it replays
 
 Rows = PyTree[Float[Array, "... rows"]]  # what a rule remembers per coordinate, rows last
 

@@ -28,7 +28,7 @@ def each(
 
     def local(shared: PyTree, xs: PyTree) -> PyTree:
         count = jtu.tree_leaves(xs)[0].shape[0]
-        group = max(d for d in range(1, max(min(together, count), 1) + 1) if count % d == 0)
+        group = at_once(count, together)
         one = lambda x: f(shared, x)
         if group == count:
             return jax.vmap(one)(xs)
@@ -52,6 +52,11 @@ def each(
         out_specs=PartitionSpec(AXIS),
         check_vma=False,
     )(shared, xs)
+
+
+def at_once(lanes: int, together: int) -> int:
+    """The size of equal groups of at most `together` lanes."""
+    return max(d for d in range(1, max(min(together, lanes), 1) + 1) if lanes % d == 0)
 
 
 def lanes_together(coordinates: int) -> int:

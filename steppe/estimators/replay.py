@@ -30,6 +30,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
 from ..core.coordinatewise import (
+    KEEP,
     AbstractCoordinatewise,
     CoordinateState,
     Rows,
@@ -43,7 +44,6 @@ from ..core.task import AbstractTask
 from ..core.types import Key, Memo, OptState, Params, Scalar, Updates
 
 BLOCK = 256  # rows replayed at once on a CPU; see docs/speed.md
-KEEP = 256 * 2**20  # bytes of optimizer states that an episode may keep instead of a replay
 
 
 class Recorded(AbstractOptimizer):

@@ -24,7 +24,7 @@ from ..core.task import AbstractTask
 from ..core.types import Key
 from ..objectives.regularized import Regularized, flatness_share
 from . import mesh as meshes
-from . import processes
+from . import preflight, processes
 from .curriculum import Curriculum
 from .select import Run, begin_run, judged, staged
 from .sinks import JSONL, Row, Sink
@@ -47,6 +47,7 @@ class History:
     best_step: int  # the meta-step it stems from
     seconds: float  # of this process, compilation included
     compile_seconds: float
+    memory_bytes: int | None = None  # of a meta-step, by XLA's count
 
 
 def meta_train(
@@ -88,8 +89,12 @@ def meta_train(
     Several processes that have joined (`processes.connect`) call this alike, with equal arguments
     and a folder that all can read; process 0 alone writes to it and to `sinks`.
 
-    Raises MetaTrainingError when more than `bad_share` of the episodes between two log
-    rows were not finite, LostProcessError when another process ended.
+    Before the first step the memory that it takes is told to the sinks, after the third the time
+    that is left.
+
+    Raises TooLargeError before the first step where it takes more memory than is available,
+    MetaTrainingError when more than `bad_share` of the episodes between two log rows were not
+    finite, LostProcessError when another process ended.
     """
     began = time.perf_counter()
     if curriculum is not None and validation is None:
@@ -116,14 +121,17 @@ def meta_train(
         if folder is not None:
             Path(folder).mkdir(parents=True, exist_ok=True)
             run = _resume(Path(folder), run, recipe, sinks)
-            if processes.leads():
-                sinks = (*sinks, JSONL(Path(folder) / "metrics.jsonl", step=int(run.state.step)))
         step_fn, state, compile_seconds = compile_step(
             task, run.state, estimator, objective, meta_tx, mesh
         )
+        say = lambda text: [sink.say(text) for sink in sinks]
+        preflight.check(step_fn.memory, estimator, state, say)
+        pace = preflight.Pace(say, steps)
         score = _compile_score(task, state.opt, validation, key_valid, mesh)
         share = _compile_share(task, state, estimator, objective, key_valid, mesh)
         run = eqx.tree_at(lambda r: r.state, run, state)
+        if folder is not None and processes.leads():
+            sinks = (*sinks, JSONL(Path(folder) / "metrics.jsonl", step=int(run.state.step)))
         rows: list[Row] = []
         pending: list[Stats] = []
         mark = time.perf_counter()
@@ -133,6 +141,7 @@ def meta_train(
                     break
                 state, stats = step_fn(run.state, staged(curriculum, estimator, run.stage))
                 run = eqx.tree_at(lambda r: r.state, run, state)
+                pace.stepped(state, step)
                 pending.append(stats)
                 last = step == steps
                 validate = validation is not None and (step % validation.every == 0 or last)
@@ -162,6 +171,7 @@ def meta_train(
         best_step=int(run.best_step if chosen else run.state.step),
         seconds=time.perf_counter() - began,
         compile_seconds=compile_seconds,
+        memory_bytes=None if step_fn.memory is None else step_fn.memory.whole,
     )
 
 
@@ -197,14 +207,25 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
     return run
 
 
+@dataclasses.dataclass(frozen=True)
+class MetaStep:
+    """A compiled meta-step: (state, estimator) → (state, statistics).
+
+    The estimator may differ from the one it was compiled for by its arrays, and is that one where
+    none is given.
+    """
+
+    run: Callable[..., tuple[TrainState, Stats]]
+    memory: preflight.Memory | None
+
+    def __call__(self, *arguments) -> tuple[TrainState, Stats]:
+        return self.run(*arguments)
+
+
 def compile_step(
     task, state: TrainState, estimator, objective, meta_tx, mesh
-) -> tuple[Callable[..., tuple[TrainState, Stats]], TrainState, float]:
-    """The one compilation of a run, and the state placed where it expects it.
-
-    What is compiled takes (state, estimator); the estimator may differ from the one given by its
-    arrays, and is that one where none is given.
-    """
+) -> tuple[MetaStep, TrainState, float]:
+    """The one compilation of a run, the state placed where it expects it, and its seconds."""
     began = time.perf_counter()
     arrays, static = eqx.partition(state, eqx.is_array)
     shared, rest = eqx.partition((task, objective), eqx.is_array)
@@ -232,7 +253,8 @@ def compile_step(
         after, stats = compiled(eqx.filter(state, eqx.is_array), shared, numbers)
         return eqx.combine(after, static), stats
 
-    return run, eqx.combine(arrays, static), time.perf_counter() - began
+    whole = MetaStep(run, preflight.memory(compiled, (arrays, shared, numbers)))
+    return whole, eqx.combine(arrays, static), time.perf_counter() - began
 
 
 def _compile_score(task, opt, validation: Validation | None, key: Key, mesh):
