@@ -1,55 +1,83 @@
-"""What the rows of a run say about its health. Standard library only.
+"""What the folder of a run says about its health. Standard library only.
 
-Every check is a function of the rows (and of the folder) that returns a finding. The
-thresholds are rules of thumb, named here and said in the findings.
+The rows are judged by `train/findings.py`; what a probe found at the end of the run is read from
+`findings.json`.
 """
 
 import dataclasses
-import itertools
 import json
-import math
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
+from ..bench.records import read_records
 from ..core.manifest import CheckpointError, read
+from ..train.findings import Finding, of_rows
 from . import folder as folders
 from .errors import BadInput
-
-BAD_SHARE = 0.01  # of the episodes
-EXPLODED = 1e3  # × the median of the gradient norms
-EARLY = 0.1  # of the meta-steps done
-FEW = 10  # rows or validations under which a trend is not judged
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    check: str
-    ok: bool
-    found: str
-    fix: str = ""  # what to do about it, if not ok
+from .evaluate import RECORDS
+from .output import finite
 
 
 def diagnose(folder: Path) -> list[Finding]:
     """All checks on the folder of a run."""
-    if not (folder / folders.METRICS).exists() and not folders.begun(folder):
+    compared = (folder / RECORDS).exists()
+    if not (compared or (folder / folders.METRICS).exists() or folders.begun(folder)):
         raise BadInput(
             f"{folder} is no run folder, it has neither {folders.CONFIG} nor {folders.METRICS}; "
             "give a folder that `steppe train` wrote."
         )
+    tuning = [tuned(folder / RECORDS)] if compared else []
+    if compared and not folders.begun(folder):  # of `steppe eval --out`
+        return tuning
     rows, cut = read_metrics(folder / folders.METRICS)
-    checks = [whole_lines(cut), checkpoints(folder)]
+    checks = [*tuning, whole_lines(cut), checkpoints(folder)]
     options = folders.read_json(folder / folders.CONFIG).get("options")
     if isinstance(options, dict):  # else it is of another command
         checks.append(finished(folder, options))
     if not rows:
         fix = "let it run on; compiling alone can take a minute"
         return [*checks, Finding("rows", False, "metrics.jsonl has no row yet", fix)]
-    return [*checks, *trends(rows)]
+    return [*checks, *of_rows(rows), *probed(folder)]
 
 
-def trends(rows: Sequence[dict]) -> list[Finding]:
-    return [zero_gradient(rows), nonfinite(rows), exploded(rows), moving(rows), best_early(rows)]
+def keep(folder: Path, findings: list[Finding]) -> None:
+    """Write `findings.json`."""
+    content = [finite(dataclasses.asdict(finding)) for finding in findings]
+    folders.write_json(folder / folders.FINDINGS, {"findings": content})
+
+
+def probed(folder: Path) -> list[Finding]:
+    """What the probe at the end of the run found; nothing of a file that does not say."""
+    kept = folders.read_json(folder / folders.FINDINGS).get("findings")
+    try:
+        findings = [Finding(**finding) for finding in kept or []]
+        return [finding for finding in findings if finding.what.startswith("probe")]
+    except (TypeError, AttributeError):
+        return []
+
+
+def line(finding: Finding) -> str:
+    mark = "FAIL" if not finding.ok else "note" if finding.fix else "ok  "
+    fix = f"\n        → {finding.fix}" if finding.fix else ""
+    return f"{mark}  {finding.what}: {finding.evidence}{fix}"
+
+
+def tuned(path: Path) -> Finding:
+    """Whether the hand-made optimizers of a comparison had their learning rates tuned."""
+    try:
+        records, _ = read_records(path)
+    except ValueError as error:
+        return Finding("baselines", False, str(error), "evaluate again, into another folder")
+    by_hand = [r for r in records if not r.learned]
+    untuned = sorted({r.optimizer for r in by_hand if not r.tuning})
+    edge = sorted({f"{r.optimizer} ({r.tuning['edge']})" for r in by_hand if r.tuning.get("edge")})
+    found = {"baselines": len({r.optimizer for r in by_hand}), "untuned": len(untuned)}
+    if untuned:
+        fix = "compare again without --no-tune: what beats an untuned baseline has shown nothing"
+        return Finding("baselines", False, f"not tuned: {', '.join(untuned)}", fix, found)
+    if edge:
+        text = f"best learning rate at the edge of those tried: {', '.join(edge)}"
+        return Finding("baselines", True, text, "a better one may lie beyond", found)
+    return Finding("baselines", True, f"{found['baselines']}, all tuned", numbers=found)
 
 
 def read_metrics(path: Path) -> tuple[list[dict], bool]:
@@ -102,75 +130,3 @@ def finished(folder: Path, options: dict) -> Finding:
         return Finding("finished", True, f"{done} meta-steps, and the model is saved")
     found = f"not finished: {done} of {steps} meta-steps are safe"
     return Finding("finished", True, found, f"steppe train --resume {folder}")
-
-
-def zero_gradient(rows: Sequence[dict]) -> Finding:
-    norms = numbers(rows, "grad_norm")
-    zeros = sum(norm == 0 for norm in norms)
-    if zeros == 0:
-        return Finding("meta-gradient", True, f"never zero in {len(norms)} rows")
-    fix = (
-        "the updates do not depend on the weights: a saturated or dead output layer; use a smaller "
-        "--meta-lr, another --seed, or --clip"
-    )
-    return Finding("meta-gradient", False, f"exactly zero in {zeros} of {len(norms)} rows", fix)
-
-
-def nonfinite(rows: Sequence[dict]) -> Finding:
-    bad = sum(numbers(rows, "nonfinite"))
-    share = bad / max(sum(numbers(rows, "episodes")), 1)
-    found = f"{share:.1%} of the episodes were not finite"
-    fix = "the optimizer makes problems diverge: lower --meta-lr, clip harder, shorten --unroll"
-    return Finding("divergence", share <= BAD_SHARE, found, fix if share > BAD_SHARE else "")
-
-
-def exploded(rows: Sequence[dict]) -> Finding:
-    norms = [norm for norm in numbers(rows, "grad_norm") if norm > 0]
-    median = statistics.median(norms) if norms else 0.0
-    high = [norm for norm in norms if norm > EXPLODED * median]
-    if not high:
-        return Finding("gradient norm", True, f"median {median:.3g}, no row over 1000 times that")
-    found = f"{len(high)} rows over 1000 times the median {median:.3g}, up to {max(high):.3g}"
-    fix = "the unroll is chaotic: shorten --unroll, or keep --clip on"
-    return Finding("gradient norm", False, found, fix)
-
-
-def moving(rows: Sequence[dict]) -> Finding:
-    """Whether the last fifth of the meta-losses is lower than the first, beyond their noise."""
-    losses = numbers(rows, "meta_loss")
-    if len(losses) < FEW:
-        return Finding("meta-loss", True, f"too early to say after {len(losses)} rows")
-    n = max(len(losses) // 5, 2)
-    first, last = losses[:n], losses[-n:]
-    drop = statistics.fmean(first) - statistics.fmean(last)
-    # Standard error of a difference of two means, the noise taken from neighbouring rows.
-    steps = [b - a for a, b in itertools.pairwise(losses)]
-    error = math.sqrt(statistics.fmean(s * s for s in steps) / n)
-    found = f"{statistics.fmean(first):.4g} at first, {statistics.fmean(last):.4g} at last"
-    if drop > 2 * error:
-        return Finding("meta-loss", True, found)
-    fix = "not moving: raise --meta-lr, train for more --steps, or look at the meta-gradient"
-    return Finding("meta-loss", False, f"{found}, a change within the noise", fix)
-
-
-def best_early(rows: Sequence[dict]) -> Finding:
-    scores = [(row["valid_loss"], row["step"]) for row in rows if _is_number(row, "valid_loss")]
-    if len(scores) < FEW:
-        return Finding("best checkpoint", True, f"too early to say after {len(scores)} validations")
-    _, step = min(scores)
-    last = rows[-1]["step"]
-    found = f"meta-step {step} of {last}"
-    if step > EARLY * last:
-        return Finding("best checkpoint", True, found)
-    fix = "training made it worse from there: lower --meta-lr, lengthen --horizon, more --episodes"
-    return Finding("best checkpoint", False, f"{found}, very early", fix)
-
-
-def numbers(rows: Sequence[dict], name: str) -> list[float]:
-    """The finite values of a column."""
-    return [row[name] for row in rows if _is_number(row, name)]
-
-
-def _is_number(row: dict, name: str) -> bool:
-    value = row.get(name)
-    return isinstance(value, (int, float)) and math.isfinite(value)

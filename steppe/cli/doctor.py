@@ -1,5 +1,6 @@
 """`steppe doctor`: is the installation sound, or what went wrong in a run."""
 
+import dataclasses
 import importlib.metadata
 import os
 import re
@@ -8,9 +9,10 @@ import sys
 import warnings
 from pathlib import Path
 
-from .diagnose import Finding, diagnose
+from ..train.findings import Finding
+from .diagnose import diagnose, line
 from .options import Doctor
-from .output import document, finite
+from .output import document
 from .parse import build
 
 EXTRAS = {  # package: what it is for, and how to get it
@@ -25,19 +27,13 @@ def run(values: dict) -> int:
     findings = environment() if options.run is None else diagnose(options.run)
     bad = [finding for finding in findings if not finding.ok]
     if options.json:
-        document({"ok": not bad, "findings": [finite(vars(f)) for f in findings]})
+        document({"ok": not bad, "findings": list(map(dataclasses.asdict, findings))})
     else:
         for finding in bad if options.quiet else findings:
             print(line(finding))
         if not options.quiet:
             print("all well" if not bad else f"{len(bad)} of {len(findings)} checks failed")
     return 1 if bad else 0
-
-
-def line(finding: Finding) -> str:
-    mark = "FAIL" if not finding.ok else "note" if finding.fix else "ok  "
-    fix = f"\n        → {finding.fix}" if finding.fix else ""
-    return f"{mark}  {finding.check}: {finding.found}{fix}"
 
 
 def environment() -> list[Finding]:

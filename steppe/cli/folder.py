@@ -22,6 +22,7 @@ except ImportError:  # Windows: folders are not locked
 CONFIG = "config.json"
 MODEL = "model.safetensors"
 METRICS = "metrics.jsonl"
+FINDINGS = "findings.json"
 ENVIRONMENT = "env.json"
 PATTERN = "step-*.safetensors"
 

@@ -68,6 +68,7 @@ class Train:
     - `config`: TOML (or YAML) file of options; the command line wins
     - `log`: also write event files for TensorBoard into the run folder
     - `cores`: processor cores to spread episodes over
+    - `no_probe`: no short run of the new optimizer for the doctor
     - `json`: print the result as one JSON document
     - `quiet`: print the result only
     """
@@ -103,6 +104,7 @@ class Train:
     config: Path | None = None
     log: Literal["tensorboard"] | None = None
     cores: int | None = field(default=None, metadata=ALL)
+    no_probe: bool = False
     json: bool = False
     quiet: bool = False
 
@@ -302,9 +304,10 @@ class Info:
 class Doctor:
     """Check the installation, or with a run folder, look for what went wrong in that run.
 
-    Exit code 1 if a check failed; each failure comes with what to do about it.
+    Of a comparison it is asked whether its baselines were tuned. Exit code 1 if a check failed;
+    each failure comes with what to do about it.
 
-    - `run`: a folder that `steppe train` wrote
+    - `run`: a folder that `steppe train`, `eval --out` or `demo` wrote
     - `json`: print the findings as one JSON document
     - `quiet`: print only what failed
     """

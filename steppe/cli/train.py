@@ -6,12 +6,14 @@ from operator import attrgetter
 from pathlib import Path
 
 from ..tasks.names import NAMES as TASKS
+from ..train.findings import Finding
 from ..zoo.names import NAMES as OPTIMIZERS
 from ..zoo.names import PRESETS
 from ..zoo.penalty import Penalty
 from ..zoo.recipe import Recipe
 from ..zoo.recipe import recipe as published
 from . import folder as folders
+from .diagnose import line
 from .errors import BadInput
 from .listing import check, learned
 from .options import Train
@@ -19,9 +21,12 @@ from .output import document, speaker
 from .parse import build, from_table, options_of, overlay
 
 # Options that do not change what a run computes.
-FREE = ("steps", "checkpoint_every", "out", "resume", "config", "log", "cores", "json", "quiet")
+FREE = (
+    "steps", "checkpoint_every", "out", "resume", "config", "log", "cores", "no_probe", "json",
+    "quiet",
+)  # fmt: skip
 # Options that are about a call and not about its run.
-CALL = ("out", "resume", "config", "json", "quiet")
+CALL = ("out", "resume", "config", "no_probe", "json", "quiet")
 
 
 # Options that a run's recipe mentions only where they are used.
@@ -64,7 +69,7 @@ def run(values: dict) -> int:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(stopped(folder)) from None
     if options.json:
-        document(result)
+        document(result | {"findings": list(map(dataclasses.asdict, result["findings"]))})
     else:
         print(summary(result))
     return 0
@@ -204,5 +209,15 @@ def summary(result: dict) -> str:
             f"({result['compile_seconds']:.1f} s of it compiling): {score}",
             f"model     {where} (read back, identical)",
             f"evaluate  steppe eval {where} --task {result['task']}",
+            *advice(result["findings"]),
         ]
     )
+
+
+def advice(findings: Collection[Finding]) -> list[str]:
+    """What the doctor says after a run: what is wrong and what to do about it."""
+    bad = [finding for finding in findings if not finding.ok]
+    if not bad:
+        return [f"doctor    no findings in {len(findings)} checks"]
+    count = f"{len(bad)} finding{'s' if len(bad) > 1 else ''}"
+    return [f"doctor    {count} in {len(findings)} checks", *map(line, bad)]

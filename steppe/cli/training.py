@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +15,19 @@ import numpy as np
 
 from ..bench.records import environment
 from ..core.optimizer import AbstractOptimizer
+from ..core.task import AbstractTask
+from ..core.types import Key
 from ..tasks import suite
+from ..train.doctor import LONGER, examine
+from ..train.findings import Finding
 from ..train.loop import History, MetaTrainingError, meta_train
 from ..train.mesh import use_cores
-from ..train.sinks import Console, Row, Sink, TensorBoard, flatness
+from ..train.preflight import TooLargeError
+from ..train.sinks import Console, Row, Sink, TensorBoard, flatness, read_rows
 from ..zoo import kinds
 from ..zoo.assemble import assemble
 from . import folder as folders
+from .diagnose import keep
 from .errors import Failed
 from .options import Train
 from .train import config_of, recipe_from
@@ -59,6 +66,8 @@ def train(options: Train, folder: Path, recipe: dict, say: Callable[[str], None]
     say(f"steppe {version} · {len(devices)} × {devices[0].device_kind} · compiling…")
 
     key_opt, key_run = jr.split(jr.key(options.seed))
+    key_doctor = jr.fold_in(key_run, options.steps)
+    new = not folders.begun(folder)
     task = suite.build(options.task)
     opt, how = assemble(recipe_from(options), task, key=key_opt)
     with contextlib.ExitStack() as stack:
@@ -77,9 +86,21 @@ def train(options: Train, folder: Path, recipe: dict, say: Callable[[str], None]
                 checkpoint_every=options.checkpoint_every,
                 recipe=recipe,
             )
+        except TooLargeError:
+            if new:  # nothing of it is worth keeping, and other settings may go there
+                _forget(folder)
+            raise
         except MetaTrainingError as error:
             raise Failed(f"{error}{_remedy(options)}") from error
-    return _finish(best, history, options, folder, recipe)
+    result = _finish(best, history, options, folder, recipe)
+    return result | {"findings": _examined(best, task, options, folder, key_doctor, say)}
+
+
+def _forget(folder: Path) -> None:
+    """Take back what a run wrote that has made no step."""
+    for name in (folders.CONFIG, folders.ENVIRONMENT, folders.METRICS):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
 
 def _remedy(options: Train) -> str:
@@ -133,7 +154,31 @@ def _finish(
         **known,
         "seconds": history.seconds,
         "compile_seconds": history.compile_seconds,
+        "memory_bytes": history.memory_bytes,
     }
+
+
+def _examined(
+    opt: AbstractOptimizer,
+    task: AbstractTask,
+    options: Train,
+    folder: Path,
+    key: Key,
+    say: Callable[[str], None],
+) -> list[Finding]:
+    """What the doctor finds, which is also left in the folder."""
+    horizon = (options.horizon, *options.curriculum.horizons)[-1]
+    if not options.no_probe:
+        say(f"doctor: trying the optimizer for {LONGER * horizon} steps…")
+    found = examine(
+        task,
+        opt,
+        read_rows(folder / folders.METRICS),
+        horizon=None if options.no_probe else horizon,
+        key=key,
+    )
+    keep(folder, found)
+    return found
 
 
 def check_identity(path: Path, opt: AbstractOptimizer) -> None:

@@ -15,7 +15,11 @@ from .types import Key, OptState, Params, Updates
 
 
 class AbstractOptimizer(eqx.Module):
-    """An update rule. Its inexact array leaves are θ, except those inside `Fixed`."""
+    """An update rule. Its inexact array leaves are θ, except those inside `Fixed`.
+
+    A rule that squashes its output says the largest size of an update as `bound`, by which
+    `train.doctor` sees whether it is saturated.
+    """
 
     @abc.abstractmethod
     def init(self, params: Params, *, key: Key | None = None) -> OptState:

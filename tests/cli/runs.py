@@ -7,7 +7,7 @@ from typing import NamedTuple
 # The smallest run that has several checkpoints and validations.
 TINY = shlex.split(
     "--task quadratic --opt dm --hidden 2 --steps 12 --unroll 2 --horizon 4 --episodes 2 "
-    "--validate-every 4 --checkpoint-every 4 --cores 2"
+    "--validate-every 4 --checkpoint-every 4 --cores 2 --no-probe"
 )
 
 

@@ -3,63 +3,25 @@
 import json
 import shutil
 
-import pytest
+from cli.runs import TINY
 
+from steppe.bench.records import FORMAT
 from steppe.cli import doctor
-from steppe.cli.diagnose import FEW, Finding, diagnose, trends
-
-HEALTHY = [
-    {
-        "step": 10 * i,
-        "time": 0.1 * i,
-        "meta_loss": -0.1 * i + 0.02 * (-1) ** i,
-        "grad_norm": 1.0 + 0.1 * (i % 3),
-        "nonfinite": 0,
-        "episodes": 80,
-        "resets": 2,
-        "inner_steps_per_s": 1e4,
-        "valid_loss": 100.0 - i,
-    }
-    for i in range(1, 31)
-]
-
-
-def changed(name: str, value) -> list[dict]:
-    return [row | {name: value(i, row[name])} for i, row in enumerate(HEALTHY)]
+from steppe.cli.diagnose import diagnose
+from steppe.cli.evaluate import RECORDS
+from steppe.train import preflight
+from steppe.train.findings import Finding
 
 
 def failed(findings: list[Finding]) -> set[str]:
     assert all(finding.fix for finding in findings if not finding.ok)
-    return {finding.check for finding in findings if not finding.ok}
-
-
-@pytest.mark.parametrize(
-    ("rows", "symptoms"),
-    [
-        (HEALTHY, set()),
-        (HEALTHY[: FEW - 1], set()),
-        (changed("grad_norm", lambda i, x: 0.0), {"meta-gradient"}),
-        (changed("grad_norm", lambda i, x: 0.0 if i == 4 else x), {"meta-gradient"}),
-        (changed("grad_norm", lambda i, x: 2e3 * x if i == 4 else x), {"gradient norm"}),
-        (changed("grad_norm", lambda i, x: 9e2 * x if i == 4 else x), set()),
-        (changed("nonfinite", lambda i, x: 2), {"divergence"}),  # 2.5 %
-        (changed("nonfinite", lambda i, x: i % 2), set()),  # 0.6 %
-        (changed("meta_loss", lambda i, x: 0.1 * (-1) ** i), {"meta-loss"}),
-        (changed("meta_loss", lambda i, x: -x), {"meta-loss"}),
-        (changed("meta_loss", lambda i, x: 0.0), {"meta-loss"}),
-        (changed("meta_loss", lambda i, x: float("nan")), set()),  # seen as divergence
-        (changed("valid_loss", lambda i, x: 100.0 + i), {"best checkpoint"}),
-        (changed("valid_loss", lambda i, x: abs(i - 10)), set()),
-    ],
-)
-def test_trends(rows, symptoms):
-    assert failed(trends(rows)) == symptoms
+    return {finding.what for finding in findings if not finding.ok}
 
 
 def test_a_finished_run_is_healthy(finished, steppe):
     answer = steppe("doctor", finished, "--json")
     document = json.loads(answer.out)
-    assert {f["check"] for f in document["findings"] if not f["ok"]} <= {"meta-loss"}
+    assert {f["what"] for f in document["findings"] if not f["ok"]} <= {"meta-loss"}
     assert answer.code == (not document["ok"])
 
 
@@ -80,7 +42,7 @@ def test_damage_to_the_folder_is_found(finished, steppe, tmp_path):
 def test_an_unfinished_run_is_told_how_to_go_on(finished, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     (run / "model.safetensors").unlink()
-    [finding] = [f for f in diagnose(run) if f.check == "finished"]
+    [finding] = [f for f in diagnose(run) if f.what == "finished"]
     assert finding.ok and finding.fix == f"steppe train --resume {run}"
 
 
@@ -91,6 +53,73 @@ def test_a_broken_line_in_the_middle_is_bad_input(finished, steppe, tmp_path):
     answer = steppe("doctor", run)
     assert answer.code == 2
     assert "metrics.jsonl, line 1" in answer.sentence
+
+
+def test_what_a_run_found_is_shown_again(steppe, tmp_path):
+    """Of an optimizer without a meta-step, which goes nowhere in 4 steps."""
+    words = [*TINY[: TINY.index("--no-probe")], "--steps", 2, "--meta-lr", "1e-9", "--out", "run"]
+    answer = steppe("train", *words)
+    assert answer.code == 0
+    assert "memory: about " in answer.err and " available for a meta-step\n" in answer.err
+    assert "doctor: trying the optimizer for 20 steps…" in answer.err
+    kept = json.loads((tmp_path / "run" / "findings.json").read_text())["findings"]
+    assert sum(f["what"].startswith("probe") for f in kept) == 4
+    bad = [f for f in kept if not f["ok"]]
+    [loss] = [f for f in bad if f["what"] == "probe: loss"]
+    assert f"doctor    {len(bad)} finding" in answer.out
+    assert f"FAIL  probe: loss: {loss['evidence']}\n        → {loss['fix']}" in answer.out
+    again = steppe("doctor", "run", "--json")
+    assert again.code == 1
+    assert loss in json.loads(again.out)["findings"]
+    (tmp_path / "run" / "findings.json").write_text('{"findings": [3]}')
+    assert "probe" not in steppe("doctor", "run").out
+
+
+def test_the_document_of_a_run_has_its_findings(steppe):
+    document = json.loads(steppe("train", *TINY, "--out", "run", "--json", "--quiet").out)
+    assert {f["what"] for f in document["findings"]} >= {"meta-gradient", "gradient norm"}
+    assert not any(f["what"].startswith("probe") for f in document["findings"])
+    assert document["memory_bytes"] > 1000
+
+
+def test_a_run_too_large_for_the_machine_is_refused_and_leaves_nothing(
+    steppe, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(preflight, "available", lambda: 1000)
+    answer = steppe("train", *TINY, "--out", "run", "--quiet")
+    assert answer.code == 2
+    assert " kB of memory, " in answer.sentence
+    assert not (tmp_path / "run").exists()
+
+
+def test_untuned_baselines_are_found(steppe, tmp_path):
+    folder = tmp_path / "compared"
+    folder.mkdir()
+    mine, sgd, adam = (record(name) for name in ("mine", "SGD", "Adam"))
+    mine = mine | {"learned": True}
+    tuned = {"best": 0.1, "edge": ""}
+
+    def found(*records) -> dict:
+        header = {"steppe": "records", "format": FORMAT, "environment": {}}
+        lines = [json.dumps(line) + "\n" for line in (header, *records)]
+        (folder / RECORDS).write_text("".join(lines))
+        [finding] = json.loads(steppe("doctor", folder, "--json").out)["findings"]
+        return finding
+
+    assert found(mine, sgd | {"tuning": tuned}, adam)["evidence"] == "not tuned: Adam"
+    assert not found(mine, sgd, adam)["ok"]
+    assert found(mine, sgd | {"tuning": tuned}, adam | {"tuning": tuned})["ok"]
+    edge = found(mine, sgd | {"tuning": tuned | {"edge": "largest"}})
+    assert edge["ok"] and "SGD (largest)" in edge["evidence"]
+
+
+def record(name: str) -> dict:
+    """Of nothing: no seed and no point."""
+    empty = {n: [] for n in ("seeds", "points", "curve_steps", "curve", "diverged")}
+    whole = {"horizon": 1, "params": 1, "gradients_per_step": 1}
+    sizes = {"ms_per_step": 1.0, "state_bytes_per_param": 1.0}
+    tables = {"hyper": {}, "metrics": {}, "tuning": {}}
+    return {"task": "hill", "optimizer": name, "learned": False} | empty | whole | sizes | tables
 
 
 def test_this_installation_is_sound(steppe, monkeypatch):

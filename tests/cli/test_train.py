@@ -41,7 +41,14 @@ def no_training(monkeypatch):
 def test_the_folder_of_a_run_holds_what_the_manual_says(finished):
     names = {path.name for path in finished.iterdir()}
     steps = {f"step-{step:08d}.safetensors" for step in (4, 8, 12)}
-    assert names == {*steps, "config.json", "env.json", "metrics.jsonl", "model.safetensors"}
+    assert names == {
+        *steps,
+        "config.json",
+        "env.json",
+        "findings.json",
+        "metrics.jsonl",
+        "model.safetensors",
+    }
     config = json.loads((finished / "config.json").read_text())
     assert config["options"]["hidden"] == [2]
     assert config["options"]["cores"] == 2

@@ -64,6 +64,10 @@ class RNNProp(AbstractCoordinatewise):
         self.lstm = StackedLSTM(features, self.hidden, key=key_lstm)
         self.head = Linear((features, *self.hidden)[-1], 1, key=key_head)
 
+    @property
+    def bound(self) -> float:
+        return self.scale
+
     def start(self, rows: int, dtype: jnp.dtype) -> RNNPropState:
         zeros = jnp.zeros((rows,), dtype)
         return RNNPropState(zeros, zeros, tuple(lstm_zeros(h, rows, dtype) for h in self.hidden))
