@@ -56,6 +56,7 @@ class Scale:
       the plain technique and `ablation_seeds` alone
     - `horizon`, `every`, `levels`: see `bench.descent`; `runs`: networks trained for a meta-seed;
       a task may have its own
+    - `rivals`: of `CLASSIC`, tuned with `tuning_seeds` trainings a setting
     - `promised`: time on two cores, and memory
     """
 
@@ -75,6 +76,7 @@ class Scale:
     every: int
     levels: tuple[float, ...]
     runs: int
+    rivals: tuple[str, ...]
     tuning_seeds: int
     promised: str  # time and memory
 
@@ -97,7 +99,7 @@ def cells(scale: Scale) -> Iterator[Cell]:
                     continue  # there already
                 yield learned(scale, optimizer, "plain", arm, seed)
     for how in scale.tasks.values():
-        for optimizer in CLASSIC:
+        for optimizer in scale.rivals:
             for budget in ("steps", "gradients") if optimizer in COSTLY else ("steps",):
                 yield classic(scale, optimizer, how, budget)
 

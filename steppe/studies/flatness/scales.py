@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...zoo.recipe import PRESETS, Recipe
-from .design import FLAT, NONE, NORM, OPTIMIZERS, VALID, Scale, Tasks, change
+from .design import CLASSIC, FLAT, NONE, NORM, OPTIMIZERS, VALID, Scale, Tasks, change
 
 MLP = {"start": "he"}
 RELU = {"name": "digits-relu", **MLP}
@@ -75,8 +75,9 @@ SMALL = Scale(
     every=5,
     levels=(0.2, 0.1, 0.05, 0.02),
     runs=4,
+    rivals=CLASSIC,
     tuning_seeds=2,
-    promised="about 3 hours and 4 GB on two cores",
+    promised="about 8 hours and 6 GB on two cores",
 )
 TINY = change(
     SMALL,
@@ -89,8 +90,8 @@ TINY = change(
     tasks={
         "same task": RELU,
         "sigmoid": SMALL_TASKS["sigmoid"],
-        "wider": SMALL_TASKS["wider"],
     },
+    rivals=("adam", "sam"),
     ablation=(),
     meta_seeds=(0, 1, 2),
     ablation_seeds=(),
