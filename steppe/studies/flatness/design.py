@@ -19,7 +19,7 @@ Cell = dict[str, Any]
 Tasks = dict[str, dict[str, Any]]  # label → arguments of `tasks.build`, and "curved"
 
 WORK = "steppe.studies.flatness.work:run_cell"
-OPTIMIZERS = ("dm", "rnnprop", "l2o-scale")
+OPTIMIZERS: tuple[str, ...] = ("dm", "rnnprop", "l2o-scale")
 TECHNIQUES = ("plain", "cl", "cl-il")
 CLASSIC = ("sgd", "momentum", "adam", "rmsprop", "sam", "entropy-sgd")
 COSTLY = ("sam", "entropy-sgd")  # more than one gradient a step

@@ -77,7 +77,7 @@ SMALL = Scale(
     runs=4,
     rivals=CLASSIC,
     tuning_seeds=2,
-    promised="about 8 hours and 6 GB on two cores",
+    promised="",  # see `estimate`
 )
 TINY = change(
     SMALL,
