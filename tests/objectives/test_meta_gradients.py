@@ -28,6 +28,7 @@ from steppe.estimators import replay
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.windows import Window
 from steppe.flatness import free_energy
+from steppe.flatness.adaptive import Adaptive
 from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
@@ -41,6 +42,7 @@ from steppe.flatness.hutchinson import flat_signs
 from steppe.flatness.local_entropy import LocalEntropy
 from steppe.flatness.relative import Relative
 from steppe.flatness.sharpness import Sharpness
+from steppe.flatness.size import SquaredNorm
 from steppe.flatness.smoothed import Smoothed
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
@@ -154,6 +156,8 @@ MEASURES = {
     "smoothed": Smoothed(GAMMA),
     "gradient": GradNorm(),
     "relative": Relative(HessianTrace()),
+    "adaptive": Adaptive(GaussNewtonTrace(2)),
+    "size": SquaredNorm(),
     "log-det": LOG_DET,
     "entropy": ENTROPY,
     "sharpness": SHARPNESS,
