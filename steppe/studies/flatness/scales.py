@@ -99,7 +99,7 @@ TINY = change(
     every=5,
     levels=(0.5, 0.3, 0.2),
     runs=2,
-    promised="under 5 minutes and 3 GB on two cores",
+    promised="about 9 minutes and 3 GB on two cores",
 )
 MNIST = {"name": "mnist-relu", **MLP}
 PAPER = change(
