@@ -124,6 +124,20 @@ def demo(
     rules = _rules(opt, records)
     seconds["tuning and evaluation"] = clock.lap()
 
+    return finish(folder, records, rules, where, seconds, clock, say, history)
+
+
+def finish(
+    folder: Path,
+    records: list[Record],
+    rules: list[Rule],
+    where: dict[str, Any],
+    seconds: dict[str, float],
+    clock: "Clock",
+    say: Callable[[str], None],
+    history: History | None = None,
+) -> Verdict:
+    """What was measured into the folder, the report, the words."""
     write_records(folder / "records.jsonl", records, where)
     write(folder / "rule.json", [dataclasses.asdict(rule) for rule in rules])
     seconds["in all"] = clock.total()

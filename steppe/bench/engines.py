@@ -204,7 +204,7 @@ def _attempt_on_ray(work: str, cell: Cell, attempt: int, path: list[str], cores:
 @functools.cache
 def _surroundings() -> dict[str, Any]:
     """Asked for after the first cell, which may have settings for JAX to make before it starts."""
-    return {**environment(), "share": len(_cores())}
+    return {**environment(), "share": len(usable_cores())}
 
 
 def _serve(pipe: Connection, work: str) -> None:
@@ -267,7 +267,8 @@ def _pinned(share: list[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _cores() -> list[int]:
+def usable_cores() -> list[int]:
+    """Those that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
@@ -275,7 +276,7 @@ def _cores() -> list[int]:
 
 def _shares(workers: int) -> list[list[int]]:
     """Disjoint if there is a core for each, else one core each, in turn."""
-    cores = _cores()
+    cores = usable_cores()
     n = len(cores)
     if workers > n:
         return [[cores[i % n]] for i in range(workers)]

@@ -72,12 +72,7 @@ def train_test(case: Case, style: Mapping[str, int]) -> str:
         if low < high:
             ends = np.array([low, high])
             axes.plot(ends, ends, color=INK, lw=0.8, alpha=0.5, zorder=0)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        plain_log(axes.xaxis)
-        plain_log(axes.yaxis)
-        axes.set_xlabel("training loss")
-        axes.set_ylabel("test loss")
+        log_axes(axes, "training loss", "test loss")
 
     return svg(draw, f"train-test-{case.task}-{case.horizon}", (4.6, 3.6))
 
@@ -188,6 +183,16 @@ def nanmedian(y: np.ndarray, q: float = 50) -> np.ndarray:
     """Percentile over seeds, a seed without a finite value counted as the largest."""
     out = np.percentile(np.where(np.isfinite(y), y, np.inf), q, axis=0, method="nearest")
     return np.where(np.isfinite(out), out, np.nan)
+
+
+def log_axes(axes: "Axes", x: str, y: str) -> None:
+    """Both axes logarithmic, with these labels."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    plain_log(axes.xaxis)
+    plain_log(axes.yaxis)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
 
 
 def plain_log(axis) -> None:

@@ -27,10 +27,9 @@ from ..core.task import AbstractTask, Problem
 from ..core.types import Key, Scalar
 from ..tasks.suite import build
 from ..zoo.pretrained import Card, card, load
-from .compare import enumeration, sentences, text_table
-from .demo import RIVALS, Clock, Verdict, write
-from .records import Record, environment, write_records
-from .report import report_from_folders
+from .compare import enumeration
+from .demo import RIVALS, Clock, Verdict, finish, write
+from .records import Record, environment
 from .rule import probe
 from .run import Train, evaluate, seed_keys, trainer
 from .tune import Tuning, choose
@@ -76,19 +75,7 @@ def demo(
     ]
     seconds["tuning and evaluation"] = clock.lap()
 
-    write_records(folder / "records.jsonl", records, where)
-    write(folder / "rule.json", [dataclasses.asdict(rule) for rule in rules])
-    seconds["in all"] = clock.total()
-    write(folder / "env.json", where | {"seconds": seconds})
-    report = report_from_folders([folder], folder / "report.html")
-    verdict = Verdict(
-        records, text_table(records), sentences(records), None, seconds, folder, report
-    )
-    say(f"\n{verdict.table}\n")
-    for sentence in verdict.sentences:
-        say(sentence)
-    say(f"\n{clock.total():.0f} s in all. The report: {report}")
-    return verdict
+    return finish(folder, records, rules, where, seconds, clock, say)
 
 
 def contest(how: dict[str, Any], settings: Settings, key: Key) -> list[Record]:

@@ -18,6 +18,7 @@ def run(values: dict) -> int:
     say = speaker(options.quiet)
     folder = options.out or Path("runs", f"{options.study}-{options.scale}")
 
+    from ..bench.engines import usable_cores
     from ..studies.flatness import reproduce as study
     from ..studies.flatness import telling
     from ..studies.flatness.scales import SCALES
@@ -31,7 +32,11 @@ def run(values: dict) -> int:
     if scale.name == "paper" and not options.yes:
         confirm(promised(planned))
     found, grid = study.reproduce(
-        scale, folder, engine=options.engine, workers=options.workers or cores(), say=say
+        scale,
+        folder,
+        engine=options.engine,
+        workers=options.workers or len(usable_cores()),
+        say=say,
     )
     if options.json:
         failed = [{"cell": row.cell, "error": row.error} for row in grid.failed]
@@ -58,10 +63,3 @@ def confirm(cost: str) -> None:
     print(f"That takes {cost}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise KeyboardInterrupt("Nothing was run.")
-
-
-def cores() -> int:
-    import os
-
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

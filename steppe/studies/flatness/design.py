@@ -20,7 +20,6 @@ Tasks = dict[str, dict[str, Any]]  # label → arguments of `tasks.build`, and "
 
 WORK = "steppe.studies.flatness.work:run_cell"
 OPTIMIZERS: tuple[str, ...] = ("dm", "rnnprop", "l2o-scale")
-TECHNIQUES = ("plain", "cl", "cl-il")
 CLASSIC = ("sgd", "momentum", "adam", "rmsprop", "sam", "entropy-sgd")
 COSTLY = ("sam", "entropy-sgd")  # more than one gradient a step
 GRID = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-8, 2))  # learning rates, 1e-4 … 3.16

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...bench.plots import INK, SERIES, plain_log, series, svg
+from ...bench.plots import INK, SERIES, log_axes, nanmedian, plain_log, series, svg
 from .findings import Line, lower_is_better, mean_log
 
 if TYPE_CHECKING:
@@ -72,17 +72,12 @@ def train_test(paths: Mapping[str, Path], style: Mapping[str, int]) -> str:
         axes = figure.subplots()
         for name, path in reversed(list(paths.items())):
             x, y = (
-                np.nanmedian(np.array(path["path"][metric], float), axis=0)
+                nanmedian(np.array(path["path"][metric], float))
                 for metric in ("train_loss", "test_loss")
             )
             axes.plot(x, y, color=SERIES[style[name]], lw=1.6)
             axes.plot(x[-1:], y[-1:], "o", color=SERIES[style[name]], ms=7, zorder=5)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        plain_log(axes.xaxis)
-        plain_log(axes.yaxis)
-        axes.set_xlabel("training loss")
-        axes.set_ylabel("test loss")
+        log_axes(axes, "training loss", "test loss")
 
     return svg(draw, f"train-test-{'-'.join(paths)}", (4.6, 3.3))
 
@@ -108,12 +103,7 @@ def flatness(points: Mapping[str, Sequence[Mapping[str, Any]]], style: Mapping[s
                     colour = SERIES[style[arm]]
                     axes.plot([x, x], [low, high], color=colour, lw=2)
                     axes.plot(x, np.exp(middle), "o", color=colour, ms=6)
-            axes.set_xscale("log")
-            axes.set_yscale("log")
+            log_axes(axes, "training loss that was reached", metric.replace("_", " "))
             axes.invert_xaxis()
-            plain_log(axes.xaxis)
-            plain_log(axes.yaxis)
-            axes.set_xlabel("training loss that was reached")
-            axes.set_ylabel(metric.replace("_", " "))
 
     return svg(draw, f"flatness-{'-'.join(points)}", (9.0, 3.3))
