@@ -87,6 +87,7 @@ NAMES = {
     "mnist-nas": "MNIST from a local folder, one NAS-Bench-201 cell of 16 channels (DM)",
     "mnist-vgg": "MNIST from a local folder, six 3x3 convolutions, batch norm",
     "mnist-resnet": "MNIST from a local folder, ResNet of 8 layers with group norm",
+    "cifar10-relu": "CIFAR-10 from a local folder, 3072-20-10 ReLU",
     "cifar10-conv": "CIFAR-10 from a local folder, the published ConvNet with stride 2",
     "cifar10-conv-constant": "CIFAR-10 from a local folder, ConvNet, norm by √1.001 (L2O-Scale)",
     "cifar10-conv-unpooled": "CIFAR-10 from a local folder, ConvNet, no norm, no pool (L2O-Scale)",

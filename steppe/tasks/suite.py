@@ -51,6 +51,7 @@ CLASSIFIERS: dict[
     "mnist-nas": ("mnist", NASCell, {}),
     "mnist-vgg": ("mnist", VGG, {}),
     "mnist-resnet": ("mnist", ResNet, {}),
+    "cifar10-relu": ("cifar10", MLP, {"activation": "relu"}),
     "cifar10-conv": ("cifar10", ConvNet, {"padding": "VALID", "strides": (2, 2)}),
     "cifar10-conv-constant": ("cifar10", ConvNet, CONSTANT | {"strides": (2, 2)}),
     "cifar10-conv-unpooled": ("cifar10", ConvNet, UNPOOLED | {"channels": (16, 16)}),

@@ -262,12 +262,13 @@ def _compile_score(task, opt, validation: Validation | None, key: Key, mesh):
     if validation is None:
         return None
 
-    def score(task, at):
+    def score(shared, at):
+        task, key = shared  # a key that is given, not built in: one program for all seeds
         opt, horizon = at
         return validation.score(task, opt, key, horizon)
 
     length = lambda horizon: jnp.asarray(horizon, jnp.int32)
-    compiled = _compile_number(score, task, (opt, length(1)), mesh)
+    compiled = _compile_number(score, (task, key), (opt, length(1)), mesh)
     return lambda opt, horizon: compiled((opt, length(horizon)))
 
 
@@ -277,11 +278,11 @@ def _compile_share(task, state: TrainState, estimator, objective, key: Key, mesh
         return None
 
     def share(shared, state: TrainState):
-        task, estimator, objective = shared
+        task, estimator, objective, key = shared
         key_share = jr.fold_in(key, state.step)
         return flatness_share(estimator, task, state.opt, state.est_state, objective, key=key_share)
 
-    return _compile_number(share, (task, estimator, objective), state, mesh)
+    return _compile_number(share, (task, estimator, objective, key), state, mesh)
 
 
 def _compile_number(f: Callable, shared, like, mesh) -> Callable[..., float]:

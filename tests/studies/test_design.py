@@ -60,12 +60,14 @@ def test_pairs_differ_in_their_penalty_alone():
     assert both.penalty.kind == "gauss-newton"
 
 
-def test_the_search_never_sees_a_seed_or_a_split_of_the_evaluation():
+def test_the_search_never_sees_a_seed_or_a_task_of_the_evaluation():
     cells = list(design.search(SMALL))
     assert not {c["meta_seed"] for c in cells} & {*SMALL.meta_seeds}
-    assert all(set(c["tasks"]) < set(SMALL.tasks) and c["part"] == "search" for c in cells)
+    assert all(c["part"] == "search" for c in cells)  # scored on the validation split
+    looked = [how for c in cells for how in c["tasks"].values()]
+    assert [how for how in looked if how in SMALL.tasks.values()] == len(cells) * [SMALL.meta_task]
     weights = {(c["arm"], c["weight"]) for c in cells}
-    assert len(weights) == 1 + (len(design.FLAT) + 1) * len(design.WEIGHTS)
+    assert len(weights) == 1 + len(design.SEARCHED) * len(design.WEIGHTS)
 
 
 def test_estimates_grow_with_the_scale():

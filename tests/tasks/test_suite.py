@@ -87,6 +87,7 @@ COUNTS = {
             ("resnet", 75_290 - 2 * 9 * 16),
         )
     },
+    "cifar10-relu": 3072 * 20 + 20 + 20 * 10 + 10,
     "cifar10-conv": 13_610,
     "cifar10-conv-constant": 13_610,
     "cifar10-conv-unpooled": 27 * 16 + 16 + 25 * 16 * 16 + 16 + 32 * 32 * 16 * 10 + 10,

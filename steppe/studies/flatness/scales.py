@@ -63,7 +63,18 @@ SMALL = Scale(
     recipes=SMALL_RECIPES,
     techniques=SMALL_TECHNIQUES,
     meta_task=RELU,
-    validation={label: SMALL_TASKS[label] for label in ("same task", "sigmoid")},
+    validation={  # but for the first, none of the tasks of the evaluation
+        "same task": RELU,
+        "tanh": {"name": "digits-deeper", "activation": "tanh", **MLP},
+        "CIFAR-10": {
+            "name": "cifar10-relu",
+            "curved": False,
+            "runs": 2,
+            "every": 20,
+            "horizon": 200,
+        }
+        | MLP,
+    },
     tasks=SMALL_TASKS,
     weights=WEIGHTS,
     flat=CHOSEN,
