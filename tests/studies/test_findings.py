@@ -93,17 +93,49 @@ def test_what_is_missing_is_counted_and_nothing_stands_in_for_it():
     assert f"dm plain {SCALE.flat['dm']}: 1" in telling.text(SCALE, found)
 
 
-def test_tuned_optimizers_are_compared_task_by_task_on_equal_networks():
-    found = of(SCALE, rows(nothing))
+def test_tuned_optimizers_are_compared_on_equal_networks():
+    made = rows(nothing)
+    found = of(SCALE, made)
     rivals = {line.theirs for line in found.rivals}
-    assert "adam (steps) on MNIST" in rivals and "sam (gradients) on sigmoid" in rivals
-    assert len(found.rivals) == 3 * 2 * 8 * 3  # optimizers, metrics, rivals with budgets, tasks
-    [line] = [
-        x
-        for x in found.rivals
-        if (x.optimizer, x.theirs, x.metric) == ("dm", "adam (steps) on MNIST", "ln test_loss")
+    assert {"adam", "sam, equal steps", "sam, equal gradients"} < rivals
+    assert list(found.by_task) == list(SCALE.tasks)
+    for lines in (found.rivals, *found.by_task.values()):
+        assert len(lines) == 3 * 2 * 8  # optimizers, metrics, rivals with budgets
+    said = telling.winners(found)
+    assert len(said) == 8 and any(s.startswith("Against tuned adam: ") for s in said)
+
+    # By hand, for one rival on one task: what `made.py` wrote, seed by seed.
+    which = lambda line: (
+        (line.optimizer, line.theirs, line.metric) == ("dm", "adam", "ln test_loss")
+    )
+    [line] = filter(which, found.by_task["MNIST"])
+    task, flat = SCALE.tasks["MNIST"], SCALE.flat["dm"]
+    [adam] = [
+        r.result["task"]
+        for r in made
+        if (r.cell["optimizer"], r.cell.get("task")) == ("adam", task)
     ]
-    assert line.found.mean == pytest.approx(-0.3, abs=0.4)
+    theirs = [
+        sum(map(math.log, adam["at"]["end"]["test_loss"][2 * s : 2 * s + 2])) for s in range(10)
+    ]
+    dm = {
+        r.cell["meta_seed"]: sum(
+            map(math.log, r.result["tasks"]["MNIST"]["at"]["end"]["test_loss"])
+        )
+        for r in made
+        if r.cell.get("arm") == flat
+        and (r.cell["optimizer"], r.cell["technique"]) == ("dm", "plain")
+    }
+    differences = [(dm[s] - theirs[s]) / 2 for s in range(10)]
+    assert line.found.mean == pytest.approx(sum(differences) / 10)
+
+
+def test_who_wins_against_a_tuned_optimizer_goes_by_both_metrics():
+    ours = {"test_loss": -1.0, "test_accuracy": 0.2}
+    for sign, word in ((1, "trace wins in both ("), (-1, "the tuned one wins in both (")):
+        shifted = lambda o, t, arm, metric: sign * ours.get(metric, 0.0)  # noqa: B023
+        said = telling.winners(of(SCALE, rows(shifted)))
+        assert all(word in sentence for sentence in said), said
 
 
 def test_runs_of_a_meta_seed_are_those_at_its_place():

@@ -31,7 +31,12 @@ def forest(lines: Sequence[Line], metric: str, name: str) -> str:
                 axes.plot(ends, [place, place], color=SERIES[i], lw=width, solid_capstyle="butt")
             filled = SERIES[i] if line.seen or line.worse else "none"
             axes.plot(unit(found.mean), place, "o", ms=7, mec=SERIES[i], mfc=filled, mew=1.8)
-        labels = [f"{line.optimizer} · {line.technique} · {line.ours}" for line in shown]
+        against = {line.theirs for line in shown}
+        labels = [
+            f"{line.optimizer} · {line.theirs if len(against) > 1 else line.technique}"
+            f" · {line.ours}"
+            for line in shown
+        ]
         axes.set_yticks(range(len(shown)), labels)
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()

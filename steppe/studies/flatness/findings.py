@@ -17,7 +17,7 @@ from typing import Any
 
 from ...bench.engines import Row
 from ...bench.families import Tested, tested
-from .design import NONE, NORM, Scale
+from .design import COSTLY, NONE, NORM, Scale
 
 Result = Mapping[str, Any]
 Number = float | None
@@ -66,7 +66,8 @@ class Findings:
     - `generalisation`: the flat arm against none, on tasks never seen
     - `control`: the flat arm against the weight-norm penalty, on tasks never seen
     - `ablation`: every arm against none, plain technique, few seeds, nothing corrected
-    - `rivals`: the flat arm with the plain technique against tuned optimizers, task by task
+    - `rivals`: the flat arm with the plain technique against tuned optimizers, on tasks never seen
+    - `by_task`: the same for each task by itself
     """
 
     flatness: list[Line]
@@ -74,6 +75,7 @@ class Findings:
     control: list[Line]
     ablation: list[Line]
     rivals: list[Line]
+    by_task: dict[str, list[Line]]
     diverged: dict[str, int]  # side → runs that did not end finite
     cells: int  # that the tables rest on
 
@@ -123,7 +125,8 @@ def findings(scale: Scale, rows: Iterable[Row]) -> Findings:
         )
         if scale.ablation
         else [],
-        rivals=rivals(scale, learned, classic),
+        rivals=rivals(scale, learned, classic, unseen),
+        by_task={task: rivals(scale, learned, classic, [task]) for task in scale.tasks},
         diverged=diverged(learned),
         cells=len(rows),
     )
@@ -181,32 +184,49 @@ def matched(a: Result, b: Result, metric: str) -> Number:
 # Tuned optimizers.
 
 
-def rivals(scale: Scale, learned: Mapping[Key, Result], classic: Sequence[Row]) -> list[Line]:
-    """The flat arms, plain technique, against every tuned optimizer on every task; one family."""
-    cells, names = {}, []
+def rivals(
+    scale: Scale, learned: Mapping[Key, Result], classic: Sequence[Row], tasks: Sequence[str]
+) -> list[Line]:
+    """The flat arms, plain technique, against every tuned optimizer, mean over `tasks`.
+
+    One family, and one unit: the value of a meta-seed.
+    """
+    theirs: dict[str, dict[str, dict[int, dict[str, list[Number]]]]] = {}  # rival, task, seed
     for row in classic:
-        label = next((x for x, how in scale.tasks.items() if how == row.cell["task"]), None)
-        if label is None or row.result is None:
-            continue
-        seeds = row.cell["meta_seeds"]
-        theirs = by_seed(row.result["task"], seeds)
-        name = f"{row.cell['optimizer']} ({row.cell['budget']}) on {label}"
+        label = next((x for x in tasks if scale.tasks[x] == row.cell["task"]), None)
+        if label is not None and row.result is not None:
+            ends = by_seed(row.result["task"], row.cell["meta_seeds"])
+            theirs.setdefault(rival(row.cell), {})[label] = ends
+    cells, names = {}, []
+    for name, found in theirs.items():
+        missing = set(tasks) - set(found)
         for optimizer, arm in scale.flat.items():
-            results = [learned.get((optimizer, "plain", arm, seed)) for seed in seeds]
-            ends = [None if r is None else r["tasks"][label]["at"]["end"] for r in results]
+            results = [learned.get((optimizer, "plain", arm, s)) for s in scale.meta_seeds]
             for metric, of in (("test_loss", mean_log), ("test_accuracy", every)):
-                ours = [None if end is None else of(end[metric]) for end in ends]
                 shown = f"ln {metric}" if of is mean_log else metric
-                cells[f"{optimizer} {name} {shown}"] = (
-                    ours,
-                    [of(theirs[s][metric]) for s in seeds],
-                )
+                ours = [
+                    None
+                    if result is None
+                    else every([of(result["tasks"][x]["at"]["end"][metric]) for x in tasks])
+                    for result in results
+                ]
+                others = [
+                    None if missing else every([of(found[x][s][metric]) for x in tasks])
+                    for s in scale.meta_seeds
+                ]
+                cells[f"{optimizer} {name} {shown}"] = (ours, others)
                 names.append((optimizer, name, shown))
     tests = tested(cells) if cells else {}
     return [
         Line(o, "plain", scale.flat[o], name, metric, tests[f"{o} {name} {metric}"])
         for o, name, metric in names
     ]
+
+
+def rival(cell: Mapping[str, Any]) -> str:
+    """Its name in a table: one that takes several gradients a step has two budgets."""
+    name = cell["optimizer"]
+    return f"{name}, equal {cell['budget']}" if name in COSTLY else name
 
 
 def by_seed(found: Result, seeds: Sequence[int]) -> dict[int, dict[str, list[Number]]]:

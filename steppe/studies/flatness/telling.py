@@ -66,6 +66,46 @@ def answer(scale: Scale, found: Findings) -> str:
     )
 
 
+def winners(found: Findings) -> list[str]:
+    """Who wins on tasks never seen, the best flat learned optimizer or a tuned one.
+
+    One sentence each. Who wins in both, test loss and accuracy, does so in all 95 % intervals.
+    """
+    said = []
+    for name in dict.fromkeys(line.theirs for line in found.rivals):
+        lines = [line for line in found.rivals if line.theirs == name]
+        losses = [x for x in lines if x.metric == "ln test_loss" and x.found.mean is not None]
+        if not losses:
+            continue
+        best = min(losses, key=lambda line: line.found.mean)
+        both = [line for line in lines if line.optimizer == best.optimizer]
+        ours, theirs = (all(getattr(x, how) for x in both) for how in ("seen", "worse"))
+        who = (
+            f"{best.optimizer} with {best.ours} wins in both"
+            if ours
+            else "the tuned one wins in both"
+            if theirs
+            else "neither wins in both"
+        )
+        numbers = ", ".join(
+            f"{line.metric.removeprefix('ln ').replace('_', ' ')} {change(line)}" for line in both
+        )
+        said.append(f"Against tuned {name}: {who} ({best.optimizer}: {numbers})")
+    return said
+
+
+def change(line: Line) -> str:
+    """The difference with its interval for a reader: a ratio of losses, points of accuracy."""
+    found = line.found.difference
+    ratio = line.metric.startswith("ln ")
+    bounds = [
+        math.nan if x is None else math.exp(x) if ratio else 100 * x
+        for x in (found.mean, found.low, found.high)
+    ]
+    form = "{:.2f} times [{:.2f}, {:.2f}]" if ratio else "{:+.2f} points [{:+.2f}, {:+.2f}]"
+    return form.format(*bounds)
+
+
 def text(scale: Scale, found: Findings) -> str:
     """All tables."""
     parts = [
@@ -74,7 +114,9 @@ def text(scale: Scale, found: Findings) -> str:
         table("Tasks never seen, with the penalty less without", found.generalisation),
         table("Tasks never seen, flatness less a penalty on ‖θ‖²", found.control),
         table("Every arm less none, plain technique; exploratory, not corrected", found.ablation),
-        table("Tuned optimizers, task by task: learned less tuned", found.rivals),
+        table("Tasks never seen, learned less tuned", found.rivals),
+        *winners(found),
+        *(table(f"The same on {task}", lines) for task, lines in found.by_task.items()),
     ]
     if found.diverged:
         lost = ", ".join(f"{name}: {count}" for name, count in found.diverged.items())
@@ -130,6 +172,11 @@ def content(scale: Scale, found: Findings) -> dict[str, Any]:
             name: [dataclasses.asdict(line) | {"better": line.better} for line in lines]
             for name, lines in vars(found).items()
             if isinstance(lines, list)
+        },
+        "winners": winners(found),
+        "by_task": {
+            task: [dataclasses.asdict(line) | {"better": line.better} for line in lines]
+            for task, lines in found.by_task.items()
         },
         "diverged": found.diverged,
         "cells": found.cells,
