@@ -108,8 +108,11 @@ def search(scale: Scale) -> Iterator[Cell]:
     """Arms at every weight, scored on the validation split of the validation tasks."""
     for seed in SEARCH_SEEDS:
         for optimizer in scale.recipes:
-            for arm in (NONE, *SEARCHED):
-                for weight in WEIGHTS if arm != NONE else (0.0,):
+            for weight in (
+                0.0,
+                *WEIGHTS,
+            ):  # outside the arms: neighbours compile different programs
+                for arm in SEARCHED if weight else (NONE,):
                     cell = learned(scale, optimizer, "plain", arm, seed, weight=weight)
                     yield cell | {"part": "search", "tasks": scale.validation, "weight": weight}
 
