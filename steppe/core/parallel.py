@@ -62,6 +62,7 @@ def at_once(lanes: int, together: int) -> int:
 def lanes_together(coordinates: int) -> int:
     """How many episodes of so many coordinates to advance at once on this backend.
 
-    On a CPU as many as keep their rows in cache, on an accelerator all.
+    On a CPU as many as keep their rows in cache (of 1510 coordinates, one by one takes three
+    quarters of the time of two by two), on an accelerator all.
     """
-    return max(1, 4096 // max(coordinates, 1)) if jax.default_backend() == "cpu" else 2**31
+    return max(1, 2048 // max(coordinates, 1)) if jax.default_backend() == "cpu" else 2**31

@@ -15,6 +15,7 @@ SCALE = design.change(
     tasks={name: SMALL.tasks[name] for name in ("same task", "sigmoid", "MNIST")},
     ablation=("jacobian",),
     levels=(0.2, 0.05),
+    meta_seeds=tuple(range(10)),
     runs=2,
 )
 Effect = Callable[[str, str, str, str], float]  # optimizer, technique, arm, metric → ln ratio

@@ -40,7 +40,7 @@ FLAT: dict[
 }
 CONTROLS = (NORM, VALID)
 SEARCHED = (NORM, "trace", "top-eigenvalue", "jacobian", "entropy", "sharpness", "relative-trace")
-WEIGHTS = (0.1, 0.3)  # searched; an arm that is not has the first
+WEIGHTS = {"dm": (0.1, 0.3), "rnnprop": (0.1, 0.3), "l2o-scale": (0.03, 0.1, 0.3)}  # searched
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,16 +92,16 @@ def cells(scale: Scale) -> Iterator[Cell]:
             for technique in scale.techniques:
                 for arm in (*scale.arms, scale.flat[optimizer]):
                     yield learned(scale, optimizer, technique, arm, seed)
+    for how in scale.tasks.values():
+        for optimizer in scale.rivals:
+            for budget in ("steps", "gradients") if optimizer in COSTLY else ("steps",):
+                yield classic(scale, optimizer, how, budget)
     for seed in scale.ablation_seeds:
         for optimizer in scale.recipes:
             for arm in scale.ablation:
                 if arm == scale.flat[optimizer]:
                     continue  # there already
                 yield learned(scale, optimizer, "plain", arm, seed)
-    for how in scale.tasks.values():
-        for optimizer in scale.rivals:
-            for budget in ("steps", "gradients") if optimizer in COSTLY else ("steps",):
-                yield classic(scale, optimizer, how, budget)
 
 
 def search(scale: Scale) -> Iterator[Cell]:
@@ -110,8 +110,8 @@ def search(scale: Scale) -> Iterator[Cell]:
         for optimizer in scale.recipes:
             for weight in (
                 0.0,
-                *WEIGHTS,
-            ):  # outside the arms: neighbours compile different programs
+                *WEIGHTS[optimizer],
+            ):  # so that neighbours compile different programs
                 for arm in SEARCHED if weight else (NONE,):
                     cell = learned(scale, optimizer, "plain", arm, seed, weight=weight)
                     yield cell | {"part": "search", "tasks": scale.validation, "weight": weight}
