@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "estimators": {"core"},
     "train": {"core", "objectives.regularized"},
     "interop": {"core", "optimizers"},
+    "torch": {"core.manifest", "zoo.names", "zoo.pretrained"},  # no JAX
     "zoo": {"core", "flatness", "tasks", "optimizers", "objectives", "estimators", "train"},
     "bench": {
         "core", "flatness", "data", "tasks", "optimizers", "objectives", "estimators", "train",
@@ -115,7 +116,8 @@ def test_sibling_algorithms_do_not_import_each_other(folder):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_heavy_and_optional_packages_are_imported_inside_functions(path):
     for line, name in imports(path, top_level=True):
-        assert name.split(".")[0] not in LAZY, f"{path.name}:{line} imports {name} at the top"
+        heavy = LAZY - {package(path)}  # steppe.torch is the place of torch
+        assert name.split(".")[0] not in heavy, f"{path.name}:{line} imports {name} at the top"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -140,7 +142,8 @@ def test_no_super_no_module_level_mutable_state(path):
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        assert not (called and node.func.id == "super"), f"{path.name}:{node.lineno} calls super()"
+        if path != ROOT / "torch/optimizer.py":  # a subclass of PyTorch's
+            assert not (called and node.func.id == "super"), f"{path.name}:{node.lineno}: super()"
         assert not isinstance(node, ast.Global), f"{path.name}:{node.lineno} uses global"
 
 

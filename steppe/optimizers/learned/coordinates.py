@@ -104,7 +104,7 @@ class LSTM(eqx.Module):
         forget = jnp.arange(4 * hidden) // hidden == 2
         half = jnp.where(jnp.arange(4 * hidden) // hidden == 1, 1.0, 0.5).astype(x.dtype)
         w = self.w_gates * half[None]
-        b = (self.b_gates + forget) * half
+        b = (self.b_gates.astype(x.dtype) + forget) * half
         z = jnp.einsum("kg,kr->gr", w, jnp.concatenate([x, state.h]))
         gates = tanh(z + b[:, None])
         i, j, f, o = jnp.split(gates, 4)

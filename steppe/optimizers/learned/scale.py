@@ -326,7 +326,7 @@ class Scale(AbstractOptimizer):
         update, lead = self.direction(step + short, layout), 0.0
         if self.lr_momentum is not None and self.log_step is not None:  # dynamic
             lead = clip(log_lr + change, FLOOR, self.max_log_lr)  # ℓ'
-            rho = jax.nn.sigmoid(self.lr_momentum)
+            rho = jax.nn.sigmoid(self.lr_momentum.astype(log_lr.dtype))
             log_lr = rho * log_lr + (1 - rho) * lead
             update = jnp.exp(lead + self.log_step) * update
         if self.attention:

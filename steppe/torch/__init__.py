@@ -1,0 +1,15 @@
+"""Learned optimizers in PyTorch: `torch.optim.Optimizer`, no JAX.
+
+    import torch
+    from steppe.torch import LearnedOptimizer
+
+    opt = LearnedOptimizer(model.parameters(), "rnnprop-flat-v1")
+
+The file of weights is the one that the JAX library reads; both give the same trajectories.
+"""
+
+from .optimizer import LearnedOptimizer
+from .rules import AbstractRule
+from .weights import read_rule
+
+__all__ = ["AbstractRule", "LearnedOptimizer", "read_rule"]

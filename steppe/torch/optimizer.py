@@ -1,0 +1,225 @@
+"""LearnedOptimizer: a meta-trained update rule as a `torch.optim.Optimizer`.
+
+    θ ← θ − lr · weight_decay · θ + lr · u,      u = rule(∇f, state)
+
+All parameters of one device and dtype are one matrix of coordinates (`rules.py`), so that a step
+costs the same for one large tensor and for many small ones. What the rule remembers lies in one
+buffer a name, (features, coordinates); `state[p]` holds each parameter's part as a view, which is
+what `state_dict` sees. Whatever takes the views away (a copy, a loaded state, a new parameter) is
+noticed at the next step, and the buffers are put together again.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .rules import BLOCK, AbstractRule
+from .weights import read_rule
+
+REFUSED = ("fused", "capturable", "differentiable", "amsgrad", "momentum", "betas", "eps")
+
+
+class LearnedOptimizer(torch.optim.Optimizer):
+    """Train the parameters of a model with a learned rule.
+
+    - `rule`: the name of a pretrained optimizer, a file of steppe's, or an `AbstractRule`
+    - `lr`: multiplies the learned update; 1 is what the rule was trained for. Schedulers set it
+    - `weight_decay`: decoupled, as in AdamW: parameters shrink by lr · weight_decay a step
+    - `maximize`: climb instead of descend
+    - `state_dtype`: of what the rule remembers; None: float32, or float64 for float64 parameters.
+      bfloat16 halves the memory at a cost in accuracy (docs/torch.md)
+    - `block`: coordinates worked on at once; for speed, the result is the same
+
+    `foreach` is accepted: it always is one for all parameters. Sparse and complex gradients are
+    refused. Raises ValueError for options out of range, and for options of other optimizers.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        rule: str | os.PathLike | AbstractRule,
+        lr: float | Tensor = 1.0,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        state_dtype: torch.dtype | None = None,
+        block: int = BLOCK,
+        **other: Any,
+    ):
+        for name in other:
+            why = "means nothing to a learned rule" if name in REFUSED else "is not an option"
+            raise ValueError(
+                f"LearnedOptimizer: {name} {why}; the options are lr, weight_decay, maximize, "
+                "foreach, state_dtype and block."
+            )
+        if not float(lr) >= 0:
+            raise ValueError(f"LearnedOptimizer: lr must be at least 0, got {lr}.")
+        if not weight_decay >= 0:
+            raise ValueError(
+                f"LearnedOptimizer: weight_decay must be at least 0, got {weight_decay}."
+            )
+        if state_dtype is not None and not state_dtype.is_floating_point:
+            raise ValueError(
+                f"LearnedOptimizer: state_dtype must be a floating dtype, got {state_dtype}."
+            )
+        if block < 1:
+            raise ValueError(f"LearnedOptimizer: block must be at least 1, got {block}.")
+        self.rule = rule if isinstance(rule, AbstractRule) else read_rule(rule)
+        self.state_dtype, self.block = state_dtype, block
+        self._matrices: list[Matrix] | None = None
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "maximize": maximize})
+
+    def add_param_group(self, param_group: dict) -> None:
+        super().add_param_group(param_group)
+        for p in self.param_groups[-1]["params"]:
+            if p.is_complex():
+                raise ValueError("LearnedOptimizer: parameters must be real, got a complex one.")
+        self._matrices = None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; with a `closure` that gives the loss, its loss is returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for matrix in self._bound():
+            matrix.step(self)
+        return loss
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """As in every optimizer, but what the rule remembers keeps the dtype it was saved in."""
+        given: dict = {}
+        handle = self.register_load_state_dict_pre_hook(lambda _, state: given.update(state))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            handle.remove()
+        saved = itertools.chain.from_iterable(group["params"] for group in given["param_groups"])
+        own = itertools.chain.from_iterable(group["params"] for group in self.param_groups)
+        for place, p in zip(saved, own, strict=True):
+            for name, value in given["state"].get(place, {}).items():
+                there = value.device if name == "step" else p.device
+                self.state[p][name] = value.detach().clone().to(there)
+        if "problem" in self.state:
+            kept = self.state["problem"].items()
+            self.state["problem"] = {name: value.detach().clone() for name, value in kept}
+        self._matrices = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {"rule": self.rule, "state_dtype": self.state_dtype, "block": self.block}
+        return {**super().__getstate__(), **own, "_matrices": None}
+
+    def _bound(self) -> "list[Matrix]":
+        """The matrices, with `state` as it is now."""
+        if self._matrices is None or not all(m.intact(self) for m in self._matrices):
+            kinds: dict[tuple, list[Tensor]] = {}
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if p.numel():
+                        kinds.setdefault((p.device, working_dtype(p, self.rule)), []).append(p)
+            if len(kinds) > 1 and self.rule.problem:
+                raise ValueError(
+                    "LearnedOptimizer: this rule looks at all parameters together, but they are on "
+                    f"or of {', '.join(f'{d} in {t}' for d, t in kinds)}; put them on one device "
+                    "in one precision, or take a coordinatewise rule (dm, rnnprop)."
+                )
+            self._matrices = [Matrix(self, *kind, params) for kind, params in kinds.items()]
+        return self._matrices
+
+
+class Matrix:
+    """The coordinates of all parameters of one device and dtype, and what the rule remembers."""
+
+    def __init__(
+        self, opt: LearnedOptimizer, device: torch.device, dtype: torch.dtype, params: list[Tensor]
+    ):
+        self.rule, self.params, self.dtype = opt.rule.to(device, dtype), params, dtype
+        self.sizes = [p.numel() for p in params]
+        kept = opt.state_dtype or dtype
+        own = [opt.state[p] for p in params]
+        owners = {"rows": own, "tensors": own}
+        if self.rule.problem:
+            owners["problem"] = [opt.state["problem"]]
+        widths = {"rows": self.sizes, "tensors": [1] * len(params), "problem": [1]}
+        self.buffers: dict[str, Tensor] = {}
+        self.views: list[tuple[dict, str, Tensor]] = []
+        for kind, states in owners.items():
+            for name, features in getattr(self.rule, kind).items():
+                whole = torch.full(
+                    (features, sum(widths[kind])),
+                    self.rule.first.get(name, 0.0),
+                    dtype=kept,
+                    device=device,
+                )
+                for state, part in zip(states, whole.split(widths[kind], 1), strict=True):
+                    if name in state:
+                        part.copy_(state[name])
+                    state[name] = part
+                    self.views.append((state, name, part))
+                self.buffers[name] = whole
+        for state in own:
+            state.setdefault("step", torch.tensor(0.0))
+
+    def intact(self, opt: LearnedOptimizer) -> bool:
+        """Whether `state` still is what the buffers hold."""
+        return all(state.get(name) is part for state, name, part in self.views)
+
+    def step(self, opt: LearnedOptimizer) -> None:
+        moving = [k for k, p in enumerate(self.params) if p.grad is not None]
+        if not moving:
+            return
+        groups = {id(p): group for group in opt.param_groups for p in group["params"]}
+        params = [self.params[k] for k in moving]
+        of = [groups[id(p)] for p in params]
+        for p in params:
+            opt.state[p]["step"] += 1
+        counts = [int(opt.state[p]["step"]) for p in params]
+        g = torch.cat([self._gradient(p, group) for p, group in zip(params, of, strict=True)])
+        state, put_back = self._of(moving)
+        u = self.rule.update(g, state, [self.sizes[k] for k in moving], counts, opt.block)
+        put_back()
+        parts = u.split([p.numel() for p in params])
+        for p, group, part in zip(params, of, parts, strict=True):
+            lr = group["lr"]
+            if group["weight_decay"]:
+                p.mul_(1 - lr * group["weight_decay"])
+            p.add_(lr * part.view_as(p))
+
+    def _gradient(self, p: Tensor, group: dict) -> Tensor:
+        grad: Any = p.grad
+        if grad.is_sparse:
+            raise ValueError(
+                "LearnedOptimizer: gradients must be dense, got a sparse one; build the embedding "
+                "with sparse=False."
+            )
+        g = grad.reshape(-1).to(self.dtype)
+        return -g if group["maximize"] else g
+
+    def _of(self, moving: Sequence[int]) -> tuple[dict[str, Tensor], Callable[[], None]]:
+        """What is remembered of these parameters, and what writes it back."""
+        if len(moving) == len(self.params):
+            return self.buffers, lambda: None
+        starts = list(itertools.accumulate(self.sizes, initial=0))
+        device = next(iter(self.buffers.values())).device
+        columns = torch.cat([torch.arange(starts[k], starts[k + 1], device=device) for k in moving])
+        at = dict.fromkeys(self.rule.rows, columns)
+        at |= dict.fromkeys(self.rule.tensors, torch.tensor(moving, device=device))
+        part = {name: x[:, at[name]] if name in at else x for name, x in self.buffers.items()}
+
+        def put_back() -> None:
+            for name, index in at.items():
+                self.buffers[name][:, index] = part[name]
+
+        return part, put_back
+
+
+def working_dtype(p: Tensor, rule: AbstractRule) -> torch.dtype:
+    """What a step on p is computed in: float32, or wider where p or the weights are."""
+    weight = next(iter(rule.weights.values()))
+    return torch.promote_types(torch.promote_types(p.dtype, weight.dtype), torch.float32)

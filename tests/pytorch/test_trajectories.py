@@ -1,0 +1,116 @@
+"""The same trajectory in PyTorch and in JAX, step by step, whatever the options."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import steppe
+from steppe.zoo.names import PRETRAINED
+from steppe.zoo.pretrained import load, path
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'steppe[torch]'")
+
+from steppe.torch import LearnedOptimizer  # noqa: E402
+
+STEPS = 50
+SHAPES = ((7, 5), (5,), (3, 2, 2))
+RNG = np.random.default_rng(0)
+START = [RNG.standard_normal(shape) for shape in SHAPES]
+PULL = [np.exp(RNG.standard_normal(shape)) for shape in SHAPES]
+WAVES = [RNG.standard_normal((STEPS, *shape)) for shape in SHAPES]
+
+
+def gradients(xs, step: int) -> list:
+    """Of an anharmonic bowl, its noise the same for both."""
+    found = [h * x + 0.3 * x**3 + 0.5 * w[step] for h, x, w in zip(PULL, xs, WAVES, strict=True)]
+    found[1] = 0 * found[1] if step % 7 == 0 else found[1]  # dead coordinates now and then
+    return found
+
+
+def in_jax(opt, dtype) -> np.ndarray:
+    tx = steppe.to_optax(opt)
+    xs = [jnp.asarray(x, dtype) for x in START]
+    state, update, out = tx.init(xs), jax.jit(tx.update), []
+    for step in range(STEPS):
+        grads = [jnp.asarray(g, dtype) for g in gradients([np.asarray(x) for x in xs], step)]
+        updates, state = update(grads, state, xs)
+        xs = [x + u for x, u in zip(xs, updates, strict=True)]
+        out.append(np.concatenate([np.ravel(x) for x in xs]))
+    return np.array(out)
+
+
+def in_torch(source, dtype, **options) -> np.ndarray:
+    xs = [torch.nn.Parameter(torch.tensor(x, dtype=getattr(torch, dtype))) for x in START]
+    opt, out = LearnedOptimizer(xs, source, **options), []
+    for step in range(STEPS):
+        for x, g in zip(xs, gradients([x.detach().numpy() for x in xs], step), strict=True):
+            x.grad = torch.tensor(g, dtype=x.dtype)
+        opt.step()
+        out.append(np.concatenate([x.detach().numpy().ravel() for x in xs]))
+    return np.array(out)
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest, relative to the size of the trajectory."""
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_every_pretrained_optimizer_takes_the_same_steps(name):
+    opt = load(name)
+    assert difference(in_torch(name, "float32"), in_jax(opt, "float32")) < 1e-4
+    with jax.enable_x64(True):
+        found = difference(in_torch(name, "float64"), in_jax(load(name), "float64"))
+    assert found < 1e-9
+
+
+SCALES = [
+    {"levels": (6,)},
+    {"levels": (6, 5)},
+    {"dynamic": False, "relative_lr": False},
+    {"products": False, "log_squares": False, "relative_lr": False},
+    {"problem_mean": False, "extreme": True, "lr_shortcut": True},
+    {"gradient_shortcut": False, "decay_scales": True},
+    {"learn_decay": False},
+    {"learn_input_decay": False, "learn_start": False},
+    {"scales": 1},
+    {"pool": "last", "zero_lr": False},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dm", {"preprocess": "none", "scale": 1.0}),
+        ("dm", {"hidden": (5, 4)}),
+        ("dm", {"hidden": ()}),
+        ("rnnprop", {"hidden": (5, 4), "features": 3}),
+        ("rnnprop", {"beta1": 0.0}),
+        *(("l2o-scale", options) for options in SCALES),
+    ],
+    ids=str,
+)
+def test_every_option_means_the_same(name, options, tmp_path):
+    from steppe.zoo.kinds import build
+
+    with jax.enable_x64(True):
+        extra = {"lr_range": (1e-2, 1e-1)} if name == "l2o-scale" else {}
+        opt = build(name, key=jax.random.key(3), **options, **extra)
+        steppe.save(tmp_path / "opt.safetensors", opt)
+        theirs = in_jax(opt, "float64")
+    ours = in_torch(tmp_path / "opt.safetensors", "float64", block=17)
+    assert np.abs(theirs[-1] - theirs[0]).max() > 1e-3  # it moves
+    assert difference(ours, theirs) < 1e-9
+
+
+def test_blocks_and_chunks_do_not_change_the_result():
+    whole = in_torch("l2o-scale-v1", "float64")
+    assert difference(in_torch("l2o-scale-v1", "float64", block=3), whole) < 1e-12
+    whole = in_torch("dm-v1", "float64")
+    assert difference(in_torch("dm-v1", "float64", block=3), whole) < 1e-12
+
+
+def test_the_file_is_read_and_not_the_jax_object():
+    rule = LearnedOptimizer([torch.nn.Parameter(torch.zeros(2))], path("dm-v1")).rule
+    assert rule.floats == 40
