@@ -20,6 +20,7 @@ from torch import Tensor
 from .rules import BLOCK, AbstractRule
 from .weights import read_rule
 
+PROBLEM = "problem"  # the key in `state` of what is remembered once for all parameters
 REFUSED = ("fused", "capturable", "differentiable", "amsgrad", "momentum", "betas", "eps")
 
 
@@ -106,9 +107,10 @@ class LearnedOptimizer(torch.optim.Optimizer):
             for name, value in given["state"].get(place, {}).items():
                 there = value.device if name == "step" else p.device
                 self.state[p][name] = value.detach().clone().to(there)
-        if "problem" in self.state:
-            kept = self.state["problem"].items()
-            self.state["problem"] = {name: value.detach().clone() for name, value in kept}
+        memory = everything(self)
+        if PROBLEM in memory:
+            kept = memory[PROBLEM].items()
+            memory[PROBLEM] = {name: value.detach().clone() for name, value in kept}
         self._matrices = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -129,7 +131,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
                     f"or of {', '.join(f'{d} in {t}' for d, t in kinds)}; put them on one device "
                     "in one precision, or take a coordinatewise rule (dm, rnnprop)."
                 )
-            self._matrices = [Matrix(self, *kind, params) for kind, params in kinds.items()]
+            self._matrices = [
+                Matrix(self, device, dtype, params) for (device, dtype), params in kinds.items()
+            ]
         return self._matrices
 
 
@@ -145,7 +149,7 @@ class Matrix:
         own = [opt.state[p] for p in params]
         owners = {"rows": own, "tensors": own}
         if self.rule.problem:
-            owners["problem"] = [opt.state["problem"]]
+            owners["problem"] = [everything(opt)[PROBLEM]]
         widths = {"rows": self.sizes, "tensors": [1] * len(params), "problem": [1]}
         self.buffers: dict[str, Tensor] = {}
         self.views: list[tuple[dict, str, Tensor]] = []
@@ -217,6 +221,11 @@ class Matrix:
                 self.buffers[name][:, index] = part[name]
 
         return part, put_back
+
+
+def everything(opt: LearnedOptimizer) -> dict[Any, dict[str, Tensor]]:
+    """The state of an optimizer, whose keys need not be parameters."""
+    return opt.state
 
 
 def working_dtype(p: Tensor, rule: AbstractRule) -> torch.dtype:

@@ -67,7 +67,7 @@ class ScaleRule(AbstractRule):
                 None if beta is None else spread(beta),
                 None if mean_lr is None else spread(mean_lr),
             )
-            if lead is not None:
+            if lead is not None and ahead is not None:
                 lead[a:b] = ahead
                 squares[:, over] += u[None, a:b] ** 2 @ owner.T
             sums[:, over] += hx[:seen] @ owner.T
