@@ -12,6 +12,7 @@ from steppe.core import tree
 from steppe.core.describe import describe, rebuild
 from steppe.tasks import MLP, ConvNet
 from steppe.tasks.networks import batch_norm, convolve, max_pool
+from steppe.tasks.networks.layers import by_patches
 from tests.reference.networks import slow_batch_norm, slow_convolve, slow_pool
 
 ACTIVATIONS = {
@@ -72,6 +73,22 @@ def test_convolution_equals_a_loop(padding, stride, k, getkey):
     x, w = jr.normal(getkey(), (2, 6, 5, 2)), jr.normal(getkey(), (k, k, 2, 3))
     expected = slow_convolve(np.asarray(x), np.asarray(w), stride, padding)
     np.testing.assert_allclose(convolve(x, w, stride, padding), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("most", [0, 10**9], ids=["line by line", "at once"])
+def test_patches_give_what_xla_gives_with_its_gradients(most, stride, padding, getkey):
+    x, w = (jr.normal(getkey(), shape) for shape in ((2, 7, 8, 3), (3, 3, 3, 4)))
+    layout = ("NHWC", "HWIO", "NHWC")
+    theirs = lambda x, w: jnp.sin(
+        jax.lax.conv_general_dilated(x, w, (stride, stride), padding, dimension_numbers=layout)
+    )
+    ours = lambda x, w: jnp.sin(by_patches(x, w, stride, padding, most))
+    np.testing.assert_allclose(ours(x, w), theirs(x, w), rtol=1e-10, atol=1e-12)
+    gradients = [jax.grad(lambda x, w: f(x, w).sum(), (0, 1))(x, w) for f in (ours, theirs)]  # noqa: B023
+    for mine, xla in zip(*gradients, strict=True):
+        np.testing.assert_allclose(mine, xla, rtol=1e-10, atol=1e-12)
 
 
 def test_batch_norm_equals_numpy(getkey):
