@@ -10,8 +10,9 @@ from ..tasks.names import NAMES as TASKS
 from ..zoo import pretrained
 from ..zoo.names import NAMES as OPTIMIZERS
 from ..zoo.names import PRETRAINED
+from ..zoo.places import HUB, locate
 from .errors import BadInput, guess
-from .folder import MODEL, PATTERN
+from .folder import MODEL
 from .listing import check, tunable
 from .options import Eval
 from .output import document, speaker
@@ -108,33 +109,20 @@ def subject(word: str, task: str | None) -> Subject:
 
 
 def checkpoint(word: str) -> Path:
-    """A file that is there, the finished optimizer of a run folder, or a pretrained one."""
-    path = Path(word)
-    if path.is_dir():
-        found = [p for p in path.glob("*.safetensors") if not p.match(PATTERN)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise BadInput(f"{path} has {len(found)} checkpoints; give one of them by its name.")
+    """The file of a trained optimizer; words that name an untrained one get their own answer."""
+    if word.startswith(HUB) or Path(word).exists() or Path(word).suffix or word in PRETRAINED:
+        return locate(word)
+    if word in OPTIMIZERS:
         raise BadInput(
-            f"{path} has no finished optimizer; finish its run by `steppe train --resume {path}`, "
-            "or give a checkpoint."
+            f"The optimizer {word} has to be trained before it can be judged; use `steppe "
+            f"train --opt {word}`, or a trained one of `steppe list pretrained`."
+            if OPTIMIZERS[word].startswith("learned")
+            else f"{word} has no learning rate to tune; use one of {', '.join(tunable())}."
         )
-    if not path.exists() and word in PRETRAINED:
-        return pretrained.path(word)
-    if not path.exists() and not path.suffix:
-        if word in OPTIMIZERS:
-            raise BadInput(
-                f"The optimizer {word} has to be trained before it can be judged; use `steppe "
-                f"train --opt {word}`, or a trained one of `steppe list pretrained`."
-                if OPTIMIZERS[word].startswith("learned")
-                else f"{word} has no learning rate to tune; use one of {', '.join(tunable())}."
-            )
-        raise BadInput(
-            f"There is no file and no optimizer {word!r}; give a checkpoint, or "
-            f"{guess(word, [*tunable(), *PRETRAINED])}"
-        )
-    return path
+    raise BadInput(
+        f"There is no file and no optimizer {word!r}; give a checkpoint, or "
+        f"{guess(word, [*tunable(), *PRETRAINED])}"
+    )
 
 
 def check_out(folder: Path) -> None:

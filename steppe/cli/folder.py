@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..core.manifest import CheckpointError, read_manifest
+from ..core.manifest import STEPS, CheckpointError, read_manifest
 from .errors import BadInput
 
 try:
@@ -24,7 +24,6 @@ MODEL = "model.safetensors"
 METRICS = "metrics.jsonl"
 FINDINGS = "findings.json"
 ENVIRONMENT = "env.json"
-PATTERN = "step-*.safetensors"
 
 
 def read_config(folder: Path) -> dict:
@@ -57,7 +56,7 @@ def begun(folder: Path) -> bool:
 
 def done_steps(folder: Path) -> int:
     """Meta-steps of the newest checkpoint whose header is intact, 0 if there is none."""
-    for path in sorted(folder.glob(PATTERN), reverse=True):
+    for path in sorted(folder.glob(STEPS), reverse=True):
         with contextlib.suppress(CheckpointError, KeyError, TypeError, ValueError):
             return int(read_manifest(path)["step"])
     return 0

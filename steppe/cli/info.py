@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.manifest import Header, read
-from ..zoo import pretrained
-from ..zoo.names import PRETRAINED
+from ..zoo.places import locate
 from ..zoo.pretrained import Card, Line, read_card
-from .errors import BadInput, guess
 from .options import Info
 from .output import document
 from .parse import build
@@ -20,7 +18,7 @@ from .parse import build
 
 def run(values: dict) -> int:
     options = build(Info, values)
-    path = find(options.ckpt)
+    path = locate(options.ckpt)
     header, _ = read(path)  # refuses what is not intact
     content = describe(path, header)
     if options.json:
@@ -28,18 +26,6 @@ def run(values: dict) -> int:
     else:
         print(text(content))
     return 0
-
-
-def find(word: str) -> Path:
-    """The file of this name, or else the pretrained optimizer."""
-    path = Path(word)
-    if path.exists() or path.suffix:
-        return path
-    if word in PRETRAINED:
-        return pretrained.path(word)
-    raise BadInput(
-        f"There is no file and no pretrained optimizer {word!r}; {guess(word, PRETRAINED)}"
-    )
 
 
 def describe(path: Path, header: Header) -> dict:

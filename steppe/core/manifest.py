@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 FORMAT = 1
+STEPS = "step-*.safetensors"  # names of the checkpoints of a run
 HEADER_LIMIT = 100_000_000  # bytes, the limit of the safetensors format
 BLANK = "0" * 64  # stands for `sha256` while it is being computed
 

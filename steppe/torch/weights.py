@@ -1,14 +1,11 @@
 """From a file of weights to a rule. The file is read as in JAX: checked, nothing executed."""
 
-import difflib
 import os
-from pathlib import Path
 
 import torch
 
 from ..core.manifest import DTYPES, CheckpointError, Header, complaint, read
-from ..zoo.names import PRETRAINED
-from ..zoo.pretrained import path as shipped
+from ..zoo.places import locate
 from .rules import AbstractRule, DMRule, RNNPropRule
 from .scale import ScaleRule
 
@@ -16,12 +13,12 @@ RULES: dict[str, type] = {"DM": DMRule, "RNNProp": RNNPropRule, "Scale": ScaleRu
 
 
 def read_rule(source: str | os.PathLike) -> AbstractRule:
-    """The rule of a pretrained optimizer's name or of a file that steppe wrote.
+    """The rule of a trained optimizer, given as any word that `zoo.places.locate` takes.
 
-    Raises CheckpointError for a file that is damaged, no optimizer's, or of one that has no form
-    in PyTorch; ValueError for a name that is none.
+    Raises CheckpointError for a file that is not there, damaged, no optimizer's, or of one that has
+    no form in PyTorch.
     """
-    header, body = read(place(source))
+    header, body = read(locate(source))
     try:
         kind, hyper = header.manifest["kind"], header.manifest["hyper"]
     except (KeyError, TypeError):
@@ -34,18 +31,6 @@ def read_rule(source: str | os.PathLike) -> AbstractRule:
             source, f"an optimizer of kind {kind}", f"one of {', '.join(RULES)}", "run it in JAX"
         )
     return RULES[kind](tensors(header, body), hyper)
-
-
-def place(source: str | os.PathLike) -> Path:
-    """The file of a name or path."""
-    if isinstance(source, str) and source in PRETRAINED:
-        return shipped(source)
-    path = Path(source)
-    if path.exists() or path.suffix or len(path.parts) > 1:
-        return path
-    close = difflib.get_close_matches(str(source), PRETRAINED, n=1)
-    guess = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRETRAINED)}"
-    raise ValueError(f"There is no pretrained optimizer and no file {str(source)!r}; {guess}")
 
 
 def tensors(header: Header, body: bytes) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ import optax
 
 from ..core import checkpoint
 from ..core.estimator import AbstractEstimator, Stats
+from ..core.manifest import STEPS
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
@@ -30,8 +31,6 @@ from .select import Run, begin_run, judged, staged
 from .sinks import JSONL, Row, Sink
 from .step import TrainState, meta_step, start
 from .validate import Validation
-
-PATTERN = "step-*.safetensors"
 
 
 class MetaTrainingError(RuntimeError):
@@ -177,7 +176,7 @@ def meta_train(
 
 def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
     """The newest intact checkpoint of the folder, or `run` where there is none."""
-    path, skipped = checkpoint.newest(folder, PATTERN)
+    path, skipped = checkpoint.newest(folder, STEPS)
     processes.agree(
         f"The newest checkpoint in {folder}",
         hashlib.sha256(path.read_bytes()).hexdigest() if path else "none",
@@ -337,7 +336,7 @@ def _save(folder: Path, run: Run, recipe: dict, keep: int) -> None:
     step = int(run.state.step)
     manifest = {"what": "meta-training", "step": step, "recipe": recipe}
     checkpoint.save(folder / f"step-{step:08d}.safetensors", run, manifest=manifest)
-    checkpoint.keep_last(folder, PATTERN, keep)
+    checkpoint.keep_last(folder, STEPS, keep)
 
 
 def _on_host(opt: AbstractOptimizer) -> AbstractOptimizer:

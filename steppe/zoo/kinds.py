@@ -32,6 +32,7 @@ from ..optimizers.learned.learned_adam import LearnedAdam
 from ..optimizers.learned.rates import LearningRateSchedule, global_learning_rate
 from ..optimizers.learned.rnnprop import RNNProp
 from ..optimizers.learned.scale import Scale
+from .places import locate
 
 KINDS: dict[str, type[AbstractOptimizer]] = {
     "DM": DM,
@@ -96,11 +97,13 @@ def save_optimizer(path: str | os.PathLike, opt: AbstractOptimizer, **recipe: ob
     checkpoint.save(path, opt, manifest=manifest)
 
 
-def load_optimizer(path: str | os.PathLike) -> tuple[AbstractOptimizer, dict]:
-    """The optimizer that `save_optimizer` wrote, and its manifest.
+def load_optimizer(word: str | os.PathLike) -> tuple[AbstractOptimizer, dict]:
+    """A trained optimizer and its manifest.
 
-    Numbers come back in the dtype they were saved in.
+    `word`: a file that `save_optimizer` wrote, a run folder, the name of a pretrained optimizer, or
+    hub://owner/name, see `places.locate`. Numbers come back in the dtype they were saved in.
     """
+    path = locate(word)
     header = read_header(path)
     try:
         description = {part: header.manifest[part] for part in ("kind", "hyper")}

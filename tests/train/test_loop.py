@@ -12,12 +12,13 @@ import optax
 import pytest
 
 from steppe.core import checkpoint
+from steppe.core.manifest import STEPS
 from steppe.core.task import AbstractTask
 from steppe.estimators.bptt import BPTT
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.tasks.synthetic.quadratic import Quadratic
-from steppe.train.loop import PATTERN, MetaTrainingError, meta_train
+from steppe.train.loop import MetaTrainingError, meta_train
 from steppe.train.sinks import JSONL, read_rows
 from steppe.train.step import meta_step, start
 from steppe.train.validate import Validation
@@ -87,7 +88,7 @@ def test_a_stopped_run_resumes_bit_for_bit(whole, tmp_path):
 
 def test_resume_passes_over_a_damaged_checkpoint(whole, tmp_path):
     train(tmp_path, steps=4)
-    newest, _ = checkpoint.newest(tmp_path, PATTERN)
+    newest, _ = checkpoint.newest(tmp_path, STEPS)
     newest.write_bytes(newest.read_bytes()[:-7])
     recorder = Recorder()
     opt, _ = train(tmp_path, sinks=[recorder])
@@ -119,7 +120,7 @@ def test_the_best_validation_score_is_the_one_returned(whole):
 
 
 def test_only_the_last_checkpoints_are_kept(whole):
-    assert [p.name for p in sorted(whole[2].glob(PATTERN))] == [
+    assert [p.name for p in sorted(whole[2].glob(STEPS))] == [
         f"step-{step:08d}.safetensors" for step in (2, 4, 6)
     ]
 
