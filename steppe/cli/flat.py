@@ -18,7 +18,8 @@ class Flat:
     - `weight`: how much it counts, to be given with a kind; 0: it is measured and no more
     - `where`: at the last step of each unroll, or at its steps
     - `every`: at every so many of its steps, with --flat.where steps
-    - `normalise`: R itself, R over its value at the start of the episode, or ln R
+    - `normalise`: R itself, R over its value at the start of the episode, ln R, or ln(1 + R/ρ)
+    - `reference`: ρ, the R below which flatter is hardly better, with --flat.normalise log1p
     - `units`: R as it is, times the squared length of the weights, or of the loss as a function of
       relative changes of the weights (`steppe.flatness.adaptive`)
     - `active`: over the whole episode, its first or its last steps
@@ -47,7 +48,8 @@ class Flat:
     weight: float | None = None
     where: Literal["end", "steps"] = "end"
     every: int = 1
-    normalise: Literal["none", "initial", "log"] = "none"
+    normalise: Literal["none", "initial", "log", "log1p"] = "none"
+    reference: float = 1.0
     units: Literal["absolute", "length", "weights"] = "absolute"
     active: Literal["always", "last", "first"] = "always"
     fraction: float = 0.5
@@ -59,6 +61,7 @@ class Flat:
         at_least(1, self, "every", "flat.")
         at_least(1, self, "probes", "flat.")
         positive(self, "gamma", "flat.")
+        positive(self, "reference", "flat.")
         not_negative(self, "temperature", "flat.")
         if self.weight is not None and not math.isfinite(self.weight):
             raise ValueError(f"--flat.weight must be a finite number, got {self.weight:g}.")
@@ -68,14 +71,14 @@ class Flat:
             )
         if self.kind == "none":
             self._refuse(
-                OPTIONS | {"weight", "where", "every", "normalise", "units", "active", "fraction"},
+                OPTIONS | {field.name for field in fields(self)} - {"kind"},
                 "nothing is measured without a kind; add --flat.kind NAME",
             )
             return
         if self.weight is None:
             raise ValueError(
                 f"--flat.kind {self.kind} needs --flat.weight X, how much it counts; with "
-                "--flat.normalise initial or log, 1e-5 to 1e-1 are worth trying."
+                "--flat.normalise initial, log or log1p, 1e-5 to 1e-1 are worth trying."
             )
         unused = OPTIONS - set(TAKES.get(self.kind, ()))
         self._refuse(unused, f"{self.kind} does not take it")
@@ -86,6 +89,8 @@ class Flat:
             )
         if self.where == "end":
             self._refuse({"every"}, "--flat.where end is one point; add --flat.where steps")
+        if self.normalise != "log1p":
+            self._refuse({"reference"}, "it is of --flat.normalise log1p")
         if self.active == "always":
             self._refuse({"fraction"}, "it is always active; add --flat.active first or last")
 

@@ -1,6 +1,6 @@
 """Regularized: an objective plus a measure of flatness is an objective.
 
-    J = base + s · 1/k Σ_{j=1…k} P(R(θ_{t_j})),    P(R) ∈ {R, R/R₀, ln R}
+    J = base + s · 1/k Σ_{j=1…k} P(R(θ_{t_j})),    P(R) ∈ {R, R/R₀, ln R, ln(1 + R/ρ)}
 
 R is a measure of the training loss at points θ_t that the unroll passes: its last one, or every
 `every`-th. The gradient reaches the optimizer through these points alone, dJ/dθ_t = s/k ∇P(R(θ_t)):
@@ -16,7 +16,7 @@ instead of a sum over all steps; probes and batch drawn anew for every point; an
 schedule switches the measure off, it is not computed.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
@@ -35,6 +35,7 @@ from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Memo, Obs, Params, Scalar
 
 FOREVER = 2**31 - 1  # inner steps
+Normalise = Literal["none", "initial", "log", "log1p"]
 
 
 class Seen(eqx.Module):
@@ -60,16 +61,20 @@ class Regularized(AbstractObjective):
     - `where`: "end", the last point of the unroll; "steps", the points after `every`, 2·`every`,
       … of its steps. The others are skipped and cost nothing but their memory (θ_t of all steps
       is kept), also where episodes of different ages run side by side.
-    - `normalise`: "none"; "initial", R/R₀ with R₀ at the start of the episode; "log", ln R.
+    - `normalise`: "none"; "initial", R/R₀ with R₀ at the start of the episode; "log", ln R;
+      "log1p", ln(1 + R/ρ) with ρ = `reference`, an array like `strength`: as ln R where R is
+      above ρ, and bounded below. ln R has no bottom: to be perfectly flat, as a network of dead
+      units is, is worth any loss to it.
     - `since`, `until`: the measure is active at the points after inner steps since + 1 … until of
       an episode; None: to its end. Arrays, like `strength`. The weight s/k of a point is the same
       whether or not others are active. What is inactive is not computed where episodes run one
       after the other; side by side (`vmap`) it is computed and dropped, for then all lanes run
       the same program.
 
-    R/R₀ is NaN where R₀ ≤ 0 and ln R where R ≤ 0: curvature can be negative, and one sample of it
-    more often so. An estimator counts such an episode as not finite and leaves it out; nothing is
-    clipped. With few probes R₀ is a chance number that scales a whole episode.
+    R/R₀ is NaN where R₀ ≤ 0, ln R where R ≤ 0 and ln(1 + R/ρ) where R ≤ −ρ: curvature can be
+    negative, and one sample of it more often so. An estimator counts such an episode as not finite
+    and leaves it out; nothing is clipped. With few probes R₀ is a chance number that scales a whole
+    episode.
 
     Parts: `base`, the value of the base objective; `active`, the share of points measured;
     `flatness`, the mean of R itself, where inactive points count as 0, so that flatness/active is
@@ -81,7 +86,8 @@ class Regularized(AbstractObjective):
     strength: Float[Array, ""]
     where: Literal["end", "steps"] = eqx.field(static=True)
     every: int = eqx.field(static=True)
-    normalise: Literal["none", "initial", "log"] = eqx.field(static=True)
+    normalise: Normalise = eqx.field(static=True)
+    reference: Float[Array, ""]
     since: Int[Array, ""]
     until: Int[Array, ""]
 
@@ -93,16 +99,19 @@ class Regularized(AbstractObjective):
         *,
         where: Literal["end", "steps"] = "end",
         every: int = 1,
-        normalise: Literal["none", "initial", "log"] = "none",
+        normalise: Normalise = "none",
+        reference: float | Scalar = 1.0,
         since: int | Int[Array, ""] = 0,
         until: int | Int[Array, ""] | None = None,
     ):
         for field, given, known in (
             ("where", where, ("end", "steps")),
-            ("normalise", normalise, ("none", "initial", "log")),
+            ("normalise", normalise, get_args(Normalise)),
         ):
             if given not in known:
                 raise ValueError(f"Regularized: {field} is {given!r}, expected one of {known}.")
+        if isinstance(reference, int | float) and not reference > 0:
+            raise ValueError(f"Regularized: reference must be positive, got {reference}.")
         if every < 1:
             raise ValueError(f"Regularized: every must be at least 1, got {every}.")
         if every > 1 and where == "end":
@@ -117,6 +126,7 @@ class Regularized(AbstractObjective):
             )
         self.base, self.measure = base, measure
         self.strength = jnp.asarray(strength, jnp.result_type(float))
+        self.reference = jnp.asarray(reference, jnp.result_type(float))
         self.where, self.every, self.normalise = where, every, normalise
         self.since = jnp.asarray(since, jnp.int32)
         self.until = jnp.asarray(FOREVER if until is None else until, jnp.int32)
@@ -203,6 +213,8 @@ class Regularized(AbstractObjective):
     def _normalised(self, value: Scalar, initial: Scalar | None) -> Scalar:
         if self.normalise == "log":
             return jnp.log(_positive(value))
+        if self.normalise == "log1p":
+            return jnp.log(_positive(1 + value / self.reference.astype(value.dtype)))
         if initial is not None:
             return value / _positive(initial.astype(value.dtype))
         return value

@@ -99,6 +99,7 @@ def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
         where=penalty.where,
         every=penalty.every,
         normalise=penalty.normalise,
+        reference=penalty.reference,
         since=recipe.horizon - steps if penalty.active == "last" else 0,
         until=steps if penalty.active == "first" else None,
     )
@@ -126,9 +127,12 @@ def meta_optimizer(recipe: Recipe) -> optax.GradientTransformation:
         clips.append(optax.clip(recipe.clip_each))
     if recipe.clip is not None:
         clips.append(optax.clip_by_global_norm(recipe.clip))
+    lr = recipe.meta_lr
+    if recipe.meta_decay == "cosine":
+        lr = optax.cosine_decay_schedule(lr, recipe.steps)
     if recipe.meta_opt == "adam":
-        return optax.chain(*clips, optax.adam(recipe.meta_lr))
-    rms = optax.rmsprop(recipe.meta_lr, decay=0.9, eps=1e-20, initial_scale=1.0)
+        return optax.chain(*clips, optax.adam(lr))
+    rms = optax.rmsprop(lr, decay=0.9, eps=1e-20, initial_scale=1.0)
     return optax.chain(*clips, rms)
 
 

@@ -13,7 +13,7 @@ class Penalty:
 
     - `weight`: s, at 0 it is measured and no more
     - `where`: at the last point of each unroll, or at its steps, every `every`-th
-    - `normalise`: R, R over its value at the start of the episode, or ln R
+    - `normalise`: R, R over its value at the start of the episode, ln R, or ln(1 + R/`reference`)
     - `units`: R as it is; times the squared length of the weights (`Relative`); or of the loss as
       a function of relative changes of the weights (`Adaptive`)
     - `active`: over the whole episode, or in the first or last `fraction` of its steps
@@ -25,7 +25,8 @@ class Penalty:
     weight: float
     where: Literal["end", "steps"] = "end"
     every: int = 1
-    normalise: Literal["none", "initial", "log"] = "none"
+    normalise: Literal["none", "initial", "log", "log1p"] = "none"
+    reference: float = 1.0
     units: Literal["absolute", "length", "weights"] = "absolute"
     active: Literal["always", "last", "first"] = "always"
     fraction: float = 0.5

@@ -45,6 +45,7 @@ class Recipe:
 
     Meta-optimizer and run
     - `meta_opt`, `meta_lr`: adam, or rmsprop as in TensorFlow (decay 0.9, ε 1e-20, from 1)
+    - `meta_decay`: of `meta_lr`: none, or to zero at `steps` along a cosine
     - `clip`: largest norm of a meta-gradient; `clip_each`: of each of its entries
     - `stages`: horizons of a curriculum; (): none; `patience`: validations of a stage at least
     - `steps`: meta-steps at most
@@ -75,6 +76,7 @@ class Recipe:
     shared: bool = False
     meta_opt: Literal["adam", "rmsprop"] = "adam"
     meta_lr: float = 1e-3
+    meta_decay: Literal["none", "cosine"] = "none"
     clip: float | None = None
     clip_each: float | None = None
     stages: tuple[int, ...] = ()

@@ -228,7 +228,7 @@ def test_meta_gradient_is_the_central_difference(name):
     np.testing.assert_allclose(flat(gradient(name)), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("normalise", ["initial", "log"])
+@pytest.mark.parametrize("normalise", ["initial", "log", "log1p"])
 def test_meta_gradient_of_a_normalised_measure(normalise):
     regularized = objective(GradNorm(), normalise=normalise, where="end")
     found = score_and_gradient(OPT, regularized)[1]

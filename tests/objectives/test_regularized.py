@@ -100,6 +100,8 @@ def observed(objective, memo, problem, before, after, value, key):
         ({"normalise": "initial"}, 16 / 64),
         ({"normalise": "log"}, np.log(16)),
         ({"where": "steps", "normalise": "log"}, np.mean(np.log([49, 36, 25, 16]))),
+        ({"normalise": "log1p"}, np.log(17)),
+        ({"normalise": "log1p", "reference": 4.0}, np.log(5)),
         ({"where": "steps", "since": 2}, (25 + 16) / 4),
         ({"where": "steps", "until": 2}, (49 + 36) / 4),
         ({"since": 3, "until": 4}, 16),
@@ -225,7 +227,7 @@ def test_a_broken_measure_does_no_harm_while_it_is_inactive():
     assert eqx.tree_equal(grads, expected)
 
 
-@pytest.mark.parametrize("normalise", ["initial", "log"])
+@pytest.mark.parametrize("normalise", ["initial", "log", "log1p"])
 def test_a_ratio_or_logarithm_of_what_is_not_positive_is_counted(normalise):
     objective = Regularized(LAST, Square(-100.0), 0.5, normalise=normalise)
     _, _, stats = estimate(objective, BPTT(3, 4, 12))
@@ -275,6 +277,7 @@ def test_meta_train_logs_the_measure_and_its_share_at_validation():
     [
         ({"where": "middle"}, "where is 'middle', expected one of"),
         ({"normalise": "sqrt"}, "normalise is 'sqrt', expected one of"),
+        ({"normalise": "log1p", "reference": 0.0}, "reference must be positive, got 0.0"),
         ({"every": 0, "where": "steps"}, "every must be at least 1, got 0"),
         ({"every": 2}, "where='end' measures the last point alone. Use where='steps'"),
         ({"since": 5, "until": 5}, "no step where the measure is active"),
