@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 
 import equinox as eqx
 import jax
@@ -67,6 +68,24 @@ def test_rmsprop_is_that_of_tensorflow():
     clipped = jnp.clip(g, -2, 2)
     expected = -1e-6 * clipped / jnp.sqrt(0.9 + 0.1 * clipped**2)
     assert jnp.allclose(updates, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["dm", "l2o-scale"])
+def test_the_meta_learning_rate_decays_along_a_cosine(name):
+    """Equal gradients: every update is the first one times ½(1 + cos πt/T)."""
+    sizes = []
+    for decay in ("none", "cosine"):
+        how = recipe(name, steps=4, meta_decay=decay, clip=None, clip_each=None)
+        tx = meta_optimizer(how)
+        g, updates = jnp.ones(()), []
+        state = tx.init(g)
+        for _ in range(5):
+            u, state = tx.update(g, state, g)
+            updates.append(float(u))
+        sizes.append(updates)
+    expected = [(1 + math.cos(math.pi * t / 4)) / 2 for t in range(5)]
+    ratios = [b / a for a, b in zip(*sizes, strict=True)]
+    assert ratios == pytest.approx(expected, abs=1e-6)
 
 
 def test_curriculum_and_imitation_are_assembled_stage_by_stage():
