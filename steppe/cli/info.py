@@ -18,7 +18,8 @@ from .parse import build
 
 def run(values: dict) -> int:
     options = build(Info, values)
-    path = locate(options.ckpt)
+    path = Path(options.ckpt)
+    path = path if path.is_dir() else locate(options.ckpt)  # of a folder, `read` says what it is
     header, _ = read(path)  # refuses what is not intact
     content = describe(path, header)
     if options.json:

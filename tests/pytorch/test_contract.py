@@ -284,7 +284,7 @@ def test_empty_and_scalar_parameters():
         opt.step()
         opt.load_state_dict(opt.state_dict())
         opt.step()
-    assert float(params[0]) < 0
+    assert params[0].item() < 0
 
 
 P = torch.nn.Parameter(torch.zeros(2))

@@ -18,6 +18,7 @@ from steppe.train.preflight import Memory, TooLargeError, changes
 from steppe.train.step import start
 
 N = 1024
+SIDE = {"together": 4}  # all episodes side by side
 
 
 def compiled(opt, plan):
@@ -34,7 +35,7 @@ def rnnprop():
 @pytest.fixture(scope="module")
 def large():
     """An RNNProp run, whose states are most of its memory: (plan, bytes, state)."""
-    plan = BPTT(4, 20, 40)
+    plan = BPTT(4, 20, 40, **SIDE)
     return (plan, *compiled(rnnprop(), plan))
 
 
@@ -63,9 +64,9 @@ def test_the_states_of_the_optimizer_are_in_the_count(large):
 @pytest.mark.parametrize(
     ("what", "smaller"),
     [
-        ("unroll", lambda fits: BPTT(4, fits, 40)),
-        ("rows", lambda fits: BPTT(4, 20, 40, rows=fits)),
-        ("BPTT(remat=True)", lambda fits: BPTT(4, 20, 40, remat=True)),
+        ("unroll", lambda fits: BPTT(4, fits, 40, **SIDE)),
+        ("rows", lambda fits: BPTT(4, 20, 40, rows=fits, **SIDE)),
+        ("BPTT(remat=True)", lambda fits: BPTT(4, 20, 40, remat=True, **SIDE)),
     ],
 )
 def test_advice_comes_true(what, smaller, large):
@@ -87,8 +88,8 @@ def test_advice_that_would_not_help_is_not_given(large):
     assert names(found.more // 8, plan) == {"unroll"}  # one episode alone is more
     # One episode after the other: fewer of them take no less.
     assert "episodes" not in names(found.more // 2, BPTT(4, 20, 40, together=1))
-    assert names(found.more // 2, BPTT(4, 20, 40, rows=4)) == {"unroll", "episodes"}
-    assert names(found.more // 2, ES(4, 20, 40)) == {"episodes"}  # keeps no inner step
+    assert names(found.more // 2, BPTT(4, 20, 40, rows=4, **SIDE)) == {"unroll", "episodes"}
+    assert names(found.more // 2, ES(4, 20, 40, **SIDE)) == {"episodes"}  # keeps no inner step
     assert names(0, plan) == set()
 
 
