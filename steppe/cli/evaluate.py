@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.manifest import read
+from ..core.words import guess
 from ..tasks.names import NAMES as TASKS
 from ..zoo import pretrained
 from ..zoo.names import NAMES as OPTIMIZERS
 from ..zoo.names import PRETRAINED
 from ..zoo.places import HUB, locate
-from .errors import BadInput, guess
+from .errors import BadInput
 from .folder import MODEL
 from .listing import check, tunable
 from .options import Eval

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
+from ..core.words import guess
 from . import options
-from .errors import BadInput, Failed, guess
+from .errors import BadInput, Failed
 from .parse import help_text, scan
 
 

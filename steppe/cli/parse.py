@@ -23,7 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from .errors import BadInput, guess
+from ..core.words import guess
+from .errors import BadInput
 
 T = TypeVar("T")
 

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from .errors import BadInput, guess
+from ..core.words import guess
+from .errors import BadInput
 from .options import Reproduce
 from .output import document, speaker
 from .parse import build

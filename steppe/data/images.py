@@ -14,12 +14,12 @@ given as `folder=` or in the environment variable STEPPE_DATA; nothing is ever d
 for, in this order: NAME.npz, the original files, a single NAME_*.npz.
 """
 
-import difflib
 import os
 from pathlib import Path
 
 import numpy as np
 
+from steppe.core.words import guess
 from steppe.data import cache
 from steppe.data.dataset import Dataset, arrange
 from steppe.data.formats import check_images, check_labels, read_cifar_batch, read_idx, read_npz
@@ -129,9 +129,7 @@ def load(name: str, folder: str | os.PathLike | None = None) -> Dataset:
     if name in local:
         return local[name](folder)
     if name not in shipped:
-        near = difflib.get_close_matches(str(name), NAMES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(NAMES)}."
-        raise ValueError(f"There is no data set {name!r}; {hint}")
+        raise ValueError(f"There is no data set {name!r}; {guess(name, NAMES)}")
     if folder is not None:
         raise ValueError(
             f"The data set {name!r} comes with a Python package and reads no folder, but "

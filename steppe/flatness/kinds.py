@@ -1,9 +1,9 @@
 """Measures by name: `build("log-det", gamma=0.1, probes=4)`."""
 
-import difflib
 from collections.abc import Callable
 
 from ..core.measure import AbstractMeasure
+from ..core.words import guess
 from .gradient_norm import GradNorm
 from .hessian import (
     GaussNewtonTrace,
@@ -37,9 +37,7 @@ MEASURES: dict[str, Callable[..., AbstractMeasure]] = {  # described in names.py
 def build(name: str, **options: float | int) -> AbstractMeasure:
     """The measure of this name, with those of `gamma`, `temperature` and `probes` it takes."""
     if name not in MEASURES:
-        close = difflib.get_close_matches(name, NAMES, n=1)
-        near = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(NAMES)}."
-        raise ValueError(f"There is no measure {name!r}; {near}")
+        raise ValueError(f"There is no measure {name!r}; {guess(name, NAMES)}")
     takes = TAKES.get(name, ())
     for option in options:
         if option not in takes:

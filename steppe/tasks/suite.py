@@ -5,11 +5,10 @@ Networks and sizes are those of the papers' experiments (`networks/`), with line
 """
 
 import dataclasses
-import difflib
-from collections.abc import Iterable
 from typing import Any
 
 from ..core.task import AbstractTask
+from ..core.words import guess
 from ..data.images import load
 from .classify import Classify
 from .names import SUITES
@@ -72,7 +71,7 @@ def suite(name: str) -> tuple[str, ...]:
     ('quadratic-784', 'quadratic-1024', 'quadratic-2048')
     """
     if name not in SUITES:
-        raise ValueError(f"There is no suite {name!r}; {hint(name, SUITES)}")
+        raise ValueError(f"There is no suite {name!r}; {guess(name, SUITES)}")
     return SUITES[name]
 
 
@@ -81,7 +80,7 @@ def build(name: str, **overrides) -> AbstractTask:
     given = options(name)
     for option in overrides:
         if option not in given:
-            raise ValueError(f"The task {name} has no option {option!r}; {hint(option, given)}")
+            raise ValueError(f"The task {name} has no option {option!r}; {guess(option, given)}")
     given |= overrides
     if name in SYNTHETIC:
         return SYNTHETIC[name][0](**given)
@@ -104,7 +103,7 @@ def options(name: str) -> dict[str, Any]:
         data, network, arguments = CLASSIFIERS[name]
         folder = {"folder": None} if data in ("mnist", "cifar10") else {}
         return folder | defaults(Classify) | defaults(network) | arguments
-    raise ValueError(f"There is no task {name!r}; {hint(name, TASKS)}")
+    raise ValueError(f"There is no task {name!r}; {guess(name, TASKS)}")
 
 
 def defaults(cls: type) -> dict[str, Any]:
@@ -114,8 +113,3 @@ def defaults(cls: type) -> dict[str, Any]:
         for field in dataclasses.fields(cls)
         if field.default is not dataclasses.MISSING
     }
-
-
-def hint(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}."

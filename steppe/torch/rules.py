@@ -12,6 +12,7 @@ of the same names in `steppe.optimizers.learned`, and so are the numbers, to rou
 import abc
 import copy
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Self
@@ -79,7 +80,7 @@ class AbstractCoordinatewiseRule(AbstractRule):
         u = torch.empty_like(g)
         for start, stop, count in runs(sizes, counts):
             for a, b in blocks(start, stop, block):
-                part = {name: widened(s[:, a:b], g.dtype) for name, s in state.items()}
+                part = {name: s[:, a:b].to(g.dtype) for name, s in state.items()}
                 u[a:b] = self.advance(g[a:b], part, count)
                 for name, s in state.items():
                     if s.dtype != g.dtype:
@@ -100,8 +101,7 @@ class DMRule(AbstractCoordinatewiseRule):
         x = g[None]
         if self.preprocess == "log_and_sign":
             size = ((g.abs() + EPSILON).log() / self.p).clamp(min=-1.0)
-            e = torch.tensor(self.p, dtype=g.dtype).exp().item()
-            x = torch.stack([size, (g * e).clamp(-1.0, 1.0)])
+            x = torch.stack([size, (g * math.exp(self.p)).clamp(-1.0, 1.0)])
         return self.scale * head(self.weights, lstm(self.weights, x, state, self.depth))
 
 
@@ -156,8 +156,3 @@ def runs(sizes: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[int, int
 def blocks(start: int, stop: int, block: int) -> Iterator[tuple[int, int]]:
     for a in range(start, stop, block):
         yield a, min(a + block, stop)
-
-
-def widened(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """x itself where it has the dtype, else a copy that has."""
-    return x if x.dtype == dtype else x.to(dtype)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..core.manifest import CheckpointError
-from .rules import AbstractRule, State, blocks, widened
+from .rules import AbstractRule, State, blocks
 
 SQUARE, EPS, FLOOR = 1e-12, 1e-16, -33.0  # as in JAX
 EXTREMES = math.log(1e-6), math.log(1.0)
@@ -49,16 +49,14 @@ class ScaleRule(AbstractRule):
         self, g: Tensor, state: State, sizes: Sequence[int], counts: Sequence[int], block: int
     ) -> Tensor:
         self._start(state, sizes, counts)
-        upper = {k: widened(s, g.dtype) for k, s in state.items() if k in ("t", "p")}
+        upper = {k: s.to(g.dtype) for k, s in state.items() if k in ("t", "p")}
         beta, mean_lr = self._from_above(upper), self._mean_rates(state, sizes, g.dtype)
         seen = self.levels[0] + (self.inputs if self.inputs > self.scales else 0)
         sums = g.new_zeros(seen, len(sizes))  # of [h, x] over each tensor
         squares = g.new_zeros(1, len(sizes))  # of δ
         u, lead = torch.empty_like(g), torch.empty_like(g) if self.hyper["dynamic"] else None
         for a, b, first, owner in self._blocks(sizes, block, g):
-            part = {
-                name: widened(s[:, a:b], g.dtype) for name, s in state.items() if name in self.rows
-            }
+            part = {name: s[:, a:b].to(g.dtype) for name, s in state.items() if name in self.rows}
             over = slice(first, first + len(owner))
             spread = lambda x, over=over, owner=owner: x[:, over] @ owner
             hx, u[a:b], ahead = self._advance(
@@ -74,12 +72,12 @@ class ScaleRule(AbstractRule):
             for name in self.rows:
                 if state[name].dtype != g.dtype:
                     state[name][:, a:b] = part[name]
-        self._climb(upper, sums, torch.tensor(sizes, dtype=g.dtype, device=g.device))
+        size = torch.tensor(sizes, dtype=g.dtype, device=g.device)
+        self._climb(upper, sums, size)
         for name, value in upper.items():
             state[name].copy_(value)
         if lead is None:
             return u.neg_()
-        size = torch.tensor(sizes, dtype=g.dtype, device=g.device)
         rms = (squares / size + EPS).sqrt()
         step = self.weights[".log_step"]
         for a, b, first, owner in self._blocks(sizes, block, g):

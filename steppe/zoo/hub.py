@@ -32,6 +32,7 @@ from .places import HUB, locate
 from .pretrained import LICENCE, Card, read_card
 
 FILE = "model.safetensors"
+REFUSALS = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled)
 TEMPLATE = Path(__file__).parent / "card.md.j2"
 
 
@@ -42,14 +43,22 @@ class Published(
     license=LICENCE.lower(),
     model_card_template=TEMPLATE.read_text(encoding="utf-8"),
 ):
-    """The file of a trained optimizer, to be published or as it was found."""
+    """The file of a trained optimizer, to be published or as it was found.
+
+    Raises CheckpointError where it is not intact, or not an optimizer's.
+    """
 
     def __init__(self, file: Path):
         self.file = Path(file)
+        self.manifest = read(self.file)[0].manifest
+        if not isinstance(self.manifest, Mapping) or "kind" not in self.manifest:
+            raise CheckpointError(
+                f"{file} is not an optimizer's checkpoint; publish model.safetensors of a finished "
+                "run."
+            )
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        header, _ = read(self.file)  # refuses what is not intact
-        described = {name: header.manifest.get(name) for name in ("kind", "hyper", "steppe")}
+        described = {name: self.manifest.get(name) for name in ("kind", "hyper", "steppe")}
         (save_directory / FILE).write_bytes(self.file.read_bytes())
         config = json.dumps(described, indent=1, ensure_ascii=False)
         (save_directory / "config.json").write_text(config + "\n", encoding="utf-8")
@@ -81,13 +90,7 @@ class Published(
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The README.md of the repository."""
-        header, _ = read(self.file)
-        return ModelCard.from_template(
-            card_data=self._hub_mixin_info.model_card_data,
-            template_str=TEMPLATE.read_text(encoding="utf-8"),
-            **about(header.manifest),
-            **kwargs,
-        )
+        return ModelHubMixin.generate_model_card(self, **about(self.manifest), **kwargs)
 
 
 def about(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,21 +119,16 @@ def push(
     The repository is made where it does not exist. Raises CheckpointError where the file is not
     intact or not an optimizer's, or the Hub refuses.
     """
-    path = locate(source)
-    manifest = read(path)[0].manifest
-    if not isinstance(manifest, Mapping) or "kind" not in manifest:
-        raise CheckpointError(
-            f"{path} is not an optimizer's checkpoint; publish model.safetensors of a finished run."
-        )
+    published = Published(locate(source))
     try:
-        return Published(path).push_to_hub(
+        return published.push_to_hub(
             repository,
             private=private,
             token=token,
             commit_message=message,
             model_card_kwargs={"repository": repository},
         )
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled) as error:
+    except REFUSALS as error:
         raise refused(repository, error) from error
 
 
@@ -142,12 +140,7 @@ def fetch(place: str) -> Path:
     repository, _, revision = place.partition("@")
     try:
         return Path(hf_hub_download(repository, FILE, revision=revision or None))
-    except (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-    ) as error:
+    except REFUSALS as error:
         raise refused(place, error) from error
 
 

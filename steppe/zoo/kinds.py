@@ -7,11 +7,10 @@
 `KINDS` is the one dictionary from the class names in checkpoints to the classes.
 """
 
-import difflib
 import importlib.metadata
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -23,6 +22,7 @@ from ..core.describe import describe, rebuild
 from ..core.manifest import read_header
 from ..core.optimizer import AbstractOptimizer
 from ..core.types import Key
+from ..core.words import guess
 from ..optimizers.classic.entropy_sgd import EntropySGD
 from ..optimizers.classic.from_optax import FromOptax, adam, momentum, rmsprop, sgd
 from ..optimizers.classic.sam import SAM
@@ -65,7 +65,7 @@ BUILDERS: dict[str, Callable[..., AbstractOptimizer]] = {  # described in names.
 def build(name: str, *, key: Key | None = None, **options: object) -> AbstractOptimizer:
     """The optimizer of this name; `key` is for those with random weights."""
     if name not in BUILDERS:
-        raise ValueError(f"There is no optimizer {name!r}; {_guess(name, BUILDERS)}")
+        raise ValueError(f"There is no optimizer {name!r}; {guess(name, BUILDERS)}")
     builder = BUILDERS[name]
     arguments = inspect.signature(builder).parameters
     takes_any = any(a.kind is a.VAR_KEYWORD for a in arguments.values())
@@ -76,7 +76,7 @@ def build(name: str, *, key: Key | None = None, **options: object) -> AbstractOp
     ]
     for option in options:
         if option not in known and not takes_any:
-            raise ValueError(f"{name} has no option {option!r}; {_guess(option, known)}")
+            raise ValueError(f"{name} has no option {option!r}; {guess(option, known)}")
     for option in known:
         if arguments[option].default is inspect.Parameter.empty and option not in options:
             raise ValueError(f"{name} needs the option {option!r}; give {option}=….")
@@ -127,8 +127,3 @@ def load_optimizer(word: str | os.PathLike) -> tuple[AbstractOptimizer, dict]:
 
 def _has_dtype(leaf: object) -> bool:
     return isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct))
-
-
-def _guess(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}."

@@ -9,11 +9,11 @@
 No JAX, and no network but for hub://.
 """
 
-import difflib
 import os
 from pathlib import Path
 
 from ..core.manifest import STEPS, CheckpointError
+from ..core.words import guess
 from .names import PRETRAINED
 from .pretrained import path as shipped
 
@@ -38,9 +38,10 @@ def locate(word: str | os.PathLike) -> Path:
         return shipped(str(word))
     if path.suffix or len(path.parts) > 1:
         raise CheckpointError(f"{path} does not exist; give the path of a checkpoint.")
-    close = difflib.get_close_matches(str(word), PRETRAINED, n=1)
-    guess = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRETRAINED)}."
-    raise CheckpointError(f"There is no file and no pretrained optimizer {str(word)!r}; {guess}")
+    raise CheckpointError(
+        f"There is no file and no pretrained optimizer {str(word)!r}; "
+        f"{guess(str(word), PRETRAINED)}"
+    )
 
 
 def finished(folder: Path) -> Path:

@@ -11,7 +11,6 @@ JAX is imported by `load` and `save` alone.
 """
 
 import dataclasses
-import difflib
 import importlib.metadata
 import os
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.manifest import CheckpointError, read_manifest
+from ..core.words import guess
 from .names import PRETRAINED
 
 if TYPE_CHECKING:
@@ -91,9 +91,7 @@ def card(name: str) -> Card:
 def path(name: str) -> Path:
     """The file of a pretrained optimizer."""
     if name not in PRETRAINED:
-        close = difflib.get_close_matches(name, PRETRAINED, n=1)
-        guess = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRETRAINED)}."
-        raise ValueError(f"There is no pretrained optimizer {name!r}; {guess}")
+        raise ValueError(f"There is no pretrained optimizer {name!r}; {guess(name, PRETRAINED)}")
     return FOLDER / f"{name}.safetensors"
 
 

@@ -7,11 +7,11 @@ Plain data, standard library only; `assemble.py` makes the objects.
 """
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ..core.words import guess
 from .penalty import Penalty
 
 TEACHERS = ("adam", "rmsprop", "nag", "sgd", "self")
@@ -89,7 +89,7 @@ class Recipe:
         for teacher in self.teachers:
             if teacher not in TEACHERS:
                 raise ValueError(
-                    f"Recipe: there is no teacher {teacher!r}; {_guess(teacher, list(TEACHERS))}"
+                    f"Recipe: there is no teacher {teacher!r}; {guess(teacher, list(TEACHERS))}"
                 )
         if self.stages and not self.validate_every:
             raise ValueError("Recipe: a curriculum goes by validation; set validate_every.")
@@ -191,14 +191,9 @@ PRESETS: dict[str, Recipe] = {
 def recipe(name: str, **changes: Any) -> Recipe:
     """The published recipe of this name, with some of its fields changed."""
     if name not in PRESETS:
-        raise ValueError(f"There is no preset {name!r}; {_guess(name, list(PRESETS))}")
+        raise ValueError(f"There is no preset {name!r}; {guess(name, list(PRESETS))}")
     known = [field.name for field in dataclasses.fields(Recipe)]
     for change in changes:
         if change not in known:
-            raise ValueError(f"A recipe has no {change!r}; {_guess(change, known)}")
+            raise ValueError(f"A recipe has no {change!r}; {guess(change, known)}")
     return dataclasses.replace(PRESETS[name], **changes)
-
-
-def _guess(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}."

@@ -74,10 +74,14 @@ def winners(found: Findings) -> list[str]:
     said = []
     for name in dict.fromkeys(line.theirs for line in found.rivals):
         lines = [line for line in found.rivals if line.theirs == name]
-        losses = [x for x in lines if x.metric == "ln test_loss" and x.found.mean is not None]
+        losses = [
+            (mean, line)
+            for line in lines
+            if line.metric == "ln test_loss" and (mean := line.found.mean) is not None
+        ]
         if not losses:
             continue
-        best = min(losses, key=lambda line: line.found.mean)
+        _, best = min(losses, key=lambda pair: pair[0])
         both = [line for line in lines if line.optimizer == best.optimizer]
         ours, theirs = (all(getattr(x, how) for x in both) for how in ("seen", "worse"))
         who = (
@@ -168,19 +172,16 @@ def content(scale: Scale, found: Findings) -> dict[str, Any]:
         "scale": scale.name,
         "answer": answer(scale, found),
         "verdicts": [dataclasses.asdict(v) for v in verdicts(scale, found)],
-        **{
-            name: [dataclasses.asdict(line) | {"better": line.better} for line in lines]
-            for name, lines in vars(found).items()
-            if isinstance(lines, list)
-        },
+        **{name: plain(lines) for name, lines in vars(found).items() if isinstance(lines, list)},
         "winners": winners(found),
-        "by_task": {
-            task: [dataclasses.asdict(line) | {"better": line.better} for line in lines]
-            for task, lines in found.by_task.items()
-        },
+        "by_task": {task: plain(lines) for task, lines in found.by_task.items()},
         "diverged": found.diverged,
         "cells": found.cells,
     }
+
+
+def plain(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(line) | {"better": line.better} for line in lines]
 
 
 def number(x: float | None, form: str = "+.4f") -> str:

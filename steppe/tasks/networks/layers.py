@@ -17,8 +17,6 @@ from ...core.types import Key, Params
 
 BATCH_NORM_EPS = 1e-3  # the published code, §9.1
 GROUP_NORM_EPS = 1e-5  # Wu & He, ECCV 2018
-
-
 PATCHES = 2**24  # numbers of all patches together (64 MB in float32) that may stand side by side
 
 
@@ -49,9 +47,8 @@ def by_patches(
 ) -> Float[Array, "rows h2 w2 outputs"]:
     """`convolve`, all of the kernel in one product, or line by line beyond `most` numbers."""
     k = len(w)
-    if padding == "SAME":
-        missing = [max((-(-side // stride) - 1) * stride + k - side, 0) for side in x.shape[1:3]]
-        x = jnp.pad(x, ((0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)))
+    pads = jax.lax.padtype_to_pads(x.shape[1:3], (k, k), (stride, stride), padding)
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     rows, *sides, inputs = x.shape
     height, width = ((side - k) // stride + 1 for side in sides)
     lines = k if rows * height * width * k * k * inputs <= most else 1
