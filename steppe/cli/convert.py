@@ -1,7 +1,7 @@
 """`steppe convert`: published Open-L2O weights as a checkpoint."""
 
 from .errors import BadInput
-from .options import Convert
+from .options_files import Convert
 from .output import document
 from .parse import build
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..core.manifest import Header, read
 from ..zoo.places import locate
 from ..zoo.pretrained import Card, Line, read_card
-from .options import Info
+from .options_files import Info
 from .output import document
 from .parse import build
 

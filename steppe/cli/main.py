@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from ..core.words import guess
-from . import options
+from . import options, options_files
 from .errors import BadInput, Failed
 from .parse import help_text, scan
 
@@ -28,12 +28,13 @@ VERBS = {
     "train": Verb(options.Train, "train", "meta-train a learned optimizer, or go on with a run"),
     "eval": Verb(options.Eval, "evaluate", "compare an optimizer with tuned baselines on a task"),
     "curvature": Verb(options.Curvature, "curvature", "how curved the loss is where one ends"),
-    "report": Verb(options.Report, "report", "one HTML page about runs"),
-    "info": Verb(options.Info, "info", "what is in a checkpoint"),
+    "report": Verb(options_files.Report, "report", "one HTML page about runs"),
+    "info": Verb(options_files.Info, "info", "what is in a checkpoint"),
     "doctor": Verb(options.Doctor, "doctor", "check the installation, or why a run went wrong"),
     "theory": Verb(options.Theory, "theory", "check the theory of flatness by numbers"),
     "reproduce": Verb(options.Reproduce, "reproduce", "do a study again: tables and verdicts"),
-    "convert": Verb(options.Convert, "convert", "published Open-L2O weights to a checkpoint"),
+    "export": Verb(options_files.Export, "export", "hand a trained optimizer on: file, Hub"),
+    "convert": Verb(options_files.Convert, "convert", "published Open-L2O weights to a checkpoint"),
 }
 
 GLOBAL = ("--help", "--version")

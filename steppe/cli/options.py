@@ -289,18 +289,6 @@ class List:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Info:
-    """Show what is in a checkpoint, every bit checked: what it is, how it was made, its tensors.
-
-    - `ckpt`: a .safetensors file, or the name of a pretrained optimizer, whose card is shown
-    - `json`: print it as one JSON document
-    """
-
-    ckpt: str = field(metadata=PLACE)
-    json: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Doctor:
     """Check the installation, or with a run folder, look for what went wrong in that run.
 
@@ -338,22 +326,6 @@ class Theory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """Write one HTML page about runs; it opens offline.
-
-    - `runs`: folders that `steppe train`, `eval --out` or `demo` wrote
-    - `out`: the page
-    - `json`: print where it is as one JSON document
-    - `quiet`: print nothing
-    """
-
-    runs: tuple[Path, ...] = field(metadata=PLACE)
-    out: Path = field(default=Path("report.html"), metadata={"short": "-o"})
-    json: bool = False
-    quiet: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Reproduce:
     """Do a study again from scratch, table and verdicts; `flatness` is the one there is.
 
@@ -381,19 +353,3 @@ class Reproduce:
 
     def __post_init__(self):
         at_least(1, self, "workers")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Convert:
-    """Turn published weights of Open-L2O (.npz) into a checkpoint.
-
-    - `source`: the .npz file
-    - `target`: the .safetensors file to write; must not exist
-    - `json`: print what was written as one JSON document
-    - `quiet`: print nothing
-    """
-
-    source: Path = field(metadata=PLACE)
-    target: Path = field(metadata=PLACE)
-    json: bool = False
-    quiet: bool = False

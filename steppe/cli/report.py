@@ -5,7 +5,7 @@ from pathlib import Path
 from .errors import BadInput
 from .evaluate import RECORDS
 from .folder import CONFIG, METRICS
-from .options import Report
+from .options_files import Report
 from .output import document
 from .parse import build
 

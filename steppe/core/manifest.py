@@ -91,6 +91,18 @@ def read_header(path: str | os.PathLike) -> Header:
         return _header(file, path)
 
 
+def described(header: Header, path: str | os.PathLike) -> dict:
+    """{"kind": …, "hyper": …} of the optimizer in a file. CheckpointError if it holds none."""
+    try:
+        return {part: header.manifest[part] for part in ("kind", "hyper")}
+    except (KeyError, TypeError):
+        raise CheckpointError(
+            f"{os.fspath(path)} is a checkpoint, but not of an optimizer: its manifest does not "
+            "say which one; give model.safetensors of a finished run, or what `save_optimizer` "
+            "wrote."
+        ) from None
+
+
 def read(path: str | os.PathLike) -> tuple[Header, bytes]:
     """Header and tensor bytes, with every bit of the file checked."""
     with _open(path) as file:

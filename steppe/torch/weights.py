@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from ..core.manifest import DTYPES, CheckpointError, Header, complaint, read
+from ..core.manifest import DTYPES, Header, complaint, described, read
 from ..zoo.places import locate
 from .rules import AbstractRule, DMRule, RNNPropRule
 from .scale import ScaleRule
@@ -19,18 +19,13 @@ def read_rule(source: str | os.PathLike) -> AbstractRule:
     no form in PyTorch.
     """
     header, body = read(locate(source))
-    try:
-        kind, hyper = header.manifest["kind"], header.manifest["hyper"]
-    except (KeyError, TypeError):
-        raise CheckpointError(
-            f"{os.fspath(source)} is a checkpoint, but not of an optimizer: its manifest does not "
-            "say which one; expected a file that steppe.save wrote."
-        ) from None
+    found = described(header, source)
+    kind = found["kind"]
     if kind not in RULES:
         raise complaint(
             source, f"an optimizer of kind {kind}", f"one of {', '.join(RULES)}", "run it in JAX"
         )
-    return RULES[kind](tensors(header, body), hyper)
+    return RULES[kind](tensors(header, body), found["hyper"])
 
 
 def tensors(header: Header, body: bytes) -> dict[str, torch.Tensor]:

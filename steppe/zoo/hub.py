@@ -27,7 +27,7 @@ try:
 except ImportError:
     raise ImportError('The Hub needs huggingface_hub: pip install "steppe[hub]"') from None
 
-from ..core.manifest import CheckpointError, read
+from ..core.manifest import CheckpointError, described, read
 from .places import HUB, locate
 from .pretrained import LICENCE, Card, read_card
 
@@ -50,17 +50,13 @@ class Published(
 
     def __init__(self, file: Path):
         self.file = Path(file)
-        self.manifest = read(self.file)[0].manifest
-        if not isinstance(self.manifest, Mapping) or "kind" not in self.manifest:
-            raise CheckpointError(
-                f"{file} is not an optimizer's checkpoint; publish model.safetensors of a finished "
-                "run."
-            )
+        header, _ = read(self.file)
+        self.described, self.manifest = described(header, self.file), header.manifest
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        described = {name: self.manifest.get(name) for name in ("kind", "hyper", "steppe")}
+        about = {**self.described, "steppe": self.manifest.get("steppe")}
         (save_directory / FILE).write_bytes(self.file.read_bytes())
-        config = json.dumps(described, indent=1, ensure_ascii=False)
+        config = json.dumps(about, indent=1, ensure_ascii=False)
         (save_directory / "config.json").write_text(config + "\n", encoding="utf-8")
 
     @classmethod
@@ -90,10 +86,10 @@ class Published(
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The README.md of the repository."""
-        return ModelHubMixin.generate_model_card(self, **about(self.manifest), **kwargs)
+        return ModelHubMixin.generate_model_card(self, **shown(self.manifest), **kwargs)
 
 
-def about(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def shown(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What the template shows."""
     card = read_card(manifest)
     recipe = card.recipe if isinstance(card, Card) else manifest.get("recipe") or {}

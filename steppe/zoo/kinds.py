@@ -19,7 +19,7 @@ import jax.tree_util as jtu
 
 from ..core import checkpoint
 from ..core.describe import describe, rebuild
-from ..core.manifest import read_header
+from ..core.manifest import described, read_header
 from ..core.optimizer import AbstractOptimizer
 from ..core.types import Key
 from ..core.words import guess
@@ -105,13 +105,6 @@ def load_optimizer(word: str | os.PathLike) -> tuple[AbstractOptimizer, dict]:
     """
     path = locate(word)
     header = read_header(path)
-    try:
-        description = {part: header.manifest[part] for part in ("kind", "hyper")}
-    except (KeyError, TypeError) as error:
-        raise checkpoint.CheckpointError(
-            f"{os.fspath(path)} is a checkpoint, but not of an optimizer: its manifest does not "
-            "say which one; expected a file that `save_optimizer` wrote."
-        ) from error
 
     def as_saved(where: tuple, leaf):
         """float32 weights are for a session in float64 too."""
@@ -120,7 +113,7 @@ def load_optimizer(word: str | os.PathLike) -> tuple[AbstractOptimizer, dict]:
             return leaf
         return jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(tensor.dtype))
 
-    arrays, rest = eqx.partition(rebuild(description, KINDS), _has_dtype)
+    arrays, rest = eqx.partition(rebuild(described(header, path), KINDS), _has_dtype)
     like = eqx.combine(jtu.tree_map_with_path(as_saved, arrays), rest)
     return checkpoint.load(path, like)
 

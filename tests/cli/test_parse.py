@@ -6,7 +6,8 @@ import pytest
 
 from steppe.cli import main, options
 from steppe.cli.errors import BadInput
-from steppe.cli.options import Eval, Report, Train
+from steppe.cli.options import Eval, Train
+from steppe.cli.options_files import Report
 from steppe.cli.parse import build, from_table, help_text, options_of, overlay, scan
 from steppe.cli.train import config_of
 

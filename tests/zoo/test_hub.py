@@ -169,6 +169,14 @@ def test_the_command_line_and_pytorch_take_the_same_word(run, server):
     assert run("-c", code).stdout == "40\n"
 
 
+def test_export_publishes(run, server):
+    done = run("-m", "steppe", "export", "dm-v1", "--to", "hub", "--out", NAME)
+    assert done.returncode == 0 and f'steppe.load("hub://{NAME}")' in done.stdout, done.stderr
+    assert server.files[NAME]["model.safetensors"] == path("dm-v1").read_bytes()
+    refused = run("-m", "steppe", "export", "dm-v1", "--to", "hub", "--out", NAME, HF_TOKEN="no")
+    assert refused.returncode == 2 and len(refused.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("word", "settings", "said"),
     [

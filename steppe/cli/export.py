@@ -1,0 +1,80 @@
+"""`steppe export`: a trained optimizer for others, as one file or on the Hub. No JAX."""
+
+import shutil
+from pathlib import Path
+
+from ..core.manifest import described, read
+from ..zoo.places import HUB, locate
+from .errors import BadInput
+from .folder import MODEL
+from .options_files import Export
+from .output import document
+from .parse import build
+
+USE = {
+    "torch": 'steppe.torch.LearnedOptimizer(model.parameters(), "{}")',
+    "safetensors": 'steppe.load("{}")',
+    "hub": 'steppe.load("{}")',
+}
+
+
+def run(values: dict) -> int:
+    options = build(Export, values)
+    source = locate(options.ckpt)
+    kind = described(read(source)[0], source)["kind"]  # refuses what is not intact
+    if options.to == "hub":
+        written, place = publish(options, source)
+    else:
+        written = place = str(copied(options, source))
+    use = USE[options.to].format(place)
+    if options.json:
+        document({"source": source, "written": written, "kind": kind, "use": use})
+    elif not options.quiet:
+        print(f"{written}: {kind}, from {options.ckpt}\n  {use}")
+    return 0
+
+
+def publish(options: Export, source: Path) -> tuple[str, str]:
+    """Its address on the Hub, and the word that `steppe.load` takes."""
+    from ..zoo.hub import push
+
+    name = str(options.out).removeprefix(HUB)
+    return push(source, name, private=options.private or None), HUB + name
+
+
+def copied(options: Export, source: Path) -> Path:
+    """The new file."""
+    target = Path(options.out or f"{called(options.ckpt)}.safetensors")
+    if target.suffix != ".safetensors":
+        raise BadInput(f"{target} must end in .safetensors, the format that is written there.")
+    if target.exists():
+        raise BadInput(f"{target} exists already; move it away, or give another name as --out.")
+    if not target.absolute().parent.is_dir():
+        raise BadInput(f"{target.parent} is no folder; make it, or give another name as --out.")
+    if options.to == "torch":
+        try_in_torch(source)
+    shutil.copyfile(source, target)
+    return target
+
+
+def called(word: str) -> str:
+    """A name for a copy: of a run its folder, of a repository its last part."""
+    path = Path(word.removeprefix(HUB).partition("@")[0] if word.startswith(HUB) else word)
+    name = path.parent.name if path.name == MODEL else path.name
+    return name.removesuffix(".safetensors")
+
+
+def try_in_torch(source: Path) -> None:
+    """Its rule is read and takes a step; raises what is wrong where PyTorch has none for it."""
+    try:
+        import torch
+    except ImportError:
+        raise BadInput('--to torch needs PyTorch: pip install "steppe[torch]".') from None
+    from ..torch import LearnedOptimizer
+
+    weights = torch.nn.Parameter(torch.linspace(-1, 1, 6).reshape(2, 3))
+    opt = LearnedOptimizer([weights], source)
+    weights.square().sum().backward()
+    opt.step()
+    if not bool(weights.isfinite().all()):
+        raise BadInput(f"{source} does not give a finite first step in PyTorch; train it again.")
