@@ -56,12 +56,14 @@ class Train:
     - `second_order`: differentiate through the gradients of the task as well
     - `meta_opt`: the meta-optimizer
     - `meta_lr`: its learning rate
+    - `meta_decay`: of that rate: none, or to zero at the last meta-step along a cosine
     - `clip`: largest norm of a meta-gradient
     - `clip_each`: largest size of each of its entries
     - `seed`: of everything random
     - `validate_every`: meta-steps between two validations; 0: no validation, the last optimizer
       is kept
     - `validation_episodes`: inner trainings of a validation
+    - `validate_split`: where its loss is taken: on held-out data, or on those of the trainings
     - `checkpoint_every`: meta-steps between two checkpoints
     - `out`: run folder (default: runs/TASK-OPT-SEED)
     - `resume`: go on with the run of this folder, with its own options
@@ -89,6 +91,7 @@ class Train:
     second_order: bool = False
     meta_opt: Literal["adam", "rmsprop"] = "adam"
     meta_lr: float = 1e-3
+    meta_decay: Literal["none", "cosine"] = "none"
     clip: float | None = 1.0
     clip_each: float | None = None
     curriculum: Curriculum = field(default_factory=Curriculum)
@@ -98,6 +101,7 @@ class Train:
     seed: int = 0
     validate_every: int = 100
     validation_episodes: int = 8
+    validate_split: Literal["valid", "train"] = "valid"
     checkpoint_every: int = 100
     out: Path | None = None
     resume: Path | None = None

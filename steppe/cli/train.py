@@ -32,15 +32,15 @@ CALL = ("out", "resume", "config", "no_probe", "json", "quiet")
 # Options that a run's recipe mentions only where they are used.
 LATER = (
     "flat", "preset", "scaling", "convex", "estimator", "sigma", "meta_opt", "clip_each",
-    "curriculum", "imitation",
+    "curriculum", "imitation", "meta_decay", "validate_split",
 )  # fmt: skip
 FIELDS = {  # option: field of a recipe
     **{
         name: name
         for name in (
             "opt", "scaling", "convex", "estimator", "sigma", "episodes", "unroll", "horizon",
-            "rows", "second_order", "meta_opt", "meta_lr", "clip", "clip_each", "steps",
-            "validate_every", "validation_episodes",
+            "rows", "second_order", "meta_opt", "meta_lr", "meta_decay", "clip", "clip_each",
+            "steps", "validate_every", "validation_episodes", "validate_split",
         )
     },
     **{f"objective.{name}": name for name in ("weights", "transform", "batch")},
@@ -58,9 +58,9 @@ def run(values: dict) -> int:
     recipe = recipe_of(options)
     with folders.held(folder):
         if folders.begun(folder):
-            found = recipe_of(build(Train, stored(folder)))
-            folders.check_same(folder, recipe, found)
-            check_steps(options, folder)
+            there = build(Train, stored(folder))
+            folders.check_same(folder, recipe, recipe_of(there))
+            check_steps(options, there, folder)
         say(f"steppe train · {options.task} · {options.opt} · seed {options.seed} · {folder}")
         try:
             from .training import train  # JAX starts here
@@ -177,7 +177,13 @@ def line_of(options: object, command: str = "train", without: Collection[str] = 
     return " ".join(words)
 
 
-def check_steps(options: Train, folder: Path) -> None:
+def check_steps(options: Train, there: Train, folder: Path) -> None:
+    if options.meta_decay != "none" and options.steps != there.steps:
+        raise BadInput(
+            f"--steps is {there.steps} in {folder}, and with --meta-decay {options.meta_decay} the "
+            f"meta learning rate goes by it, got {options.steps}; leave --steps away, or begin "
+            "another run with --out."
+        )
     done = folders.done_steps(folder)
     if done > options.steps:
         raise BadInput(

@@ -1,4 +1,6 @@
-"""The score that selects a model: loss on the validation split after a fixed horizon."""
+"""The score that selects an optimizer: loss on a whole split after a fixed horizon."""
+
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -18,11 +20,16 @@ class Validation(eqx.Module):
     """Every `every` meta-steps, train `episodes` fresh problems for `horizon` inner steps.
 
     The same problems each time, so that two scores differ by the optimizer alone.
+
+    - `split`: of the task's data, on which the loss is taken: held-out ones, or those of the
+      training, as published code does (there one batch). With the latter nothing of meta-training
+      sees held-out data
     """
 
     every: int = eqx.field(static=True, default=100)
     horizon: int = eqx.field(static=True, default=100)
     episodes: int = eqx.field(static=True, default=8)
+    split: Literal["valid", "train"] = eqx.field(static=True, default="valid")
 
     def __check_init__(self):
         for name in ("every", "horizon", "episodes"):
@@ -30,6 +37,8 @@ class Validation(eqx.Module):
                 raise ValueError(
                     f"Validation: {name} must be at least 1, got {getattr(self, name)}."
                 )
+        if self.split not in ("valid", "train"):
+            raise ValueError(f"Validation: split must be valid or train, got {self.split!r}.")
 
     def score(
         self,
@@ -38,7 +47,7 @@ class Validation(eqx.Module):
         key: Key,
         horizon: int | Int[Array, ""] | None = None,
     ) -> Scalar:
-        """Mean loss on the whole validation split after `horizon` steps; inf if one diverged.
+        """Mean loss on the whole split after `horizon` steps; inf if one diverged.
 
         `horizon` may be traced: one compilation serves all lengths. None: the field's.
         """
@@ -51,7 +60,7 @@ class Validation(eqx.Module):
             episode = begin(task, opt, key_begin)
             step = lambda _, episode: unroll(task, opt, episode, 1, lambda *_: ())[0]
             episode = jax.lax.fori_loop(0, horizon, step, episode)
-            batch = task.whole(episode.instance, split="valid")
+            batch = task.whole(episode.instance, split=self.split)
             loss = Problem(task, episode.instance, batch, key_loss).value(episode.params)
             return loss
 

@@ -64,7 +64,12 @@ def assemble(
         "meta_tx": apart(tx, 1 + len(teachers)) if teachers and not recipe.shared else tx,
         "steps": recipe.steps,
         "validation": (
-            Validation(recipe.validate_every, recipe.horizon, recipe.validation_episodes)
+            Validation(
+                recipe.validate_every,
+                recipe.horizon,
+                recipe.validation_episodes,
+                recipe.validate_split,
+            )
             if recipe.validate_every
             else None
         ),

@@ -348,3 +348,12 @@ def test_checkpoints_carry_the_recipe(finished):
     recipe = read_manifest(finished / "step-00000012.safetensors")["recipe"]
     assert recipe["unroll"] == 2
     assert not {"steps", "out", "cores", "log", "quiet"} & set(recipe)
+
+
+def test_a_decaying_rate_goes_by_steps_which_then_stay(steppe, tmp_path):
+    words = ["train", *TINY, "--meta-decay", "cosine", "--validate-split", "train", "--out", "run"]
+    assert steppe(*words, "--quiet").code == 0
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())["options"]
+    assert (kept["meta_decay"], kept["validate_split"]) == ("cosine", "train")
+    more = steppe("train", "--resume", "run", "--steps", 20)
+    assert more.code == 2 and "the meta learning rate goes by it, got 20" in more.sentence

@@ -12,11 +12,14 @@ import optax
 import pytest
 
 from steppe.core import checkpoint
+from steppe.core.episode import begin, unroll
 from steppe.core.manifest import STEPS
 from steppe.core.task import AbstractTask
 from steppe.estimators.bptt import BPTT
 from steppe.objectives.trajectory import Trajectory
+from steppe.optimizers.classic.from_optax import sgd
 from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.tasks.suite import build
 from steppe.tasks.synthetic.quadratic import Quadratic
 from steppe.train.loop import MetaTrainingError, meta_train
 from steppe.train.sinks import JSONL, read_rows
@@ -117,6 +120,25 @@ def test_the_best_validation_score_is_the_one_returned(whole):
     assert sorted(scored) == [2, 4, 6]
     assert history.best == min(scored.values())
     assert history.best_step == min(scored, key=scored.get)
+
+
+@pytest.mark.parametrize("split", ["valid", "train"])
+def test_validation_takes_the_loss_of_its_split(split):
+    task, opt = build("digits-mlp", hidden=(2,)), sgd(0.1)
+    key = jr.key(3)
+    score = Validation(horizon=1, episodes=1, split=split).score(task, opt, key)
+    key_begin, key_loss = jr.split(jr.split(key, 1)[0])
+    episode, _ = unroll(task, opt, begin(task, opt, key_begin), 1, lambda *_: ())
+    batch = task.whole(episode.instance, split=split)
+    expected = task.loss(episode.params, episode.instance, batch, key_loss)
+    np.testing.assert_allclose(score, expected, rtol=1e-6)
+    other = task.whole(episode.instance, split="train" if split == "valid" else "valid")
+    assert abs(score - task.loss(episode.params, episode.instance, other, key_loss)) > 1e-4
+
+
+def test_validation_on_the_test_split_is_refused():
+    with pytest.raises(ValueError, match="valid or train, got 'test'"):
+        Validation(split="test")  # pyright: ignore[reportArgumentType]
 
 
 def test_only_the_last_checkpoints_are_kept(whole):
