@@ -18,6 +18,8 @@ Names are looked up on first use: `import steppe` imports neither JAX nor anythi
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .core.words import missing
+
 if TYPE_CHECKING:
     from .bench.run import evaluate
     from .bench.tune import tune
@@ -137,7 +139,10 @@ def __getattr__(name: str):
     if name not in FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     file, _, original = FILES[name].partition(":")
-    found = getattr(import_module(f"{__name__}.{file}"), original or name)
+    try:
+        found = getattr(import_module(f"{__name__}.{file}"), original or name)
+    except ModuleNotFoundError as error:
+        raise ImportError(missing(error)) from error
     globals()[name] = found
     return found
 

@@ -56,10 +56,11 @@ def python() -> Finding:
 
 
 def packages() -> list[Finding]:
-    """The packages that steppe requires, with their versions."""
+    """The packages that steppe requires for JAX, with their versions."""
     findings = []
-    for requirement in importlib.metadata.requires("steppe") or []:
-        if ";" in requirement:  # of an extra
+    for whole in importlib.metadata.requires("steppe") or []:
+        requirement, _, extra = whole.partition(";")
+        if not re.search(r"""extra == ['"]jax['"]""", extra):
             continue
         match = re.match(r"([\w.-]+)(?:>=([\d.]+))?", requirement)
         name, least = match.groups() if match else (requirement, None)

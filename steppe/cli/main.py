@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from ..core.words import guess
+from ..core.words import guess, missing
 from . import options, options_files
 from .errors import BadInput, Failed
 from .parse import help_text, scan
@@ -98,6 +98,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     """What went wrong in one sentence, and the exit code."""
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "Stopped.", 130
+    if isinstance(error, ModuleNotFoundError):
+        return missing(error), 2
     sentence = " ".join(str(error).split())
     if isinstance(error, Failed):
         return sentence, 1

@@ -41,7 +41,7 @@ def test_the_small_study_is_what_was_promised():
     assert len(cells) == 9 and len(SMALL.meta_seeds) == 12
     assert len(main) == 9 * 3 * 12
     arms = {c["arm"] for c in learned}
-    assert {*design.FLAT, design.NORM, design.VALID} - arms == {"adaptive-trace"}
+    assert {*design.FLAT, design.NORM, design.EARLY, design.VALID} - arms == {"adaptive-trace"}
     assert any(arm.startswith("valid+") for arm in arms)
     rivals = {(c["optimizer"], c["budget"]) for c in design.cells(SMALL) if c["part"] == "classic"}
     assert {("adam", "steps"), ("sam", "steps"), ("sam", "gradients")} <= rivals
@@ -56,8 +56,24 @@ def test_pairs_differ_in_their_penalty_alone():
         bare = {k: v for k, v in other["recipe"].items() if k != "penalty"}
         assert other | {"arm": design.NONE, "recipe": bare} == none
     both = design.armed(SMALL, SMALL.recipes["dm"], "valid+trace")
-    assert both.batch == "valid" and both.penalty is not None
+    assert both.batch == both.validate_split == "valid" and both.penalty is not None
     assert both.penalty.kind == "gauss-newton"
+
+
+def test_meta_training_sees_held_out_data_in_two_controls_alone():
+    for cell in design.cells(SMALL):
+        if cell["part"] == "learned":
+            how = from_json(cell["recipe"])
+            looks = how.validate_split == "valid" or how.batch == "valid"
+            assert looks == bool({design.EARLY, design.VALID} & {*cell["arm"].split("+")})
+            assert how.penalty is None or how.penalty.normalise == "log1p"
+
+
+def test_controls_are_looked_at_with_every_meta_seed():
+    learned = [cell for cell in design.cells(SMALL) if cell["part"] == "learned"]
+    for arm in (design.EARLY, design.VALID):
+        cells = [(c["optimizer"], c["technique"]) for c in learned if c["arm"] == arm]
+        assert sorted(cells) == sorted((o, "plain") for o in SMALL.recipes for _ in range(12))
 
 
 def test_the_search_never_sees_a_seed_or_a_task_of_the_evaluation():

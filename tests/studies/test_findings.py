@@ -24,6 +24,9 @@ def test_an_effect_is_found_with_its_size_and_every_claim_holds():
     assert by["test_accuracy"] == pytest.approx(0.02, abs=0.003)
     losses = [line.found.mean for line in found.control if line.metric == "ln test_loss"]
     assert losses == pytest.approx([-0.25] * CELLS, abs=0.03)
+    against = {(line.optimizer, line.theirs) for line in found.held_out}
+    assert against == {(o, c) for o in SCALE.recipes for c in (design.EARLY, design.VALID)}
+    assert all(line.better for line in found.held_out if line.metric == "ln test_loss")
     assert all(verdict.holds for verdict in telling.verdicts(SCALE, found))
     assert telling.answer(SCALE, found).startswith(
         "Does flatness-aware meta-training make the trained models generalise? Yes, at the scale"

@@ -14,6 +14,7 @@ from typing import Literal
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
+import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int
 
 from ...core.coordinatewise import AbstractCoordinatewise
@@ -28,6 +29,10 @@ class DM(AbstractCoordinatewise):
 
     `preprocess="none"` with `scale=1.0` is the published set-up for the synthetic
     problems (quadratic, LASSO, Rastrigin).
+
+    A random network may begin by climbing, and kill all units of a ReLU network before it has
+    learned anything: their gradient is zero, and so is what it could learn from. With `zero_head`
+    it begins by standing still, and the first meta-step is downhill.
     """
 
     lstm: StackedLSTM
@@ -37,6 +42,7 @@ class DM(AbstractCoordinatewise):
     p: float = eqx.field(static=True)
     scale: float = eqx.field(static=True)
     block: int = eqx.field(static=True)
+    zero_head: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -45,6 +51,7 @@ class DM(AbstractCoordinatewise):
         p: float = 5.0,
         scale: float = 0.01,
         block: int = BLOCK,
+        zero_head: bool = False,
         *,
         key: Key,
     ):
@@ -57,9 +64,10 @@ class DM(AbstractCoordinatewise):
         key_lstm, key_head = jr.split(key)
         inputs = 2 if preprocess == "log_and_sign" else 1
         self.hidden, self.preprocess = tuple(hidden), preprocess
-        self.p, self.scale, self.block = p, scale, block
+        self.p, self.scale, self.block, self.zero_head = p, scale, block, zero_head
         self.lstm = StackedLSTM(inputs, self.hidden, key=key_lstm)
-        self.head = Linear((inputs, *self.hidden)[-1], 1, key=key_head)
+        head = Linear((inputs, *self.hidden)[-1], 1, key=key_head)
+        self.head = jtu.tree_map(jnp.zeros_like, head) if zero_head else head
 
     def start(self, rows: int, dtype: jnp.dtype) -> tuple[LSTMState, ...]:
         return tuple(lstm_zeros(width, rows, dtype) for width in self.hidden)

@@ -3,9 +3,11 @@
     {DM, RNNProp, L2O-Scale} × {plain, CL, CL-IL} × arms × meta-seeds        "learned" cells
     {SGD, momentum, Adam, RMSProp, SAM, Entropy-SGD} × tasks × budgets       "classic" cells
 
-An *arm* is what is added to the objective of meta-training: nothing, a measure of flatness, or a
-control. All arms of one optimizer, technique and meta-seed begin with the same weights and draw
-the same problems.
+An *arm* is what is added to meta-training: nothing, a measure of flatness, or a control. All arms
+of one optimizer, technique and meta-seed begin with the same weights and draw the same problems.
+
+Meta-training sees training data alone, its choice of the optimizer to be kept included; but for
+two controls, which are given held-out data instead of a measure of flatness.
 """
 
 import dataclasses
@@ -24,10 +26,9 @@ CLASSIC = ("sgd", "momentum", "adam", "rmsprop", "sam", "entropy-sgd")
 COSTLY = ("sam", "entropy-sgd")  # more than one gradient a step
 GRID = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-8, 2))  # learning rates, 1e-4 … 3.16
 
-NONE, NORM, VALID = "none", "norm", "valid"
-FLAT: dict[
-    str, dict[str, Any]
-] = {  # arm: the measure in the objective; ln R, so that weights mean the same everywhere
+NONE, NORM = "none", "norm"
+EARLY, VALID = "early", "valid"  # held-out losses choose the optimizer, or are the objective
+FLAT: dict[str, dict[str, Any]] = {  # arm: the measure R in the objective
     "trace": {"kind": "gauss-newton", "probes": 2},
     "top-eigenvalue": {"kind": "top-eigenvalue"},
     "log-det": {"kind": "log-det", "gamma": 1.0},
@@ -38,9 +39,22 @@ FLAT: dict[
     "relative-trace": {"kind": "gauss-newton", "probes": 2, "units": "length"},
     "adaptive-trace": {"kind": "gauss-newton", "probes": 2, "units": "weights"},
 }
-CONTROLS = (NORM, VALID)
+# ρ of ln(1 + R/ρ), by arm: an R as networks have it that plain optimizers have trained well. So a
+# weight means about the same everywhere, and to be flatter than that pays less and less
+REFERENCE = {
+    NORM: 200.0,
+    "trace": 5.0,
+    "top-eigenvalue": 1.0,
+    "log-det": 10.0,
+    "jacobian": 0.05,
+    "entropy": 0.05,
+    "entropy-cold": 0.05,
+    "sharpness": 0.01,
+    "relative-trace": 2500.0,
+    "adaptive-trace": 5.0,
+}
 SEARCHED = (NORM, "trace", "top-eigenvalue", "jacobian", "entropy", "sharpness", "relative-trace")
-WEIGHTS = {"dm": (0.1, 0.3), "rnnprop": (0.1, 0.3), "l2o-scale": (0.03, 0.1, 0.3)}  # searched
+WEIGHTS = {"dm": (0.3, 1.0), "rnnprop": (0.3, 1.0), "l2o-scale": (0.1, 0.3)}  # searched
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +66,8 @@ class Scale:
       which but the first label is the meta-training task
     - `weights`: arm → optimizer → weight of the penalty, from the recorded search
     - `flat`: the arm that the claims are about, by optimizer, from the same search
-    - `arms`: looked at with every technique and meta-seed, besides the flat one; `ablation`: with
-      the plain technique and `ablation_seeds` alone
+    - `arms`: looked at with every technique and meta-seed, besides the flat one; `controls`: with
+      the plain technique alone; `ablation`: with that and `ablation_seeds` alone
     - `horizon`, `every`, `levels`: see `bench.descent`; `runs`: networks trained for a meta-seed;
       a task may have its own
     - `rivals`: of `CLASSIC`, tuned with `tuning_seeds` trainings a setting
@@ -69,6 +83,7 @@ class Scale:
     weights: dict[str, dict[str, float]]
     flat: dict[str, str]
     arms: tuple[str, ...]
+    controls: tuple[str, ...]
     ablation: tuple[str, ...]
     meta_seeds: tuple[int, ...]
     ablation_seeds: tuple[int, ...]
@@ -90,7 +105,8 @@ def cells(scale: Scale) -> Iterator[Cell]:
     for seed in scale.meta_seeds:
         for optimizer in scale.recipes:
             for technique in scale.techniques:
-                for arm in (*scale.arms, scale.flat[optimizer]):
+                controls = scale.controls if technique == "plain" else ()
+                for arm in (*scale.arms, scale.flat[optimizer], *controls):
                     yield learned(scale, optimizer, technique, arm, seed)
     for how in scale.tasks.values():
         for optimizer in scale.rivals:
@@ -140,12 +156,15 @@ def learned(
 def armed(scale: Scale, recipe: Recipe, arm: str, weight: float | None = None) -> Recipe:
     """The recipe with what the arm adds; "valid+trace" adds both."""
     for part in arm.split("+"):
-        if part == VALID:
-            recipe = change(recipe, batch="valid")
+        if part == EARLY:
+            recipe = change(recipe, validate_split="valid")
+        elif part == VALID:
+            recipe = change(recipe, batch="valid", validate_split="valid")
         elif part != NONE:
             chosen = scale.weights[part][recipe.opt] if weight is None else weight
             how = FLAT.get(part, {"kind": "squared-norm"})
-            penalty = Penalty(**how, weight=chosen, normalise="log")
+            how = how | {"normalise": "log1p", "reference": REFERENCE[part]}
+            penalty = Penalty(**how, weight=chosen)
             recipe = change(recipe, penalty=penalty)
     return recipe
 

@@ -65,6 +65,8 @@ class Findings:
     - `flatness`: the flat arm against none, at matched training loss
     - `generalisation`: the flat arm against none, on tasks never seen
     - `control`: the flat arm against the weight-norm penalty, on tasks never seen
+    - `held_out`: the same against meta-training that is given held-out data, plain technique; one
+      family a control
     - `ablation`: every arm against none, plain technique, few seeds, nothing corrected
     - `rivals`: the flat arm with the plain technique against tuned optimizers, on tasks never seen
     - `by_task`: the same for each task by itself
@@ -73,6 +75,7 @@ class Findings:
     flatness: list[Line]
     generalisation: list[Line]
     control: list[Line]
+    held_out: list[Line]
     ablation: list[Line]
     rivals: list[Line]
     by_task: dict[str, list[Line]]
@@ -91,6 +94,7 @@ def findings(scale: Scale, rows: Iterable[Row]) -> Findings:
     seeds, flat = scale.meta_seeds, scale.flat
     unseen = list(scale.tasks)[1:]
     pairs = [(o, t, flat[o]) for o in scale.recipes for t in scale.techniques]
+    plain = [pair for pair in pairs if pair[1] == "plain"]
 
     def lines(
         combinations: Sequence[tuple[str, str, str]],
@@ -111,12 +115,15 @@ def findings(scale: Scale, rows: Iterable[Row]) -> Findings:
             for o, t, arm, metric in wanted
         ]
 
-    arms = dict.fromkeys([*scale.arms, *scale.flat.values(), *scale.ablation])
+    arms = dict.fromkeys([*scale.arms, *scale.controls, *scale.flat.values(), *scale.ablation])
     ablated = [(o, "plain", arm) for o in scale.recipes for arm in arms if arm != NONE]
     return Findings(
         flatness=lines(pairs, NONE, flatter(list(scale.tasks)), seeds),
         generalisation=lines(pairs, NONE, general(unseen), seeds),
         control=lines(pairs, NORM, general(unseen), seeds) if NORM in scale.arms else [],
+        held_out=[
+            line for arm in scale.controls for line in lines(plain, arm, general(unseen), seeds)
+        ],
         ablation=lines(
             ablated,
             NONE,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...zoo.recipe import PRESETS, Recipe
-from .design import CLASSIC, FLAT, NONE, NORM, OPTIMIZERS, VALID, Scale, Tasks, change
+from .design import CLASSIC, EARLY, FLAT, NONE, NORM, OPTIMIZERS, VALID, Scale, Tasks, change
 
 MLP = {"start": "he"}
 RELU = {"name": "digits-relu", **MLP}
@@ -25,14 +25,16 @@ BASE = Recipe(
     weights="uniform",
     transform="identity",
     meta_lr=2e-3,
+    meta_decay="cosine",
     clip=1.0,
     steps=300,
     validate_every=50,
     validation_episodes=4,
+    validate_split="train",
     imitation_weights="uniform",
 )
 SMALL_RECIPES = {
-    "dm": change(BASE, opt="dm", options={"hidden": (20,)}, meta_lr=1e-3),
+    "dm": change(BASE, opt="dm", options={"hidden": (20,), "zero_head": True}, meta_lr=5e-4),
     "rnnprop": change(BASE, options={"hidden": (20,), "scale": 0.03}),
     "l2o-scale": change(
         BASE,
@@ -45,10 +47,11 @@ SMALL_RECIPES = {
     ),
 }
 IMITATION = {"teachers": ("adam",), "teacher_lr": 0.01, "ratio": (0.3, 0.2, 0.1)}
+CURRICULUM = {"stages": (100, 200, 500), "patience": 3, "validate_every": 25}
 SMALL_TECHNIQUES: dict[str, dict[str, Any]] = {
     "plain": {},
-    "cl": {"stages": (100, 200, 500), "patience": 3},
-    "cl-il": {"stages": (100, 200, 500), "patience": 3, **IMITATION},
+    "cl": CURRICULUM,
+    "cl-il": CURRICULUM | IMITATION,
 }
 
 # Arm → optimizer → weight, and the arm of the claims: chosen by the search, on validation splits
@@ -75,21 +78,15 @@ SMALL = Scale(
     meta_task=RELU,
     validation={  # but for the first, none of the tasks of the evaluation
         "same task": RELU,
-        "tanh": {"name": "digits-deeper", "activation": "tanh", **MLP},
-        "CIFAR-10": {
-            "name": "cifar10-relu",
-            "curved": False,
-            "runs": 2,
-            "every": 20,
-            "horizon": 200,
-        }
-        | MLP,
+        "deeper tanh": {"name": "digits-deeper", "activation": "tanh", **MLP},
+        "MNIST tanh": {"name": "mnist5k-mlp", "activation": "tanh", "curved": False, **MLP},
     },
     tasks=SMALL_TASKS,
     weights=WEIGHTS,
     flat=CHOSEN,
     arms=(NONE, NORM),
-    ablation=(*(arm for arm in FLAT if arm != "adaptive-trace"), VALID, "valid+jacobian"),
+    controls=(EARLY, VALID),
+    ablation=(*(arm for arm in FLAT if arm != "adaptive-trace"), "valid+jacobian"),
     meta_seeds=tuple(range(12)),
     ablation_seeds=(0, 1, 2),
     horizon=500,
@@ -113,6 +110,7 @@ TINY = change(
         "sigmoid": SMALL_TASKS["sigmoid"],
     },
     rivals=("adam", "sam"),
+    controls=(),
     ablation=(),
     meta_seeds=(0, 1, 2),
     ablation_seeds=(),

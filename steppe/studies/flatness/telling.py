@@ -117,6 +117,7 @@ def text(scale: Scale, found: Findings) -> str:
         table("Flatness at matched training loss, with the penalty less without", found.flatness),
         table("Tasks never seen, with the penalty less without", found.generalisation),
         table("Tasks never seen, flatness less a penalty on ‖θ‖²", found.control),
+        table("Tasks never seen, flatness less held-out data", found.held_out),
         table("Every arm less none, plain technique; exploratory, not corrected", found.ablation),
         table("Tasks never seen, learned less tuned", found.rivals),
         *winners(found),

@@ -1,0 +1,372 @@
+"""Speed and memory of a deployed step: a trained optimizer updates n parameters, gradients given.
+
+    python benchmarks/deployed.py --out benchmarks/results/deployed.json
+
+n parameters are a network of 20 equal square layers with biases, 40 tensors. In each framework, in
+turn, round by round: our optimizer, Adam of the framework, and the straightforward form of the
+same rule: tensor by tensor, (coordinates, features), a library's LSTM cell. A figure is nanoseconds
+of wall-clock a parameter; ratios are taken round by round. The straightforward forms are compared
+with ours in value first.
+
+Memory: what the peak of a process rises by above parameters and gradients, a process for each.
+bfloat16: the same training of 64-20-10 on digits with the state in float32 and in bfloat16.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import meta_step
+import numpy as np
+
+SIZES = (100_000, 1_000_000, 10_000_000)
+NAMES = ("dm-v1", "rnnprop-v1", "l2o-scale-v1")
+LAYERS = 20
+CHECKED = 5  # steps over which the two forms are compared
+Call = Callable[[], None]
+
+
+def shapes(n: int) -> list[tuple[int, ...]]:
+    """Of 20 layers, about n parameters in all."""
+    width = round(math.sqrt(n / LAYERS))
+    return [(width, width), (width,)] * LAYERS
+
+
+def arrays(n: int, seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape, dtype=np.float32) for shape in shapes(n)]
+
+
+# JAX.
+
+
+def in_jax(kind: str, n: int) -> tuple[Call, Callable[[], np.ndarray]]:
+    """One step, and the parameters where it stands; `kind`: adam, NAME or NAME/per tensor."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    import steppe
+
+    name, _, form = kind.partition("/")
+    if kind == "adam":
+        tx = optax.adam(1e-3)
+    elif form:
+        tx = per_tensor_in_jax(steppe.load(name)[0])
+    else:
+        tx = steppe.to_optax(steppe.load(name)[0])
+    params = [jnp.asarray(x) for x in arrays(n, 0)]
+    grads = [jnp.asarray(x) for x in arrays(n, 1)]
+
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    step = jax.jit(step, donate_argnums=(0, 1))
+    now = [params, tx.init(params)]
+
+    def call() -> None:
+        now[:] = step(*now, grads)
+        jax.block_until_ready(now[0])
+
+    return call, lambda: np.concatenate([np.ravel(x) for x in now[0]])
+
+
+def per_tensor_in_jax(opt):
+    """DM or RNNProp as one would write it: tree_map, (coordinates, features)."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    layers, head = opt.lstm.layers, opt.head
+
+    def cell(layer, x, h, c):
+        z = jnp.concatenate([x, h], 1) @ layer.w_gates + layer.b_gates
+        i, j, f, o = jnp.split(z, 4, axis=1)
+        c = jax.nn.sigmoid(f + 1) * c + jax.nn.sigmoid(i) * jnp.tanh(j)
+        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+    def one(g, state, count):
+        flat = g.reshape(-1, 1)
+        m, v, states = state
+        if hasattr(opt, "beta1"):
+            m = opt.beta1 * m + (1 - opt.beta1) * flat
+            v = opt.beta2 * v + (1 - opt.beta2) * flat**2
+            root = jnp.sqrt(v / (1 - opt.beta2**count)) + 1e-8
+            x = jnp.concatenate([m / (1 - opt.beta1**count) / root, flat / root], 1)
+            x = jax.nn.elu(x @ opt.inputs.w + opt.inputs.b)
+        else:
+            size = jnp.clip(jnp.log(jnp.abs(flat) + 1.1920929e-07) / opt.p, -1.0)
+            x = jnp.concatenate([size, jnp.clip(flat * math.exp(opt.p), -1, 1)], 1)
+        after = []
+        for layer, (h, c) in zip(layers, states, strict=True):
+            h, c = cell(layer, x, h, c)
+            x = h
+            after.append((h, c))
+        u = x @ head.w + head.b
+        u = jnp.tanh(u) if hasattr(opt, "beta1") else u
+        return (opt.scale * u).reshape(g.shape), (m, v, after)
+
+    def init(params):
+        zeros = lambda p, width: jnp.zeros((p.size, width))
+        state = lambda p: (
+            zeros(p, 1),
+            zeros(p, 1),
+            [(zeros(p, w), zeros(p, w)) for w in opt.hidden],
+        )
+        return 0, [state(p) for p in params]
+
+    def update(grads, state, params=None):
+        count, states = state
+        found = [one(g, s, count + 1) for g, s in zip(grads, states, strict=True)]
+        return [u for u, _ in found], (count + 1, [s for _, s in found])
+
+    return optax.GradientTransformation(init, update)
+
+
+# PyTorch.
+
+
+def in_torch(kind: str, n: int) -> tuple[Call, Callable[[], np.ndarray]]:
+    import torch
+
+    from steppe.torch import LearnedOptimizer, read_rule
+
+    torch.set_num_threads(meta_step.CORES)
+    params = [torch.nn.Parameter(torch.from_numpy(x)) for x in arrays(n, 0)]
+    for p, g in zip(params, arrays(n, 1), strict=True):
+        p.grad = torch.from_numpy(g)
+    name, _, form = kind.partition("/")
+    if kind == "adam":
+        opt = torch.optim.Adam(params, 1e-3)
+    elif form == "per tensor":
+        opt = per_tensor_in_torch(params, read_rule(name))
+    else:
+        dtype = torch.bfloat16 if form == "bfloat16" else None
+        opt = LearnedOptimizer(params, name, state_dtype=dtype)
+    whole = lambda: np.concatenate([p.detach().numpy().ravel() for p in params])
+    return opt.step, whole
+
+
+def per_tensor_in_torch(params, rule):
+    """DM or RNNProp as one would write it: a loop over the parameters, `torch.nn.LSTMCell`."""
+    import torch
+
+    w, adamlike = rule.weights, hasattr(rule, "beta1")
+    cells = []
+    for k in range(rule.depth):
+        gates, bias = (w[f".lstm.layers[{k}].{x}_gates"] for x in "wb")
+        i, j, f, o = gates.chunk(4, 1)
+        bi, bj, bf, bo = bias.chunk(4)
+        hidden = i.shape[1]
+        cell = torch.nn.LSTMCell(len(gates) - hidden, hidden)
+        whole = torch.cat([i, f, j, o], 1)
+        with torch.no_grad():
+            cell.weight_ih.copy_(whole[:-hidden].T)
+            cell.weight_hh.copy_(whole[-hidden:].T)
+            cell.bias_ih.copy_(torch.cat([bi, bf + 1, bj, bo]))
+            cell.bias_hh.zero_()
+        cells.append(cell)
+
+    class PerTensor(torch.optim.Optimizer):
+        @torch.no_grad()
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    self.one(p, self.state[p])
+
+        def one(self, p, state):
+            g = p.grad.reshape(-1, 1)
+            if not state:
+                state["step"] = 0
+                state["m"], state["v"] = torch.zeros_like(g), torch.zeros_like(g)
+                wide = lambda cell: g.new_zeros(len(g), cell.hidden_size)
+                state["lstm"] = [(wide(cell), wide(cell)) for cell in cells]
+            state["step"] += 1
+            if adamlike:
+                state["m"] = rule.beta1 * state["m"] + (1 - rule.beta1) * g
+                state["v"] = rule.beta2 * state["v"] + (1 - rule.beta2) * g**2
+                root = (state["v"] / (1 - rule.beta2 ** state["step"])).sqrt() + 1e-8
+                m = state["m"] / (1 - rule.beta1 ** state["step"])
+                x = torch.cat([m / root, g / root], 1)
+                x = torch.nn.functional.elu(x @ w[".inputs.w"] + w[".inputs.b"])
+            else:
+                size = ((g.abs() + 1.1920929e-07).log() / rule.p).clamp(min=-1.0)
+                x = torch.cat([size, (g * math.exp(rule.p)).clamp(-1.0, 1.0)], 1)
+            for k, cell in enumerate(cells):
+                state["lstm"][k] = cell(x, state["lstm"][k])
+                x = state["lstm"][k][0]
+            u = x @ w[".head.w"] + w[".head.b"]
+            p.add_((rule.scale * (u.tanh() if adamlike else u)).view_as(p))
+
+    return PerTensor(params, {})
+
+
+# What is measured.
+
+MAKE = {"jax": in_jax, "torch": in_torch}
+
+
+def contenders(framework: str) -> list[str]:
+    found = ["adam"]
+    for name in NAMES:
+        found += [name] + [f"{name}/per tensor"] * (not name.startswith("l2o-scale"))
+        found += [f"{name}/bfloat16"] * (framework == "torch")
+    return found
+
+
+def agree(framework: str) -> dict[str, float]:
+    """Largest difference of the two forms after some steps, relative to the way gone."""
+    found = {}
+    for name in NAMES[:2]:
+        ends = []
+        for kind in (name, f"{name}/per tensor"):
+            call, where = MAKE[framework](kind, SIZES[0] // 100)
+            start = where().copy()
+            for _ in range(CHECKED):
+                call()
+            ends.append(where() - start)
+        found[name] = float(np.abs(ends[0] - ends[1]).max() / np.abs(ends[1]).max())
+        assert found[name] < 1e-3, (framework, name, found[name])
+    return found
+
+
+def times(framework: str, n: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Nanoseconds a parameter, median and range; ratios of the other forms to ours, in pairs."""
+    count = sum(math.prod(shape) for shape in shapes(n))
+    calls = {kind: MAKE[framework](kind, n)[0] for kind in contenders(framework)}
+    for call in calls.values():
+        call()
+        call()
+    taken: dict[str, list[float]] = {kind: [] for kind in calls}
+    for _ in range(rounds):
+        for kind, call in calls.items():
+            began = time.perf_counter()
+            call()
+            taken[kind].append(1e9 * (time.perf_counter() - began) / count)
+    found = {}
+    for kind, ours in taken.items():
+        found[kind] = {"ns": float(np.median(ours)), "range": [min(ours), max(ours)]}
+        for other in ("adam", f"{kind}/per tensor"):
+            if other in taken and other != kind:
+                ratios = [b / a for a, b in zip(ours, taken[other], strict=True)]
+                found[kind][f"{other.rpartition('/')[2]} / this"] = float(np.median(ratios))
+    return found
+
+
+def memory(framework: str, kind: str, n: int) -> dict[str, float]:
+    """MiB: the peak above parameters and gradients, two steps; and a parameter's bytes of it."""
+    if framework == "jax":
+        import jax.numpy as jnp
+
+        jnp.zeros(3) + 1  # the runtime itself
+    else:
+        import torch
+
+        torch.zeros(3) + 1
+    before = resident()
+    call, where = MAKE[framework](kind, n)
+    call()
+    call()
+    count = len(where())
+    own = 2 * 4 * count / 2**20  # parameters and gradients
+    peak = meta_step.peak_mib() - before - own
+    return {"mib": round(peak), "bytes_a_parameter": round(peak * 2**20 / count, 1)}
+
+
+def resident() -> float:
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+
+
+def bfloat16(seeds: int = 10, steps: int = 500) -> dict[str, dict[str, list[float]]]:
+    """Test loss and accuracy on digits after training, the state in either precision."""
+    import torch
+
+    from steppe.data import digits
+    from steppe.torch import LearnedOptimizer
+
+    data = digits()
+    x, y, x_test, y_test = (
+        torch.from_numpy(np.asarray(a))
+        for a in (data.train.x, data.train.y, data.test.x, data.test.y)
+    )
+    x, x_test = x.reshape(len(x), -1).float(), x_test.reshape(len(x_test), -1).float()
+    y, y_test = y.long(), y_test.long()
+    found: dict[str, dict[str, list[float]]] = {}
+    for name in NAMES:
+        for dtype in (torch.float32, torch.bfloat16):
+            key = f"{name}, {str(dtype).removeprefix('torch.')}"
+            found[key] = {"test_loss": [], "test_accuracy": []}
+            for seed in range(seeds):
+                torch.manual_seed(seed)
+                model = torch.nn.Sequential(
+                    torch.nn.Linear(64, 20), torch.nn.ReLU(), torch.nn.Linear(20, 10)
+                )
+                opt = LearnedOptimizer(model.parameters(), name, state_dtype=dtype)
+                for _ in range(steps):
+                    rows = torch.randint(len(x), (128,))
+                    opt.zero_grad()
+                    torch.nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
+                    opt.step()
+                with torch.no_grad():
+                    out = model(x_test)
+                    loss = torch.nn.functional.cross_entropy(out, y_test)
+                    found[key]["test_loss"].append(float(loss))
+                    found[key]["test_accuracy"].append(
+                        float((out.argmax(1) == y_test).float().mean())
+                    )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.part:
+        what, framework, *rest = args.part
+        if what == "memory":
+            print(json.dumps(memory(framework, rest[0], int(rest[1]))))
+        elif what == "bfloat16":
+            print(json.dumps(bfloat16()))
+        else:
+            print(
+                json.dumps(
+                    {"agree": agree(framework)}
+                    | {str(n): times(framework, n, args.rounds) for n in args.sizes}
+                )
+            )
+        return
+    report = meta_step.machine() | {"rounds": args.rounds, "times": {}, "memory": {}}
+
+    def part(*words: object) -> dict:
+        command = [sys.executable, __file__, "--rounds", args.rounds, "--sizes", *args.sizes]
+        command = [str(word) for word in (*command, "--part", *words)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    for framework in MAKE:
+        report["times"][framework] = part("times", framework)
+        print(framework, json.dumps(report["times"][framework], indent=1), flush=True)
+        report["memory"][framework] = {}
+        for kind in contenders(framework):
+            if not kind.endswith("per tensor"):
+                found = part("memory", framework, kind, max(args.sizes))
+                report["memory"][framework][kind] = found
+                print(framework, kind, found, flush=True)
+    report["bfloat16"] = part("bfloat16", "torch")
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=2) + "\n")
+        print(f"written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()
