@@ -13,7 +13,7 @@ SMALL_TASKS: Tasks = {
     "deeper": {"name": "digits-deeper", "activation": "relu", **MLP},
     "wider": {"name": "digits-relu", "hidden": [64], **MLP},
     "ConvNet": {"name": "digits-conv", "curved": False, "runs": 2, "every": 20, "horizon": 200},
-    "MNIST": {"name": "mnist5k-relu", **MLP},
+    "MNIST": {"name": "mnist5k-relu", "runs": 2, "every": 10, **MLP},
 }
 
 BASE = Recipe(
