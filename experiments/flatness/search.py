@@ -10,8 +10,9 @@ meta-training).
     score = mean over tasks and meta-seeds of ½ (ln loss + ln error), with the penalty less without
 
 The weight of an arm is the one with the lowest score, of equal ones (to 0.01) the largest. The arm
-of the claims is the measure of flatness with the lowest mean over its two best weights: so few
-meta-seeds tell neighbours badly apart. What came out is in `README.md` beside this file and, as
+of the claims is the measure of flatness with the lowest mean over its two best weights (so few
+meta-seeds tell neighbours badly apart), of those that do make minima flatter: with its weight, the
+trace at matched training loss is lower than without. What came out is in `README.md` beside this file and, as
 numbers, in `steppe/studies/flatness/scales.py`.
 """
 
@@ -79,9 +80,17 @@ def chosen(rows: Iterable[Row]) -> tuple[dict[str, dict[str, float]], dict[str, 
     )
     mean = lambda o, arm: sum(sorted(by(o, arm).values())[:2]) / 2
     flat = [arm for arm in design.SEARCHED if arm != design.NORM]
+
+    def flatter(o: str, arm: str) -> bool:
+        traces = [seed["ln trace"] for seed in found[o, arm, best(o, arm)]]
+        return worst(every(traces)) < 0
+
     return (
         {arm: {o: best(o, arm) for o in design.WEIGHTS} for arm in design.SEARCHED},
-        {o: min(flat, key=lambda arm: mean(o, arm)) for o in design.WEIGHTS},
+        {
+            o: min((arm for arm in flat if flatter(o, arm)), key=lambda arm: mean(o, arm))
+            for o in design.WEIGHTS
+        },
     )
 
 

@@ -54,7 +54,11 @@ REFERENCE = {
     "adaptive-trace": 5.0,
 }
 SEARCHED = (NORM, "trace", "top-eigenvalue", "jacobian", "entropy", "sharpness", "relative-trace")
-WEIGHTS = {"dm": (0.3, 1.0), "rnnprop": (0.3, 1.0), "l2o-scale": (0.1, 0.3)}  # searched
+WEIGHTS = {  # searched
+    "dm": (0.3, 1.0, 3.0),
+    "rnnprop": (0.3, 1.0, 3.0),
+    "l2o-scale": (0.1, 0.3, 1.0),
+}
 
 
 @dataclasses.dataclass(frozen=True)
