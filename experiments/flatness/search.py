@@ -83,7 +83,8 @@ def chosen(rows: Iterable[Row]) -> tuple[dict[str, dict[str, float]], dict[str, 
 
     def flatter(o: str, arm: str) -> bool:
         traces = [seed["ln trace"] for seed in found[o, arm, best(o, arm)]]
-        return worst(every(traces)) < 0
+        known = [x for x in traces if x is not None]  # where both came down to a common level
+        return bool(known) and sum(known) < 0
 
     return (
         {arm: {o: best(o, arm) for o in design.WEIGHTS} for arm in design.SEARCHED},

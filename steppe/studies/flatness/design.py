@@ -28,6 +28,7 @@ GRID = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-8, 2))  # learning ra
 
 NONE, NORM = "none", "norm"
 EARLY, VALID = "early", "valid"  # held-out losses choose the optimizer, or are the objective
+CHOICE = "flat"  # stands for the flat arm of an optimizer
 FLAT: dict[str, dict[str, Any]] = {  # arm: the measure R in the objective
     "trace": {"kind": "gauss-newton", "probes": 2},
     "top-eigenvalue": {"kind": "top-eigenvalue"},
@@ -118,10 +119,15 @@ def cells(scale: Scale) -> Iterator[Cell]:
                 yield classic(scale, optimizer, how, budget)
     for seed in scale.ablation_seeds:
         for optimizer in scale.recipes:
-            for arm in scale.ablation:
-                if arm == scale.flat[optimizer]:
-                    continue  # there already
+            for arm in ablated(scale, optimizer):
                 yield learned(scale, optimizer, "plain", arm, seed)
+
+
+def ablated(scale: Scale, optimizer: str) -> list[str]:
+    """The arms of the ablation that are not there already."""
+    flat = scale.flat[optimizer]
+    arms = [arm.replace(CHOICE, flat) for arm in scale.ablation]
+    return [arm for arm in arms if arm not in (flat, *scale.arms, *scale.controls)]
 
 
 def search(scale: Scale) -> Iterator[Cell]:

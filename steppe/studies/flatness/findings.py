@@ -17,7 +17,7 @@ from typing import Any
 
 from ...bench.engines import Row
 from ...bench.families import Tested, tested
-from .design import COSTLY, NONE, NORM, Scale
+from .design import COSTLY, NONE, NORM, Scale, ablated
 
 Result = Mapping[str, Any]
 Number = float | None
@@ -115,8 +115,10 @@ def findings(scale: Scale, rows: Iterable[Row]) -> Findings:
             for o, t, arm, metric in wanted
         ]
 
-    arms = dict.fromkeys([*scale.arms, *scale.controls, *scale.flat.values(), *scale.ablation])
-    ablated = [(o, "plain", arm) for o in scale.recipes for arm in arms if arm != NONE]
+    there = [arm for arm in (*scale.arms, *scale.controls) if arm != NONE]
+    ablation = [
+        (o, "plain", arm) for o in scale.recipes for arm in (flat[o], *there, *ablated(scale, o))
+    ]
     return Findings(
         flatness=lines(pairs, NONE, flatter(list(scale.tasks)), seeds),
         generalisation=lines(pairs, NONE, general(unseen), seeds),
@@ -125,7 +127,7 @@ def findings(scale: Scale, rows: Iterable[Row]) -> Findings:
             line for arm in scale.controls for line in lines(plain, arm, general(unseen), seeds)
         ],
         ablation=lines(
-            ablated,
+            ablation,
             NONE,
             flatter(list(scale.tasks)) | general(unseen),
             scale.ablation_seeds,
