@@ -12,8 +12,8 @@ meta-training).
 The weight of an arm is the one with the lowest score, of equal ones (to 0.01) the largest. The arm
 of the claims is the measure of flatness with the lowest mean over its two best weights (so few
 meta-seeds tell neighbours badly apart), of those that do make minima flatter: with its weight, the
-trace at matched training loss is lower than without. What came out is in `README.md` beside this file and, as
-numbers, in `steppe/studies/flatness/scales.py`.
+trace at matched training loss is lower than without. What came out is in `README.md` beside this
+file and, as numbers, in `steppe/studies/flatness/scales.py`.
 """
 
 import argparse
