@@ -66,10 +66,8 @@ def called(word: str) -> str:
 
 def try_in_torch(source: Path) -> None:
     """Its rule is read and takes a step; raises what is wrong where PyTorch has none for it."""
-    try:
-        import torch
-    except ImportError:
-        raise BadInput('--to torch needs PyTorch: pip install "steppe[torch]".') from None
+    import torch
+
     from ..torch import LearnedOptimizer
 
     weights = torch.nn.Parameter(torch.linspace(-1, 1, 6).reshape(2, 3))

@@ -8,6 +8,13 @@
 The file of weights is the one that the JAX library reads; both give the same trajectories.
 """
 
+from ..core.words import missing
+
+try:
+    import torch as _  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(missing(error)) from None
+
 from .optimizer import LearnedOptimizer
 from .rules import AbstractRule
 from .weights import read_rule

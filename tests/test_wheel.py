@@ -1,0 +1,81 @@
+"""The wheel in two clean environments: PyTorch without JAX, JAX without PyTorch. Needs an index."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TORCH = """
+import importlib.util, torch
+assert importlib.util.find_spec("jax") is None
+from steppe.torch import LearnedOptimizer
+x = torch.nn.Parameter(torch.ones(3))
+for name in ("dm-v1", "rnnprop-flat-v1", "l2o-scale-v1"):
+    opt = LearnedOptimizer([x], name)
+    x.square().sum().backward()
+    opt.step()
+assert bool(x.isfinite().all()) and not bool((x == 1).any())
+import steppe
+try:
+    steppe.BPTT
+except ImportError as error:
+    print(error)
+"""
+JAX = """
+import importlib.util, jax, steppe
+assert importlib.util.find_spec("torch") is None
+tx = steppe.to_optax(steppe.load("rnnprop-v1")[0])
+x = {"w": jax.numpy.ones(3)}
+updates, _ = tx.update(x, tx.init(x), x)
+assert bool((updates["w"] != 0).all())
+try:
+    import steppe.torch
+except ImportError as error:
+    print(error)
+"""
+
+
+def run(*words: object, **options) -> str:
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, ROOT)
+    [found] = folder.glob("steppe-*.whl")
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("extra", "code", "said", "verbs"),
+    [
+        (
+            "torch",
+            TORCH,
+            'which is not installed: pip install "steppe[jax]".\n',
+            ("list pretrained", "info rnnprop-v1", "export dm-v1 --to torch"),
+        ),
+        (
+            "jax",
+            JAX,
+            'which is not installed: pip install "steppe[torch]".\n',
+            ("list", "doctor", "eval rnnprop-v1 --task quadratic --seeds 1 --horizons 5"),
+        ),
+    ],
+)
+def test_a_clean_environment_needs_only_its_own_framework(
+    wheel, tmp_path, extra, code, said, verbs
+):
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", f"steppe[{extra}] @ {wheel.as_uri()}")
+    assert run(python, "-c", code, cwd=tmp_path).endswith(said)
+    for words in verbs:
+        assert run(python, "-m", "steppe", *words.split(), cwd=tmp_path)
