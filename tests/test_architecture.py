@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "estimators": {"core"},
     "train": {"core", "objectives.regularized"},
     "interop": {"core", "optimizers"},
-    "torch": {"core.manifest", "zoo.places"},  # no JAX
+    "torch": {"core.manifest", "core.words", "zoo.places"},  # no JAX
     "zoo": {"core", "flatness", "tasks", "optimizers", "objectives", "estimators", "train"},
     "bench": {
         "core", "flatness", "data", "tasks", "optimizers", "objectives", "estimators", "train",

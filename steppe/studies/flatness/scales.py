@@ -54,7 +54,7 @@ SMALL_RECIPES = {
         options={"lr_range": (1e-3, 1e-1), "max_log_lr": 0.0},
         rows=None,
         transform="log",
-        meta_lr=1e-3,
+        meta_lr=3e-4,
         steps=200,
     ),
 }
