@@ -63,7 +63,7 @@ class Train:
     - `validate_every`: meta-steps between two validations; 0: no validation, the last optimizer
       is kept
     - `validation_episodes`: inner trainings of a validation
-    - `validate_split`: where its loss is taken: on held-out data, or on those of the trainings
+    - `validate_by`: what is compared: the loss on held-out data, or the objective of meta-training
     - `checkpoint_every`: meta-steps between two checkpoints
     - `out`: run folder (default: runs/TASK-OPT-SEED)
     - `resume`: go on with the run of this folder, with its own options
@@ -101,7 +101,7 @@ class Train:
     seed: int = 0
     validate_every: int = 100
     validation_episodes: int = 8
-    validate_split: Literal["valid", "train"] = "valid"
+    validate_by: Literal["valid", "objective"] = "valid"
     checkpoint_every: int = 100
     out: Path | None = None
     resume: Path | None = None

@@ -32,7 +32,7 @@ CALL = ("out", "resume", "config", "no_probe", "json", "quiet")
 # Options that a run's recipe mentions only where they are used.
 LATER = (
     "flat", "preset", "scaling", "convex", "estimator", "sigma", "meta_opt", "clip_each",
-    "curriculum", "imitation", "meta_decay", "validate_split",
+    "curriculum", "imitation", "meta_decay", "validate_by",
 )  # fmt: skip
 FIELDS = {  # option: field of a recipe
     **{
@@ -40,7 +40,7 @@ FIELDS = {  # option: field of a recipe
         for name in (
             "opt", "scaling", "convex", "estimator", "sigma", "episodes", "unroll", "horizon",
             "rows", "second_order", "meta_opt", "meta_lr", "meta_decay", "clip", "clip_each",
-            "steps", "validate_every", "validation_episodes", "validate_split",
+            "steps", "validate_every", "validation_episodes", "validate_by",
         )
     },
     **{f"objective.{name}": name for name in ("weights", "transform", "batch")},

@@ -126,7 +126,7 @@ def meta_train(
         say = lambda text: [sink.say(text) for sink in sinks]
         preflight.check(step_fn.memory, estimator, state, say)
         pace = preflight.Pace(say, steps)
-        score = _compile_score(task, state.opt, validation, key_valid, mesh)
+        score = _compile_score(task, state.opt, validation, objective, key_valid, mesh)
         share = _compile_share(task, state, estimator, objective, key_valid, mesh)
         run = eqx.tree_at(lambda r: r.state, run, state)
         if folder is not None and processes.leads():
@@ -256,18 +256,19 @@ def compile_step(
     return whole, eqx.combine(arrays, static), time.perf_counter() - began
 
 
-def _compile_score(task, opt, validation: Validation | None, key: Key, mesh):
+def _compile_score(task, opt, validation: Validation | None, objective, key: Key, mesh):
     """(opt, horizon) → validation score, of an optimizer like `opt`; None without validation."""
     if validation is None:
         return None
 
     def score(shared, at):
-        task, key = shared  # a key that is given, not built in: one program for all seeds
+        task, objective, key = shared  # a key that is given, not built in: one program for all
         opt, horizon = at
-        return validation.score(task, opt, key, horizon)
+        return validation.score(task, opt, key, horizon, objective)
 
     length = lambda horizon: jnp.asarray(horizon, jnp.int32)
-    compiled = _compile_number(score, (task, key), (opt, length(1)), mesh)
+    objective = objective if validation.by == "objective" else None  # else not looked at
+    compiled = _compile_number(score, (task, objective, key), (opt, length(1)), mesh)
     return lambda opt, horizon: compiled((opt, length(horizon)))
 
 

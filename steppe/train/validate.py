@@ -1,4 +1,4 @@
-"""The score that selects an optimizer: loss on a whole split after a fixed horizon."""
+"""The score that selects an optimizer: what fresh problems come to after a fixed horizon."""
 
 from typing import Literal
 
@@ -9,10 +9,11 @@ import jax.random as jr
 from jaxtyping import Array, Int
 
 from ..core import tree
-from ..core.episode import begin, unroll
+from ..core.episode import Episode, begin, unroll
+from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.parallel import each, lanes_together
-from ..core.task import AbstractTask, Problem
+from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Scalar
 
 
@@ -21,24 +22,25 @@ class Validation(eqx.Module):
 
     The same problems each time, so that two scores differ by the optimizer alone.
 
-    - `split`: of the task's data, on which the loss is taken: held-out ones, or those of the
-      training, as published code does (there one batch). With the latter nothing of meta-training
-      sees held-out data
+    - `by`: "valid", the loss on the whole validation split at the end; "objective", what
+      meta-training minimises, its penalty included, over the last `window` steps. With the latter
+      held-out data is not looked at, unless the objective does
     """
 
     every: int = eqx.field(static=True, default=100)
     horizon: int = eqx.field(static=True, default=100)
     episodes: int = eqx.field(static=True, default=8)
-    split: Literal["valid", "train"] = eqx.field(static=True, default="valid")
+    by: Literal["valid", "objective"] = eqx.field(static=True, default="valid")
+    window: int = eqx.field(static=True, default=20)
 
     def __check_init__(self):
-        for name in ("every", "horizon", "episodes"):
+        for name in ("every", "horizon", "episodes", "window"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"Validation: {name} must be at least 1, got {getattr(self, name)}."
                 )
-        if self.split not in ("valid", "train"):
-            raise ValueError(f"Validation: split must be valid or train, got {self.split!r}.")
+        if self.by not in ("valid", "objective"):
+            raise ValueError(f"Validation: by must be valid or objective, got {self.by!r}.")
 
     def score(
         self,
@@ -46,25 +48,50 @@ class Validation(eqx.Module):
         opt: AbstractOptimizer,
         key: Key,
         horizon: int | Int[Array, ""] | None = None,
+        objective: AbstractObjective | None = None,
     ) -> Scalar:
-        """Mean loss on the whole split after `horizon` steps; inf if one diverged.
+        """Mean over the problems, the lower the better; inf if one diverged.
 
-        `horizon` may be traced: one compilation serves all lengths. None: the field's.
+        `horizon` may be traced: one compilation serves all lengths. None: the field's. By the
+        objective, which has to be given then, at least `window` steps are taken.
         """
         horizon = jnp.asarray(self.horizon if horizon is None else horizon, jnp.int32)
-        arrays, static = eqx.partition((task, opt, horizon), eqx.is_array)
+        arrays, static = eqx.partition((task, opt, horizon, objective), eqx.is_array)
 
         def one(arrays, key):
-            task, opt, horizon = eqx.combine(arrays, static)
-            key_begin, key_loss = jr.split(key)
+            task, opt, horizon, objective = eqx.combine(arrays, static)
+            key_begin, key_end = jr.split(key)
             episode = begin(task, opt, key_begin)
-            step = lambda _, episode: unroll(task, opt, episode, 1, lambda *_: ())[0]
-            episode = jax.lax.fori_loop(0, horizon, step, episode)
-            batch = task.whole(episode.instance, split=self.split)
-            loss = Problem(task, episode.instance, batch, key_loss).value(episode.params)
-            return loss
+            if self.by == "objective":
+                return self._objective(task, opt, episode, horizon, objective, key_end)
+            episode = advanced(task, opt, episode, horizon)
+            batch = task.whole(episode.instance, split="valid")
+            return Problem(task, episode.instance, batch, key_end).value(episode.params)
 
         keys = jr.split(key, self.episodes)
         n = tree.size(eqx.filter_eval_shape(lambda k: task.init(task.sample(k), k), keys[0]))
         losses = each(one, arrays, keys, together=lanes_together(n))
         return jnp.where(jnp.all(jnp.isfinite(losses)), jnp.mean(losses), jnp.inf)
+
+    def _objective(self, task, opt, episode, horizon, objective, key: Key) -> Scalar:
+        """Of the last `window` steps, with what the objective remembers of the start."""
+        if objective is None:
+            raise ValueError("Validation: by='objective' needs the objective; give objective=….")
+        key_problem, key_start, key_score = jr.split(key, 3)
+        problem = draw(task, episode.instance, key_problem, split="train")
+        memo = objective.start(problem, episode, key=key_start)
+        episode = advanced(task, opt, episode, horizon - self.window)
+
+        def observe(problem, before, after, value, key):
+            return objective.observe(problem, before, after, value, memo, key=key)
+
+        episode, obs = unroll(task, opt, episode, self.window, observe)
+        return objective(task, episode, obs, memo, key=key_score).value
+
+
+def advanced(
+    task: AbstractTask, opt: AbstractOptimizer, episode: Episode, steps: Int[Array, ""]
+) -> Episode:
+    """The episode so many steps later."""
+    step = lambda _, episode: unroll(task, opt, episode, 1, lambda *_: ())[0]
+    return jax.lax.fori_loop(0, steps, step, episode)

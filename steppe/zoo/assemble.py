@@ -68,7 +68,8 @@ def assemble(
                 recipe.validate_every,
                 recipe.horizon,
                 recipe.validation_episodes,
-                recipe.validate_split,
+                recipe.validate_by,
+                recipe.unroll,
             )
             if recipe.validate_every
             else None

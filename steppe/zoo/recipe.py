@@ -49,8 +49,7 @@ class Recipe:
     - `clip`: largest norm of a meta-gradient; `clip_each`: of each of its entries
     - `stages`: horizons of a curriculum; (): none; `patience`: validations of a stage at least
     - `steps`: meta-steps at most
-    - `validate_every`: meta-steps; 0: never; `validation_episodes`, `validate_split`: see
-      `Validation`
+    - `validate_every`: meta-steps; 0: never; `validation_episodes`, `validate_by`: see `Validation`
     """
 
     opt: str
@@ -85,7 +84,7 @@ class Recipe:
     steps: int = 1000
     validate_every: int = 100
     validation_episodes: int = 8
-    validate_split: Literal["valid", "train"] = "valid"
+    validate_by: Literal["valid", "objective"] = "valid"
 
     def __post_init__(self):
         for teacher in self.teachers:

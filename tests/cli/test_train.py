@@ -351,9 +351,9 @@ def test_checkpoints_carry_the_recipe(finished):
 
 
 def test_a_decaying_rate_goes_by_steps_which_then_stay(steppe, tmp_path):
-    words = ["train", *TINY, "--meta-decay", "cosine", "--validate-split", "train", "--out", "run"]
+    words = ["train", *TINY, "--meta-decay", "cosine", "--validate-by", "objective", "--out", "run"]
     assert steppe(*words, "--quiet").code == 0
     kept = json.loads((tmp_path / "run" / "config.json").read_text())["options"]
-    assert (kept["meta_decay"], kept["validate_split"]) == ("cosine", "train")
+    assert (kept["meta_decay"], kept["validate_by"]) == ("cosine", "objective")
     more = steppe("train", "--resume", "run", "--steps", 20)
     assert more.code == 2 and "the meta learning rate goes by it, got 20" in more.sentence

@@ -56,7 +56,7 @@ def test_pairs_differ_in_their_penalty_alone():
         bare = {k: v for k, v in other["recipe"].items() if k != "penalty"}
         assert other | {"arm": design.NONE, "recipe": bare} == none
     both = design.armed(SMALL, SMALL.recipes["dm"], "valid+trace")
-    assert both.batch == both.validate_split == "valid" and both.penalty is not None
+    assert both.batch == "valid" and both.penalty is not None
     assert both.penalty.kind == "gauss-newton"
 
 
@@ -64,7 +64,7 @@ def test_meta_training_sees_held_out_data_in_two_controls_alone():
     for cell in design.cells(SMALL):
         if cell["part"] == "learned":
             how = from_json(cell["recipe"])
-            looks = how.validate_split == "valid" or how.batch == "valid"
+            looks = how.validate_by == "valid" or how.batch == "valid"
             assert looks == bool({design.EARLY, design.VALID} & {*cell["arm"].split("+")})
             assert how.penalty is None or how.penalty.normalise == "log1p"
 

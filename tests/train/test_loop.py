@@ -16,6 +16,8 @@ from steppe.core.episode import begin, unroll
 from steppe.core.manifest import STEPS
 from steppe.core.task import AbstractTask
 from steppe.estimators.bptt import BPTT
+from steppe.flatness.kinds import build as measure
+from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import sgd
 from steppe.optimizers.learned.rnnprop import RNNProp
@@ -122,23 +124,44 @@ def test_the_best_validation_score_is_the_one_returned(whole):
     assert history.best_step == min(scored, key=scored.get)
 
 
-@pytest.mark.parametrize("split", ["valid", "train"])
-def test_validation_takes_the_loss_of_its_split(split):
-    task, opt = build("digits-mlp", hidden=(2,)), sgd(0.1)
-    key = jr.key(3)
-    score = Validation(horizon=1, episodes=1, split=split).score(task, opt, key)
-    key_begin, key_loss = jr.split(jr.split(key, 1)[0])
+def test_validation_takes_the_loss_of_the_validation_split():
+    task, opt, key = build("digits-mlp", hidden=(2,)), sgd(0.1), jr.key(3)
+    score = Validation(horizon=1, episodes=1).score(task, opt, key)
+    key_begin, key_end = jr.split(jr.split(key, 1)[0])
     episode, _ = unroll(task, opt, begin(task, opt, key_begin), 1, lambda *_: ())
-    batch = task.whole(episode.instance, split=split)
-    expected = task.loss(episode.params, episode.instance, batch, key_loss)
+    batch = task.whole(episode.instance, split="valid")
+    expected = task.loss(episode.params, episode.instance, batch, key_end)
     np.testing.assert_allclose(score, expected, rtol=1e-6)
-    other = task.whole(episode.instance, split="train" if split == "valid" else "valid")
-    assert abs(score - task.loss(episode.params, episode.instance, other, key_loss)) > 1e-4
 
 
-def test_validation_on_the_test_split_is_refused():
-    with pytest.raises(ValueError, match="valid or train, got 'test'"):
-        Validation(split="test")  # pyright: ignore[reportArgumentType]
+def test_validation_by_the_objective_is_its_value_over_the_last_window():
+    task, opt, key = Quadratic(3), sgd(0.01), jr.key(3)
+    validation = Validation(horizon=5, episodes=1, by="objective", window=2)
+    key_begin, _ = jr.split(jr.split(key, 1)[0])
+    episode, losses = begin(task, opt, key_begin), []
+    for _ in range(5):
+        episode, value = unroll(task, opt, episode, 1, lambda *seen: seen[3])
+        losses.append(float(value[0]))
+    end = float(task.loss(episode.params, episode.instance, (), key))
+    last = lambda transform: validation.score(
+        task, opt, key, objective=Trajectory("last", transform)
+    )
+    np.testing.assert_allclose(last("identity"), end, rtol=1e-6)
+    np.testing.assert_allclose(last("ratio"), end / losses[0], rtol=1e-6)  # to the episode's first
+    flat = Regularized(Trajectory("last", "identity"), measure("squared-norm"), 2.0)
+    score = validation.score(task, opt, key, objective=flat)
+    np.testing.assert_allclose(score, end + 2 * jnp.sum(episode.params**2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [({"by": "test"}, "by must be valid or objective"), ({"window": 0}, "window must be at least")],
+)
+def test_validation_by_what_there_is_not_is_refused(how, said):
+    with pytest.raises(ValueError, match=said):
+        Validation(**how)
+    with pytest.raises(ValueError, match="give objective=…"):
+        Validation(by="objective").score(Quadratic(3), sgd(0.1), jr.key(0))
 
 
 def test_only_the_last_checkpoints_are_kept(whole):

@@ -167,9 +167,9 @@ def armed(scale: Scale, recipe: Recipe, arm: str, weight: float | None = None) -
     """The recipe with what the arm adds; "valid+trace" adds both."""
     for part in arm.split("+"):
         if part == EARLY:
-            recipe = change(recipe, validate_split="valid")
+            recipe = change(recipe, validate_by="valid")
         elif part == VALID:
-            recipe = change(recipe, batch="valid", validate_split="valid")
+            recipe = change(recipe, batch="valid")
         elif part != NONE:
             chosen = scale.weights[part][recipe.opt] if weight is None else weight
             how = FLAT.get(part, {"kind": "squared-norm"})

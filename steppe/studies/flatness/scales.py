@@ -42,7 +42,7 @@ BASE = Recipe(
     steps=300,
     validate_every=50,
     validation_episodes=4,
-    validate_split="train",
+    validate_by="objective",
     imitation_weights="uniform",
 )
 SMALL_RECIPES = {
