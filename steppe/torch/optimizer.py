@@ -32,7 +32,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
     - `weight_decay`: decoupled, as in AdamW: parameters shrink by lr · weight_decay a step
     - `maximize`: climb instead of descend
     - `state_dtype`: of what the rule remembers; None: float32, or float64 for float64 parameters.
-      bfloat16 halves the memory at a cost in accuracy (docs/torch.md)
+      bfloat16 halves the memory at a cost in accuracy
     - `block`: coordinates worked on at once; for speed, the result is the same
 
     `foreach` is accepted: it always is one for all parameters. Sparse and complex gradients are
