@@ -1,6 +1,7 @@
 """What is shipped: weights that work, each with a card in its own file."""
 
 import dataclasses
+import inspect
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ import pytest
 
 from steppe.core.checkpoint import CheckpointError
 from steppe.core.episode import begin, unroll
+from steppe.core.manifest import read
 from steppe.core.task import Problem
 from steppe.tasks.suite import build
 from steppe.zoo import PRETRAINED, card, load, pretrained, save_optimizer
@@ -75,9 +77,13 @@ def test_it_halves_the_loss_of_a_network(name):
 def test_loading_and_saving_keeps_every_bit(name, tmp_path):
     assert eqx.tree_equal(load(name), load(name))
     pretrained.save(tmp_path / "again", load(name), card(name))
-    again, shipped = (tmp_path / "again").read_bytes(), pretrained.path(name).read_bytes()
-    assert len(again) == len(shipped)
-    assert again == shipped
+    (again, bits), (shipped, theirs) = read(tmp_path / "again"), read(pretrained.path(name))
+    assert bits == theirs and again.tensors == shipped.tensors
+    hyper = again.manifest["hyper"]  # arguments that came since have their defaults
+    defaults = inspect.signature(type(load(name))).parameters
+    since = {arg: defaults[arg].default for arg in hyper.keys() - shipped.manifest["hyper"].keys()}
+    assert hyper == shipped.manifest["hyper"] | since
+    assert again.manifest | {"hyper": 0} == shipped.manifest | {"hyper": 0}
 
 
 def test_failures_are_where_the_table_says_so():
