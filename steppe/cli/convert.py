@@ -1,6 +1,7 @@
 """`steppe convert`: published Open-L2O weights as a checkpoint."""
 
 from .errors import BadInput
+from .folder import check_new_checkpoint
 from .options_files import Convert
 from .output import document
 from .parse import build
@@ -8,14 +9,7 @@ from .parse import build
 
 def run(values: dict) -> int:
     options = build(Convert, values)
-    if options.target.suffix != ".safetensors":
-        raise BadInput(
-            f"{options.target} must end in .safetensors, the format that is written there."
-        )
-    if options.target.exists():
-        raise BadInput(f"{options.target} exists already; move it away or give another name.")
-    if not options.target.absolute().parent.is_dir():
-        raise BadInput(f"{options.target.parent} is no folder; make it, or give another name.")
+    check_new_checkpoint(options.target)
     if not options.source.is_file():
         raise BadInput(f"{options.source} does not exist; give the .npz file to convert.")
 

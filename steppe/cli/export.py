@@ -6,7 +6,7 @@ from pathlib import Path
 from ..core.manifest import described, read
 from ..zoo.places import HUB, locate
 from .errors import BadInput
-from .folder import MODEL
+from .folder import MODEL, check_new_checkpoint
 from .options_files import Export
 from .output import document
 from .parse import build
@@ -45,12 +45,7 @@ def publish(options: Export, source: Path) -> tuple[str, str]:
 def copied(options: Export, source: Path) -> Path:
     """The new file."""
     target = Path(options.out or f"{called(options.ckpt)}.safetensors")
-    if target.suffix != ".safetensors":
-        raise BadInput(f"{target} must end in .safetensors, the format that is written there.")
-    if target.exists():
-        raise BadInput(f"{target} exists already; move it away, or give another name as --out.")
-    if not target.absolute().parent.is_dir():
-        raise BadInput(f"{target.parent} is no folder; make it, or give another name as --out.")
+    check_new_checkpoint(target)
     if options.to == "torch":
         try_in_torch(source)
     shutil.copyfile(source, target)

@@ -50,6 +50,16 @@ def read_config(folder: Path) -> dict:
     return config
 
 
+def check_new_checkpoint(path: Path) -> None:
+    """Refuse a name under which no new checkpoint can be written."""
+    if path.suffix != ".safetensors":
+        raise BadInput(f"{path} must end in .safetensors, the format that is written there.")
+    if path.exists():
+        raise BadInput(f"{path} exists already; move it away or give another name.")
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"{path.parent} is no folder; make it, or give another name.")
+
+
 def begun(folder: Path) -> bool:
     return (folder / CONFIG).exists()
 
