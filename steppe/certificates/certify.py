@@ -1,0 +1,319 @@
+"""certify: run an optimizer on sampled tasks and say what holds of future ones.
+
+    cert = certify(opt, task, steps=200, tolerances=[0.1], levels=[0.9], delta=0.01)
+    print(cert.statement)   With confidence 99 %: at least 90 % of future tasks reach loss ≤ 0.1 …
+
+The optimizer is frozen and the tasks are fresh, so that n runs are n independent draws, and nothing
+has to be assumed of the optimizer. That is the tightest way there is where tasks can be drawn; for
+a fixed set of tasks that all went into training, see `pac_bayes.py`.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import optax
+
+from ..bench.records import environment
+from ..core.optimizer import AbstractOptimizer
+from ..core.task import AbstractTask
+from . import bounds
+from .certificate import Certificate
+from .claims import AbstractClaim, Iterations, MeanIterations, Semantics, percent, reached, within
+from .episodes import Episodes, Measure
+from .plan import Item, Plan, Simultaneous, check_claims, plan, standard
+from .runs import AbstractRun, Calls, Runs
+
+CAPPED = 0.01  # share of runs without a first hit above which a certificate says so
+Subject = AbstractRun | AbstractOptimizer | optax.GradientTransformation | Callable
+
+
+def certify(
+    subject: Subject,
+    task: AbstractTask | None = None,
+    *,
+    steps: int,
+    metric: str | Measure | None = None,
+    tolerances: Sequence[float] = (),
+    levels: Sequence[float] = (),
+    at: Sequence[int] = (),
+    semantics: Semantics = "first_hit",
+    claims: Sequence[AbstractClaim] = (),
+    delta: float = 0.01,
+    n: int = 1000,
+    seed: int = 0,
+    method: str = "clopper_pearson",
+    simultaneous: Simultaneous = "grid",
+    candidates: int = 1,
+    stage: int | None = None,
+    repeats: bool = False,
+    batch: int = 256,
+    say: Callable[[str], None] = lambda text: None,
+) -> Certificate:
+    """Run `subject` on n fresh tasks for `steps` iterations; what that certifies of future tasks.
+
+    - `subject`: an optimizer (of steppe or optax) for a `task`; a Python function, see `Calls`; or
+      any `AbstractRun`
+    - `metric`: what the error is, for an optimizer on a task, see `Episodes` ("loss")
+    - `tolerances`, `levels`: for each pair, within how many iterations that fraction of tasks comes
+      to that tolerance; for each tolerance, how many tasks are there after each k of `at` (the
+      last); for each level without tolerances, what error that fraction of tasks then has
+    - `claims`: further ones
+    - `delta`: the probability that any statement is wrong, shared as `simultaneous` says (`plan`)
+    - `candidates`, `stage`: how many optimizers are tried on these tasks; which look this is
+    - `repeats`: tasks may be equal, since they are drawn from few; else that is refused
+    - `batch`: runs in memory at a time; the result does not depend on it
+
+    Raises ValueError for what cannot be certified, before anything runs where that can be known.
+    """
+    run = as_run(subject, task, metric)
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}.")
+    wanted = [*standard(steps, tolerances, levels, at, semantics), *claims]
+    check_claims(wanted, steps, run.metric.signed)
+    planned = plan(
+        wanted,
+        delta=delta,
+        n=n,
+        method=method,
+        simultaneous=simultaneous,
+        candidates=candidates,
+        stage=stage,
+    )
+    if run.population is not None and run.population < planned.n:
+        raise ValueError(
+            f"There are {run.population} tasks and {planned.n} are needed; lower n, or add tasks."
+        )
+    return issue(
+        run,
+        planned,
+        seed=seed,
+        steps=steps,
+        simultaneous=simultaneous,
+        candidates=candidates,
+        stage=stage,
+        repeats=repeats,
+        batch=batch,
+        say=say,
+    )
+
+
+def issue(
+    run: AbstractRun,
+    planned: Plan,
+    *,
+    seed: int,
+    steps: int,
+    simultaneous: str,
+    candidates: int,
+    stage: int | None,
+    repeats: bool,
+    batch: int = 256,
+    say: Callable[[str], None] = lambda text: None,
+) -> Certificate:
+    """Run all tasks and write down what came out."""
+    seen = gather(run, planned, seed, steps, batch, repeats, say)
+    entries = [
+        entry(item, values, run.metric.name, steps)
+        for item, values in zip(planned.items, seen.values, strict=True)
+    ]
+    return Certificate(
+        kind="holdout",
+        statement=told(entries, planned.joint_delta),
+        claims=entries,
+        joint_delta=planned.joint_delta,
+        simultaneous=simultaneous,
+        candidates=candidates,
+        stage=stage,
+        repeats=repeats,
+        n=planned.n,
+        steps=steps,
+        seed=seed,
+        metric=dataclasses.asdict(run.metric),
+        counts=seen.counts,
+        diverged=seen.diverged,
+        warnings=warnings(run, planned, seen, steps),
+        posterior={},
+        environment=environment() | {"dtype": seen.dtype},
+        **run.described(),
+    )
+
+
+def as_run(
+    subject: Subject, task: AbstractTask | None, metric: str | Measure | None
+) -> AbstractRun:
+    """What `certify` was given, as runs."""
+    if isinstance(subject, (AbstractOptimizer, optax.GradientTransformation)):
+        if task is None:
+            raise ValueError("An optimizer is certified on a task; give it as second argument.")
+        return Episodes(task, subject, metric=metric or "loss")
+    if task is not None or metric is not None:
+        raise ValueError("task and metric belong to an optimizer; leave them away here.")
+    if isinstance(subject, AbstractRun):
+        return subject
+    if callable(subject):
+        return Calls(subject)
+    raise ValueError(
+        f"certify takes an optimizer, a function or an AbstractRun, got {type(subject).__name__}."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What the runs gave: a number for each claim and task, and counts."""
+
+    values: list[np.ndarray]
+    counts: dict[str, Any]
+    diverged: int
+    returned: int  # runs whose error rose above a tolerance again
+    dtype: str
+
+
+def gather(
+    run: AbstractRun,
+    planned: Plan,
+    seed: int,
+    steps: int,
+    batch: int,
+    repeats: bool,
+    say: Callable[[str], None],
+) -> Seen:
+    """Run all tasks, a batch at a time, and keep what claims need of them."""
+    claims = [item.claim for item in planned.items]
+    tolerances = sorted({c.tolerance for c in claims if hasattr(c, "tolerance")})
+    above = np.zeros((len(tolerances), steps + 1), np.int64)
+    parts: list[list[np.ndarray]] = [[] for _ in claims]
+    prints: Counter[str] = Counter()
+    diverged, returned, dtype = 0, 0, ""
+    for runs in batches(run, planned.n, seed, steps, batch):
+        errors = runs.errors
+        check_errors(errors, run)
+        prints.update(runs.prints)
+        if not repeats and run.population is None and (twice := repeated(prints)):
+            raise ValueError(
+                f"{twice} of {prints.total()} tasks are equal to another; tasks must be drawn "
+                "independently, each from its own key. Where only few are possible, say "
+                "repeats=True."
+            )
+        for part, claim in zip(parts, claims, strict=True):
+            part.append(claim.values(errors))
+        for i, tolerance in enumerate(tolerances):
+            above[i] += (~within(errors, tolerance)).sum(axis=0)
+        diverged += int((~np.isfinite(errors)).any(axis=1).sum())
+        returned += int(rises(errors, tolerances).sum())
+        dtype = runs.dtype
+        say(f"{len(parts[0]) and sum(map(len, parts[0]))} of {planned.n} tasks")
+    counts = {"tolerances": tolerances, "failures": above.tolist()}
+    return Seen([np.concatenate(part) for part in parts], counts, diverged, returned, dtype)
+
+
+def batches(run: AbstractRun, n: int, seed: int, steps: int, batch: int) -> Iterator[Runs]:
+    for first in range(0, n, batch):
+        yield run.run(seed, range(first, min(first + batch, n)), steps)
+
+
+def check_errors(errors: np.ndarray, run: AbstractRun) -> None:
+    if not run.metric.signed and bool(np.any(errors < 0)):
+        raise ValueError(
+            f"The metric {run.metric.name!r} was negative ({np.nanmin(errors):g}), and is declared "
+            "not to be; take its absolute value, or declare it `signed`."
+        )
+
+
+def repeated(prints: Counter[str]) -> int:
+    """How many tasks are equal to an earlier one."""
+    return prints.total() - len(prints)
+
+
+def rises(errors: np.ndarray, tolerances: Sequence[float]) -> np.ndarray:
+    """Which runs came to some tolerance and left it again."""
+    left = np.zeros(len(errors), bool)
+    for tolerance in tolerances:
+        first = reached(errors, tolerance, "first_hit")
+        left |= np.isfinite(first) & (reached(errors, tolerance, "stay") != first)
+    return left
+
+
+def entry(item: Item, values: np.ndarray, metric: str, steps: int) -> dict[str, Any]:
+    """A claim as it is written down: its numbers, its bound, and the counts behind it."""
+    claim, n = item.claim, len(values)
+    if item.method == "dkw":
+        bound = min(1.0, values.sum() / n + bounds.dkw(n, item.delta))
+    else:
+        bound = claim.bound(values, item.delta, item.method)
+    fields = {
+        field.name: getattr(claim, field.name)
+        for field in dataclasses.fields(claim)  # pyright: ignore[reportArgumentType]
+        if field.name != "holds"
+    }
+    return {
+        "type": claim.kind,
+        **fields,
+        "n": n,
+        "delta": item.delta,
+        "method": method_of(item),
+        "evidence": evidence(claim, values, steps),
+        "bound": None if np.isinf(bound) else float(bound),
+        "statement": claim.statement(float(bound), metric, steps),
+    }
+
+
+def evidence(claim: AbstractClaim, values: np.ndarray, steps: int) -> dict[str, Any]:
+    """Failures of a binary claim; else how often which value was seen, None for "never"."""
+    if claim.binary:
+        return {"failures": int(values.sum())}
+    if isinstance(claim, MeanIterations):
+        values = np.round(values * steps)
+    found, counts = np.unique(values, return_counts=True)
+    return {
+        "values": [
+            [None if np.isinf(x) else float(x), int(count)]
+            for x, count in zip(found, counts, strict=True)
+        ]
+    }
+
+
+def method_of(item: Item) -> str:
+    if item.claim.binary:
+        return item.method
+    if isinstance(item.claim, MeanIterations):
+        return "kl" if item.method in ("clopper_pearson", "dkw") else item.method
+    return "order_statistic"
+
+
+def told(entries: Sequence[dict[str, Any]], joint: float) -> str:
+    """All claims in one sentence."""
+    statements = [e["statement"] for e in entries]
+    return f"With confidence {percent(1 - joint)}: {'; '.join(statements)}."
+
+
+def warnings(run: AbstractRun, planned: Plan, seen: Seen, steps: int) -> list[str]:
+    """What a reader should hold against it."""
+    n, found = planned.n, []
+    claims = [item.claim for item in planned.items]
+    tolerances = seen.counts["tolerances"]
+    if seen.diverged:
+        found.append(f"{seen.diverged} of {n} runs diverged; they count as failures.")
+    if seen.dtype == "float32" and not run.metric.signed and any(e < 1e-5 for e in tolerances):
+        found.append(f"Errors were computed in float32, which may not resolve {min(tolerances):g}.")
+    first = any(getattr(c, "semantics", "") == "first_hit" for c in claims)
+    if first and seen.returned:
+        found.append(
+            f"In {seen.returned} of {n} runs the error rose above a tolerance again after it was "
+            "reached: iterations are to the first time (semantics='stay' is for good)."
+        )
+    for claim, values in zip(claims, seen.values, strict=True):
+        late = float(np.mean(np.isinf(values))) if isinstance(claim, Iterations) else 0.0
+        if late > CAPPED:
+            found.append(
+                f"{100 * late:.1f} % of runs did not come to {claim.tolerance:g} within {steps} "
+                "iterations."
+            )
+    if run.population is not None:
+        found.append(
+            f"Tasks were taken from a set of {run.population} without repetition: the statement is "
+            "about that set, or about what it was drawn from."
+        )
+    return list(dict.fromkeys(found))

@@ -1,0 +1,231 @@
+"""What can be claimed of future tasks, and how a sample decides it.
+
+Each task gives one number, so that n independent tasks give n independent numbers:
+
+    Success(ε, k)       0 or 1     P[error after k steps ≤ ε] ≥ 1 − p        p: bound of a share
+    Holds(name, f)      0 or 1     P[f(errors)] ≥ 1 − p                      the same
+    Quantile(a, k)      an error   a fraction a of tasks ends at error ≤ x   x: order statistic
+    Iterations(a, ε)    a count    a fraction a of tasks needs ≤ x steps     x: order statistic
+    MeanIterations(ε)   a count    on average min(steps to ε, K) ≤ x · K     x: bound of a mean
+
+A claim over all k needs no union over k, since "first at or below ε" is one number a task. An error
+that is NaN or infinite never counts as small.
+"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from . import bounds
+
+Semantics = Literal["first_hit", "stay"]
+Errors = Float[np.ndarray, "n steps+1"]
+Values = Float[np.ndarray, " n"]
+
+
+class AbstractClaim(abc.ABC):
+    """One statement about future tasks. A frozen dataclass of what it needs to know."""
+
+    kind: str  # as it is written down
+    binary: bool = False  # its values are 0 (as claimed) or 1
+
+    @abc.abstractmethod
+    def values(self, errors: Errors) -> Values:
+        """One number a task, from its errors after 0, 1, …, K steps."""
+
+    @abc.abstractmethod
+    def bound(self, values: Values, delta: float, method: str) -> float:
+        """What is certified, with probability 1 − δ over the sample. Infinite: nothing."""
+
+    @abc.abstractmethod
+    def statement(self, bound: float, metric: str, steps: int) -> str:
+        """The claim in English, without its confidence."""
+
+    def needs(self, delta: float) -> int:
+        """The smallest sample with which anything could be certified."""
+        return 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Success(AbstractClaim):
+    """The error after `k` steps is at most `tolerance`. Bound: of the probability of failure."""
+
+    kind, binary = "success", True
+    tolerance: float
+    k: int
+
+    def values(self, errors: Errors) -> Values:
+        return (~within(errors[:, self.k], self.tolerance)).astype(np.float64)
+
+    def bound(self, values: Values, delta: float, method: str) -> float:
+        return bounds.failure_bound(int(values.sum()), len(values), delta, method)
+
+    def statement(self, bound: float, metric: str, steps: int) -> str:
+        return (
+            f"at least {percent(1 - bound)} of future tasks reach {metric} ≤ {self.tolerance:g} "
+            f"after {self.k} iterations"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Holds(AbstractClaim):
+    """A property of a run, told from its steps + 1 errors. Bound: of the probability of failure."""
+
+    kind, binary = "holds", True
+    name: str
+    holds: Callable[[Float[np.ndarray, " steps+1"]], bool] = dataclasses.field(compare=False)
+
+    def values(self, errors: Errors) -> Values:
+        return np.array([not bool(self.holds(row)) for row in errors], np.float64)
+
+    def bound(self, values: Values, delta: float, method: str) -> float:
+        return bounds.failure_bound(int(values.sum()), len(values), delta, method)
+
+    def statement(self, bound: float, metric: str, steps: int) -> str:
+        return f"for at least {percent(1 - bound)} of future tasks, {self.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantile(AbstractClaim):
+    """A fraction `level` of tasks has after `k` steps an error of at most … (the bound)."""
+
+    kind = "quantile"
+    level: float
+    k: int
+
+    def values(self, errors: Errors) -> Values:
+        return finite_or_worst(errors[:, self.k])
+
+    def bound(self, values: Values, delta: float, method: str) -> float:
+        return ranked(values, self.level, delta)
+
+    def statement(self, bound: float, metric: str, steps: int) -> str:
+        if bound == math.inf:
+            return f"nothing about the {percent(self.level)} quantile: too many runs diverged"
+        return (
+            f"at least {percent(self.level)} of future tasks reach {metric} ≤ {upward(bound)} "
+            f"after {self.k} iterations"
+        )
+
+    def needs(self, delta: float) -> int:
+        return bounds.min_samples(self.level, delta)
+
+
+@dataclasses.dataclass(frozen=True)
+class Iterations(AbstractClaim):
+    """A fraction `level` of tasks comes to `tolerance` within … iterations (the bound).
+
+    "first_hit": the first time that the error is so small; "stay": from when on it remains so until
+    the end of the run. They differ where errors are not monotone.
+    """
+
+    kind = "iterations"
+    level: float
+    tolerance: float
+    semantics: Semantics = "first_hit"
+
+    def values(self, errors: Errors) -> Values:
+        return reached(errors, self.tolerance, self.semantics)
+
+    def bound(self, values: Values, delta: float, method: str) -> float:
+        return ranked(values, self.level, delta)
+
+    def statement(self, bound: float, metric: str, steps: int) -> str:
+        stays = " and stay there" if self.semantics == "stay" else ""
+        if bound == math.inf:
+            return (
+                f"nothing about when {percent(self.level)} of future tasks reach {metric} ≤ "
+                f"{self.tolerance:g}: too many did not within {steps} iterations"
+            )
+        until = f" until iteration {steps}" if stays else ""
+        return (
+            f"at least {percent(self.level)} of future tasks reach {metric} ≤ {self.tolerance:g} "
+            f"within {bound:.0f} iterations{stays}{until}"
+        )
+
+    def needs(self, delta: float) -> int:
+        return bounds.min_samples(self.level, delta)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanIterations(AbstractClaim):
+    """The mean number of iterations to `tolerance`, a run that never comes there counted as K."""
+
+    kind = "mean_iterations"
+    tolerance: float
+    semantics: Semantics = "first_hit"
+
+    def values(self, errors: Errors) -> Values:
+        steps = errors.shape[1] - 1
+        return np.minimum(reached(errors, self.tolerance, self.semantics), steps) / steps
+
+    def bound(self, values: Values, delta: float, method: str) -> float:
+        method = "kl" if method == "clopper_pearson" else method  # the values are not binary
+        mean = min(1.0, math.fsum(values) / len(values))
+        return bounds.mean_bound(mean, len(values), delta, method)
+
+    def statement(self, bound: float, metric: str, steps: int) -> str:
+        return (
+            f"future tasks reach {metric} ≤ {self.tolerance:g} in {upward(bound * steps)} "
+            f"iterations on average, those that do not within {steps} counted as {steps}"
+        )
+
+
+KINDS: dict[str, type[AbstractClaim]] = {
+    claim.kind: claim for claim in (Success, Holds, Quantile, Iterations, MeanIterations)
+}
+
+
+def within(errors: Float[np.ndarray, "..."], tolerance: float) -> Bool[np.ndarray, "..."]:
+    """error ≤ tolerance; NaN and −∞ are not."""
+    return np.isfinite(errors) & (errors <= tolerance)
+
+
+def reached(errors: Errors, tolerance: float, semantics: Semantics) -> Values:
+    """The first k with error ≤ tolerance, or from which on it is; ∞ if there is none."""
+    small = within(errors, tolerance)
+    if semantics == "first_hit":
+        return np.where(small.any(axis=1), small.argmax(axis=1), np.inf)
+    last = small.shape[1] - 1 - (~small)[:, ::-1].argmax(axis=1)  # the last that is not small
+    stays = np.where(small.all(axis=1), 0, last + 1)
+    return np.where(stays < small.shape[1], stays, np.inf)
+
+
+def finite_or_worst(errors: Float[np.ndarray, " n"]) -> Values:
+    """The errors, ∞ for those that are not finite."""
+    return np.where(np.isfinite(errors), errors, np.inf).astype(np.float64)
+
+
+def ranked(values: Values, level: float, delta: float) -> float:
+    """The order statistic that bounds the quantile; ∞ where the sample is too small for any."""
+    rank = bounds.order_rank(level, len(values), delta)
+    return math.inf if rank is None else float(np.sort(values)[rank - 1])
+
+
+def percent(x: float) -> str:
+    """A fraction in percent, rounded down: two digits behind the point, four above 99.9 %.
+
+    >>> percent(0.9), percent(1 - 0.0117001), percent(0.999_912_34)
+    ('90 %', '98.82 %', '99.9912 %')
+    """
+    digits = 2 if x < 0.999 else 4
+    shown = math.floor(x * 10 ** (digits + 2) + 1e-6) / 10**digits
+    return f"{shown:.{digits}f}".rstrip("0").rstrip(".") + " %"
+
+
+def upward(x: float) -> str:
+    """Four digits, rounded up.
+
+    >>> upward(0.00123401), upward(213.0)
+    ('0.001235', '213')
+    """
+    text = f"{x:.4g}"
+    if float(text) < x:
+        unit = 10.0 ** (math.floor(math.log10(abs(x))) - 3)
+        text = f"{x + unit / 2:.4g}"
+    return text

@@ -1,0 +1,122 @@
+"""Many runs as one compiled program, each the same to the last bit however they are grouped.
+
+Runs go side by side in groups of a fixed width, and run i always has place i modulo that width; so
+its arithmetic never depends on how many others there are. Groups are spread over the devices.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, PyTree
+from numpy.typing import ArrayLike
+
+from ..core import tree
+from ..core.parallel import each
+from ..core.types import Key
+from ..train import mesh as meshes
+from .runs import STREAM, Runs, digest
+
+One = Callable[[PyTree, PyTree, int], tuple[Array, PyTree]]
+
+
+class Program:
+    """`one(shared, drawn, steps)` → errors (steps + 1,) and the arrays that make up the task.
+
+    `drawn` is a key, or with `tasks` (arrays stacked along their first axis) one of them, each
+    taken at most once.
+    """
+
+    def __init__(
+        self,
+        one: One,
+        shared: PyTree = (),
+        tasks: PyTree | None = None,
+        clusters: ArrayLike | None = None,
+    ):
+        self.one, self.shared = one, shared
+        self.tasks = None if tasks is None else tree.strong(tasks)
+        self.clusters = checked(self.tasks, clusters)
+        self.programs: dict[int, Callable] = {}  # by steps
+
+    @property
+    def population(self) -> int | None:
+        return None if self.clusters is None else len(np.unique(self.clusters))
+
+    def __call__(self, seed: int, which: range, steps: int) -> Runs:
+        mesh = meshes.episode_mesh(jax.local_devices())
+        unit = width() * (1 if mesh is None else mesh.size)
+        first, last = which.start // unit * unit, -(-which.stop // unit) * unit
+        program = self.programs.get(steps)
+        if program is None:
+            made = functools.partial(_all, self.one, steps)
+            program = jax.jit(made, compiler_options=meshes.compiler_options(mesh))
+            self.programs[steps] = program
+        with meshes.active(mesh):
+            errors, made = program(self.shared, self._drawn(seed, range(first, last)))
+        keep = slice(which.start - first, which.stop - first)
+        errors, dtype = np.asarray(errors, np.float64)[keep], errors.dtype.name
+        leaves = [np.asarray(leaf)[keep] for leaf in jtu.tree_leaves(made)]
+        prints = [digest([leaf[i] for leaf in leaves]) for i in range(len(errors))]
+        return Runs(errors, prints, dtype)
+
+    def _drawn(self, seed: int, which: range) -> PyTree:
+        key = jr.fold_in(jr.key(seed), STREAM)
+        if self.clusters is None:
+            return jax.vmap(jr.fold_in, (None, 0))(key, jnp.arange(which.start, which.stop))
+        order = one_of_each(self.clusters, key)
+        places = order[np.arange(which.start, which.stop) % len(order)]  # padding wraps around
+        return jtu.tree_map(lambda leaf: leaf[places], self.tasks)
+
+
+def checked(tasks: PyTree | None, clusters: ArrayLike | None) -> np.ndarray | None:
+    """The group of each task, by default one of its own; None where tasks are drawn."""
+    if tasks is None:
+        if clusters is not None:
+            raise ValueError("Clusters are of stacked tasks; tasks that are drawn have none.")
+        return None
+    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in jtu.tree_leaves(tasks)}
+    if len(lengths) != 1 or None in lengths:
+        raise ValueError(
+            f"Stacked tasks need arrays of one length, the number of tasks, got {lengths}."
+        )
+    found = np.arange(lengths.pop()) if clusters is None else np.asarray(clusters)
+    if found.shape != jtu.tree_leaves(tasks)[0].shape[:1]:
+        raise ValueError(f"Each task needs one cluster, got clusters of shape {found.shape}.")
+    return found
+
+
+def one_of_each(clusters: np.ndarray, key: Key) -> np.ndarray:
+    """A task of each cluster, drawn with equal chances, in an order that is drawn."""
+    key_task, key_order = jr.split(key)
+    drawn = np.asarray(jr.permutation(key_task, len(clusters)))
+    _, firsts = np.unique(clusters[drawn], return_index=True)
+    return np.asarray(jr.permutation(key_order, drawn[firsts]))
+
+
+def _all(one: One, steps: int, shared: PyTree, drawn: PyTree) -> tuple[Array, PyTree]:
+    return each(lambda shared, x: one(shared, x, steps), shared, drawn, together=width())
+
+
+def width() -> int:
+    """How many runs side by side."""
+    return 16 if jax.default_backend() == "cpu" else 1024
+
+
+def described_arrays(arrays: PyTree) -> dict[str, Any]:
+    """Of arrays: how many along the first axis, and a digest of all."""
+    leaves = [np.asarray(leaf) for leaf in jtu.tree_leaves(arrays)]
+    return {"population": len(leaves[0]), "digest": digest(leaves)}
+
+
+def numbers(arrays: PyTree) -> list[np.ndarray]:
+    """The arrays of a tree, PRNG keys as their words."""
+    leaves = jtu.tree_leaves(eqx.filter(arrays, eqx.is_array))
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return [np.asarray(jr.key_data(leaf) if is_key(leaf) else leaf) for leaf in leaves]

@@ -1,0 +1,151 @@
+"""Bounds of a sample: published numbers, exact tails, coverage where the truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from reference import binomial as exact
+from scipy import stats
+
+from steppe.certificates import bounds
+
+METHODS = ("kl2", "kl", "clopper_pearson", "hoeffding")
+
+
+@pytest.mark.parametrize(
+    ("n", "failures", "expected"),
+    [
+        (10, 0, (0.6286, 0.6019, 0.6019, 0.6786)),
+        (100, 0, (0.0943, 0.0880, 0.0880, 0.2146)),
+        (100, 10, (0.2813, 0.2735, 0.2538, 0.3146)),
+        (1000, 1, (0.0134, 0.0127, 0.0117, 0.0689)),
+        (1000, 100, (0.1474, 0.1456, 0.1396, 0.1679)),
+    ],
+)
+def test_published_numbers(n, failures, expected):
+    found = [bounds.failure_bound(failures, n, 1e-4, method) for method in METHODS]
+    assert [round(x, 4) for x in found] == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("failures", "n", "delta", "expected"),
+    [
+        (0, 10, 0.05, 0.25886555089305),
+        (0, 10, 0.025, 0.30849710781877),
+        (0, 100, 0.05, 0.02951304960704),
+        (0, 100, 0.025, 0.03621669264519),
+        (3, 20, 0.05, 0.34366380431428),
+        (3, 20, 0.025, 0.37892682654530),
+        (95, 100, 0.05, 0.980094436337838),
+    ],
+)
+def test_clopper_pearson_fixtures(failures, n, delta, expected):
+    assert bounds.clopper_pearson(failures, n, delta) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(10, 0.70495), (100, 0.11491), (1000, 0.01213)])
+def test_two_sided_kl_of_the_reference(n, expected):
+    assert bounds.mean_bound(0.0, n, 1e-5, "kl2") == pytest.approx(expected, abs=5e-6)
+
+
+deltas = st.floats(-12, -0.05).map(lambda x: 10**x)
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 200), share=st.floats(0, 1), delta=deltas)
+def test_clopper_pearson_is_never_optimistic(n, share, delta):
+    failures = int(share * n)
+    p = bounds.clopper_pearson(failures, n, delta)
+    if failures == n:
+        assert p == 1
+        return
+    if p < 1:
+        assert exact.at_most(failures, n, p) <= delta
+    inner = p - 1e-9 * min(p, 1 - p)
+    assume(inner < p)
+    assert exact.at_most(failures, n, inner) >= delta * (1 - 1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(1, 200), level=st.floats(0.01, 0.99), delta=deltas)
+def test_order_rank_is_the_smallest_that_holds(n, level, delta):
+    reach = lambda r: 1 - exact.at_most(r - 1, n, level)  # P[Bin(n, level) ≥ r]
+    r = bounds.order_rank(level, n, delta)
+    if r is None:
+        assert reach(n) > delta * (1 - 1e-9)
+        assert n < bounds.min_samples(level, delta)
+    else:
+        assert reach(r) <= delta
+        assert r == 1 or reach(r - 1) > delta * (1 - 1e-9)
+        assert n >= bounds.min_samples(level, delta)
+
+
+def test_order_ranks_and_smallest_samples_as_published():
+    rank = lambda n, levels: [bounds.order_rank(a, n, 1e-4) for a in levels]
+    assert rank(100, (0.3, 0.5, 0.9, 0.95)) == [49, 69, 100, None]
+    assert rank(1000, (0.3, 0.5, 0.9, 0.95, 0.99)) == [356, 560, 934, 975, 1000]
+    need = lambda a: [bounds.min_samples(a, delta) for delta in (1e-4, 1e-2, 0.05)]
+    assert [need(a) for a in (0.9, 0.95, 0.99)] == [[88, 44, 29], [180, 90, 59], [917, 459, 299]]
+
+
+REPEATS = 20_000
+ALLOWED = lambda delta: stats.binom.ppf(0.9999, REPEATS, delta)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n", "p", "delta"), [(50, 0.1, 0.1), (200, 0.1, 0.05), (200, 0.5, 0.05)])
+def test_coverage_of_failure_bounds(method, n, p, delta):
+    failures = np.random.default_rng(0).binomial(n, p, REPEATS)
+    table = [bounds.failure_bound(f, n, delta, method) for f in range(n + 1)]
+    missed = int(np.sum(np.take(table, failures) < p))
+    assert missed <= ALLOWED(delta)
+
+
+@pytest.mark.parametrize(
+    ("n", "level", "delta", "rank"), [(100, 0.9, 0.1, 95), (200, 0.9, 0.05, 188)]
+)
+def test_coverage_of_order_statistics_and_the_power_to_see_a_false_one(n, level, delta, rank):
+    assert bounds.order_rank(level, n, delta) == rank
+    values = np.sort(np.random.default_rng(1).uniform(size=(REPEATS, n)), axis=1)
+    missed = lambda r: int(np.sum(values[:, r - 1] < level))  # the true quantile is `level` itself
+    assert missed(rank) <= ALLOWED(delta)
+    plug_in = math.ceil(level * n)  # the quantile of the sample, uncorrected
+    assert missed(plug_in) > ALLOWED(delta)
+    ten_times = bounds.order_rank(level, n, min(0.9, 10 * delta))
+    assert missed(ten_times) > ALLOWED(delta)
+
+
+def test_band_over_all_tolerances_covers():
+    n, delta, repeats = 100, 0.1, 4000
+    values = np.sort(np.random.default_rng(2).uniform(size=(repeats, n)), axis=1)
+    above = np.arange(1, n + 1) / n - values  # F_n − F is largest just after a jump
+    missed = int(np.sum(above.max(axis=1) > bounds.dkw(n, delta)))
+    assert missed <= stats.binom.ppf(0.9999, repeats, delta)
+    assert missed > 0.5 * delta * repeats  # the constant is tight
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0, -0.1, 2.0, math.nan])
+def test_bad_deltas_are_refused(delta):
+    for bound in (
+        lambda: bounds.clopper_pearson(1, 10, delta),
+        lambda: bounds.kl_bound(0.1, 10, delta),
+        lambda: bounds.order_rank(0.9, 10, delta),
+        lambda: bounds.dkw(10, delta),
+    ):
+        with pytest.raises(ValueError, match="delta"):
+            bound()
+
+
+def test_other_bad_input_is_refused():
+    with pytest.raises(ValueError, match="at least 1 run"):
+        bounds.clopper_pearson(0, 0, 0.1)
+    with pytest.raises(ValueError, match="from 0 to the 10 runs, got 11"):
+        bounds.clopper_pearson(11, 10, 0.1)
+    with pytest.raises(ValueError, match="level"):
+        bounds.order_rank(1.0, 10, 0.1)
+    with pytest.raises(ValueError, match="clopper_pearson is for counts"):
+        bounds.mean_bound(0.35, 10, 0.1, "clopper_pearson")
+    with pytest.raises(ValueError, match="needs delta"):
+        bounds.dkw(10, 0.7)
