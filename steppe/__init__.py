@@ -23,6 +23,7 @@ from .core.words import missing
 if TYPE_CHECKING:
     from .bench.run import evaluate
     from .bench.tune import tune
+    from .certificates.certify import certify
     from .core.episode import begin, unroll
     from .core.estimator import AbstractEstimator
     from .core.measure import AbstractMeasure
@@ -80,6 +81,7 @@ __all__ = [
     "apart",
     "assemble",
     "begin",
+    "certify",
     "evaluate",
     "load",
     "meta_step",
@@ -116,6 +118,7 @@ FILES = {  # name: the file it is in, and its name there if another
     "apart": "train.apart",
     "assemble": "zoo.assemble",
     "begin": "core.episode",
+    "certify": "certificates.certify",
     "evaluate": "bench.run",
     "load": "zoo.kinds:load_optimizer",
     "meta_step": "train.step",
@@ -126,7 +129,8 @@ FILES = {  # name: the file it is in, and its name there if another
     "tune": "bench.tune",
     "unroll": "core.episode",
 }
-PACKAGES = ("data", "interop", "tasks", "zoo")  # steppe.data.digits(), steppe.zoo.build("dm", …)
+# steppe.data.digits(), steppe.zoo.build("dm", …)
+PACKAGES = ("certificates", "data", "interop", "tasks", "zoo")
 
 
 def __getattr__(name: str):

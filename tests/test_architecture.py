@@ -21,13 +21,14 @@ MAY_IMPORT = {
     "interop": {"core", "optimizers"},
     "torch": {"core.manifest", "core.words", "zoo.places"},  # no JAX
     "zoo": {"core", "flatness", "tasks", "optimizers", "objectives", "estimators", "train"},
+    "certificates": {"core", "optimizers", "train"},
     "bench": {
         "core", "flatness", "data", "tasks", "optimizers", "objectives", "estimators", "train",
-        "zoo",
+        "zoo", "certificates",
     },
     "studies": {
         "core", "flatness", "data", "tasks", "optimizers", "objectives", "estimators", "train",
-        "zoo", "bench",
+        "zoo", "certificates", "bench",
     },
 }  # fmt: skip
 FREE = {"cli", "__init__", "__main__", "testing"}
@@ -125,7 +126,7 @@ def test_heavy_and_optional_packages_are_imported_inside_functions(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_optax_stays_where_it_belongs(path):
-    places = {"train", "optimizers", "interop", "bench", "cli", "testing", "zoo"}
+    places = {"train", "optimizers", "interop", "certificates", "bench", "cli", "testing", "zoo"}
     if package(path) not in places:
         assert all(name.split(".")[0] != "optax" for _, name in imports(path))
 

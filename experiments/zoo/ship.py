@@ -16,12 +16,13 @@ from typing import Any
 
 from steppe.bench.compare import figure
 from steppe.bench.grid import run_grid
-from steppe.bench.records import environment, number
+from steppe.bench.records import number
 from steppe.bench.run import skeleton
 from steppe.core import tree
 from steppe.core.task import AbstractTask
 from steppe.studies.flatness import design, work
 from steppe.studies.flatness.scales import SMALL
+from steppe.train.environment import environment
 from steppe.zoo.names import PRETRAINED
 from steppe.zoo.pretrained import Card, Line, card, path, save
 

@@ -29,12 +29,13 @@ from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import adam, momentum, sgd
 from ..optimizers.learned.rnnprop import RNNProp
 from ..tasks.suite import build
+from ..train.environment import environment
 from ..train.loop import History, meta_train
 from ..train.sinks import Sink
 from ..train.validate import Validation
 from ..zoo import save_optimizer
 from .compare import sentences, text_table
-from .records import Record, environment, write_records
+from .records import Record, write_records
 from .report import report_from_folders
 from .rule import Rule, probe
 from .run import evaluate, time_step

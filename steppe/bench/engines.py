@@ -37,7 +37,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from .records import environment
+from ..train.environment import environment
 
 LONGEST = 600  # characters of an error kept: XLA prints whole programs
 PATIENCE = 10.0  # seconds a worker without work has to end

@@ -2,8 +2,9 @@
 
     report_from_folders(["runs/demo"], "report.html")
 
-reads records.jsonl, metrics.jsonl, config.json, env.json, rule.json and curvature.json of each
-folder; what is absent leaves its panel out. No script, font or image is loaded from anywhere.
+reads records.jsonl, metrics.jsonl, config.json, env.json, rule.json, curvature.json and
+certificate.json of each folder; what is absent leaves its panel out. No script, font or image is
+loaded from anywhere.
 """
 
 import json
@@ -14,12 +15,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ..certificates.certificate import Certificate
+from ..certificates.certificate import load as load_certificate
 from ..train.sinks import flatness, read_rows
-from . import compare, plots, point, surface
+from . import compare, guarantee, plots, point, surface
 from .records import Record, read_records
 from .rule import Rule, from_plain
 
 TEMPLATE = "report.html.j2"
+CERTIFICATE = "certificate.json"
 GLYPHS = {"better": "▲", "worse": "▼", "no difference seen": "○"}
 
 
@@ -34,6 +38,7 @@ def write_report(
     command: str = "",
     rules: Sequence[Rule] = (),
     curvatures: Sequence[point.Point] = (),
+    certificates: Sequence[Certificate] = (),
 ) -> Path:
     """Write the report and return its path.
 
@@ -43,6 +48,7 @@ def write_report(
     - `command`: what reproduces it
     - `rules`: update rules to draw, the learned one first
     - `curvatures`: points to tell the curvature of
+    - `certificates`: what is guaranteed
     """
     records = list(records)
     style = plots.styles([*plots.order(records), *(rule.optimizer for rule in rules)])
@@ -78,6 +84,10 @@ def write_report(
                 "landscape": safe(surface.landscape(found)),
             }
             for found in curvatures
+        ],
+        certificates=[
+            guarantee.panel(cert) | {"success": safe(guarantee.success(cert))}
+            for cert in certificates
         ],
         losses=losses(groups),
         slowness=slowness(groups),
@@ -134,6 +144,7 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
     rows: list[dict] = []
     rules: list[Rule] = []
     curvatures: list[point.Point] = []
+    certificates: list[Certificate] = []
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is no folder; give the folder of a finished run.")
@@ -147,11 +158,14 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
         rules = rules or [from_plain(rule) for rule in _read(folder / "rule.json", [])]
         if (measured := _read(folder / "curvature.json", None)) is not None:
             curvatures.append(point.from_plain(measured))
-    if not records and not rows:
+        if (folder / CERTIFICATE).exists():
+            certificates.append(load_certificate(folder / CERTIFICATE))
+    if not records and not rows and not certificates:
         raise ValueError(
-            f"{', '.join(map(str, folders))}: neither records.jsonl nor metrics.jsonl was found; "
-            "run an evaluation first."
+            f"{', '.join(map(str, folders))}: neither records.jsonl, metrics.jsonl nor "
+            f"{CERTIFICATE} was found; run an evaluation first."
         )
+    env = env or (certificates[0].environment if certificates else {})
     return write_report(
         out,
         title=str(config.get("title", "Report of " + ", ".join(Path(f).name for f in folders))),
@@ -161,6 +175,7 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
         command=str(config.get("command", "")),
         rules=rules,
         curvatures=curvatures,
+        certificates=certificates,
     )
 
 

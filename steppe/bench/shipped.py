@@ -26,10 +26,11 @@ from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem
 from ..core.types import Key, Scalar
 from ..tasks.suite import build
+from ..train.environment import environment
 from ..zoo.pretrained import Card, card, load
 from .compare import enumeration
 from .demo import RIVALS, Clock, Verdict, finish, write
-from .records import Record, environment
+from .records import Record
 from .rule import probe
 from .run import Train, evaluate, seed_keys, trainer
 from .tune import Tuning, choose

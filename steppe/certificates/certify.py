@@ -16,12 +16,21 @@ from typing import Any
 import numpy as np
 import optax
 
-from ..bench.records import environment
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
+from ..train.environment import environment
 from . import bounds
 from .certificate import Certificate
-from .claims import AbstractClaim, Iterations, MeanIterations, Semantics, percent, reached, within
+from .claims import (
+    AbstractClaim,
+    Iterations,
+    MeanIterations,
+    Semantics,
+    percent,
+    reached,
+    tolerance_of,
+    within,
+)
 from .episodes import Episodes, Measure
 from .plan import Item, Plan, Simultaneous, check_claims, plan, standard
 from .runs import AbstractRun, Calls, Runs
@@ -182,7 +191,7 @@ def gather(
 ) -> Seen:
     """Run all tasks, a batch at a time, and keep what claims need of them."""
     claims = [item.claim for item in planned.items]
-    tolerances = sorted({c.tolerance for c in claims if hasattr(c, "tolerance")})
+    tolerances = sorted({e for c in claims if (e := tolerance_of(c)) is not None})
     above = np.zeros((len(tolerances), steps + 1), np.int64)
     parts: list[list[np.ndarray]] = [[] for _ in claims]
     prints: Counter[str] = Counter()
@@ -305,8 +314,7 @@ def warnings(run: AbstractRun, planned: Plan, seen: Seen, steps: int) -> list[st
             "reached: iterations are to the first time (semantics='stay' is for good)."
         )
     for claim, values in zip(claims, seen.values, strict=True):
-        late = float(np.mean(np.isinf(values))) if isinstance(claim, Iterations) else 0.0
-        if late > CAPPED:
+        if isinstance(claim, Iterations) and (late := float(np.mean(np.isinf(values)))) > CAPPED:
             found.append(
                 f"{100 * late:.1f} % of runs did not come to {claim.tolerance:g} within {steps} "
                 "iterations."
@@ -316,4 +324,4 @@ def warnings(run: AbstractRun, planned: Plan, seen: Seen, steps: int) -> list[st
             f"Tasks were taken from a set of {run.population} without repetition: the statement is "
             "about that set, or about what it was drawn from."
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, *run.notes]))

@@ -181,6 +181,11 @@ KINDS: dict[str, type[AbstractClaim]] = {
 }
 
 
+def tolerance_of(claim: AbstractClaim) -> float | None:
+    """The tolerance that a claim is about, if it is about one."""
+    return getattr(claim, "tolerance", None)
+
+
 def within(errors: Float[np.ndarray, "..."], tolerance: float) -> Bool[np.ndarray, "..."]:
     """error ≤ tolerance; NaN and −∞ are not."""
     return np.isfinite(errors) & (errors <= tolerance)

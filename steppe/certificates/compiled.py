@@ -81,13 +81,13 @@ def checked(tasks: PyTree | None, clusters: ArrayLike | None) -> np.ndarray | No
         if clusters is not None:
             raise ValueError("Clusters are of stacked tasks; tasks that are drawn have none.")
         return None
-    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in jtu.tree_leaves(tasks)}
-    if len(lengths) != 1 or None in lengths:
+    shapes = [leaf.shape for leaf in jtu.tree_leaves(tasks)]
+    if any(shape[:1] != shapes[0][:1] or not shape for shape in shapes):
         raise ValueError(
-            f"Stacked tasks need arrays of one length, the number of tasks, got {lengths}."
+            f"Stacked tasks need arrays of one length, the number of tasks, got shapes {shapes}."
         )
-    found = np.arange(lengths.pop()) if clusters is None else np.asarray(clusters)
-    if found.shape != jtu.tree_leaves(tasks)[0].shape[:1]:
+    found = np.arange(shapes[0][0]) if clusters is None else np.asarray(clusters)
+    if found.shape != shapes[0][:1]:
         raise ValueError(f"Each task needs one cluster, got clusters of shape {found.shape}.")
     return found
 

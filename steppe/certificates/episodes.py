@@ -11,6 +11,7 @@ any other     that of the task's `metrics` on `split`
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -36,11 +37,12 @@ from .runs import AbstractRun, Metric, Runs, digest, name_of
 METRICS = {
     "loss": Metric("loss", "the task's loss on the whole {split} split, after k updates"),
     "residual": Metric("residual", "‖x_{{k+1}} − x_k‖₂, x_k the parameters after k updates"),
-    "gradient": Metric("gradient norm", "‖∇f(x_k)‖₂ on the training batch of step k + 1"),
+    "gradient": Metric("gradient", "‖∇f(x_k)‖₂ on the training batch of step k + 1"),
     "distance": Metric("distance", "‖x_k − x*‖₂, x* the task's solution"),
-    "nmse": Metric("NMSE", "10 log₁₀ (‖x_k − x*‖² / ‖x*‖²), x* the task's solution", "dB", True),
+    "nmse": Metric("nmse", "10 log₁₀ (‖x_k − x*‖² / ‖x*‖²), x* the task's solution", "dB", True),
     "error": Metric("error", "1 − accuracy on the whole {split} split, after k updates"),
 }
+SAME_DATA = "Tasks differ in their starting points and batches alone; their data are the same."
 OF_SOLUTION = ("distance", "nmse")
 Measure = Callable[[Params, Instance], Scalar]
 
@@ -67,12 +69,14 @@ class Episodes(AbstractRun):
         task_options: dict[str, Any] | None = None,
     ):
         if isinstance(opt, optax.GradientTransformation):
-            opt = FromOptax(lambda: opt)
+            opt = FromOptax(functools.partial(_itself, opt))
         self.task, self.opt, self.split = task, opt, split
         self.read, self.metric = measured(task, metric, split)
         self.names = (name or type(opt).__name__, task_name or type(task).__name__, task_options)
         arrays, self.static = eqx.partition((task, opt), eqx.is_array)
         self.program = Program(self._one, arrays)
+        if not jax.tree.leaves(eqx.filter_eval_shape(task.sample, jr.key(0))):
+            self.notes = (SAME_DATA,)
 
     def run(self, seed: int, which: range, steps: int) -> Runs:
         return self.program(seed, which, steps)
@@ -102,6 +106,10 @@ class Episodes(AbstractRun):
 
         _, errors = unroll(task, opt, episode, steps + 1, observe)
         return errors, (episode.instance, episode.params, jr.key_data(episode.key))
+
+
+def _itself(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+    return transformation
 
 
 Read = Callable[[Problem, Episode, Episode, Key], Scalar]

@@ -48,6 +48,7 @@ class AbstractRun(abc.ABC):
 
     metric: Metric
     population: int | None = None  # of how many tasks each is taken at most once; None: no end
+    notes: tuple[str, ...] = ()  # what a certificate warns of besides
 
     @abc.abstractmethod
     def run(self, seed: int, which: range, steps: int) -> Runs:

@@ -77,8 +77,8 @@ def measure(options: Curvature, about: Subject, say: Callable[[str], None]) -> "
 
 def write(out: Path, found: "Point", options: Curvature) -> None:
     """The page."""
-    from ..bench.records import environment
     from ..bench.report import facts, write_report
+    from ..train.environment import environment
 
     law = {"gamma": f"{found.gamma:g}", "temperature": f"{found.temperature:.4g}"}
     write_report(

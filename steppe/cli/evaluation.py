@@ -8,13 +8,14 @@ import jax
 import jax.random as jr
 
 from ..bench import compare
-from ..bench.records import Record, environment, write_records
+from ..bench.records import Record, write_records
 from ..bench.run import evaluate
 from ..bench.tune import tune
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
 from ..tasks import suite
+from ..train.environment import environment
 from ..train.mesh import use_cores
 from ..zoo import kinds
 from .evaluate import RECORDS, Plan

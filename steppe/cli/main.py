@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from ..core.words import guess, missing
-from . import options, options_files
+from . import options, options_certificates, options_files
 from .errors import BadInput, Failed
 from .parse import help_text, scan
 
@@ -28,6 +28,8 @@ VERBS = {
     "train": Verb(options.Train, "train", "meta-train a learned optimizer, or go on with a run"),
     "eval": Verb(options.Eval, "evaluate", "compare an optimizer with tuned baselines on a task"),
     "curvature": Verb(options.Curvature, "curvature", "how curved the loss is where one ends"),
+    "certify": Verb(options_certificates.Certify, "certify", "guarantees for future problems"),
+    "verify": Verb(options_certificates.Verify, "verify", "check a certificate by other code"),
     "report": Verb(options_files.Report, "report", "one HTML page about runs"),
     "info": Verb(options_files.Info, "info", "what is in a checkpoint"),
     "doctor": Verb(options.Doctor, "doctor", "check the installation, or why a run went wrong"),

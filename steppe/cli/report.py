@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from .certify import FILE as CERTIFICATE
 from .errors import BadInput
 from .evaluate import RECORDS
 from .folder import CONFIG, METRICS
@@ -30,7 +31,7 @@ def run(values: dict) -> int:
 def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder; give folders that `steppe train` or `eval` wrote.")
-    known = (CONFIG, METRICS, RECORDS)
+    known = (CONFIG, METRICS, RECORDS, CERTIFICATE)
     if not any((folder / name).exists() for name in known):
         raise BadInput(
             f"{folder} holds neither of {', '.join(known)}; give a folder that `steppe train`, "

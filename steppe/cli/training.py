@@ -13,12 +13,12 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 
-from ..bench.records import environment
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
 from ..tasks import suite
 from ..train.doctor import LONGER, examine
+from ..train.environment import environment
 from ..train.findings import Finding
 from ..train.loop import History, MetaTrainingError, meta_train
 from ..train.mesh import use_cores

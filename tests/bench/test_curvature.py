@@ -10,8 +10,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 from bench.test_report import NASTY, Balanced
-from examples import pictures
 
+from examples import pictures
 from steppe.bench import point
 from steppe.bench.curvature import Diverged, Settings, curvature, examples
 from steppe.bench.report import report_from_folders, write_report

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from steppe.bench.records import Record, environment, number, read_records, write_records
+from steppe.bench.records import Record, number, read_records, write_records
+from steppe.train.environment import environment
 
 
 def record(**changes) -> Record:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from examples import pictures
 
+from examples import pictures
 from steppe.bench.run import (
     evaluate,
     rows,

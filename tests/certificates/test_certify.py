@@ -13,12 +13,12 @@ from reference.descents import solve
 
 import steppe
 from steppe.certificates import certificate
+from steppe.certificates.audit import recheck, verify
 from steppe.certificates.certify import certify
 from steppe.certificates.claims import Holds, Iterations, MeanIterations, Quantile, Success, reached
 from steppe.certificates.episodes import Episodes
 from steppe.certificates.fixed_point import FixedPoint
 from steppe.certificates.runs import Calls, Metric
-from steppe.certificates.verify import recheck, verify
 
 WAY = {"steps": 60, "tolerances": [1e-3], "levels": [0.9], "n": 60, "delta": 0.1}
 

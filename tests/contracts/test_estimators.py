@@ -7,8 +7,8 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 import pytest
-from examples import final_classes
 
+from examples import final_classes
 from steppe.core import tree
 from steppe.core.estimator import AbstractEstimator, Stats
 from steppe.core.measure import AbstractMeasure, AbstractWarm

@@ -9,9 +9,9 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 import pytest
-from examples import final_classes
 from examples_optimizers import OPTIMIZERS
 
+from examples import final_classes
 from steppe.core import tree
 from steppe.core.coordinatewise import AbstractCoordinatewise
 from steppe.core.describe import describe, rebuild

@@ -10,8 +10,8 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 import pytest
-from examples import TASKS, final_classes
 
+from examples import TASKS, final_classes
 from steppe.core import tree
 from steppe.core.episode import begin, unroll
 from steppe.core.optimizer import AbstractOptimizer

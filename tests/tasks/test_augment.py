@@ -7,8 +7,8 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 import pytest
-from examples import pictures
 
+from examples import pictures
 from steppe.core.episode import begin, unroll
 from steppe.core.task import Composed, Problem
 from steppe.flatness.products import gauss_newton_product

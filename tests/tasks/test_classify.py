@@ -7,8 +7,8 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 import pytest
-from examples import pictures
 
+from examples import pictures
 from steppe.core import tree
 from steppe.data import arrange, raw_mnist5k
 from steppe.tasks import MLP, Classify, ConvNet

@@ -7,9 +7,9 @@ import sys
 import jax
 import jax.random as jr
 import pytest
-from examples import pictures
 
 import steppe.tasks
+from examples import pictures
 from steppe.core import tree
 from steppe.tasks import MLP, NAMES, Classify, Quadratic, build, options, suite
 from steppe.tasks.names import SUITES
