@@ -168,7 +168,7 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
     env = env or (certificates[0].environment if certificates else {})
     return write_report(
         out,
-        title=str(config.get("title", "Report of " + ", ".join(Path(f).name for f in folders))),
+        title=str(config.get("title", _title(folders, certificates if not records else []))),
         records=records,
         rows=rows,
         facts=facts(config, env),
@@ -177,6 +177,12 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
         curvatures=curvatures,
         certificates=certificates,
     )
+
+
+def _title(folders: Sequence[str | os.PathLike], certificates: Sequence[Certificate]) -> str:
+    if certificates:
+        return f"A guarantee for {certificates[0].optimizer.get('name', 'a solver')}"
+    return "Report of " + ", ".join(Path(f).name for f in folders)
 
 
 def facts(config: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, str]:

@@ -105,8 +105,12 @@ def _all(one: One, steps: int, shared: PyTree, drawn: PyTree) -> tuple[Array, Py
 
 
 def width() -> int:
-    """How many runs side by side."""
-    return 16 if jax.default_backend() == "cpu" else 1024
+    """How many runs side by side on a device.
+
+    On a processor one: several would share its cache, and a batched decomposition (the solution of
+    a least-squares task, say) waits for ever for threads that the other devices hold.
+    """
+    return 1 if jax.default_backend() == "cpu" else 1024
 
 
 def described_arrays(arrays: PyTree) -> dict[str, Any]:
