@@ -67,13 +67,10 @@ def success(cert: Certificate) -> str:
             axes.plot(k, certain, color=SERIES[i], lw=0.9, ls=DASHES[i])
         drawn = cert.counts["tolerances"][:DRAWN]
         for claim in cert.claims:
-            known = claim["type"] == "iterations" and claim["bound"] is not None
-            if known and claim["tolerance"] in drawn:
-                i = drawn.index(claim["tolerance"])
-                axes.plot(
-                    claim["bound"], claim["level"], "o", ms=7, mfc="none", mec=SERIES[i], mew=1.8,
-                    zorder=5,
-                )  # fmt: skip
+            bound = claim["bound"]
+            if claim["type"] == "iterations" and bound is not None and claim["tolerance"] in drawn:
+                ring = SERIES[drawn.index(claim["tolerance"])]
+                axes.plot(bound, claim["level"], "o", ms=7, mfc="none", mec=ring, mew=1.8, zorder=5)
         axes.axhline(1, color=INK, lw=0.6, alpha=0.4)
         axes.set_ylim(-0.02, 1.04)
         axes.set_xlabel("iterations")

@@ -100,6 +100,8 @@ def wrongs(cert: Certificate, claim: Mapping[str, Any]) -> list[str]:
     kind, n, delta = claim["type"], claim["n"], claim["delta"]
     if not (0 < delta < 1 and n >= 1):
         return [f"delta {delta} or n {n} is impossible."]
+    if claim["method"] == "pac_bayes":
+        return pac_bayes(cert, claim, n, delta)
     if "failures" in claim["evidence"]:
         return share(claim, claim["evidence"]["failures"], n, delta)
     values = claim["evidence"]["values"]
@@ -122,6 +124,35 @@ def share(claim: Mapping[str, Any], failures: int, n: int, delta: float) -> list
         return [] if bound == 1 else [f"all failed, so the bound is 1 and not {bound}."]
     if not 0 < bound <= 1 or log_tail(failures, n, bound) > math.log(delta) + ROOM:
         return [f"{failures} failures of {n} do not bear out the bound {bound}."]
+    return []
+
+
+def pac_bayes(cert: Certificate, claim: Mapping[str, Any], n: int, delta: float) -> list[str]:
+    """Both steps: from the runs to the N tasks, from these to future ones."""
+    about, on_tasks, budget, bound = (
+        cert.posterior, claim["on_tasks"], claim["budget"], claim["bound"]
+    )  # fmt: skip
+    places = about.get("grid", {}).get("places", [])
+    least = about["divergence"] + math.log(2 * math.sqrt(about["tasks"]) / delta)
+    least += sum(math.log(math.pi**2 / 6) + 2 * math.log(a) for a in places)
+    if not (about["divergence"] >= 0 and budget >= least / about["tasks"] * (1 - ROOM)):
+        return [f"a divergence of {about['divergence']:g} does not bear out the budget {budget}."]
+    if about["kind"] == "finite":
+        seen = zip(about["posterior"], claim["evidence"]["failures_of_members"], strict=True)
+        risk = math.fsum(q * f / n for q, f in seen)
+        paid = math.fsum(
+            q * math.log(q / p)
+            for q, p in zip(about["posterior"], about["prior"], strict=True)
+            if q > 0
+        )
+        good = on_tasks >= risk * (1 - ROOM) and about["divergence"] >= paid - ROOM
+    else:
+        failures = claim["evidence"]["failures"]
+        good = on_tasks == 1 or log_tail(failures, n, on_tasks) <= math.log(delta) + ROOM
+    if not good:
+        return [f"the runs do not bear out a risk of {on_tasks} on the tasks."]
+    if bound < 1 and not (bound >= on_tasks and entropy(on_tasks, bound) >= budget * (1 - 1e-6)):
+        return [f"a risk of {on_tasks} on the tasks does not bear out the bound {bound}."]
     return []
 
 

@@ -31,8 +31,9 @@ from .claims import (
     tolerance_of,
     within,
 )
-from .episodes import Episodes, Measure
+from .episodes import Episodes
 from .plan import Item, Plan, Simultaneous, check_claims, plan, standard
+from .readings import Measure
 from .runs import AbstractRun, Calls, Runs
 
 CAPPED = 0.01  # share of runs without a first hit above which a certificate says so

@@ -46,10 +46,6 @@ class AbstractClaim(abc.ABC):
     def statement(self, bound: float, metric: str, steps: int) -> str:
         """The claim in English, without its confidence."""
 
-    def needs(self, delta: float) -> int:
-        """The smallest sample with which anything could be certified."""
-        return 1
-
 
 @dataclasses.dataclass(frozen=True)
 class Success(AbstractClaim):
@@ -112,9 +108,6 @@ class Quantile(AbstractClaim):
             f"after {self.k} iterations"
         )
 
-    def needs(self, delta: float) -> int:
-        return bounds.min_samples(self.level, delta)
-
 
 @dataclasses.dataclass(frozen=True)
 class Iterations(AbstractClaim):
@@ -148,9 +141,6 @@ class Iterations(AbstractClaim):
             f"within {bound:.0f} iterations{stays}{until}"
         )
 
-    def needs(self, delta: float) -> int:
-        return bounds.min_samples(self.level, delta)
-
 
 @dataclasses.dataclass(frozen=True)
 class MeanIterations(AbstractClaim):
@@ -179,6 +169,12 @@ class MeanIterations(AbstractClaim):
 KINDS: dict[str, type[AbstractClaim]] = {
     claim.kind: claim for claim in (Success, Holds, Quantile, Iterations, MeanIterations)
 }
+
+
+def needs(claim: AbstractClaim, delta: float) -> int:
+    """The smallest sample with which anything could be certified."""
+    level = getattr(claim, "level", None)
+    return 1 if level is None else bounds.min_samples(level, delta)
 
 
 def tolerance_of(claim: AbstractClaim) -> float | None:

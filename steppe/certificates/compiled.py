@@ -4,6 +4,7 @@ Runs go side by side in groups of a fixed width, and run i always has place i mo
 its arithmetic never depends on how many others there are. Groups are spread over the devices.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +44,6 @@ class Program:
         self.one, self.shared = one, shared
         self.tasks = None if tasks is None else tree.strong(tasks)
         self.clusters = checked(self.tasks, clusters)
-        self.programs: dict[int, Callable] = {}  # by steps
 
     @property
     def population(self) -> int | None:
@@ -53,11 +53,7 @@ class Program:
         mesh = meshes.episode_mesh(jax.local_devices())
         unit = width() * (1 if mesh is None else mesh.size)
         first, last = which.start // unit * unit, -(-which.stop // unit) * unit
-        program = self.programs.get(steps)
-        if program is None:
-            made = functools.partial(_all, self.one, steps)
-            program = jax.jit(made, compiler_options=meshes.compiler_options(mesh))
-            self.programs[steps] = program
+        program = compiled(self.one, steps, tuple(meshes.compiler_options(mesh).items()))
         with meshes.active(mesh):
             errors, made = program(self.shared, self._drawn(seed, range(first, last)))
         keep = slice(which.start - first, which.stop - first)
@@ -73,6 +69,29 @@ class Program:
         order = one_of_each(self.clusters, key)
         places = order[np.arange(which.start, which.stop) % len(order)]  # padding wraps around
         return jtu.tree_map(lambda leaf: leaf[places], self.tasks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """The part of a tree that is no arrays. Equal to another of the same structure and values."""
+
+    structure: Any  # a PyTreeDef
+    leaves: tuple[object, ...]
+
+    def join(self, arrays: PyTree) -> PyTree:
+        return eqx.combine(arrays, jtu.tree_unflatten(self.structure, self.leaves))
+
+
+def split_arrays(x: PyTree) -> tuple[PyTree, Static]:
+    arrays, static = eqx.partition(x, eqx.is_array)
+    leaves, structure = jtu.tree_flatten(static)
+    return arrays, Static(structure, tuple(leaves))
+
+
+@functools.lru_cache(maxsize=64)
+def compiled(one: One, steps: int, options: tuple[tuple[str, bool], ...]) -> Callable:
+    """(shared, drawn) → errors and tasks; made once for all that are equal."""
+    return jax.jit(functools.partial(_all, one, steps), compiler_options=dict(options))
 
 
 def checked(tasks: PyTree | None, clusters: ArrayLike | None) -> np.ndarray | None:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from . import bounds
-from .claims import AbstractClaim, Iterations, Quantile, Semantics, Success
+from .claims import AbstractClaim, Iterations, Quantile, Semantics, Success, needs
 
 Simultaneous = Literal["grid", "pointwise", "uniform"]
 SIMULTANEOUS = ("grid", "pointwise", "uniform")
@@ -76,7 +76,7 @@ def plan(
         )
     items = []
     for claim in claims:
-        if (least := claim.needs(share)) > n:
+        if (least := needs(claim, share)) > n:
             raise ValueError(
                 f"{claim} at delta {share:g} cannot be certified with {n} tasks whatever comes "
                 f"out; take n of at least {least}, or a larger delta."

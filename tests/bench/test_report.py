@@ -162,7 +162,7 @@ def test_two_folders_make_one_report(tmp_path):
 
 
 def test_folders_that_hold_nothing_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"neither records\.jsonl nor metrics\.jsonl"):
+    with pytest.raises(ValueError, match=r"neither records\.jsonl, metrics\.jsonl nor"):
         report_from_folders([tmp_path], tmp_path / "r.html")
     with pytest.raises(FileNotFoundError, match="is no folder"):
         report_from_folders([tmp_path / "absent"], tmp_path / "r.html")

@@ -1,0 +1,201 @@
+"""Randomised optimizers: a Gaussian over the weights θ, or a few optimizers with probabilities.
+
+    Gaussian   Q = N(μ, diag s), P = N(w₀, Λ), Λ one variance λ_j for each leaf of θ
+    Finite     Q = q, P = p on the same members, for example checkpoints of one meta-training
+
+A Gaussian is trained by `fit`: each step draws one w ~ Q for a batch of the N tasks and descends
+
+    kl⁻¹(q | B),   q = mean of 1 − exp(−ℓ_i/scale),   ℓ_i the loss at the end of the run of task i
+
+a surrogate of the bound, which is about failures. The bound itself is worked out once, afterwards.
+"""
+
+import math
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
+from ..core.types import Key, Scalar
+from . import pac_bayes
+from .differentiable import kl_inverse
+
+VARIANCE = 1e-2  # of the prior, to begin with
+SPREAD = 1e-4  # of the posterior, to begin with
+
+
+class Gaussian(eqx.Module):
+    """Independent Gaussians around the weights of an optimizer, one variance each."""
+
+    mean: PyTree[Float[Array, "..."]]  # like θ
+    log_variance: PyTree[Float[Array, "..."]]
+    prior_mean: PyTree[Float[Array, "..."]]  # not from the tasks of the bound
+    log_prior: Float[Array, " groups"]  # ln λ, one for each leaf
+    rest: PyTree  # of the optimizer
+
+    def draw(self, key: Key) -> AbstractOptimizer:
+        """An optimizer with fresh weights; each leaf has noise of its own."""
+        means, structure = jtu.tree_flatten(self.mean)
+        logs = jtu.tree_leaves(self.log_variance)
+        keys = jr.split(key, len(means))
+        drawn = [
+            m + jnp.exp(s / 2) * jr.normal(k, m.shape, m.dtype)
+            for m, s, k in zip(means, logs, keys, strict=True)
+        ]
+        return join_meta(jtu.tree_unflatten(structure, drawn), self.rest)
+
+    def divergence(self) -> Scalar:
+        """KL(Q‖P)."""
+        leaves = zip(
+            jtu.tree_leaves(self.mean),
+            jtu.tree_leaves(self.log_variance),
+            jtu.tree_leaves(self.prior_mean),
+            self.log_prior,
+            strict=True,
+        )
+        total = jnp.zeros((), self.log_prior.dtype)
+        for m, s, m0, log_prior in leaves:
+            log_ratio = s - log_prior
+            off = (m - m0) ** 2 * jnp.exp(-log_prior)
+            total += 0.5 * jnp.sum(jnp.exp(log_ratio) - 1 - log_ratio + off)
+        return total
+
+    def on_grid(self) -> tuple["Gaussian", list[int]]:
+        """With the prior's variances rounded to the grid, and their places on it."""
+        rounded, places = pac_bayes.on_grid(np.exp(np.asarray(self.log_prior, np.float64)))
+        log_prior = jnp.asarray(np.log(rounded), self.log_prior.dtype)
+        return eqx.tree_at(lambda q: q.log_prior, self, log_prior), places
+
+    def exact_divergence(self) -> float:
+        """KL(Q‖P) of the numbers as they are stored, in double precision."""
+        flat = lambda tree: [np.asarray(x, np.float64).ravel() for x in jtu.tree_leaves(tree)]
+        means, logs, priors = flat(self.mean), flat(self.log_variance), flat(self.prior_mean)
+        lambdas = np.asarray(self.log_prior, np.float64)
+        return math.fsum(
+            pac_bayes.gaussian_divergence(m, np.exp(s), m0, np.full(m.shape, math.exp(log)))
+            for m, s, m0, log in zip(means, logs, priors, lambdas, strict=True)
+        )
+
+
+def around(opt: AbstractOptimizer, prior: AbstractOptimizer, *, apart: bool = False) -> Gaussian:
+    """A narrow posterior around `opt`; the prior is around `prior`, which no task of the bound
+    may have shaped. `apart`: nor has any of them shaped `opt`, so that the two may be equal."""
+    (mean, rest), (prior_mean, _) = split_meta(opt), split_meta(prior)
+    if jtu.tree_structure(mean) != jtu.tree_structure(prior_mean):
+        raise ValueError("Posterior and prior need optimizers of the same weights.")
+    groups = len(jtu.tree_leaves(mean))
+    if not groups:
+        raise ValueError(f"{type(opt).__name__} has no weights to put a posterior on.")
+    if not apart and all(
+        np.array_equal(x, y)
+        for x, y in zip(jtu.tree_leaves(mean), jtu.tree_leaves(prior_mean), strict=True)
+    ):
+        raise ValueError(
+            "Here the prior is the optimizer itself; a prior may not know the tasks of the bound. "
+            "Give another one, or say apart=True if they had no part in its training."
+        )
+    wide = jnp.result_type(float)
+    return Gaussian(
+        mean,
+        jtu.tree_map(lambda m: jnp.full_like(m, math.log(SPREAD)), mean),
+        prior_mean,
+        jnp.full(groups, math.log(VARIANCE), wide),
+        rest,
+    )
+
+
+class Finite(eqx.Module):
+    """Some optimizers, each with its probability in posterior and prior."""
+
+    members: tuple[AbstractOptimizer, ...]
+    prior: tuple[float, ...] = eqx.field(static=True)
+
+    def __init__(self, members, prior=None):
+        self.members = tuple(members)
+        count = len(self.members)
+        self.prior = tuple(prior) if prior is not None else (1 / max(1, count),) * count
+
+    def __check_init__(self):
+        if len(self.prior) != len(self.members) or not self.members:
+            raise ValueError(
+                f"A finite posterior needs a probability for each of its members, got "
+                f"{len(self.prior)} for {len(self.members)}."
+            )
+        if not all(p > 0 for p in self.prior) or abs(math.fsum(self.prior) - 1) > 1e-12:
+            raise ValueError("Probabilities of the prior must be positive and add up to 1.")
+
+
+Loss = Callable[[AbstractOptimizer, Key], Scalar]
+
+
+def fit(
+    posterior: Gaussian,
+    loss: Loss,
+    tasks: Key,
+    *,
+    steps: int,
+    delta: float,
+    key: Key,
+    batch: int = 16,
+    lr: float = 1e-2,
+    target: float | None = None,
+) -> tuple[Gaussian, Float[np.ndarray, " steps"]]:
+    """Train mean, variances and the prior's variances; the posterior and the surrogate by step.
+
+    - `loss`: of the run of an optimizer on the task of a key, differentiable in the optimizer
+    - `tasks`: one key a task, (N,)
+    - `target`: of B; with it B is drawn there by 1000 (B − target)², as the reference does
+    """
+    n = len(tasks)
+    tx = optax.adam(lr)
+    trained, fixed = eqx.partition(posterior, _trained(posterior))
+
+    def surrogate(trained: PyTree, where: Array, scale: Scalar, key: Key) -> tuple[Scalar, Array]:
+        q = eqx.combine(trained, fixed)
+        opt = q.draw(key)
+        losses = jax.lax.map(lambda task: loss(opt, task), tasks[where])
+        failed = jnp.mean(-jnp.expm1(-losses / scale))
+        places = jnp.maximum(1.0, pac_bayes.B * (math.log(pac_bayes.C) - q.log_prior))
+        paid = len(q.log_prior) * math.log(math.pi**2 / 6) + 2 * jnp.sum(jnp.log(places))
+        budget = (q.divergence() + math.log(2 * math.sqrt(n) / delta) + paid) / n
+        extra = 0.0 if target is None else 1000 * (budget - target) ** 2
+        return kl_inverse(failed, budget) + extra, losses
+
+    @jax.jit
+    def step(trained, state, scale, key):
+        key_batch, key_draw = jr.split(key)
+        where = jr.randint(key_batch, (batch,), 0, n)
+        (value, losses), grads = jax.value_and_grad(surrogate, has_aux=True)(
+            trained, where, scale, key_draw
+        )
+        updates, state = tx.update(grads, state)
+        median = jnp.median(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
+        moved = jnp.where(jnp.isfinite(median), 0.9 * scale + 0.1 * median, scale)
+        return optax.apply_updates(trained, updates), state, moved, value
+
+    key_scale, key_run = jr.split(key)
+    opt = posterior.draw(key_scale)
+    first = jax.jit(lambda: jax.lax.map(lambda task: loss(opt, task), tasks[:batch]))()
+    scale, state, values = jnp.maximum(jnp.median(first), 1e-12), tx.init(trained), []
+    for key_step in jr.split(key_run, steps):
+        trained, state, scale, value = step(trained, state, scale, key_step)
+        values.append(value)
+    return eqx.combine(trained, fixed), np.asarray(values, np.float64)
+
+
+def _trained(posterior: Gaussian) -> PyTree:
+    """True at what `fit` changes."""
+    nothing = jtu.tree_map(lambda _: False, posterior)
+    mark = lambda part: jtu.tree_map(lambda _: True, part)
+    return eqx.tree_at(
+        lambda q: (q.mean, q.log_variance, q.log_prior),
+        nothing,
+        (mark(posterior.mean), mark(posterior.log_variance), True),
+    )
