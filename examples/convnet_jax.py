@@ -1,7 +1,6 @@
 """A small ConvNet on real digits in JAX, trained by a learned optimizer: no learning rate.
 
-pip install "steppe[data]"
-python examples/convnet_jax.py --opt rnnprop-v1
+pip install "steppe[data]" ; python examples/convnet_jax.py --opt rnnprop-v1
 """
 
 import argparse

@@ -35,13 +35,10 @@ B, C = 100.0, 100.0  # b and c of the grid of prior variances
 SMALLEST = 8  # tasks, for ln(2√N)
 
 
-def budget(
-    divergence: float, n: int, delta: float, grid: Sequence[int] = (), tries: int = 1
-) -> float:
+def budget(divergence: float, n: int, delta: float, grid: Sequence[int] = ()) -> float:
     """B for a posterior of this KL(Q‖P), in nats.
 
     - `grid`: a_j of each group whose prior variance was trained; () if none was
-    - `tries`: priors, one of which was picked after a look at the tasks
     """
     check_delta(delta)
     if n < SMALLEST:
@@ -51,7 +48,7 @@ def budget(
     if any(a < 1 for a in grid):
         raise ValueError(f"Places on the grid of variances begin at 1, got {list(grid)}.")
     paid = len(grid) * math.log(math.pi**2 / 6) + 2 * math.fsum(math.log(a) for a in grid)
-    total = divergence + math.log(2 * math.sqrt(n) * tries / delta) + paid
+    total = divergence + math.log(2 * math.sqrt(n) / delta) + paid
     return total / n * (1 + GUARD)
 
 
@@ -94,14 +91,10 @@ def gibbs(
     `risks`: share of failures of each member of a finite support on the n tasks. Any β may be
     picked after a look at them, as the bound holds for all posteriors at once.
     """
-    best: tuple[float, np.ndarray, float] | None = None
-    for beta in (0.0, *temperatures):
-        logits = np.log(prior) - beta * n * (risks - risks.min())
-        q = np.exp(logits - logits.max())
-        q /= q.sum()
-        divergence = max(0.0, float(special.rel_entr(q, prior).sum()))
-        bound = risk_bound(min(1.0, float(q @ risks)), budget(divergence, n, delta))
-        if best is None or bound < best[0]:
-            best = (bound, q, divergence)
-    assert best is not None
-    return best[1], best[2]
+    betas = np.array([0.0, *temperatures])[:, None]
+    logits = np.log(prior) - betas * n * (risks - risks.min())
+    q = special.softmax(logits, axis=1)  # (temperatures, support)
+    divergences = np.maximum(0.0, special.rel_entr(q, prior).sum(axis=1))
+    budgets = [budget(float(divergence), n, delta) for divergence in divergences]
+    best = int(kl_upper(np.minimum(1.0, q @ risks), budgets).argmin())
+    return q[best], float(divergences[best])
