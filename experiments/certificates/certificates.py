@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import families
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -31,8 +32,6 @@ TRAINING = 0x7EA1  # root of the keys that solvers are trained with, none of the
 
 def cells() -> Iterator[tuple[str, Callable, dict]]:
     """Name, what makes the runs, and what is certified of them."""
-    import families
-
     lasso = {"steps": 1000, "tolerances": [1e-2, 1e-3, 1e-4], "levels": [0.9], "delta": 1e-4}
     for method in ("ista", "fista"):
         for n in (100, 1000):
@@ -75,8 +74,6 @@ def digits() -> np.ndarray:
 
 def learned_start() -> FixedPoint:
     """A network 20-10-20 says where to begin; trained on the residual 15 steps later."""
-    import families
-
     p, scale = jnp.asarray(families.P), jnp.asarray(families.SCALE)
 
     def start(weights: list, c: jax.Array) -> jax.Array:
@@ -99,8 +96,6 @@ def learned_start() -> FixedPoint:
 
 def learned_layers(layers: int = 10) -> FixedPoint:
     """ALISTA's steps and thresholds, trained on ‖z_K − z*‖²."""
-    import families
-
     host = families.dictionary(64, 128)
     D, W = jnp.asarray(host), jnp.asarray(families.analytic(host))
 
@@ -114,7 +109,6 @@ def learned_layers(layers: int = 10) -> FixedPoint:
 
 def learned_curve() -> FixedPoint:
     """Weights from which two gradient steps fit a sine (MAML, second order)."""
-    import families
 
     def loss(weights: list, key: jax.Array) -> jax.Array:
         task = families.curve(key)
