@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 from numpy.typing import ArrayLike
 
 from ..core import tree
@@ -24,11 +24,12 @@ from ..core.types import Key
 from ..train import mesh as meshes
 from .runs import STREAM, Runs, digest
 
-One = Callable[[PyTree, PyTree, int], tuple[Array, PyTree]]
+# (shared, drawn, steps) → the errors of a run, and a sketch of its task
+One = Callable[[PyTree, PyTree, int], tuple[Array, Array]]
 
 
 class Program:
-    """`one(shared, drawn, steps)` → errors (steps + 1,) and the arrays that make up the task.
+    """`one(shared, drawn, steps)` → errors (steps + 1,) and a `sketch` of the task.
 
     `drawn` is a key, or with `tasks` (arrays stacked along their first axis) one of them, each
     taken at most once.
@@ -56,10 +57,14 @@ class Program:
         program = compiled(self.one, steps, tuple(meshes.compiler_options(mesh).items()))
         with meshes.active(mesh):
             errors, made = program(self.shared, self._drawn(seed, range(first, last)))
+        if errors.ndim != 2 or not jnp.issubdtype(errors.dtype, jnp.floating):
+            raise ValueError(
+                f"The error must be one real number a step, got {errors.dtype} of shape "
+                f"{errors.shape[2:]}; reduce it to a norm, say."
+            )
         keep = slice(which.start - first, which.stop - first)
         errors, dtype = np.asarray(errors, np.float64)[keep], errors.dtype.name
-        leaves = [np.asarray(leaf)[keep] for leaf in jtu.tree_leaves(made)]
-        prints = [digest([leaf[i] for leaf in leaves]) for i in range(len(errors))]
+        prints = [digest([row]) for row in np.asarray(made)[keep]]
         return Runs(errors, prints, dtype)
 
     def _drawn(self, seed: int, which: range) -> PyTree:
@@ -121,6 +126,14 @@ def one_of_each(clusters: np.ndarray, key: Key) -> np.ndarray:
 
 def _all(one: One, steps: int, shared: PyTree, drawn: PyTree) -> tuple[Array, PyTree]:
     return each(lambda shared, x: one(shared, x, steps), shared, drawn, together=width())
+
+
+def sketch(task: PyTree) -> Float[Array, " leaves"]:
+    """A number for each array of a task, the same for equal tasks and else never (nearly)."""
+    leaves = [x for x in jtu.tree_leaves(task) if jnp.issubdtype(x.dtype, jnp.number)]
+    weights = [jr.normal(jr.key(i), x.shape) for i, x in enumerate(leaves)]
+    sums = [jnp.sum(w * jnp.real(x)) for w, x in zip(weights, leaves, strict=True)]
+    return jnp.stack([jnp.asarray(x, jnp.float32) for x in sums] or [jnp.zeros(())])
 
 
 def width() -> int:

@@ -14,10 +14,10 @@ from ..core.checkpoint import CheckpointError
 from ..core.describe import describe
 from ..core.episode import Episode, begin, unroll
 from ..core.optimizer import AbstractOptimizer
-from ..core.task import AbstractTask, Problem
+from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
-from .compiled import Program, Static, numbers, split_arrays
+from .compiled import Program, Static, numbers, sketch, split_arrays
 from .readings import Measure, Reading, reading
 from .runs import AbstractRun, Runs, digest
 
@@ -78,23 +78,24 @@ class _Frozen:
     static: Static
     read: Reading
 
-    def __call__(self, arrays: PyTree, key: Key, steps: int) -> tuple[Array, PyTree]:
+    def __call__(self, arrays: PyTree, key: Key, steps: int) -> tuple[Array, Array]:
         task, opt = self.static.join(arrays)
         return play(task, opt, key, steps, self.read)
 
 
 def play(
     task: AbstractTask, opt: AbstractOptimizer, key: Key, steps: int, read: Reading
-) -> tuple[Float[Array, " steps+1"], PyTree]:
-    """The errors of one run, and the arrays that make up its task."""
-    key_begin, key_read = jr.split(key)
+) -> tuple[Float[Array, " steps+1"], Array]:
+    """The errors of one run, and a sketch of instance, start and a batch."""
+    key_begin, key_read, key_batch = jr.split(key, 3)
     episode = begin(task, opt, key_begin)
 
     def observe(problem: Problem, before: Episode, after: Episode, value: Scalar, key: Key):
         return read(problem, before, after, key_read)
 
     _, errors = unroll(task, opt, episode, steps + 1, observe)
-    return errors, (episode.instance, episode.params, jr.key_data(episode.key))
+    batch = draw(task, episode.instance, key_batch, split="train").batch
+    return errors, sketch((episode.instance, episode.params, batch))
 
 
 def described(opt: AbstractOptimizer) -> dict[str, Any]:

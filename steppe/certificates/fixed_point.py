@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 
 from ..core import tree
 from ..core.types import Key, Scalar
-from .compiled import Program, described_arrays
+from .compiled import Program, described_arrays, sketch
 from .runs import AbstractRun, Metric, Runs, name_of
 
 RESIDUAL = Metric("residual", "‖T(z_k) − z_k‖₂, z_k the iterate after k steps")
@@ -60,7 +60,7 @@ class FixedPoint(AbstractRun):
     def described(self) -> dict[str, Any]:
         return self.about
 
-    def _one(self, _: PyTree, drawn: Key | PyTree, steps: int) -> tuple[Array, PyTree]:
+    def _one(self, _: PyTree, drawn: Key | PyTree, steps: int) -> tuple[Array, Array]:
         task = drawn if self.sample is None else self.sample(drawn)
 
         def step(z: PyTree, _: None) -> tuple[PyTree, Scalar]:
@@ -70,4 +70,4 @@ class FixedPoint(AbstractRun):
             return new, self.error(z, task)
 
         start = tree.strong(self.start(task))
-        return jax.lax.scan(step, start, length=steps + 1)[1], (task, start)
+        return jax.lax.scan(step, start, length=steps + 1)[1], sketch((task, start))

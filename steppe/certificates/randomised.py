@@ -72,13 +72,12 @@ class _Drawn:
     static: Static
     read: Reading
 
-    def __call__(self, shared: PyTree, key: Key, steps: int) -> tuple[Array, PyTree]:
+    def __call__(self, shared: PyTree, key: Key, steps: int) -> tuple[Array, Array]:
         arrays, tasks = shared
         task, posterior = self.static.join(arrays)
         key_weights, key_task = jr.split(key)
         which = jr.randint(key_task, (), 0, len(tasks))
-        errors, _ = play(task, posterior.draw(key_weights), tasks[which], steps, self.read)
-        return errors, (jr.key_data(key), which)
+        return play(task, posterior.draw(key_weights), tasks[which], steps, self.read)
 
 
 def certify_randomised(

@@ -251,6 +251,26 @@ def test_equal_tasks_are_refused_unless_they_may_be():
     assert certify(run, **WAY, repeats=True).n == 60
 
 
+def test_metrics_that_are_no_number_are_refused():
+    task = steppe.Quadratic(n=3)
+    for metric in (lambda x, _: x, lambda x, _: jnp.sum(x) > 0, lambda x, _: jnp.sum(x) * 1j):
+        with pytest.raises(ValueError, match="one real number a step"):
+            certify(optax.sgd(0.1), task, metric=metric, steps=3, tolerances=[0.1], n=20)
+
+
+def test_an_optimizer_on_one_task_again_and_again_is_refused():
+    class Same(steppe.AbstractTask):
+        sample = lambda self, key: ()
+        init = lambda self, instance, key: jnp.ones(2)
+        batch = lambda self, instance, key, *, split="train": ()
+        whole = lambda self, instance, *, split: ()
+        loss = lambda self, params, instance, batch, key: jnp.sum(params**2)
+        metrics = lambda self, params, instance, batch, key: {}
+
+    with pytest.raises(ValueError, match="tasks are equal to another"):
+        certify(optax.sgd(0.1), Same(), steps=3, tolerances=[0.1], n=20)
+
+
 def test_what_is_no_run_is_refused():
     with pytest.raises(ValueError, match="give it as second argument"):
         certify(steppe.FromOptax("sgd", learning_rate=0.1), **WAY)

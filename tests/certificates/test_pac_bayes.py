@@ -171,7 +171,7 @@ def quick(monkeypatch):
 def seen_by(tasks) -> np.ndarray:
     """The a of each task, as `begin` draws it."""
     return np.asarray(
-        jax.vmap(lambda key: Parabola().sample(jr.split(jr.split(key)[0], 4)[0]))(tasks)
+        jax.vmap(lambda key: Parabola().sample(jr.split(jr.split(key, 3)[0], 4)[0]))(tasks)
     )
 
 
@@ -241,7 +241,7 @@ def test_fit_brings_the_bound_down():
     q = around(step(-4.0), step(-2.5))
 
     def loss(opt, key):
-        a = Parabola().sample(jr.split(jr.split(key)[0], 4)[0])
+        a = Parabola().sample(jr.split(jr.split(key, 3)[0], 4)[0])
         x = jnp.ones(())
         for _ in range(STEPS):
             x = x - jnp.exp(opt.log_rate) * a * x
