@@ -57,11 +57,6 @@ class Program:
         program = compiled(self.one, steps, tuple(meshes.compiler_options(mesh).items()))
         with meshes.active(mesh):
             errors, made = program(self.shared, self._drawn(seed, range(first, last)))
-        if errors.ndim != 2 or not jnp.issubdtype(errors.dtype, jnp.floating):
-            raise ValueError(
-                f"The error must be one real number a step, got {errors.dtype} of shape "
-                f"{errors.shape[2:]}; reduce it to a norm, say."
-            )
         keep = slice(which.start - first, which.stop - first)
         errors, dtype = np.asarray(errors, np.float64)[keep], errors.dtype.name
         prints = [digest([row]) for row in np.asarray(made)[keep]]
@@ -125,7 +120,13 @@ def one_of_each(clusters: np.ndarray, key: Key) -> np.ndarray:
 
 
 def _all(one: One, steps: int, shared: PyTree, drawn: PyTree) -> tuple[Array, PyTree]:
-    return each(lambda shared, x: one(shared, x, steps), shared, drawn, together=width())
+    errors, made = each(lambda shared, x: one(shared, x, steps), shared, drawn, together=width())
+    if errors.ndim != 2 or not jnp.issubdtype(errors.dtype, jnp.floating):
+        raise ValueError(
+            f"The error must be one real number a step, got {errors.dtype} of shape "
+            f"{errors.shape[2:]}; reduce it to a norm, say."
+        )
+    return errors, made
 
 
 def sketch(task: PyTree) -> Float[Array, " leaves"]:

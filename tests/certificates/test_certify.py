@@ -18,7 +18,8 @@ from steppe.certificates.certify import certify
 from steppe.certificates.claims import Holds, Iterations, MeanIterations, Quantile, Success, reached
 from steppe.certificates.episodes import Episodes
 from steppe.certificates.fixed_point import FixedPoint
-from steppe.certificates.runs import Calls, Metric
+from steppe.certificates.runs import STREAM, Calls, Metric
+from steppe.core.episode import begin
 
 WAY = {"steps": 60, "tolerances": [1e-3], "levels": [0.9], "n": 60, "delta": 0.1}
 
@@ -138,15 +139,21 @@ def test_the_order_of_claims_and_of_tasks(bowl, monkeypatch):
 
 def test_an_optimizer_on_a_task_as_unroll_runs_it(getkey):
     task, opt = steppe.Quadratic(n=3), steppe.FromOptax("sgd", learning_rate=0.05)
-    run = Episodes(task, opt, metric="relative_gap")
-    errors = run.run(5, range(3), 8).errors
-    assert errors.shape == (3, 9)
-    for metric in ("loss", "residual", "gradient", "distance", "nmse"):
-        assert np.all(np.isfinite(Episodes(task, opt, metric=metric).run(5, range(2), 4).errors))
-    loss, residual = (
-        Episodes(task, opt, metric=m).run(5, range(2), 4).errors for m in ("loss", "residual")
-    )
-    gradient = Episodes(task, opt, metric="gradient").run(5, range(2), 4).errors
+    errors = Episodes(task, opt, metric="relative_gap").run(5, range(3), 8).errors
+    for i in range(3):  # step by step, by hand
+        key = jr.split(jr.fold_in(jr.fold_in(jr.key(5), STREAM), i), 3)[0]
+        episode = begin(task, opt, key)
+        instance, x = episode.instance, episode.params
+        for k in range(9):
+            gap = task.metrics(x, instance, (), key)["relative_gap"]
+            assert errors[i, k] == pytest.approx(float(gap), rel=1e-9)
+            x = x - 0.05 * jax.grad(task.loss)(x, instance, (), key)
+    found = {
+        metric: Episodes(task, opt, metric=metric).run(5, range(2), 4).errors
+        for metric in ("loss", "residual", "gradient", "distance", "nmse")
+    }
+    assert all(np.all(np.isfinite(errors)) for errors in found.values())
+    loss, residual, gradient = found["loss"], found["residual"], found["gradient"]
     assert np.allclose(residual, 0.05 * gradient, rtol=1e-9)
     assert np.all(np.diff(loss, axis=1) < 0)
 
