@@ -19,10 +19,11 @@ from ..core.types import Key, Split
 from ..train.environment import environment
 from . import bounds, pac_bayes
 from .certificate import ASSUMPTIONS, RANDOMISED, Certificate
-from .certify import entry, gather, told, warnings
+from .certify import entry, told
 from .claims import AbstractClaim
 from .compiled import Program, Static, numbers, split_arrays
 from .episodes import Episodes, play
+from .evidence import Seen, gather, warnings
 from .plan import Item, Plan, check_claims, plan, standard
 from .posterior import Finite, Gaussian
 from .readings import Measure, Reading, reading
@@ -212,7 +213,7 @@ def _certificate(
     run: AbstractRun,
     entries: list[dict[str, Any]],
     planned: Plan,
-    seen: Any,
+    seen: Seen,
     steps: int,
     seed: int,
     posterior: dict[str, Any],
