@@ -72,8 +72,8 @@ def check_errors(errors: np.ndarray, run: AbstractRun) -> None:
     wrong = errors[np.isfinite(errors) & (errors < 0)]
     if len(wrong) and not run.metric.signed:
         raise ValueError(
-            f"The metric {run.metric.name!r} was negative ({wrong.min():g}), and is declared not to "
-            "be; take its absolute value, or declare it `signed`."
+            f"The metric {run.metric.name!r} was negative ({wrong.min():g}), which it is declared "
+            "not to be; take its absolute value, or declare it `signed`."
         )
 
 
