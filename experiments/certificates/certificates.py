@@ -41,7 +41,7 @@ def cells() -> Iterator[tuple[str, Callable, dict]]:
                     lambda method=method: families.lasso(method),
                     lasso | {"n": n, "semantics": semantics, "simultaneous": "pointwise"},
                 )
-    quadratic = {"steps": 800, "tolerances": [1.0, 1e-2], "levels": [0.5, 0.9], "n": 1000}
+    quadratic = {"steps": 800, "tolerances": [1e-2, 1e-3, 1e-4], "levels": [0.5, 0.9], "n": 1000}
     yield "quadratic, cold", lambda: families.quadratic(), quadratic
     yield "quadratic, learned start", learned_start, quadratic
     codes = {"steps": 10, "tolerances": [-5.0, -10.0, -15.0], "levels": [0.9], "n": 1000}
@@ -116,7 +116,7 @@ def learned_curve() -> FixedPoint:
             weights = families.adapted(weights, task)
         return jnp.mean((families.predict(weights, task[0][10:]) - task[1][10:]) ** 2)
 
-    weights = descend(loss, families.network(jr.key(0)), steps=10_000, batch=10, rate=1e-3)
+    weights = descend(loss, families.network(jr.key(0)), steps=60_000, batch=25, rate=1e-3)
     return families.sine(weights, "learned start")
 
 
