@@ -133,7 +133,8 @@ def descend(loss: Callable, weights, *, steps: int, batch: int, rate: float):
         return (optax.apply_updates(weights, updates), state), None
 
     keys = jr.split(jr.fold_in(jr.key(TRAINING), 1), steps)
-    return jax.lax.scan(step, (weights, tx.init(weights)), keys)[0][0]
+    (weights, _), _ = jax.lax.scan(step, (weights, tx.init(weights)), keys)
+    return jax.block_until_ready(weights)
 
 
 def run(only: str) -> None:
