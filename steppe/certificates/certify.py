@@ -22,7 +22,7 @@ from . import bounds
 from .certificate import Certificate
 from .claims import AbstractClaim, MeanIterations, Semantics, percent
 from .episodes import Episodes
-from .evidence import gather, warnings
+from .evidence import Seen, gather, warnings
 from .plan import Item, Plan, Simultaneous, check_claims, plan, standard
 from .readings import Measure
 from .runs import AbstractRun, Calls
@@ -119,15 +119,37 @@ def issue(
         entry(item, values, run.metric.name, steps)
         for item, values in zip(planned.items, seen.values, strict=True)
     ]
-    return Certificate(
+    return write_down(
+        run,
+        planned,
+        seen,
+        entries,
+        seed=seed,
+        steps=steps,
         kind="holdout",
-        statement=told(entries, planned.joint_delta),
-        claims=entries,
-        joint_delta=planned.joint_delta,
         simultaneous=simultaneous,
         candidates=candidates,
         stage=stage,
         repeats=repeats,
+        posterior={},
+    )
+
+
+def write_down(
+    run: AbstractRun,
+    planned: Plan,
+    seen: Seen,
+    entries: list[dict[str, Any]],
+    *,
+    seed: int,
+    steps: int,
+    **more: Any,
+) -> Certificate:
+    """The certificate of these claims; `more`: the fields that differ between kinds."""
+    return Certificate(
+        statement=told(entries, planned.joint_delta),
+        claims=entries,
+        joint_delta=planned.joint_delta,
         n=planned.n,
         steps=steps,
         seed=seed,
@@ -135,9 +157,9 @@ def issue(
         counts=seen.counts,
         diverged=seen.diverged,
         warnings=warnings(run, planned, seen, steps),
-        posterior={},
         environment=environment() | {"dtype": seen.dtype},
         **run.described(),
+        **more,
     )
 
 

@@ -16,14 +16,13 @@ from jaxtyping import Array, PyTree
 
 from ..core.task import AbstractTask
 from ..core.types import Key, Split
-from ..train.environment import environment
 from . import bounds, pac_bayes
 from .certificate import ASSUMPTIONS, RANDOMISED, Certificate
-from .certify import entry, told
+from .certify import entry, write_down
 from .claims import AbstractClaim
 from .compiled import Program, Static, numbers, split_arrays
 from .episodes import Episodes, play
-from .evidence import Seen, gather, warnings
+from .evidence import Seen, gather
 from .plan import Item, Plan, check_claims, plan, standard
 from .posterior import Finite, Gaussian
 from .readings import Measure, Reading, reading
@@ -121,7 +120,7 @@ def certify_randomised(
     check_claims(wanted, steps, metric_told.signed)
     pac_bayes.budget(0.0, n, delta)  # refuses too few tasks before anything runs
     if finite:
-        return _finite(posterior, task, tasks, planned, steps, metric, split, delta, seed, name)
+        return _finite(posterior, task, tasks, planned, steps, metric, split, seed, name)
     rounded, places = posterior.on_grid() if trained_prior else (posterior, [])
     divergence = rounded.exact_divergence()
     run = Pairs(task, rounded, tasks, metric=metric, split=split, name=name)
@@ -177,7 +176,6 @@ def _finite(
     steps: int,
     metric: str | Measure,
     split: Split,
-    delta: float,
     seed: int,
     name: str,
 ) -> Certificate:
@@ -218,24 +216,18 @@ def _certificate(
     seed: int,
     posterior: dict[str, Any],
 ) -> Certificate:
-    return Certificate(
+    return write_down(
+        run,
+        planned,
+        seen,
+        entries,
+        seed=seed,
+        steps=steps,
         kind="pac_bayes",
-        statement=told(entries, planned.joint_delta),
-        claims=entries,
-        joint_delta=planned.joint_delta,
         simultaneous="grid",
         candidates=1,
         stage=None,
         repeats=True,
-        n=planned.n,
-        steps=steps,
-        seed=seed,
-        metric=dataclasses.asdict(run.metric),
-        counts=seen.counts,
-        diverged=seen.diverged,
-        warnings=warnings(run, planned, seen, steps),
         posterior=posterior,
-        environment=environment() | {"dtype": seen.dtype},
         assumptions=[ASSUMPTIONS[0], *RANDOMISED, *ASSUMPTIONS[3:]],
-        **run.described(),
     )

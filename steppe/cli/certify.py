@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import BadInput
-from .evaluate import Subject, subject
+from .evaluate import Subject, check_out, subject
 from .options_certificates import Certify
 from .output import document, speaker
 from .parse import build
@@ -24,7 +24,7 @@ def run(values: dict) -> int:
     if options.lr is not None and isinstance(about.optimizer, Path):
         raise BadInput(f"{about.name} has no learning rate to give; leave --lr away.")
     if options.out is not None:
-        check_out(options.out)
+        check_out(options.out, FILE)
     steps = options.steps or about.recipe.get("horizon") or STEPS
     say = speaker(options.quiet)
     say(
@@ -101,18 +101,6 @@ def written(cert: "Certificate", folder: Path) -> None:
 
     cert.save(folder / FILE)
     report_from_folders([folder], folder / PAGE)
-
-
-def check_out(folder: Path) -> None:
-    """A folder for the certificate; another one is not overwritten."""
-    if (folder / FILE).exists():
-        raise BadInput(f"{folder / FILE} exists already; give another folder as --out.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"{folder} cannot be written ({error.strerror}); give a writable folder as --out."
-        ) from error
 
 
 def text(cert: "Certificate") -> str:

@@ -53,7 +53,7 @@ def run(values: dict) -> int:
     plan = decide(options)
     say = speaker(options.quiet)
     if options.out is not None:
-        check_out(options.out)
+        check_out(options.out, RECORDS)
     say(
         f"steppe eval · {plan.about.name} on {plan.about.task_name} · {options.seeds} seeds "
         f"from {options.seed}"
@@ -126,10 +126,10 @@ def checkpoint(word: str) -> Path:
     )
 
 
-def check_out(folder: Path) -> None:
-    """A folder for the records; those of another evaluation are not overwritten."""
-    if (folder / RECORDS).exists():
-        raise BadInput(f"{folder / RECORDS} exists already; give another folder as --out.")
+def check_out(folder: Path, name: str) -> None:
+    """A folder for a file of this name, which is not overwritten."""
+    if (folder / name).exists():
+        raise BadInput(f"{folder / name} exists already; give another folder as --out.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -12,7 +12,7 @@ import pytest
 from reference.descents import too_often
 
 import steppe
-from steppe.certificates import audit, pac_bayes, randomised
+from steppe.certificates import audit, certify, pac_bayes
 from steppe.certificates.bounds import kl_bound
 from steppe.certificates.claims import Quantile, Success
 from steppe.certificates.differentiable import kl_inverse
@@ -165,7 +165,7 @@ def test_noise_of_different_leaves_is_independent():
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(randomised, "environment", dict)
+    monkeypatch.setattr(certify, "environment", dict)
 
 
 def seen_by(tasks) -> np.ndarray:
