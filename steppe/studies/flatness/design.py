@@ -58,7 +58,7 @@ SEARCHED = (NORM, "trace", "top-eigenvalue", "jacobian", "entropy", "sharpness",
 WEIGHTS = {  # searched
     "dm": (0.3, 1.0, 3.0),
     "rnnprop": (0.3, 1.0, 3.0),
-    "l2o-scale": (0.1, 0.3, 1.0),
+    "l2o-scale": (0.03, 0.1, 0.3, 1.0),
 }
 
 

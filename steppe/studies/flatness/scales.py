@@ -53,8 +53,7 @@ SMALL_RECIPES = {
         opt="l2o-scale",
         options={"lr_range": (1e-3, 1e-1), "max_log_lr": 0.0},
         rows=None,
-        transform="log",
-        meta_lr=3e-4,
+        meta_lr=1e-3,
         steps=200,
     ),
 }

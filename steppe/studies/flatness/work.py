@@ -108,10 +108,16 @@ def classic(cell: Mapping[str, Any]) -> dict[str, Any]:
 def train(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any]]:
     """Meta-train by the cell's recipe; the optimizer, and how it went."""
     began = time.perf_counter()
+    opt, how, key = start(cell)
+    best, history = meta_train(how.pop("task"), opt, **how, key=key)
+    return best, told(history) | {"seconds": round(time.perf_counter() - began, 2)}
+
+
+def start(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any], Key]:
+    """The optimizer as meta-training finds it, the arguments of `meta_train`, and its key."""
     key_opt, key_train = jr.split(jr.fold_in(jr.key(TRAINING), cell["meta_seed"]))
     opt, how = assemble(from_json(cell["recipe"]), build_task(cell["meta_task"]), key=key_opt)
-    best, history = meta_train(how.pop("task"), opt, **how, key=key_train)
-    return best, told(history) | {"seconds": round(time.perf_counter() - began, 2)}
+    return opt, how, key_train
 
 
 def told(history: History) -> dict[str, Any]:
