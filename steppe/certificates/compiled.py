@@ -32,7 +32,7 @@ class Program:
     """`one(shared, drawn, steps)` → errors (steps + 1,) and a `sketch` of the task.
 
     `drawn` is a key, or with `tasks` (arrays stacked along their first axis) one of them, each
-    taken at most once.
+    taken at most once. None of `trained_on`, stacked likewise, may be among them.
     """
 
     def __init__(
@@ -41,10 +41,13 @@ class Program:
         shared: PyTree = (),
         tasks: PyTree | None = None,
         clusters: ArrayLike | None = None,
+        trained_on: PyTree | None = None,
     ):
         self.one, self.shared = one, shared
         self.tasks = None if tasks is None else tree.strong(tasks)
         self.clusters = checked(self.tasks, clusters)
+        if trained_on is not None:
+            check_apart(self.tasks, tree.strong(trained_on))
 
     @property
     def population(self) -> int | None:
@@ -109,6 +112,26 @@ def checked(tasks: PyTree | None, clusters: ArrayLike | None) -> np.ndarray | No
     if found.shape != shapes[0][:1]:
         raise ValueError(f"Each task needs one cluster, got clusters of shape {found.shape}.")
     return found
+
+
+def check_apart(tasks: PyTree | None, trained_on: PyTree) -> None:
+    """Refuses tasks that the optimizer was trained on."""
+    if tasks is None:
+        raise ValueError("trained_on goes with stacked tasks; those drawn from keys are fresh.")
+    if jtu.tree_structure(tasks) != jtu.tree_structure(trained_on):
+        raise ValueError("trained_on must be stacked tasks of the same structure.")
+    known = set(prints(trained_on))
+    if shared := sum(one in known for one in prints(tasks)):
+        raise ValueError(
+            f"{shared} of {len(known)} tasks that the optimizer was trained on are among those to "
+            "certify it on, so that these are no fresh draws; leave them out."
+        )
+
+
+def prints(tasks: PyTree) -> list[str]:
+    """A digest of each stacked task."""
+    leaves = numbers(tasks)
+    return [digest([leaf[i] for leaf in leaves]) for i in range(len(leaves[0]))]
 
 
 def one_of_each(clusters: np.ndarray, key: Key) -> np.ndarray:

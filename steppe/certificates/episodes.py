@@ -33,6 +33,8 @@ class Episodes(AbstractRun):
     - `name`: of the optimizer, as the certificate says it
     - `task_name`, `task_options`: of a named task
     - `tasks`: the keys of all tasks there are, (N,), of which each is taken at most once
+    - `trained_on`: keys of tasks that the optimizer was trained on; to find one of them among
+      `tasks` is an error
     """
 
     def __init__(
@@ -46,12 +48,13 @@ class Episodes(AbstractRun):
         task_name: str | None = None,
         task_options: dict[str, Any] | None = None,
         tasks: Key | None = None,
+        trained_on: Key | None = None,
     ):
         if isinstance(opt, optax.GradientTransformation):
             opt = FromOptax(functools.partial(_itself, opt))
         read, self.metric = reading(task, metric, split)
         arrays, static = split_arrays((task, opt))
-        self.program = Program(_Frozen(static, read), arrays, tasks=tasks)
+        self.program = Program(_Frozen(static, read), arrays, tasks=tasks, trained_on=trained_on)
         self.population = self.program.population
         self.about = {
             "optimizer": {"name": name or type(opt).__name__, **described(opt)},

@@ -26,6 +26,8 @@ class FixedPoint(AbstractRun):
     - `error`: (z, task) → a number, in place of the residual; `metric` says what it is
     - `clusters`: of stacked tasks that come in dependent groups (the steps of one simulation, say)
       the group of each; then one task of each group is drawn, and no more are there
+    - `trained_on`: of stacked tasks those that map or start were trained on, stacked as well; to
+      find one of them among the tasks is an error
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class FixedPoint(AbstractRun):
         metric: Metric = RESIDUAL,
         name: str = "",
         clusters: Array | None = None,
+        trained_on: PyTree | None = None,
     ):
         if (error is None) != (metric is RESIDUAL):
             raise ValueError(
@@ -51,7 +54,7 @@ class FixedPoint(AbstractRun):
             "optimizer": {"kind": "fixed point", "name": name or name_of(map)},
             "tasks": source,
         }
-        self.program = Program(self._one, tasks=tasks, clusters=clusters)
+        self.program = Program(self._one, tasks=tasks, clusters=clusters, trained_on=trained_on)
         self.population = self.program.population
 
     def run(self, seed: int, which: range, steps: int) -> Runs:

@@ -258,6 +258,24 @@ def test_equal_tasks_are_refused_unless_they_may_be():
     assert certify(run, **WAY, repeats=True).n == 60
 
 
+def test_tasks_that_were_trained_on_are_refused():
+    tasks = jnp.linspace(1.0, 2.0, 80)
+    make = lambda tasks, seen: FixedPoint(
+        tasks, lambda a: jnp.ones(()), lambda z, a: z - 0.1 * a * z, trained_on=seen
+    )
+    apart = make(tasks[:60], tasks[60:])
+    assert certify(apart, **WAY).claims == certify(make(tasks[:60], None), **WAY).claims
+    with pytest.raises(ValueError, match="3 of 23 tasks that the optimizer was trained on are"):
+        make(tasks[:60], tasks[57:])
+    with pytest.raises(ValueError, match="same structure"):
+        make(tasks[:60], (tasks[60:],))
+    with pytest.raises(ValueError, match="drawn from keys are fresh"):
+        make(lambda key: jr.uniform(key), tasks)
+    keys = jr.split(jr.key(0), 9)
+    with pytest.raises(ValueError, match="1 of 5 tasks"):
+        Episodes(steppe.Quadratic(), optax.sgd(0.1), tasks=keys[:5], trained_on=keys[4:])
+
+
 def test_metrics_that_are_no_number_are_refused():
     task = steppe.Quadratic(n=3)
     for metric in (lambda x, _: x, lambda x, _: jnp.sum(x) > 0, lambda x, _: jnp.sum(x) * 1j):
