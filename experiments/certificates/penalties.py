@@ -61,7 +61,7 @@ def cells() -> Iterator[dict[str, Any]]:
                 cell = design.learned(SMALL, optimizer, "plain", arm, seed)
                 keep = ("optimizer", "arm", "meta_seed", "recipe", "meta_task")
                 sizes = {"spreads": list(SPREADS), "steps": STEPS, "pairs": PAIRS}
-                yield {name: cell[name] for name in keep} | sizes | {"tolerances": TOLERANCES}
+                yield {name: cell[name] for name in keep} | sizes | {"tolerances": list(TOLERANCES)}
 
 
 def measure(cell: Mapping[str, Any]) -> dict[str, Any]:
