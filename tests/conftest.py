@@ -13,9 +13,11 @@ import pytest
 
 from steppe.core.types import Key
 
-# Compiling is most of a test run, so optimise less. Below level 3 XLA for CPU returns wrong
-# gradients of convolution → batch norm → ReLU → jnp.max, hence `max_pool` in tasks/networks.
-os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
+# Compiling is most of a test run, so optimise less: without XLA's fusion emitters and LLVM's passes
+# it takes a third of the time. Below level 3 XLA for CPU returns wrong gradients of convolution →
+# batch norm → ReLU → jnp.max, hence `max_pool` in tasks/networks.
+FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
 jax.config.update("jax_num_cpu_devices", 2)  # so that spreading episodes is tested
 jax.config.update("jax_enable_x64", True)
