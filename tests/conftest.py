@@ -14,8 +14,8 @@ import pytest
 from steppe.core.types import Key
 
 # Compiling is most of a test run, so optimise less: without XLA's fusion emitters and LLVM's passes
-# a meta-step takes less than half as long. Below level 3 XLA for CPU returns wrong gradients of convolution →
-# batch norm → ReLU → jnp.max, hence `max_pool` in tasks/networks.
+# a meta-step takes less than half as long. Below level 3 XLA for CPU returns wrong gradients of
+# convolution → batch norm → ReLU → jnp.max, hence `max_pool` in tasks/networks.
 FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
