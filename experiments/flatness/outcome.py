@@ -7,11 +7,12 @@ accuracy is in points. In bold what is better in both 95 % intervals and after H
 Against tuned optimizers nothing but the intervals decides who wins.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from steppe.bench.engines import Row
 from steppe.bench.grid import read_rows
+from steppe.studies.flatness.design import claimed
 from steppe.studies.flatness.findings import Findings, Line, findings
 from steppe.studies.flatness.scales import SMALL
 from steppe.studies.flatness.telling import answer, change, winners
@@ -19,8 +20,9 @@ from steppe.studies.flatness.telling import answer, change, winners
 RECORDS = Path(__file__).parent / "small.jsonl"
 
 
-def tables(rows: Iterable[Row]) -> str:
+def tables(rows: Sequence[Row]) -> str:
     found = findings(SMALL, rows)
+    failed = [row for row in rows if row.result is None]
     return "\n\n".join(
         [
             "> " + answer(SMALL, found),
@@ -29,8 +31,15 @@ def tables(rows: Iterable[Row]) -> str:
             "\n".join(f"- {said}." for said in winners(found)),
             f"Single measures less none, plain technique, n = {len(SMALL.ablation_seeds)}:",
             ablation(found.ablation),
+            f"{len(rows)} cells, {sum(row.seconds for row in rows) / 3600:.1f} core-hours; failed: "
+            f"{'; '.join(map(lost, failed)) or 'none'}.",
         ]
     )
+
+
+def lost(row: Row) -> str:
+    names = [str(row.cell.get(name)) for name in ("optimizer", "technique", "arm", "meta_seed")]
+    return f"{' '.join(names)} ({(row.error or '').split('. ')[0]})"
 
 
 def claims(found: Findings) -> str:
@@ -45,10 +54,14 @@ def claims(found: Findings) -> str:
     }
     rows = [
         [
-            f"{optimizer} {technique}, {SMALL.flat[optimizer]}",
-            *(told(pick(lines, optimizer, technique, name)) for lines, name in columns.values()),
+            f"{optimizer} {technique}, {arm}",
+            *(
+                told(pick(lines, (optimizer, technique, arm, name)))
+                for lines, name in columns.values()
+            ),
         ]
         for optimizer in SMALL.recipes
+        for arm in claimed(SMALL, optimizer)
         for technique in SMALL.techniques
     ]
     return markdown(["", *columns], rows)
@@ -65,10 +78,8 @@ def ablation(lines: Sequence[Line]) -> str:
     )
 
 
-def pick(lines: Sequence[Line], optimizer: str, technique: str, metric: str) -> Line:
-    [line] = [
-        x for x in lines if (x.optimizer, x.technique, x.metric) == (optimizer, technique, metric)
-    ]
+def pick(lines: Sequence[Line], wanted: tuple[str, str, str, str]) -> Line:
+    [line] = [x for x in lines if (x.optimizer, x.technique, x.ours, x.metric) == wanted]
     return line
 
 

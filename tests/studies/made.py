@@ -14,6 +14,7 @@ SCALE = design.change(
     techniques={name: SMALL.techniques[name] for name in ("plain", "cl")},
     tasks={name: SMALL.tasks[name] for name in ("same task", "sigmoid", "MNIST")},
     ablation=("jacobian",),
+    later={},
     levels=(0.2, 0.05),
     meta_seeds=tuple(range(10)),
     runs=2,

@@ -54,6 +54,24 @@ def test_a_gain_that_small_weights_explain_does_not_count_as_one_of_flatness():
     assert [verdict.holds for verdict in said] == [True, True, False]
 
 
+def test_an_arm_chosen_later_counts_in_the_same_tests_and_is_told():
+    scale = design.change(SCALE, later={"rnnprop": "trace"})
+    effect = lambda o, t, arm, metric: (
+        works(o, t, SCALE.flat[o] if arm == "trace" else "none", metric)
+        if o == "rnnprop"
+        else works(o, t, arm, metric)
+    )
+    found = of(scale, rows(effect, scale))
+    assert len(found.generalisation) == 2 * (CELLS + len(scale.techniques))
+    assert {x.ours for x in found.rivals if x.optimizer == "rnnprop"} == {"jacobian", "trace"}
+    said = telling.answer(scale, found)
+    assert f"{CELLS} of {CELLS} cells" in said and "rnnprop plain, cl (trace)" in said
+    assert "For rnnprop, trace was chosen after its ablation had been seen" in said
+    assert all(verdict.holds for verdict in telling.verdicts(scale, found))
+    without = telling.verdicts(SCALE, of(SCALE, rows(effect)))
+    assert [verdict.holds for verdict in without] == [True, False, False]
+
+
 def test_worse_is_told_as_worse():
     against = lambda *what: -works(*what)
     found = of(SCALE, rows(against))

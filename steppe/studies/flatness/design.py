@@ -70,7 +70,9 @@ class Scale:
     - `meta_task`: meta-training's; `validation`: of the search; `tasks`: of the evaluation, none of
       which but the first label is the meta-training task
     - `weights`: arm → optimizer → weight of the penalty, from the recorded search
-    - `flat`: the arm that the claims are about, by optimizer, from the same search
+    - `flat`: the arm that the claims are about, by optimizer, from the same search; `later`: one
+      more for some optimizers, chosen after the ablation had been seen. It counts in the same
+      families of tests
     - `arms`: looked at with every technique and meta-seed, besides the flat one; `controls`: with
       the plain technique alone; `ablation`: with that and `ablation_seeds` alone
     - `horizon`, `every`, `levels`: see `bench.descent`; `runs`: networks trained for a meta-seed;
@@ -87,6 +89,7 @@ class Scale:
     tasks: Tasks
     weights: dict[str, dict[str, float]]
     flat: dict[str, str]
+    later: dict[str, str]
     arms: tuple[str, ...]
     controls: tuple[str, ...]
     ablation: tuple[str, ...]
@@ -111,7 +114,7 @@ def cells(scale: Scale) -> Iterator[Cell]:
         for optimizer in scale.recipes:
             for technique in scale.techniques:
                 controls = scale.controls if technique == "plain" else ()
-                for arm in (*scale.arms, scale.flat[optimizer], *controls):
+                for arm in (*scale.arms, *claimed(scale, optimizer), *controls):
                     yield learned(scale, optimizer, technique, arm, seed)
     for how in scale.tasks.values():
         for optimizer in scale.rivals:
@@ -123,11 +126,16 @@ def cells(scale: Scale) -> Iterator[Cell]:
                 yield learned(scale, optimizer, "plain", arm, seed)
 
 
+def claimed(scale: Scale, optimizer: str) -> list[str]:
+    """The measures of flatness that the claims are about, that of the search first."""
+    return [flat[optimizer] for flat in (scale.flat, scale.later) if optimizer in flat]
+
+
 def ablated(scale: Scale, optimizer: str) -> list[str]:
     """The arms of the ablation that are not there already."""
-    flat = scale.flat[optimizer]
-    arms = [arm.replace(CHOICE, flat) for arm in scale.ablation]
-    return [arm for arm in arms if arm not in (flat, *scale.arms, *scale.controls)]
+    arms = [arm.replace(CHOICE, scale.flat[optimizer]) for arm in scale.ablation]
+    there = (*claimed(scale, optimizer), *scale.arms, *scale.controls)
+    return [arm for arm in arms if arm not in there]
 
 
 def search(scale: Scale) -> Iterator[Cell]:

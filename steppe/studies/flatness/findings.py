@@ -17,7 +17,7 @@ from typing import Any
 
 from ...bench.engines import Row
 from ...bench.families import Tested, tested
-from .design import COSTLY, NONE, NORM, Scale, ablated
+from .design import COSTLY, NONE, NORM, Scale, ablated, claimed
 
 Result = Mapping[str, Any]
 Number = float | None
@@ -62,13 +62,13 @@ class Line:
 class Findings:
     """The tables of the study.
 
-    - `flatness`: the flat arm against none, at matched training loss
-    - `generalisation`: the flat arm against none, on tasks never seen
-    - `control`: the flat arm against the weight-norm penalty, on tasks never seen
+    - `flatness`: the arms of the claims against none, at matched training loss
+    - `generalisation`: the same arms against none, on tasks never seen
+    - `control`: the same arms against the weight-norm penalty, on tasks never seen
     - `held_out`: the same against meta-training that is given held-out data, plain technique; one
       family a control
     - `ablation`: every arm against none, plain technique, few seeds, nothing corrected
-    - `rivals`: the flat arm with the plain technique against tuned optimizers, on tasks never seen
+    - `rivals`: the same arms with the plain technique against tuned optimizers, on tasks never seen
     - `by_task`: the same for each task by itself
     """
 
@@ -91,9 +91,11 @@ def findings(scale: Scale, rows: Iterable[Row]) -> Findings:
     rows = [row for row in rows if row.result is not None]
     learned = {key(row): row.result or {} for row in rows if row.cell["part"] == "learned"}
     classic = [row for row in rows if row.cell["part"] == "classic"]
-    seeds, flat = scale.meta_seeds, scale.flat
+    seeds = scale.meta_seeds
     unseen = list(scale.tasks)[1:]
-    pairs = [(o, t, flat[o]) for o in scale.recipes for t in scale.techniques]
+    pairs = [
+        (o, t, arm) for o in scale.recipes for arm in claimed(scale, o) for t in scale.techniques
+    ]
     plain = [pair for pair in pairs if pair[1] == "plain"]
 
     def lines(
@@ -117,7 +119,9 @@ def findings(scale: Scale, rows: Iterable[Row]) -> Findings:
 
     there = [arm for arm in (*scale.arms, *scale.controls) if arm != NONE]
     ablation = [
-        (o, "plain", arm) for o in scale.recipes for arm in (flat[o], *there, *ablated(scale, o))
+        (o, "plain", arm)
+        for o in scale.recipes
+        for arm in (*claimed(scale, o), *there, *ablated(scale, o))
     ]
     return Findings(
         flatness=lines(pairs, NONE, flatter(list(scale.tasks)), seeds),
@@ -196,7 +200,7 @@ def matched(a: Result, b: Result, metric: str) -> Number:
 def rivals(
     scale: Scale, learned: Mapping[Key, Result], classic: Sequence[Row], tasks: Sequence[str]
 ) -> list[Line]:
-    """The flat arms, plain technique, against every tuned optimizer, mean over `tasks`.
+    """The arms of the claims, plain technique, against every tuned optimizer, mean over `tasks`.
 
     One family, and one unit: the value of a meta-seed.
     """
@@ -209,7 +213,7 @@ def rivals(
     cells, names = {}, []
     for name, found in theirs.items():
         missing = set(tasks) - set(found)
-        for optimizer, arm in scale.flat.items():
+        for optimizer, arm in [(o, arm) for o in scale.recipes for arm in claimed(scale, o)]:
             results = [learned.get((optimizer, "plain", arm, s)) for s in scale.meta_seeds]
             for metric, of in (("test_loss", mean_log), ("test_accuracy", every)):
                 shown = f"ln {metric}" if of is mean_log else metric
@@ -223,12 +227,12 @@ def rivals(
                     None if missing else every([of(found[x][s][metric]) for x in tasks])
                     for s in scale.meta_seeds
                 ]
-                cells[f"{optimizer} {name} {shown}"] = (ours, others)
-                names.append((optimizer, name, shown))
+                cells[f"{optimizer} {arm} {name} {shown}"] = (ours, others)
+                names.append((optimizer, arm, name, shown))
     tests = tested(cells) if cells else {}
     return [
-        Line(o, "plain", scale.flat[o], name, metric, tests[f"{o} {name} {metric}"])
-        for o, name, metric in names
+        Line(o, "plain", arm, name, metric, tests[f"{o} {arm} {name} {metric}"])
+        for o, arm, name, metric in names
     ]
 
 

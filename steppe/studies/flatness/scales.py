@@ -95,6 +95,7 @@ SMALL = Scale(
     tasks=SMALL_TASKS,
     weights=WEIGHTS,
     flat=CHOSEN,
+    later={"rnnprop": "relative-trace"},  # that of the two others, second in the search
     arms=(NONE, NORM),
     controls=(EARLY, VALID),
     ablation=(*(arm for arm in FLAT if arm != "adaptive-trace"), f"{VALID}+{CHOICE}"),
@@ -116,6 +117,7 @@ TINY = change(
         for name, recipe in SMALL_RECIPES.items()
     },
     techniques={"plain": {}},
+    later={},
     tasks={
         "same task": RELU,
         "sigmoid": SMALL_TASKS["sigmoid"],

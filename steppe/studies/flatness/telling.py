@@ -30,15 +30,15 @@ def verdicts(scale: Scale, found: Findings) -> list[Verdict]:
     said = [
         Verdict(
             f"flatter at matched training loss in at least {needed} of {cells} cells",
-            len(flatter) >= needed,
-            f"top eigenvalue and trace both lower in {len(flatter)} of {cells} cells, 95 % "
+            _places(flatter) >= needed,
+            f"top eigenvalue and trace both lower in {_places(flatter)} of {cells} cells, 95 % "
             f"intervals{_listed(flatter)}",
         ),
         Verdict(
             "better test loss and accuracy on tasks never seen, for each optimizer",
             all(general.values()),
-            f"both better after Holm's correction in {sum(map(len, general.values()))} of {cells} "
-            f"cells{_listed([c for cs in general.values() for c in cs])}",
+            f"both better after Holm's correction in {sum(map(_places, general.values()))} of "
+            f"{cells} cells{_listed([c for cs in general.values() for c in cs])}",
         ),
     ]
     if found.control:
@@ -46,7 +46,7 @@ def verdicts(scale: Scale, found: Findings) -> list[Verdict]:
             Verdict(
                 "the gain stands against a penalty on the weights' size, for each optimizer",
                 all(set(beyond[o]) & set(general[o]) for o in scale.recipes),
-                f"both better than with that penalty in {sum(map(len, beyond.values()))} of "
+                f"both better than with that penalty in {sum(map(_places, beyond.values()))} of "
                 f"{cells} cells{_listed([c for cs in beyond.values() for c in cs])}",
             )
         )
@@ -60,9 +60,13 @@ def answer(scale: Scale, found: Findings) -> str:
     word = "Yes" if len(held) == len(said) else "In part" if held else "No"
     sides = "; ".join(f"{v.claim}: {'yes' if v.holds else 'no'} ({v.because})" for v in said)
     seeds = len(scale.meta_seeds)
+    later = "".join(
+        f" For {o}, {arm} was chosen after its ablation had been seen; it counts in the same tests."
+        for o, arm in scale.later.items()
+    )
     return (
         f"Does flatness-aware meta-training make the trained models generalise? {word}, at the "
-        f"scale {scale.name!r} with {seeds} meta-seeds. {sides[:1].upper()}{sides[1:]}."
+        f"scale {scale.name!r} with {seeds} meta-seeds. {sides[:1].upper()}{sides[1:]}.{later}"
     )
 
 
@@ -82,19 +86,20 @@ def winners(found: Findings) -> list[str]:
         if not losses:
             continue
         _, best = min(losses, key=lambda pair: pair[0])
-        both = [line for line in lines if line.optimizer == best.optimizer]
-        ours, theirs = (all(getattr(x, how) for x in both) for how in ("seen", "worse"))
+        ours = best.optimizer, best.ours
+        both = [line for line in lines if (line.optimizer, line.ours) == ours]
+        won, lost = (all(getattr(x, how) for x in both) for how in ("seen", "worse"))
         who = (
             f"{best.optimizer} with {best.ours} wins in both"
-            if ours
+            if won
             else "the tuned one wins in both"
-            if theirs
+            if lost
             else "neither wins in both"
         )
         numbers = ", ".join(
             f"{line.metric.removeprefix('ln ').replace('_', ' ')} {change(line)}" for line in both
         )
-        said.append(f"Against tuned {name}: {who} ({best.optimizer}: {numbers})")
+        said.append(f"Against tuned {name}: {who} ({best.optimizer} with {best.ours}: {numbers})")
     return said
 
 
@@ -193,14 +198,27 @@ def _interval(found: Any) -> str:
     return f"[{number(found.low)}, {number(found.high)}]"
 
 
-def _cells(lines: Sequence[Line], *, seen: bool = False) -> list[str]:
-    """The (optimizer, technique) where every metric is better."""
-    by: dict[str, list[bool]] = {}
+Place = tuple[str, str, str]  # optimizer, technique, arm
+
+
+def _cells(lines: Sequence[Line], *, seen: bool = False) -> list[Place]:
+    """Where every metric is better."""
+    by: dict[Place, list[bool]] = {}
     for line in lines:
         good = line.seen if seen else line.better
-        by.setdefault(f"{line.optimizer} {line.technique}", []).append(good)
-    return [name for name, good in by.items() if all(good)]
+        by.setdefault((line.optimizer, line.technique, line.ours), []).append(good)
+    return [place for place, good in by.items() if all(good)]
 
 
-def _listed(names: Sequence[str]) -> str:
-    return f": {', '.join(names)}" if names else ""
+def _places(found: Sequence[Place]) -> int:
+    """(optimizer, technique) with one arm at least."""
+    return len({place[:2] for place in found})
+
+
+def _listed(found: Sequence[Place]) -> str:
+    """ ": dm plain, cl (trace); …"."""
+    by: dict[tuple[str, str], list[str]] = {}
+    for optimizer, technique, arm in found:
+        by.setdefault((optimizer, arm), []).append(technique)
+    told = [f"{o} {', '.join(techniques)} ({arm})" for (o, arm), techniques in by.items()]
+    return f": {'; '.join(told)}" if told else ""
