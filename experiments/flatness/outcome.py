@@ -27,6 +27,9 @@ def tables(rows: Sequence[Row]) -> str:
         [
             "> " + answer(SMALL, found),
             claims(found),
+            "Less held-out data in meta-training, to choose the optimizer that is kept (early) or "
+            "as the objective (valid); plain technique:",
+            held_out(found.held_out),
             "Against tuned optimizers, on tasks never seen:",
             "\n".join(f"- {said}." for said in winners(found)),
             f"Single measures less none, plain technique, n = {len(SMALL.ablation_seeds)}:",
@@ -65,6 +68,16 @@ def claims(found: Findings) -> str:
         for technique in SMALL.techniques
     ]
     return markdown(["", *columns], rows)
+
+
+def held_out(lines: Sequence[Line]) -> str:
+    controls = list(dict.fromkeys(line.theirs for line in lines))
+    keys = dict.fromkeys((line.optimizer, line.ours) for line in lines)
+    by = {(line.optimizer, line.ours, line.theirs, line.metric): line for line in lines}
+    columns = [(c, m) for c in controls for m in ("ln test_loss", "test_accuracy")]
+    heads = [f"{m.removeprefix('ln ').replace('_', ' ')} less {c}" for c, m in columns]
+    rows = [[f"{o} {arm}", *(told(by[o, arm, *column]) for column in columns)] for o, arm in keys]
+    return markdown(["", *heads], rows)
 
 
 def ablation(lines: Sequence[Line]) -> str:

@@ -42,12 +42,14 @@ def verdicts(scale: Scale, found: Findings) -> list[Verdict]:
         ),
     ]
     if found.control:
+        seen = _cells(found.control, seen=True)
         said.append(
             Verdict(
                 "the gain stands against a penalty on the weights' size, for each optimizer",
                 all(set(beyond[o]) & set(general[o]) for o in scale.recipes),
                 f"both better than with that penalty in {sum(map(_places, beyond.values()))} of "
-                f"{cells} cells{_listed([c for cs in beyond.values() for c in cs])}",
+                f"{cells} cells{_listed([c for cs in beyond.values() for c in cs])}; before "
+                f"correction, 95 % intervals, in {_places(seen)}{_listed(seen)}",
             )
         )
     return said
