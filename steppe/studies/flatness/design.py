@@ -11,6 +11,7 @@ two controls, which are given held-out data instead of a measure of flatness.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,13 +110,18 @@ change = dataclasses.replace
 
 
 def cells(scale: Scale) -> Iterator[Cell]:
-    """Everything that has to be done, most telling first."""
+    """Everything that has to be done, most telling first.
+
+    Optimizers take turns: side by side, workers compile different programs, and not one twice.
+    """
     for seed in scale.meta_seeds:
-        for optimizer in scale.recipes:
-            for technique in scale.techniques:
-                controls = scale.controls if technique == "plain" else ()
-                for arm in (*scale.arms, *claimed(scale, optimizer), *controls):
-                    yield learned(scale, optimizer, technique, arm, seed)
+        for technique in scale.techniques:
+            controls = scale.controls if technique == "plain" else ()
+            arms = [[*scale.arms, *claimed(scale, o), *controls] for o in scale.recipes]
+            for turn in itertools.zip_longest(*arms):
+                for optimizer, arm in zip(scale.recipes, turn, strict=True):
+                    if arm is not None:
+                        yield learned(scale, optimizer, technique, arm, seed)
     for how in scale.tasks.values():
         for optimizer in scale.rivals:
             for budget in ("steps", "gradients") if optimizer in COSTLY else ("steps",):

@@ -107,7 +107,7 @@ SMALL = Scale(
     runs=4,
     rivals=CLASSIC,
     tuning_seeds=2,
-    promised="",  # see `estimate`
+    promised="about 3 hours and 4 GB on two cores",
 )
 TINY = change(
     SMALL,
@@ -131,7 +131,7 @@ TINY = change(
     every=5,
     levels=(0.5, 0.3, 0.2),
     runs=2,
-    promised="about 9 minutes and 3 GB on two cores",
+    promised="about 5 minutes and 3 GB on two cores",
 )
 MNIST = {"name": "mnist-relu", **MLP}
 PAPER = change(
