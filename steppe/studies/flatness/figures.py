@@ -16,21 +16,35 @@ AXES = {"step": "inner steps", "gradient": "gradient evaluations", "time": "seco
 
 
 def forest(lines: Sequence[Line], metric: str, name: str) -> str:
-    """Differences with both intervals, one line a cell: t thick, bootstrap thin."""
+    """Differences with both intervals, one line a cell: t thick, bootstrap thin.
+
+    A logarithm is shown as a ratio. An interval that would dwarf the others leaves the picture.
+    """
     shown = [line for line in lines if line.metric == metric and line.found.n > 1]
-    percent = metric.startswith("ln ")
+    ratio = metric.startswith("ln ")
+    unit = np.exp if ratio else lambda x: 100 * x
+    low, high = reach(shown)
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
-        axes.axvline(0, color=INK, lw=0.9)
-        unit = lambda x: 100 * (np.expm1(x) if percent else x)
+        axes.axvline(unit(0.0), color=INK, lw=0.9)
         for place, line in enumerate(shown):
             found, i = line.found, 0 if line.better else 1 if line.seen else 5
             for interval, width in ((found.difference, 3.2), (found.bootstrap, 1.2)):
-                ends = [unit(interval.low), unit(interval.high)]
-                axes.plot(ends, [place, place], color=SERIES[i], lw=width, solid_capstyle="butt")
+                ends = np.clip(np.array([interval.low, interval.high], float), low, high)
+                axes.plot(
+                    unit(ends), [place, place], color=SERIES[i], lw=width, solid_capstyle="butt"
+                )
             filled = SERIES[i] if line.seen or line.worse else "none"
-            axes.plot(unit(found.mean), place, "o", ms=7, mec=SERIES[i], mfc=filled, mew=1.8)
+            axes.plot(
+                unit(np.array(found.mean, float)),
+                place,
+                "o",
+                ms=7,
+                mec=SERIES[i],
+                mfc=filled,
+                mew=1.8,
+            )
         against = {line.theirs for line in shown}
         labels = [
             f"{line.optimizer} · {line.theirs if len(against) > 1 else line.technique}"
@@ -42,11 +56,21 @@ def forest(lines: Sequence[Line], metric: str, name: str) -> str:
         axes.invert_yaxis()
         what = metric.removeprefix("ln ").replace("_", " ")
         better = "left" if lower_is_better(metric) else "right"
-        measured = "%" if percent else "percentage points"
-        axes.set_xlabel(f"difference in {what}, {measured} (better: {better})")
+        if ratio:
+            axes.set_xscale("log")
+            plain_log(axes.xaxis)
+        measured = "ratio" if ratio else "difference in percentage points"
+        axes.set_xlabel(f"{what}, {measured} (better: {better})")
         axes.spines["left"].set_visible(False)
 
     return svg(draw, f"forest-{name}-{metric}", (9.0, 1.0 + 0.33 * len(shown)))
+
+
+def reach(lines: Sequence[Line]) -> tuple[float, float]:
+    """How far intervals are drawn: three times as far as the means go."""
+    means = [line.found.mean or 0.0 for line in lines]
+    far = 3 * max(map(abs, means), default=1.0)
+    return -far, far
 
 
 def curves(paths: Mapping[str, Path], style: Mapping[str, int], metric: str, by: str) -> str:

@@ -63,7 +63,7 @@ def tables(found: Findings) -> list[tuple[str, str, list[Any], list[Line]]]:
         (
             "Are the minima flatter?",
             "Curvature with the penalty less without, where both have brought the training loss "
-            "equally far. Mean over tasks of the logarithm, shown in percent.",
+            "equally far. Mean over tasks of the logarithm, shown as a ratio.",
             drawn(found.flatness, "flatness", "ln trace", "ln top_eigenvalue"),
             found.flatness,
         ),
