@@ -45,11 +45,11 @@ RECORDS = Path(__file__).parent / "penalties.jsonl"
 ARMS = (design.NONE, design.NORM, design.CHOICE)
 SEEDS = tuple(range(200, 206))  # none of the study's
 SPREADS = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-14, -1))  # s, 1e-7 … 0.1
-SPLITS: tuple[Split, ...] = ("train", "valid")
+SPLITS: tuple[Split, ...] = ("valid",)
 STEPS = 200
 TOLERANCES = (0.5, 0.3, 0.2)
 LEVELS = (0.1, 0.2, 0.5)  # of risk
-PAIRS = 256  # of weights and tasks, the same for every s and every twin
+PAIRS = 128  # of weights and tasks, the same for every s and every twin
 N, DELTA = 1000, 0.01  # of the bound
 
 
