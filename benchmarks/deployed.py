@@ -292,12 +292,11 @@ def bfloat16(seeds: int = 10, steps: int = 500) -> dict[str, dict[str, list[floa
     from steppe.torch import LearnedOptimizer
 
     data = digits()
-    x, y, x_test, y_test = (
-        torch.from_numpy(np.asarray(a))
-        for a in (data.train.x, data.train.y, data.test.x, data.test.y)
-    )
-    x, x_test = x.reshape(len(x), -1).float(), x_test.reshape(len(x_test), -1).float()
-    y, y_test = y.long(), y_test.long()
+    (first, last), _, (first_test, last_test) = data.splits
+    inputs = torch.from_numpy(np.asarray(data.x, np.float32) * data.scale).flatten(1)
+    labels = torch.from_numpy(np.array(data.y)).long()
+    x, y = inputs[first:last], labels[first:last]
+    x_test, y_test = inputs[first_test:last_test], labels[first_test:last_test]
     found: dict[str, dict[str, list[float]]] = {}
     for name in NAMES:
         for dtype in (torch.float32, torch.bfloat16):
