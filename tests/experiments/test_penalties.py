@@ -9,6 +9,7 @@ import pytest
 
 import steppe
 from experiments.certificates import penalties
+from steppe.bench.grid import read_rows
 from steppe.certificates import pac_bayes
 
 
@@ -62,3 +63,8 @@ def test_twins_are_compared_seed_by_seed():
     assert len({(c["optimizer"], c["arm"], c["meta_seed"]) for c in cells}) == len(cells) == 54
     sizes = [{k: v for k, v in c.items() if k not in ("arm", "recipe")} for c in cells[:3]]
     assert sizes[0] == sizes[1] == sizes[2]  # but for what is added to meta-training
+
+
+def test_readme_has_the_table_of_the_record():
+    said = (penalties.RECORDS.parent / "README.md").read_text()
+    assert penalties.table(read_rows(penalties.RECORDS)) in said
