@@ -54,20 +54,22 @@ def main() -> None:
     if args.table:
         print("\n".join(markdown(names)))
         return
+    where = environment()  # before anything is written into the checkout
     rivals = measure_rivals(args.meta_seed)
     for name in names:
-        made = ship(name, args.meta_seed, rivals)
+        made = ship(name, args.meta_seed, rivals, where)
         print(f"{name}: meta-trained in {made.seconds:.0f} s", *made.failures, sep="\n  ")
 
 
-def ship(name: str, seed: int, rivals: Mapping[str, Mapping[str, Found]]) -> Card:
+def ship(
+    name: str, seed: int, rivals: Mapping[str, Mapping[str, Found]], where: Mapping[str, Any]
+) -> Card:
     """Train, judge, write."""
     optimizer = name.removesuffix(f"-{VERSION}").removesuffix("-flat")
     arm = FLAT_ARM[optimizer] if "-flat-" in name else design.NONE
     cell = design.learned(SMALL, optimizer, "plain", arm, seed)
     opt, meta = work.train(cell)
     found = {label: work.look(cell, how, opt, SMALL.horizon) for label, how in TASKS.items()}
-    where = environment()
     made = Card(
         name=name,
         summary=PRETRAINED[name],

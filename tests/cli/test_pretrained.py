@@ -22,7 +22,14 @@ def test_list_tells_them(steppe):
 def test_info_shows_the_card(steppe):
     said, found = steppe("info", NAME).out, card(NAME)
     words = (found.summary, found.licence, found.commit, found.processor, *found.failures)
-    for word in (*words, *found.tasks, "RNNProp", "intact", "entropy", ".head.w"):
+    for word in (
+        *words,
+        *found.tasks,
+        "RNNProp",
+        "intact",
+        found.recipe["penalty"]["kind"],
+        ".head.w",
+    ):
         assert word in said, word
     line = found.table[1]
     [shown] = [x for x in said.splitlines() if x.split("  ")[2:4] == [line.task, line.metric]]

@@ -20,7 +20,7 @@ from steppe.zoo import PRETRAINED, card, load, pretrained, save_optimizer
 from steppe.zoo.recipe import from_json
 
 ROOT = Path(__file__).parents[2]
-STEPS = 100
+STEPS = 150
 STARTS = range(2**31, 2**31 + 4)  # the study and `ship.py` fold their keys from small numbers
 
 
