@@ -218,7 +218,7 @@ def _places(found: Sequence[Place]) -> int:
 
 
 def _listed(found: Sequence[Place]) -> str:
-    """ ": dm plain, cl (trace); …"."""
+    """The end of a sentence: techniques by optimizer and arm."""
     by: dict[tuple[str, str], list[str]] = {}
     for optimizer, technique, arm in found:
         by.setdefault((optimizer, arm), []).append(technique)
