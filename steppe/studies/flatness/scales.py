@@ -113,7 +113,7 @@ TINY = change(
     SMALL,
     name="tiny",
     recipes={
-        name: change(recipe, steps=60, horizon=100, validate_every=20)
+        name: change(recipe, steps=40, horizon=100, validate_every=20)
         for name, recipe in SMALL_RECIPES.items()
     },
     techniques={"plain": {}},
@@ -131,6 +131,7 @@ TINY = change(
     every=5,
     levels=(0.5, 0.3, 0.2),
     runs=2,
+    tuning_seeds=1,
     promised="about 5 minutes and 3 GB on two cores",
 )
 MNIST = {"name": "mnist-relu", **MLP}
