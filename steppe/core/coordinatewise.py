@@ -5,8 +5,9 @@ time does not grow with the number of tensors. Arrays keep the row axis **last**
 (features first): slices of features are then contiguous, and element-wise work
 runs along the long axis.
 
-Rows are processed in blocks that fit the cache, by `lax.map` over the leading axis
-of the state, which has the shape (blocks, features…, rows per block).
+Rows are processed in blocks, one after the other, over the leading axis of the state, which
+has the shape (blocks, features…, rows per block). Of few rows, the state fits the cache and so
+should a block. Of many, blocks are long, so that threads have something to share.
 """
 
 import abc
@@ -22,6 +23,8 @@ from .optimizer import AbstractOptimizer, split_meta
 from .types import Key, Params, Updates
 
 LANES = 16  # float32 numbers in the widest vector register of a CPU, or in a cache line
+FEW = 2**16  # rows up to which a state is taken to fit the cache; see docs/torch.md
+LONG = 2**15  # rows at once of more than FEW
 KEEP = 256 * 2**20  # bytes of states that back-propagation keeps an episode; beyond, it replays
 
 Rows = PyTree[Float[Array, "... rows"]]  # what a rule remembers per coordinate, rows last
@@ -42,7 +45,7 @@ class AbstractCoordinatewise(AbstractOptimizer):
     over coordinates, which is what estimators use to be fast.
     """
 
-    block: eqx.AbstractVar[int]  # rows processed at once; a static field
+    block: eqx.AbstractVar[int]  # rows processed at once, of up to FEW; a static field
 
     @abc.abstractmethod
     def start(self, rows: int, dtype: jnp.dtype) -> Rows:
@@ -56,7 +59,7 @@ class AbstractCoordinatewise(AbstractOptimizer):
 
     def init(self, params: Params, *, key: Key | None = None) -> CoordinateState:
         n, dtype = tree.size(params), self.dtype(params)
-        blocks, block = partition(n, self.block)
+        blocks, block = partition(n, self.block_of(n))
         rows = jtu.tree_map(
             lambda leaf: jnp.broadcast_to(leaf, (blocks, *leaf.shape)), self.start(block, dtype)
         )
@@ -69,21 +72,68 @@ class AbstractCoordinatewise(AbstractOptimizer):
         if g.size == 0:
             return grads, CoordinateState(state.count + 1, state.rows)
         count = state.count + 1
-        g = to_blocks(g, self.block)  # (blocks, block)
-
-        def one(block: tuple[Array, Rows]) -> tuple[Array, Rows]:
-            return self.advance(*block, count=count)
-
-        u, rows = (
-            jax.lax.map(one, (g, state.rows)) if len(g) > 1 else jax.vmap(one)((g, state.rows))
-        )
+        blocks = to_blocks(g, self.block_of(g.size))
+        by = in_place if g.size > FEW and jax.default_backend() == "cpu" else mapped
+        u, rows = by(self, blocks, state.rows, count)
         return unravel(from_blocks(u, tree.size(grads))), CoordinateState(count, rows)
+
+    def block_of(self, n: int) -> int:
+        """Rows at once of n."""
+        return self.block if n <= FEW else max(self.block, LONG)
 
     def dtype(self, params: Params) -> jnp.dtype:
         """The dtype that rows are computed in: that of θ, or wider if a parameter is."""
         theta, _ = split_meta(self)
         leaves = jtu.tree_leaves(theta) + jtu.tree_leaves(params)
         return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
+
+
+def mapped(
+    opt: AbstractCoordinatewise, g: Float[Array, "blocks block"], rows: Rows, count: Int[Array, ""]
+) -> tuple[Float[Array, "blocks block"], Rows]:
+    """What `opt.advance` makes of every block: updates and new rows."""
+
+    def one(block: tuple[Array, Rows]) -> tuple[Array, Rows]:
+        return opt.advance(*block, count=count)
+
+    return jax.lax.map(one, (g, rows)) if len(g) > 1 else jax.vmap(one)((g, rows))
+
+
+def in_place(
+    opt: AbstractCoordinatewise, g: Float[Array, "blocks block"], rows: Rows, count: Int[Array, ""]
+) -> tuple[Float[Array, "blocks block"], Rows]:
+    """As `mapped`, the updates written over the gradients and the new rows over the old ones.
+
+    It needs no second state, neither its memory nor the time that fresh pages take. Where it is
+    differentiated it is `mapped`, which back-propagation can follow without keeping a state for
+    every block.
+    """
+    arrays, static = eqx.partition(opt, eqx.is_array)
+
+    @jax.custom_jvp
+    def run(arrays: PyTree, g: Array, rows: Rows, count: Array) -> tuple[Array, Rows]:
+        def advance(block: tuple[Array, Rows]) -> tuple[Array, Rows]:
+            return jtu.tree_map(_as, eqx.combine(arrays, static).advance(*block, count), block)
+
+        def body(k: Array, blocks: tuple[Array, Rows]) -> tuple[Array, Rows]:
+            block = jtu.tree_map(lambda x: jax.lax.dynamic_index_in_dim(x, k, 0, False), blocks)
+            # Always true, but XLA does not know: a branch is not fused into the writing below,
+            # so that all has been read by then and nothing must be copied first.
+            after = jax.lax.cond(k >= 0, advance, lambda block: block, block)
+            put = lambda x, new: jax.lax.dynamic_update_index_in_dim(x, new, k, 0)
+            return jtu.tree_map(put, blocks, after)
+
+        return jax.lax.fori_loop(0, len(g), body, (g, rows))
+
+    @run.defjvp
+    def _(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
+        return jax.jvp(lambda x, *rest: mapped(eqx.combine(x, static), *rest), primals, tangents)
+
+    return run(arrays, g, rows, count)
+
+
+def _as(new: Array, old: Array) -> Array:
+    return new.astype(old.dtype)
 
 
 def partition(n: int, block: int) -> tuple[int, int]:

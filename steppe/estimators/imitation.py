@@ -277,7 +277,7 @@ def draw_rows_to(
     rows = all_rows(state, n).rows
     xs = jtu.tree_map(lambda x: to_blocks(x, block), (rows, g, label, jnp.ones((n,), g.dtype)))
     (grads, loss), after = jax.lax.scan(add_block, (zeros, jnp.zeros((), g.dtype)), xs)
-    back = lambda leaf: to_blocks(from_blocks(leaf, n), opt.block)
+    back = lambda leaf: to_blocks(from_blocks(leaf, n), opt.block_of(n))
     return loss, CoordinateState(counts[-1], jtu.tree_map(back, after)), grads
 
 

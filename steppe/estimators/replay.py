@@ -134,7 +134,8 @@ def replay_kept(
     lam: Float[Array, "length n"],
 ) -> PyTree:
     """As `replay`, from the rows that `play` kept, in the blocks of the optimizer's state."""
-    g, lam = to_blocks(g, opt.block), to_blocks(lam, opt.block)
+    block = opt.block_of(g.shape[-1])
+    g, lam = to_blocks(g, block), to_blocks(lam, block)
     counts = _counts(state, g.shape[1])
 
     def add_block(total: PyTree, b: Int[Array, ""]) -> tuple[PyTree, None]:

@@ -1,0 +1,100 @@
+"""A coordinatewise optimizer in many blocks does what it does in one.
+
+Blocks of few rows are mapped, blocks of many are written in place: here in turn at a size that
+tests can pay.
+"""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+import pytest
+
+from steppe.core import coordinatewise
+from steppe.core.coordinatewise import from_blocks
+from steppe.core.optimizer import join_meta, split_meta
+from steppe.optimizers.learned.dm import DM
+from steppe.optimizers.learned.rnnprop import RNNProp
+
+N = 50
+KINDS = {
+    "dm": lambda block: DM((3, 2), scale=0.3, block=block, key=jr.key(0)),
+    "rnnprop": lambda block: RNNProp((3,), 2, scale=0.3, block=block, key=jr.key(0)),
+}
+
+
+@pytest.fixture(params=["few", "many"], autouse=True)
+def number(request, monkeypatch):
+    if request.param == "many":
+        monkeypatch.setattr(coordinatewise, "FEW", 0)
+        monkeypatch.setattr(coordinatewise, "LONG", 1)
+
+
+def close(ours, expected, rtol):
+    for a, b in zip(jtu.tree_leaves(ours), jtu.tree_leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-14)
+
+
+def steps(opt, grads):
+    """All updates (steps, n), and the rows at the end without blocks (features…, n)."""
+
+    def step(state, g):
+        u, state = opt.update([g], state, [g])
+        return state, u[0]
+
+    state, updates = jax.lax.scan(step, opt.init([grads[0]]), grads)
+    return updates, jtu.tree_map(lambda x: from_blocks(x, N), state.rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("block", [1, 7, 16, 49])
+def test_blocks_change_nothing(kind, block):
+    grads = jr.normal(jr.key(1), (4, N))
+    whole, cut = (jax.jit(lambda g, b=b: steps(KINDS[kind](b), g))(grads) for b in (N, block))
+    close(cut, whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nor_do_they_side_by_side(kind):
+    grads = jr.normal(jr.key(1), (3, 4, N))
+    several = lambda block: jax.jit(jax.vmap(lambda g: steps(KINDS[kind](block), g)))(grads)
+    close(several(16), several(N), rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd])
+@pytest.mark.parametrize("kind", KINDS)
+def test_derivatives_are_those_of_one_block(kind, mode):
+    """By the weights of the rule and by the gradients it is given, through four steps."""
+    grads = jr.normal(jr.key(1), (4, N))
+
+    def total(block, theta, grads):
+        like, rest = split_meta(KINDS[kind](block))
+        opt = join_meta(jtu.tree_unflatten(jtu.tree_structure(like), theta), rest)
+        return jnp.sum(jnp.sin(7 * steps(opt, grads)[0]))
+
+    theta = jtu.tree_leaves(split_meta(KINDS[kind](N))[0])
+    cut, whole = (
+        jax.jit(mode(lambda *x, b=b: total(b, *x), argnums=(0, 1)))(theta, grads) for b in (16, N)
+    )
+    close(cut, whole, rtol=1e-9)
+
+
+@pytest.mark.parametrize("number", ["many"], indirect=True)
+def test_a_step_is_made_in_place(number):
+    """With the state given away it needs far less than a second one."""
+    opt = DM((20,), key=jr.key(0))
+    params = [jnp.zeros((65, 1024))]
+    state = opt.init(params)
+    size = sum(x.nbytes for x in jtu.tree_leaves(state))
+    step = jax.jit(lambda *x: opt.update(*x), donate_argnums=1).lower(params, state, params).compile()
+    memory = step.memory_analysis()
+    fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+    assert fresh < 0.3 * size
+
+
+@pytest.mark.parametrize("number", ["few"], indirect=True)
+def test_many_rows_go_in_long_blocks(number):
+    opt = DM((20,), block=64, key=jr.key(0))
+    count = lambda n: len(jtu.tree_leaves(opt.init([jnp.zeros(n)]).rows)[0])
+    assert (count(128), count(2**16), count(2**16 + 1)) == (2, 1024, 3)
