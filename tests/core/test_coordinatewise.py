@@ -87,8 +87,8 @@ def test_a_step_is_made_in_place(number):
     params = [jnp.zeros((65, 1024))]
     state = opt.init(params)
     size = sum(x.nbytes for x in jtu.tree_leaves(state))
-    step = jax.jit(lambda *x: opt.update(*x), donate_argnums=1).lower(params, state, params).compile()
-    memory = step.memory_analysis()
+    step = jax.jit(lambda *x: opt.update(*x), donate_argnums=1)
+    memory = step.lower(params, state, params).compile().memory_analysis()
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
     assert memory.temp_size_in_bytes + outputs < 0.3 * size
 
