@@ -8,6 +8,8 @@ same rule: tensor by tensor, (coordinates, features), a library's LSTM cell. A f
 of wall-clock a parameter; ratios are taken round by round. The straightforward forms are compared
 with ours in value first.
 
+The floor is what no form of the same arithmetic can do without, each part timed alone.
+
 Memory: what the peak of a process rises by above parameters and gradients, a process for each.
 bfloat16: the same training of 64-20-10 on digits with the state in float32 and in bfloat16.
 """
@@ -23,6 +25,7 @@ from pathlib import Path
 
 import meta_step
 import numpy as np
+import per_tensor
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 NAMES = ("dm-v1", "rnnprop-v1", "l2o-scale-v1")
@@ -57,7 +60,7 @@ def in_jax(kind: str, n: int) -> tuple[Call, Callable[[], np.ndarray]]:
     if kind == "adam":
         tx = optax.adam(1e-3)
     elif form:
-        tx = per_tensor_in_jax(steppe.load(name)[0])
+        tx = per_tensor.in_jax(steppe.load(name)[0])
     else:
         tx = steppe.to_optax(steppe.load(name)[0])
     params = [jnp.asarray(x) for x in arrays(n, 0)]
@@ -77,58 +80,6 @@ def in_jax(kind: str, n: int) -> tuple[Call, Callable[[], np.ndarray]]:
     return call, lambda: np.concatenate([np.ravel(x) for x in now[0]])
 
 
-def per_tensor_in_jax(opt):
-    """DM or RNNProp as one would write it: tree_map, (coordinates, features)."""
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    layers, head = opt.lstm.layers, opt.head
-
-    def cell(layer, x, h, c):
-        z = jnp.concatenate([x, h], 1) @ layer.w_gates + layer.b_gates
-        i, j, f, o = jnp.split(z, 4, axis=1)
-        c = jax.nn.sigmoid(f + 1) * c + jax.nn.sigmoid(i) * jnp.tanh(j)
-        return jax.nn.sigmoid(o) * jnp.tanh(c), c
-
-    def one(g, state, count):
-        flat = g.reshape(-1, 1)
-        m, v, states = state
-        if hasattr(opt, "beta1"):
-            m = opt.beta1 * m + (1 - opt.beta1) * flat
-            v = opt.beta2 * v + (1 - opt.beta2) * flat**2
-            root = jnp.sqrt(v / (1 - opt.beta2**count)) + 1e-8
-            x = jnp.concatenate([m / (1 - opt.beta1**count) / root, flat / root], 1)
-            x = jax.nn.elu(x @ opt.inputs.w + opt.inputs.b)
-        else:
-            size = jnp.clip(jnp.log(jnp.abs(flat) + 1.1920929e-07) / opt.p, -1.0)
-            x = jnp.concatenate([size, jnp.clip(flat * math.exp(opt.p), -1, 1)], 1)
-        after = []
-        for layer, (h, c) in zip(layers, states, strict=True):
-            h, c = cell(layer, x, h, c)
-            x = h
-            after.append((h, c))
-        u = x @ head.w + head.b
-        u = jnp.tanh(u) if hasattr(opt, "beta1") else u
-        return (opt.scale * u).reshape(g.shape), (m, v, after)
-
-    def init(params):
-        zeros = lambda p, width: jnp.zeros((p.size, width))
-        state = lambda p: (
-            zeros(p, 1),
-            zeros(p, 1),
-            [(zeros(p, w), zeros(p, w)) for w in opt.hidden],
-        )
-        return 0, [state(p) for p in params]
-
-    def update(grads, state, params=None):
-        count, states = state
-        found = [one(g, s, count + 1) for g, s in zip(grads, states, strict=True)]
-        return [u for u, _ in found], (count + 1, [s for _, s in found])
-
-    return optax.GradientTransformation(init, update)
-
-
 # PyTorch.
 
 
@@ -145,66 +96,12 @@ def in_torch(kind: str, n: int) -> tuple[Call, Callable[[], np.ndarray]]:
     if kind == "adam":
         opt = torch.optim.Adam(params, 1e-3)
     elif form == "per tensor":
-        opt = per_tensor_in_torch(params, read_rule(name))
+        opt = per_tensor.in_torch(params, read_rule(name))
     else:
         dtype = torch.bfloat16 if form == "bfloat16" else None
         opt = LearnedOptimizer(params, name, state_dtype=dtype)
     whole = lambda: np.concatenate([p.detach().numpy().ravel() for p in params])
     return opt.step, whole
-
-
-def per_tensor_in_torch(params, rule):
-    """DM or RNNProp as one would write it: a loop over the parameters, `torch.nn.LSTMCell`."""
-    import torch
-
-    w, adamlike = rule.weights, hasattr(rule, "beta1")
-    cells = []
-    for k in range(len(rule.hidden)):
-        gates, bias = (w[f".lstm.layers[{k}].{x}_gates"] for x in "wb")
-        i, j, f, o = gates.chunk(4, 1)
-        bi, bj, bf, bo = bias.chunk(4)
-        hidden = i.shape[1]
-        cell = torch.nn.LSTMCell(len(gates) - hidden, hidden)
-        whole = torch.cat([i, f, j, o], 1)
-        with torch.no_grad():
-            cell.weight_ih.copy_(whole[:-hidden].T)
-            cell.weight_hh.copy_(whole[-hidden:].T)
-            cell.bias_ih.copy_(torch.cat([bi, bf + 1, bj, bo]))
-            cell.bias_hh.zero_()
-        cells.append(cell)
-
-    class PerTensor(torch.optim.Optimizer):
-        @torch.no_grad()
-        def step(self, closure=None):
-            for group in self.param_groups:
-                for p in group["params"]:
-                    self.one(p, self.state[p])
-
-        def one(self, p, state):
-            g = p.grad.reshape(-1, 1)
-            if not state:
-                state["step"] = 0
-                state["m"], state["v"] = torch.zeros_like(g), torch.zeros_like(g)
-                wide = lambda cell: g.new_zeros(len(g), cell.hidden_size)
-                state["lstm"] = [(wide(cell), wide(cell)) for cell in cells]
-            state["step"] += 1
-            if adamlike:
-                state["m"] = rule.beta1 * state["m"] + (1 - rule.beta1) * g
-                state["v"] = rule.beta2 * state["v"] + (1 - rule.beta2) * g**2
-                root = (state["v"] / (1 - rule.beta2 ** state["step"])).sqrt() + 1e-8
-                m = state["m"] / (1 - rule.beta1 ** state["step"])
-                x = torch.cat([m / root, g / root], 1)
-                x = torch.nn.functional.elu(x @ w[".inputs.w"] + w[".inputs.b"])
-            else:
-                size = ((g.abs() + 1.1920929e-07).log() / rule.p).clamp(min=-1.0)
-                x = torch.cat([size, (g * math.exp(rule.p)).clamp(-1.0, 1.0)], 1)
-            for k, cell in enumerate(cells):
-                state["lstm"][k] = cell(x, state["lstm"][k])
-                x = state["lstm"][k][0]
-            u = x @ w[".head.w"] + w[".head.b"]
-            p.add_((rule.scale * (u.tanh() if adamlike else u)).view_as(p))
-
-    return PerTensor(params, {})
 
 
 # What is measured.
@@ -256,6 +153,42 @@ def times(framework: str, n: int, rounds: int) -> dict[str, dict[str, float]]:
             if other in taken and other != kind:
                 ratios = [b / a for a, b in zip(ours, taken[other], strict=True)]
                 found[kind][f"{other.rpartition('/')[2]} / this"] = float(np.median(ratios))
+    return found
+
+
+def floor(block: int = 2**14, rounds: int = 200) -> dict[str, dict[str, float]]:
+    """Nanoseconds a parameter of what no form can do without, each alone, and their sum.
+
+    Products, sigmoid and tanh in a block that stays in the cache; the state read and written once.
+    """
+    import torch
+
+    from steppe.torch import read_rule
+
+    torch.set_num_threads(meta_step.CORES)
+
+    def ns(call: Call, numbers: int) -> float:
+        taken = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - began)
+        return 1e9 * float(np.median(taken)) / numbers
+
+    found = {}
+    long = torch.ones(40_000_000)
+    a_float = ns(lambda: long.mul_(1.0), len(long))
+    for name in NAMES[:2]:
+        rule = read_rule(name)
+        parts = {"products": 0.0, "sigmoid_tanh": 0.0, "state": rule.floats * a_float}
+        for key, w in rule.weights.items():
+            if w.ndim == 2:
+                x, z = torch.randn(len(w), block), torch.empty(w.shape[1], block)
+                parts["products"] += ns(lambda w=w, x=x, z=z: torch.mm(w.T, x, out=z), block)
+            if key.endswith("w_gates"):
+                gates, cells = (torch.randn(k * w.shape[1] // 4, block) for k in (3, 1))
+                parts["sigmoid_tanh"] += ns(gates.sigmoid_, block) + 2 * ns(cells.tanh_, block)
+        found[name] = parts | {"sum": sum(parts.values())}
     return found
 
 
@@ -336,6 +269,8 @@ def main() -> None:
             print(json.dumps(memory(framework, rest[0], int(rest[1]))))
         elif what == "bfloat16":
             print(json.dumps(bfloat16()))
+        elif what == "floor":
+            print(json.dumps(floor()))
         else:
             print(
                 json.dumps(
@@ -362,6 +297,7 @@ def main() -> None:
                 report["memory"][framework][kind] = found
                 print(framework, kind, found, flush=True)
     report["bfloat16"] = part("bfloat16", "torch")
+    report["floor"] = part("floor", "torch")
     if args.out:
         args.out.write_text(json.dumps(report, indent=2) + "\n")
         print(f"written to {args.out}")
