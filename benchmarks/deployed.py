@@ -117,13 +117,13 @@ def contenders(framework: str) -> list[str]:
     return found
 
 
-def agree(framework: str) -> dict[str, float]:
+def agree(framework: str, n: int = SIZES[0]) -> dict[str, float]:
     """Largest difference of the two forms after some steps, relative to the way gone."""
     found = {}
     for name in NAMES[:2]:
         ends = []
         for kind in (name, f"{name}/per tensor"):
-            call, where = MAKE[framework](kind, SIZES[0])
+            call, where = MAKE[framework](kind, n)
             start = where().copy()
             for _ in range(CHECKED):
                 call()

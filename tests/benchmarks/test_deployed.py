@@ -26,5 +26,5 @@ def deployed():
 def test_the_straightforward_form_takes_the_same_steps(deployed, framework):
     pytest.importorskip(framework, reason=f"{framework} is not installed")
     with jax.numpy_rank_promotion("allow"):  # as a user writes it
-        found = deployed.agree(framework)
+        found = deployed.agree(framework, 1000)
     assert set(found) == {"dm-v1", "rnnprop-v1"} and max(found.values()) < 1e-3

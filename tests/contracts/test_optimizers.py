@@ -22,8 +22,9 @@ from steppe.zoo import KINDS, load_optimizer, save_optimizer
 
 STEPS = 3
 ROUNDING = {"rtol": 1e-10, "atol": 1e-13}  # of float64, through a few hundred operations
-COORDINATEWISE = [n for n, make in OPTIMIZERS.items() if isinstance(make(), AbstractCoordinatewise)]
-SAVED = [name for name, make in OPTIMIZERS.items() if type(make()) in KINDS.values()]
+MADE = {name: make() for name, make in OPTIMIZERS.items()}
+COORDINATEWISE = [name for name, opt in MADE.items() if isinstance(opt, AbstractCoordinatewise)]
+SAVED = [name for name, opt in MADE.items() if type(opt) in KINDS.values()]
 
 TREES = {
     "shapes": lambda: {"a": jnp.ones((2, 3)), "b": (jnp.ones(()), jnp.ones(4)), "c": jnp.ones(0)},
