@@ -16,12 +16,17 @@ from steppe.core.types import Key
 # Compiling is most of a test run, so optimise less: without XLA's fusion emitters and LLVM's passes
 # a meta-step takes less than half as long. Below level 3 XLA for CPU returns wrong gradients of
 # convolution → batch norm → ReLU → jnp.max, hence `max_pool` in tasks/networks.
-FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+# One part a program: cut into several to be compiled side by side it takes an eighth more.
+FLAGS = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
 jax.config.update("jax_num_cpu_devices", 2)  # so that spreading episodes is tested
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_include_full_tracebacks_in_locations", False)  # 3 % of a test run
 
 # Programs that took long to compile are kept for the next run.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
