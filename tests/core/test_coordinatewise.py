@@ -23,11 +23,17 @@ KINDS = {
 }
 
 
-@pytest.fixture
 def many(monkeypatch):
-    """Any number of rows is taken for many."""
+    """From here on, any number of rows is taken for many."""
     monkeypatch.setattr(coordinatewise, "FEW", 0)
     monkeypatch.setattr(coordinatewise, "LONG", 1)
+
+
+def whole_and_cut(monkeypatch, run):
+    """`run(block)` of few rows in one block, and of many in blocks of 16."""
+    whole = run(N)
+    many(monkeypatch)
+    return whole, run(16)
 
 
 def close(ours, expected, rtol):
@@ -47,21 +53,23 @@ def steps(opt, grads):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_blocks_change_nothing(kind, many):
+def test_blocks_change_nothing(kind, monkeypatch):
     grads = jr.normal(jr.key(1), (4, N))
-    whole, cut = (jax.jit(lambda g, b=b: steps(KINDS[kind](b), g))(grads) for b in (N, 16))
+    run = lambda block: jax.jit(lambda g: steps(KINDS[kind](block), g))(grads)
+    whole, cut = whole_and_cut(monkeypatch, run)
     close(cut, whole, rtol=1e-12)
 
 
-def test_nor_do_they_side_by_side(many):
+def test_nor_do_they_side_by_side(monkeypatch):
     grads = jr.normal(jr.key(1), (3, 4, N))
-    several = lambda block: jax.jit(jax.vmap(lambda g: steps(KINDS["rnnprop"](block), g)))(grads)
-    close(several(16), several(N), rtol=1e-12)
+    run = lambda block: jax.jit(jax.vmap(lambda g: steps(KINDS["rnnprop"](block), g)))(grads)
+    whole, cut = whole_and_cut(monkeypatch, run)
+    close(cut, whole, rtol=1e-12)
 
 
 @pytest.mark.parametrize("mode", [jax.jacrev, jax.jacfwd])
 @pytest.mark.parametrize("kind", KINDS)
-def test_derivatives_are_those_of_one_block(kind, mode, many):
+def test_derivatives_are_those_of_one_block(kind, mode, monkeypatch):
     """By the weights of the rule and by the gradients it is given, through four steps."""
     grads = jr.normal(jr.key(1), (4, N))
 
@@ -71,14 +79,14 @@ def test_derivatives_are_those_of_one_block(kind, mode, many):
         return jnp.sum(jnp.sin(7 * steps(opt, grads)[0]))
 
     theta = jtu.tree_leaves(split_meta(KINDS[kind](N))[0])
-    cut, whole = (
-        jax.jit(mode(lambda *x, b=b: total(b, *x), argnums=(0, 1)))(theta, grads) for b in (16, N)
-    )
+    run = lambda block: jax.jit(mode(lambda *x: total(block, *x), argnums=(0, 1)))(theta, grads)
+    whole, cut = whole_and_cut(monkeypatch, run)
     close(cut, whole, rtol=1e-9)
 
 
-def test_a_step_is_made_in_place(many):
+def test_a_step_is_made_in_place(monkeypatch):
     """With the state given away it needs far less than a second one."""
+    many(monkeypatch)
     opt = DM((20,), key=jr.key(0))
     params = [jnp.zeros((65, 1024))]
     state = opt.init(params)
