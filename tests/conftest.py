@@ -16,7 +16,11 @@ from steppe.core.types import Key
 # Compiling is most of a test run, so optimise less: without XLA's fusion emitters and LLVM's passes
 # a meta-step takes less than half as long. Below level 3 XLA for CPU returns wrong gradients of
 # convolution → batch norm → ReLU → jnp.max, hence `max_pool` in tasks/networks.
-FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+# A program in one part compiles in less time than in several, which pays for few cores.
+FLAGS = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
 jax.config.update("jax_num_cpu_devices", 2)  # so that spreading episodes is tested

@@ -48,8 +48,9 @@ stop = jax.lax.stop_gradient
 
 # A search for u starts from a guess of length 1 or 0 plus so much gradient and noise, of length 1
 # each. On the perceptron 784-20-10 two products from a random guess then reach 0.91 of λ
-# (0.38 without gradient); where the guess is good, so little does no harm.
-COLD = (1.0, 1.0)
+# (0.38 without gradient); where the guess is good, so little does no harm. Unequal, since of a
+# single number the two are ±1 and would leave nothing to start from.
+COLD = (1.0, 0.9)
 WARM = (0.1, 0.01)
 
 

@@ -306,6 +306,15 @@ def test_every_measure_on_a_single_number_and_where_the_hessian_is_nan():
     assert all(np.isnan(value) for value in values(jnp.asarray(jnp.nan)).values())
 
 
+def test_a_top_eigenvalue_of_a_single_number_whichever_way_the_noise_points():
+    with jax.disable_jit():  # as compiled, rounding may hide that gradient and noise cancel
+        found = [
+            float(TopEigenvalue()(lambda x: 2 * x**2, jnp.asarray(1.0), key=jr.key(seed)))
+            for seed in range(6)
+        ]
+    np.testing.assert_allclose(found, 4.0, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
