@@ -180,7 +180,7 @@ def compiled(one: Callable[[PyTree, PyTree], PyTree]) -> Callable[[PyTree, PyTre
         # time, which takes longer than the run.
         return each(one, arrays, xs, together=1 if cpu else _lanes(xs))
 
-    run = jax.jit(every, compiler_options={**meshes.compiler_options(mesh), **quick()})
+    run = jax.jit(every, compiler_options=quick())
 
     def call(arrays: PyTree, xs: PyTree) -> PyTree:
         lanes = _lanes(xs)

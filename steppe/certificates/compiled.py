@@ -57,7 +57,7 @@ class Program:
         mesh = meshes.episode_mesh(jax.local_devices())
         unit = width() * (1 if mesh is None else mesh.size)
         first, last = which.start // unit * unit, -(-which.stop // unit) * unit
-        program = compiled(self.one, steps, tuple(meshes.compiler_options(mesh).items()))
+        program = compiled(self.one, steps)
         with meshes.active(mesh):
             errors, made = program(self.shared, self._drawn(seed, range(first, last)))
         keep = slice(which.start - first, which.stop - first)
@@ -92,9 +92,9 @@ def split_arrays(x: PyTree) -> tuple[PyTree, Static]:
 
 
 @functools.lru_cache(maxsize=64)
-def compiled(one: One, steps: int, options: tuple[tuple[str, bool], ...]) -> Callable:
+def compiled(one: One, steps: int) -> Callable:
     """(shared, drawn) → errors and tasks; made once for all that are equal."""
-    return jax.jit(functools.partial(_all, one, steps), compiler_options=dict(options))
+    return jax.jit(functools.partial(_all, one, steps))
 
 
 def checked(tasks: PyTree | None, clusters: ArrayLike | None) -> np.ndarray | None:

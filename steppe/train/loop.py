@@ -126,8 +126,8 @@ def meta_train(
         say = lambda text: [sink.say(text) for sink in sinks]
         preflight.check(step_fn.memory, estimator, state, say)
         pace = preflight.Pace(say, steps)
-        score = _compile_score(task, state.opt, validation, objective, key_valid, mesh)
-        share = _compile_share(task, state, estimator, objective, key_valid, mesh)
+        score = _compile_score(task, state.opt, validation, objective, key_valid)
+        share = _compile_share(task, state, estimator, objective, key_valid)
         run = eqx.tree_at(lambda r: r.state, run, state)
         if folder is not None and processes.leads():
             sinks = (*sinks, JSONL(Path(folder) / "metrics.jsonl", step=int(run.state.step)))
@@ -238,12 +238,7 @@ def compile_step(
         after, stats = meta_step(task, eqx.combine(arrays, static), estimator, objective, meta_tx)
         return eqx.filter(after, eqx.is_array), stats
 
-    options = meshes.compiler_options(mesh)
-    compiled = (
-        jax.jit(step, out_shardings=(places, None), compiler_options=options)
-        .lower(arrays, shared, numbers)
-        .compile()
-    )
+    compiled = jax.jit(step, out_shardings=(places, None)).lower(arrays, shared, numbers).compile()
 
     def run(
         state: TrainState, estimator: AbstractEstimator = estimator
@@ -256,7 +251,7 @@ def compile_step(
     return whole, eqx.combine(arrays, static), time.perf_counter() - began
 
 
-def _compile_score(task, opt, validation: Validation | None, objective, key: Key, mesh):
+def _compile_score(task, opt, validation: Validation | None, objective, key: Key):
     """(opt, horizon) → validation score, of an optimizer like `opt`; None without validation."""
     if validation is None:
         return None
@@ -268,11 +263,11 @@ def _compile_score(task, opt, validation: Validation | None, objective, key: Key
 
     length = lambda horizon: jnp.asarray(horizon, jnp.int32)
     objective = objective if validation.by == "objective" else None  # else not looked at
-    compiled = _compile_number(score, (task, objective, key), (opt, length(1)), mesh)
+    compiled = _compile_number(score, (task, objective, key), (opt, length(1)))
     return lambda opt, horizon: compiled((opt, length(horizon)))
 
 
-def _compile_share(task, state: TrainState, estimator, objective, key: Key, mesh):
+def _compile_share(task, state: TrainState, estimator, objective, key: Key):
     """`flatness_share` of a state like `state`; None if the objective is not regularized."""
     if not isinstance(objective, Regularized):
         return None
@@ -282,10 +277,10 @@ def _compile_share(task, state: TrainState, estimator, objective, key: Key, mesh
         key_share = jr.fold_in(key, state.step)
         return flatness_share(estimator, task, state.opt, state.est_state, objective, key=key_share)
 
-    return _compile_number(share, (task, estimator, objective, key), state, mesh)
+    return _compile_number(share, (task, estimator, objective, key), state)
 
 
-def _compile_number(f: Callable, shared, like, mesh) -> Callable[..., float]:
+def _compile_number(f: Callable, shared, like) -> Callable[..., float]:
     """f(shared, x) of any x that differs from `like` by its arrays; compiled at the first call."""
     shared, rest = eqx.partition(shared, eqx.is_array)
     static = eqx.filter(like, eqx.is_array, inverse=True)
@@ -293,7 +288,7 @@ def _compile_number(f: Callable, shared, like, mesh) -> Callable[..., float]:
     def number(arrays, shared):
         return f(eqx.combine(shared, rest), eqx.combine(arrays, static))
 
-    compiled = jax.jit(number, compiler_options=meshes.compiler_options(mesh))
+    compiled = jax.jit(number)
     return lambda x: float(compiled(eqx.filter(x, eqx.is_array), shared))
 
 

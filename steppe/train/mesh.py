@@ -97,12 +97,6 @@ def everywhere(tree: PyTree, mesh: Mesh | None) -> PyTree:
     return jtu.tree_unflatten(structure, leaves)
 
 
-def compiler_options(mesh: Mesh | None) -> dict[str, bool]:
-    """On a processor split into devices, each works alone instead of sharing one thread pool."""
-    split = mesh is not None and jax.default_backend() == "cpu" and jax.local_device_count() > 1
-    return {"xla_cpu_multi_thread_eigen": False} if split else {}
-
-
 def _put(x: Array, where: NamedSharding) -> Array:
     # Not jax.device_put, which refuses PRNG keys on devices of other processes.
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
