@@ -133,7 +133,10 @@ def _build(part: object, kinds: Mapping[str, type]) -> object:
                 "argument the default that old checkpoints imply."
             )
     bound = inspect.BoundArguments(signature, given)
-    return kinds[kind](*bound.args, **bound.kwargs)
+    try:
+        return kinds[kind](*bound.args, **bound.kwargs)
+    except ValueError as error:
+        raise CheckpointError(f"The file describes no valid {kind}: {error}") from error
 
 
 def _guess(name: str, known: Iterable[str]) -> str:

@@ -1,5 +1,7 @@
 """optax optimizers keep optax's numbers, and gain a θ."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,15 @@ from steppe.core.describe import describe, rebuild
 from steppe.core.episode import begin, unroll
 from steppe.core.optimizer import join_meta, split_meta
 from steppe.core.task import AbstractTask
-from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum, rmsprop, sgd
+from steppe.optimizers.classic import from_optax
+from steppe.optimizers.classic.from_optax import (
+    FACTORIES,
+    FromOptax,
+    adam,
+    momentum,
+    rmsprop,
+    sgd,
+)
 from steppe.testing import gradients
 
 
@@ -198,14 +208,44 @@ def test_description_of_a_function_is_refused():
 @pytest.mark.parametrize(
     ("make", "hyper", "words"),
     [
-        ("adm", {}, "optax has no factory 'adm', did you mean 'adam'"),
+        ("adm", {}, "knows no factory 'adm', did you mean 'adam'"),
         ("adam", {"learning_rat": 0.1}, "adam has no argument 'learning_rat', did you mean 'learn"),
         ("adam", {}, "optax.adam cannot be called .*learning_rate"),
         ("adam", {"learning_rate": jnp.ones(3)}, r"learning_rate .* shape \(3,\).*inside a `vmap`"),
         ("adam", {"learning_rate": 0.1, "mu_dtype": [1]}, "cannot be hashed"),
-        ("linear_schedule", {"init_value": 1.0, "end_value": 0.0, "transition_steps": 1}, "a pair"),
+        (optax.constant_schedule, {"value": 1.0}, "a pair"),
+        (3, {}, "make is 3, expected the name of an optax factory"),
     ],
 )
 def test_mistakes_are_explained(make, hyper, words):
     with pytest.raises(ValueError, match=words):
         FromOptax(make, **hyper)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_src.linesearch.inspect.os.system",
+        "_src.alias.base.jax.numpy.load",
+        "contrib._src.sam",
+        "chain",
+        "inject_hyperparams",
+        "tree_utils.tree_map_params",
+        "linear_schedule",
+        "adam.__class__",
+        "contrib.sgd",
+        "",
+        ".",
+    ],
+)
+def test_a_name_outside_the_table_is_refused_before_any_look_up(name, monkeypatch):
+    monkeypatch.setattr(from_optax, "optax", None)  # whoever looks would fail otherwise
+    with pytest.raises(ValueError, match="FromOptax knows no factory"):
+        FromOptax(name, command="true")
+
+
+@pytest.mark.parametrize("name", sorted(FACTORIES))
+def test_the_table_has_factories_of_transformations_alone(name):
+    module, _, last = name.rpartition(".")
+    factory = getattr(optax.contrib if module else optax, last)
+    assert "GradientTransformation" in str(inspect.signature(factory).return_annotation)

@@ -98,3 +98,28 @@ def test_renamed_weights_are_refused(tmp_path):
 def test_names_are_read_without_jax():
     code = "import sys, steppe.zoo.names; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+HOSTILE = {"kind": "FromOptax", "hyper": {"make": "_src.linesearch.inspect.os.system",
+           "settings": {"command": "touch executed"}, "hyper": {}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        HOSTILE,
+        {"kind": "SAM", "hyper": {"base": HOSTILE, "rho": 0.05}},
+        {"kind": "SAM", "hyper": {"base": {"kind": "SAM", "hyper": {"base": HOSTILE}}}},
+    ],
+    ids=["alone", "nested", "twice nested"],
+)
+def test_a_file_names_nothing_that_is_called(description, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "hostile.safetensors"
+    manifest = {**description, "recipe": {}, "steppe": "0.1.0"}
+    checkpoint.save(path, {"x": jnp.zeros(3)}, manifest=manifest)
+    with pytest.raises(
+        CheckpointError, match=r"no factory '_src\.linesearch\.inspect\.os\.system'"
+    ):
+        load_optimizer(path)
+    assert not (tmp_path / "executed").exists()

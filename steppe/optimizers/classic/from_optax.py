@@ -14,7 +14,6 @@ in the parameters' own dtypes.
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -37,13 +36,39 @@ Settings = tuple[tuple[str, object], ...]
 OPTAX_EXTRAS = ("value", "grad", "value_fn")
 
 
+# The only names that `FromOptax` looks up, since a checkpoint may give them: optimizers and
+# transformations of numbers. Whatever takes a function or another transformation is left out.
+FACTORIES = {
+    "adabelief", "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamaxw", "adamw",
+    "adan", "amsgrad", "fromage", "lamb", "lars", "lbfgs", "lion", "nadam", "nadamw",
+    "noisy_sgd", "novograd", "optimistic_adam", "optimistic_adam_v2",
+    "optimistic_gradient_descent", "polyak_sgd", "radam", "rmsprop", "rprop", "sgd", "sign_sgd",
+    "signum", "sm3", "yogi", "adaptive_grad_clip", "add_decayed_weights", "add_noise",
+    "apply_every", "centralize", "clip", "clip_by_block_rms", "clip_by_global_norm", "ema",
+    "identity", "keep_params_nonnegative", "normalize_by_update_norm", "scale",
+    "scale_by_adadelta", "scale_by_adam", "scale_by_adamax", "scale_by_adan",
+    "scale_by_amsgrad", "scale_by_backtracking_linesearch", "scale_by_belief",
+    "scale_by_distance_over_gradients", "scale_by_lbfgs", "scale_by_learning_rate",
+    "scale_by_lion", "scale_by_novograd", "scale_by_optimistic_gradient",
+    "scale_by_param_block_norm", "scale_by_param_block_rms", "scale_by_polyak",
+    "scale_by_radam", "scale_by_rms", "scale_by_rprop", "scale_by_rss", "scale_by_sign",
+    "scale_by_sm3", "scale_by_stddev", "scale_by_trust_ratio", "scale_by_yogi",
+    "scale_by_zoom_linesearch", "set_to_zero", "trace", "zero_nans", "contrib.acprop",
+    "contrib.ademamix", "contrib.adopt", "contrib.cocob", "contrib.dadapt_adamw",
+    "contrib.differentially_private_aggregate", "contrib.dpsgd", "contrib.galore",
+    "contrib.madgrad", "contrib.momo", "contrib.momo_adam", "contrib.muon", "contrib.normalize",
+    "contrib.prodigy", "contrib.reduce_on_plateau", "contrib.schedule_free_adamw",
+    "contrib.schedule_free_sgd", "contrib.simplified_ademamix", "contrib.sophia",
+}  # fmt: skip
+
+
 class FromOptax(AbstractOptimizer):
     """`optax.<make>(**hyper, **settings)`. State: optax's own.
 
-    `make` is a name below `optax` ("adam", "contrib.prodigy") or a factory, which no checkpoint
-    can describe. Floats and 0-d arrays among the hyper-parameters are θ; the others (booleans,
-    integers, None, strings, functions) move to `settings`, which are static. A float that optax
-    must see as a number goes into `settings` by hand.
+    `make` is one of the names `FACTORIES` ("adam", "contrib.prodigy") or a factory, which no
+    checkpoint can describe. Floats and 0-d arrays among the hyper-parameters are θ; the others
+    (booleans, integers, None, strings, functions) move to `settings`, which are static. A float
+    that optax must see as a number goes into `settings` by hand.
     """
 
     make: str | Factory = eqx.field(static=True)
@@ -61,6 +86,11 @@ class FromOptax(AbstractOptimizer):
         self.hyper = {name: jnp.asarray(x, jnp.result_type(float)) for name, x in numbers.items()}
 
     def __check_init__(self):
+        if not (isinstance(self.make, str) or callable(self.make)):
+            raise ValueError(
+                f"FromOptax: make is {self.make!r}, expected the name of an optax factory such as "
+                "'adam', or a function."
+            )
         name = _name(self.make)
         given = {**self.hyper, **dict(self.settings)}
         signature = inspect.signature(_factory(self.make))
@@ -172,14 +202,19 @@ def _is_number(value: object) -> bool:
 
 
 def _factory(make: str | Factory) -> Callable:
+    """The optax function of a name, which may come from a file: checked before any look-up."""
     if not isinstance(make, str):
         return make
-    found: Any = optax
-    for part in make.split("."):
-        found = getattr(found, part, None)
+    if make not in FACTORIES:
+        close = _guess(make, sorted(FACTORIES), listed=False)
+        raise ValueError(
+            f"FromOptax knows no factory {make[:80]!r}{close}. "
+            "Give one of steppe's names for optax factories, or, in Python, the function itself."
+        )
+    module, _, name = make.rpartition(".")
+    found = getattr(optax.contrib if module else optax, name, None)
     if not callable(found):
-        known = [name for name in dir(optax) if callable(getattr(optax, name))]
-        raise ValueError(f"optax has no factory {make!r}{_guess(make, known, listed=False)}.")
+        raise ValueError(f"optax {optax.__version__} has no factory {make!r}; install a newer one.")
     return found
 
 
