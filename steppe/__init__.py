@@ -18,11 +18,9 @@ Names are looked up on first use: `import steppe` imports neither JAX nor anythi
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .core.words import missing
+from .core.messages import missing
 
 if TYPE_CHECKING:
-    from .bench.run import evaluate
-    from .bench.tune import tune
     from .certificates.certify import certify
     from .core.episode import begin, unroll
     from .core.estimator import AbstractEstimator
@@ -35,6 +33,8 @@ if TYPE_CHECKING:
     from .estimators.imitation import Imitation
     from .estimators.mix import Mix, Part
     from .estimators.pes import PES
+    from .evaluate.run import evaluate
+    from .evaluate.tune import tune
     from .interop.optax import to_optax
     from .objectives.trajectory import Trajectory
     from .optimizers.classic.from_optax import FromOptax
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
     from .optimizers.learned.scale import Scale
     from .tasks.classify import Classify
     from .tasks.synthetic.quadratic import Quadratic
-    from .train.apart import apart
     from .train.curriculum import Curriculum
     from .train.loop import meta_train
+    from .train.separate_states import apart
     from .train.step import meta_step
     from .train.validate import Validation
     from .zoo.assemble import assemble
-    from .zoo.kinds import load_optimizer as load
-    from .zoo.kinds import save_optimizer as save
+    from .zoo.io import load_optimizer as load
+    from .zoo.io import save_optimizer as save
     from .zoo.recipe import recipe
 
     __version__: str
@@ -115,18 +115,18 @@ FILES = {  # name: the file it is in, and its name there if another
     "Scale": "optimizers.learned.scale",
     "Trajectory": "objectives.trajectory",
     "Validation": "train.validate",
-    "apart": "train.apart",
+    "apart": "train.separate_states",
     "assemble": "zoo.assemble",
     "begin": "core.episode",
     "certify": "certificates.certify",
-    "evaluate": "bench.run",
-    "load": "zoo.kinds:load_optimizer",
+    "evaluate": "evaluate.run",
+    "load": "zoo.io:load_optimizer",
     "meta_step": "train.step",
     "meta_train": "train.loop",
     "recipe": "zoo.recipe",
-    "save": "zoo.kinds:save_optimizer",
+    "save": "zoo.io:save_optimizer",
     "to_optax": "interop.optax",
-    "tune": "bench.tune",
+    "tune": "evaluate.tune",
     "unroll": "core.episode",
 }
 # steppe.data.digits(), steppe.zoo.build("dm", …)

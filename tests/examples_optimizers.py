@@ -19,7 +19,7 @@ from steppe.optimizers.learned.learned_adam import LearnedAdam
 from steppe.optimizers.learned.rates import LearningRateSchedule
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
-from steppe.train.doctor import Watched
+from steppe.runs.probe import Watched
 
 OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "dm": lambda: DM(hidden=(2, 2), key=jr.key(0)),

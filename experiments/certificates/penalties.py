@@ -31,14 +31,14 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from steppe.bench.engines import Row
-from steppe.bench.grid import read_rows, run_grid
-from steppe.bench.stats import Interval, differences, interval
 from steppe.certificates import pac_bayes
 from steppe.certificates.posterior import Gaussian, around
 from steppe.certificates.randomised import Pairs
 from steppe.core.optimizer import AbstractOptimizer
 from steppe.core.types import Split
+from steppe.evaluate.engines import Row
+from steppe.evaluate.grid import read_rows, run_grid
+from steppe.evaluate.stats import Interval, differences, interval
 from steppe.studies.flatness import design, work
 from steppe.studies.flatness.scales import SMALL
 

@@ -10,12 +10,12 @@ Against tuned optimizers nothing but the intervals decides who wins.
 from collections.abc import Sequence
 from pathlib import Path
 
-from steppe.bench.engines import Row
-from steppe.bench.grid import read_rows
+from steppe.evaluate.engines import Row
+from steppe.evaluate.grid import read_rows
 from steppe.studies.flatness.design import claimed
 from steppe.studies.flatness.findings import Findings, Line, findings
 from steppe.studies.flatness.scales import SMALL
-from steppe.studies.flatness.telling import answer, change, winners
+from steppe.studies.flatness.summary import answer, change, winners
 
 RECORDS = Path(__file__).parent / "small.jsonl"
 

@@ -21,8 +21,8 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from steppe.bench.engines import Row
-from steppe.bench.grid import read_rows, run_grid
+from steppe.evaluate.engines import Row
+from steppe.evaluate.grid import read_rows, run_grid
 from steppe.studies.flatness import design
 from steppe.studies.flatness.findings import every, matched, mean_log, minus
 from steppe.studies.flatness.scales import SMALL

@@ -31,11 +31,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from steppe.bench.stats import interval, paired
 from steppe.core.episode import begin, unroll
 from steppe.core.measure import AbstractMeasure
 from steppe.core.optimizer import AbstractOptimizer, Fixed, split_meta
 from steppe.estimators.bptt import BPTT
+from steppe.evaluate.stats import interval, paired
 from steppe.flatness.hessian import HessianTrace, LogDet, TopEigenvalue
 from steppe.flatness.local_entropy import LocalEntropy
 from steppe.objectives.regularized import Regularized

@@ -13,8 +13,8 @@ import matplotlib
 import numpy as np
 from wells import HERE, STRENGTHS, TEST_HORIZON, cells, cooled, rows
 
-from steppe.bench.stats import paired
 from steppe.core.episode import begin, unroll
+from steppe.evaluate.stats import paired
 from steppe.tasks.synthetic.wells import Minima, Wells
 
 matplotlib.use("agg")

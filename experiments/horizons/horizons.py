@@ -36,12 +36,12 @@ import optax
 import scipy.optimize
 from jaxtyping import Array, Float
 
-from steppe.bench.stats import interval, paired
 from steppe.core.estimator import AbstractEstimator
 from steppe.core.task import AbstractTask
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES
 from steppe.estimators.pes import PES
+from steppe.evaluate.stats import interval, paired
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.learned.rates import global_learning_rate
 from steppe.train.step import meta_step, start

@@ -24,11 +24,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from steppe.bench.stats import Interval, interval, paired
 from steppe.core.episode import begin, unroll
+from steppe.core.lanes import each
 from steppe.core.optimizer import AbstractOptimizer
-from steppe.core.parallel import each
 from steppe.core.task import AbstractTask
+from steppe.evaluate.stats import Interval, interval, paired
 from steppe.tasks import build
 from steppe.train import mesh
 from steppe.train.loop import meta_train

@@ -14,17 +14,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from steppe.bench.compare import figure
-from steppe.bench.grid import run_grid
-from steppe.bench.records import number
-from steppe.bench.run import skeleton
 from steppe.core import tree
 from steppe.core.task import AbstractTask
+from steppe.evaluate.compare import figure
+from steppe.evaluate.grid import run_grid
+from steppe.evaluate.records import number
+from steppe.evaluate.run import skeleton
 from steppe.studies.flatness import design, work
 from steppe.studies.flatness.scales import SMALL
 from steppe.train.environment import environment
 from steppe.zoo.names import PRETRAINED
-from steppe.zoo.pretrained import Card, Line, card, path, save
+from steppe.zoo.shipped import Card, Line, card, path, save
 
 FLAT_ARM = SMALL.flat  # optimizer → what is added to the objective of the flat twin
 VERSION = "v1"

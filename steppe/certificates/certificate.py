@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.words import guess
+from ..core.messages import guess
 
 SCHEMA = 1
 ASSUMPTIONS = (

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PyTree
 from numpy.typing import ArrayLike
 
 from ..core import tree
-from ..core.parallel import each
+from ..core.lanes import each
 from ..core.types import Key
 from ..train import mesh as meshes
 from .runs import STREAM, Runs, digest

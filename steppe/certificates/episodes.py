@@ -10,13 +10,13 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from ..core.checkpoint import CheckpointError
-from ..core.describe import describe
 from ..core.episode import Episode, begin, unroll
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
+from ..store.checkpoint import CheckpointError
+from ..store.describe import describe
 from .compiled import Program, Static, numbers, sketch, split_arrays
 from .readings import Measure, Reading, reading
 from .runs import AbstractRun, Runs, digest

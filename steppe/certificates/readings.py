@@ -20,9 +20,9 @@ import jax.numpy as jnp
 
 from ..core import tree
 from ..core.episode import Episode
+from ..core.messages import guess
 from ..core.task import AbstractTask, Problem
 from ..core.types import Instance, Key, Params, Scalar, Split
-from ..core.words import guess
 from .runs import Metric, name_of
 
 METRICS = {

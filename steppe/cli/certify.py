@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import BadInput
+from ..runs.errors import BadInput
 from .evaluate import Subject, check_out, subject
 from .options_certificates import Certify
 from .output import document, speaker
@@ -84,8 +84,8 @@ def prepared(
     """The optimizer, and what to say of its learning rate."""
     import jax.random as jr
 
-    from ..bench.tune import tune
-    from ..zoo import kinds
+    from ..evaluate.tune import tune
+    from ..zoo import io as kinds
 
     if isinstance(about.optimizer, Path):
         return kinds.load_optimizer(about.optimizer)[0], ""
@@ -97,7 +97,7 @@ def prepared(
 
 
 def written(cert: "Certificate", folder: Path) -> None:
-    from ..bench.report import report_from_folders
+    from ..report.page import report_from_folders
 
     cert.save(folder / FILE)
     report_from_folders([folder], folder / PAGE)

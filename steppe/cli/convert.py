@@ -1,7 +1,7 @@
 """`steppe convert`: published Open-L2O weights as a checkpoint."""
 
-from .errors import BadInput
-from .folder import check_new_checkpoint
+from ..runs.errors import BadInput
+from ..runs.folder import check_new_checkpoint
 from .options_files import Convert
 from .output import document
 from .parse import build
@@ -14,7 +14,7 @@ def run(values: dict) -> int:
         raise BadInput(f"{options.source} does not exist; give the .npz file to convert.")
 
     from ..interop.open_l2o import read
-    from ..zoo.kinds import save_optimizer
+    from ..zoo.io import save_optimizer
 
     opt = read(options.source)
     save_optimizer(options.target, opt, converted_from=options.source.name)

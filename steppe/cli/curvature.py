@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import BadInput, Failed
+from ..runs.errors import BadInput, Failed
 from .evaluate import Subject, subject
 from .options import Curvature
 from .output import document, speaker
@@ -13,7 +13,7 @@ from .parse import build
 from .train import line_of
 
 if TYPE_CHECKING:
-    from ..bench.point import Point
+    from ..evaluate.curvature_record import Point
 
 
 def run(values: dict) -> int:
@@ -30,7 +30,7 @@ def run(values: dict) -> int:
     say(f"steppe curvature · {about.name} on {about.task_name} · seed {options.seed}")
     found = measure(options, about, say)
 
-    from ..bench import point
+    from ..evaluate import curvature_record as point
 
     if options.out is not None:
         write(options.out, found, options)
@@ -44,40 +44,39 @@ def run(values: dict) -> int:
 
 
 def measure(options: Curvature, about: Subject, say: Callable[[str], None]) -> "Point":
-    """The numbers of `bench.curvature`; JAX starts here."""
+    """The numbers of `evaluate.curvature`; JAX starts here."""
     import jax.random as jr
 
-    from ..bench import curvature as bench
-    from ..bench.tune import tune
+    from ..evaluate import curvature as curvatures
+    from ..evaluate.tune import tune
     from ..tasks import suite
-    from ..zoo import kinds
+    from ..zoo import io
 
     task, key = suite.build(about.task, **about.task_options), jr.key(options.seed)
     optimizer, name = about.optimizer, about.name
-    settings = bench.Settings(
-        **{field.name: getattr(options, field.name) for field in dataclasses.fields(bench.Settings)}
-    )
-    bench.check(task, settings)  # before anything is trained
+    named = [field.name for field in dataclasses.fields(curvatures.Settings)]
+    settings = curvatures.Settings(**{name: getattr(options, name) for name in named})
+    curvatures.check(task, settings)  # before anything is trained
     if isinstance(optimizer, Path):
-        opt = kinds.load_optimizer(optimizer)[0]
+        opt = io.load_optimizer(optimizer)[0]
     else:
         lr = options.lr
         if lr is None:
             say("tuning the learning rate…")
-            make = lambda lr: kinds.build(optimizer, lr=lr)
+            make = lambda lr: io.build(optimizer, lr=lr)
             lr = tune(task, make, horizon=options.steps, key=key).best
-        opt, name = kinds.build(optimizer, lr=lr), f"{name} lr {lr:g}"
+        opt, name = io.build(optimizer, lr=lr), f"{name} lr {lr:g}"
     try:
-        return bench.curvature(
+        return curvatures.curvature(
             task, opt, name=name, task_name=about.task_name, settings=settings, key=key, say=say
         )
-    except bench.Diverged as error:
+    except curvatures.Diverged as error:
         raise Failed(str(error)) from error
 
 
 def write(out: Path, found: "Point", options: Curvature) -> None:
     """The page."""
-    from ..bench.report import facts, write_report
+    from ..report.page import facts, write_report
     from ..train.environment import environment
 
     law = {"gamma": f"{found.gamma:g}", "temperature": f"{found.temperature:.4g}"}

@@ -1,11 +1,11 @@
-"""`steppe demo`: `bench.demo`, or `bench.shipped`, with a folder, a live line and an exit code."""
+"""`steppe demo`: `runs.demo`, or `runs.shipped`, with a folder, a live line and an exit code."""
 
 import sys
 from functools import partial
 from pathlib import Path
 
-from . import folder as folders
-from .errors import BadInput, Failed
+from ..runs import folder as folders
+from ..runs.errors import BadInput, Failed
 from .options import Demo
 from .output import document, speaker
 from .parse import build
@@ -34,7 +34,7 @@ def run(values: dict) -> int:
 
 def play(options: Demo, folder: Path):
     """Run the demo; progress goes to stdout, or with --json to stderr."""
-    from ..bench import demo, shipped
+    from ..runs import demo, shipped
     from ..train.loop import MetaTrainingError
     from ..train.mesh import use_cores
     from ..train.sinks import Console

@@ -1,6 +1,6 @@
 """What the folder of a run says about its health. Standard library only.
 
-The rows are judged by `train/findings.py`; what a probe found at the end of the run is read from
+The rows are judged by `runs/findings.py`; what a probe found at the end of the run is read from
 `findings.json`.
 """
 
@@ -8,11 +8,11 @@ import dataclasses
 import json
 from pathlib import Path
 
-from ..bench.records import read_records
-from ..core.manifest import CheckpointError, read
-from ..train.findings import Finding, of_rows
-from . import folder as folders
-from .errors import BadInput
+from ..evaluate.records import read_records
+from ..runs import folder as folders
+from ..runs.errors import BadInput
+from ..runs.findings import Finding, of_rows
+from ..store.manifest import CheckpointError, read
 from .evaluate import RECORDS
 from .output import finite
 

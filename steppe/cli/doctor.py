@@ -9,7 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from ..train.findings import Finding
+from ..runs.findings import Finding
 from .diagnose import diagnose, line
 from .options import Doctor
 from .output import document

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.manifest import read
-from ..core.words import guess
+from ..core.messages import guess
+from ..runs.errors import BadInput
+from ..runs.folder import MODEL
+from ..store.manifest import read
 from ..tasks.names import NAMES as TASKS
-from ..zoo import pretrained
+from ..zoo import shipped as pretrained
 from ..zoo.names import NAMES as OPTIMIZERS
 from ..zoo.names import PRETRAINED
-from ..zoo.places import HUB, locate
-from .errors import BadInput
-from .folder import MODEL
+from ..zoo.resolve import HUB, locate
 from .listing import check, tunable
 from .options import Eval
 from .output import document, speaker

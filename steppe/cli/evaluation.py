@@ -7,17 +7,17 @@ from pathlib import Path
 import jax
 import jax.random as jr
 
-from ..bench import compare
-from ..bench.records import Record, write_records
-from ..bench.run import evaluate
-from ..bench.tune import tune
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
+from ..evaluate import compare
+from ..evaluate.records import Record, write_records
+from ..evaluate.run import evaluate
+from ..evaluate.tune import tune
 from ..tasks import suite
 from ..train.environment import environment
 from ..train.mesh import use_cores
-from ..zoo import kinds
+from ..zoo import io as kinds
 from .evaluate import RECORDS, Plan
 from .options import Eval
 

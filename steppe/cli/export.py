@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-from ..core.manifest import described, read
-from ..zoo.places import HUB, locate
-from .errors import BadInput
-from .folder import MODEL, check_new_checkpoint
+from ..runs.errors import BadInput
+from ..runs.folder import MODEL, check_new_checkpoint
+from ..store.manifest import described, read
+from ..zoo.resolve import HUB, locate
 from .options_files import Export
 from .output import document
 from .parse import build

@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..core.manifest import Header, read
-from ..zoo.places import locate
-from ..zoo.pretrained import Card, Line, read_card
+from ..store.manifest import Header, read
+from ..zoo.resolve import locate
+from ..zoo.shipped import Card, Line, read_card
 from .options_files import Info
 from .output import document
 from .parse import build

@@ -3,14 +3,14 @@
 import textwrap
 from collections.abc import Mapping
 
-from ..core.words import guess
+from ..core.messages import guess
 from ..data.names import NAMES as DATA
 from ..flatness.names import NAMES as MEASURES
+from ..runs.errors import BadInput
 from ..tasks.names import NAMES as TASKS
 from ..tasks.names import SUITES
 from ..zoo.names import NAMES as OPTIMIZERS
 from ..zoo.names import PRESETS, PRETRAINED
-from .errors import BadInput
 from .options import List
 from .output import document
 from .parse import build

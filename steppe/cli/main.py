@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from ..core.words import guess, missing
+from ..core.messages import guess, missing
+from ..runs.errors import BadInput, Failed
 from . import options, options_certificates, options_files
-from .errors import BadInput, Failed
 from .parse import help_text, scan
 
 

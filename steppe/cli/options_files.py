@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .errors import BadInput
+from ..runs.errors import BadInput
 from .parse import PLACE
 
 

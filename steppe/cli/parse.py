@@ -23,8 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ..core.words import guess
-from .errors import BadInput
+from ..core.messages import guess
+from ..runs.errors import BadInput
 
 T = TypeVar("T")
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from ..runs.errors import BadInput
+from ..runs.folder import CONFIG, METRICS
 from .certify import FILE as CERTIFICATE
-from .errors import BadInput
 from .evaluate import RECORDS
-from .folder import CONFIG, METRICS
 from .options_files import Report
 from .output import document
 from .parse import build
@@ -18,7 +18,7 @@ def run(values: dict) -> int:
     if options.out.is_dir() or not options.out.absolute().parent.is_dir():
         raise BadInput(f"{options.out} is no place for a file; give its name in a folder there is.")
 
-    from ..bench.report import report_from_folders
+    from ..report.page import report_from_folders
 
     report_from_folders(options.runs, options.out)
     if options.json:

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from ..core.words import guess
-from .errors import BadInput
+from ..core.messages import guess
+from ..runs.errors import BadInput
 from .options import Reproduce
 from .output import document, speaker
 from .parse import build
@@ -19,9 +19,9 @@ def run(values: dict) -> int:
     say = speaker(options.quiet)
     folder = options.out or Path("runs", f"{options.study}-{options.scale}")
 
-    from ..bench.engines import usable_cores
+    from ..evaluate.engines import usable_cores
     from ..studies.flatness import reproduce as study
-    from ..studies.flatness import telling
+    from ..studies.flatness import summary as telling
     from ..studies.flatness.scales import SCALES
 
     scale = SCALES[options.scale]

@@ -10,7 +10,7 @@ from .parse import build
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..flatness.theory.row import Row
+    from ..studies.theory.row import Row
 
 WIDTH = 100  # columns, where there is no terminal to say
 NUMBERS = {"computed": 10, "": 1, "expected": 10, "error": 6, "allowed": 7}  # and their widths
@@ -20,7 +20,7 @@ def run(values: dict) -> int:
     options = build(Theory, values)
     import jax.random as jr
 
-    from ..flatness.theory.table import parts
+    from ..studies.theory.table import parts
 
     found = parts(jr.key(options.seed))
     if options.json:

@@ -5,16 +5,16 @@ from collections.abc import Collection
 from operator import attrgetter
 from pathlib import Path
 
+from ..runs import folder as folders
+from ..runs.errors import BadInput
+from ..runs.findings import Finding
 from ..tasks.names import NAMES as TASKS
-from ..train.findings import Finding
 from ..zoo.names import NAMES as OPTIMIZERS
 from ..zoo.names import PRESETS
 from ..zoo.penalty import Penalty
 from ..zoo.recipe import Recipe
 from ..zoo.recipe import recipe as published
-from . import folder as folders
 from .diagnose import line
-from .errors import BadInput
 from .listing import check, learned
 from .options import Train
 from .output import document, speaker

@@ -16,19 +16,19 @@ import numpy as np
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
+from ..runs import folder as folders
+from ..runs.errors import Failed
+from ..runs.findings import Finding
+from ..runs.probe import LONGER, examine
 from ..tasks import suite
-from ..train.doctor import LONGER, examine
 from ..train.environment import environment
-from ..train.findings import Finding
 from ..train.loop import History, MetaTrainingError, meta_train
 from ..train.mesh import use_cores
 from ..train.preflight import TooLargeError
 from ..train.sinks import Console, Row, Sink, TensorBoard, flatness, read_rows
-from ..zoo import kinds
+from ..zoo import io as kinds
 from ..zoo.assemble import assemble
-from . import folder as folders
 from .diagnose import keep
-from .errors import Failed
 from .options import Train
 from .train import config_of, recipe_from
 

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from ..runs.errors import BadInput, Failed
 from .certify import FILE
-from .errors import BadInput, Failed
 from .options_certificates import Verify
 from .output import document
 from .parse import build

@@ -18,7 +18,7 @@ class AbstractOptimizer(eqx.Module):
     """An update rule. Its inexact array leaves are θ, except those inside `Fixed`.
 
     A rule that squashes its output says the largest size of an update as `bound`, by which
-    `train.doctor` sees whether it is saturated.
+    `runs.probe` sees whether it is saturated.
     """
 
     @abc.abstractmethod

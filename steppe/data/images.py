@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steppe.core.words import guess
+from steppe.core.messages import guess
 from steppe.data import cache
 from steppe.data.dataset import Dataset, arrange
 from steppe.data.formats import check_images, check_labels, read_cifar_batch, read_idx, read_npz

@@ -20,9 +20,9 @@ from ..core import tree
 from ..core.coordinatewise import AbstractCoordinatewise
 from ..core.episode import Episode, unroll
 from ..core.estimator import AbstractEstimator, Stats
+from ..core.lanes import each, lanes_together
 from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
-from ..core.parallel import each, lanes_together
 from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
 from .average import Lane, average

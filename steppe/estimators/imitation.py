@@ -26,9 +26,9 @@ from ..core import tree
 from ..core.coordinatewise import AbstractCoordinatewise, CoordinateState, from_blocks, to_blocks
 from ..core.episode import unroll
 from ..core.estimator import AbstractEstimator, Stats
+from ..core.lanes import each, lanes_together
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, frozen, join_meta, split_meta
-from ..core.parallel import each, lanes_together
 from ..core.task import AbstractTask
 from ..core.types import Key, OptState, Params, Scalar, Updates
 from .average import Lane, average

@@ -19,9 +19,9 @@ from jaxtyping import Array, Float, Int, PyTree
 from ..core import tree
 from ..core.episode import Episode
 from ..core.estimator import AbstractEstimator, Stats
+from ..core.lanes import each, lanes_together
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, split_meta
-from ..core.parallel import each, lanes_together
 from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
 from .average import Lane, average

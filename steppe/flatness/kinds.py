@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..core.measure import AbstractMeasure
-from ..core.words import guess
+from ..core.messages import guess
 from .gradient_norm import GradNorm
 from .hessian import (
     GaussNewtonTrace,

@@ -7,8 +7,8 @@ Networks and sizes are those of the papers' experiments (`networks/`), with line
 import dataclasses
 from typing import Any
 
+from ..core.messages import guess
 from ..core.task import AbstractTask
-from ..core.words import guess
 from ..data.images import load
 from .classify import Classify
 from .names import SUITES

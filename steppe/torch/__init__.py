@@ -8,7 +8,7 @@
 The file of weights is the one that the JAX library reads; both give the same trajectories.
 """
 
-from ..core.words import missing
+from ..core.messages import missing
 
 try:
     import torch as _  # noqa: F401

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..core.manifest import CheckpointError
+from ..store.manifest import CheckpointError
 from .rules import AbstractRule, State, blocks
 
 SQUARE, EPS, FLOOR = 1e-12, 1e-16, -33.0  # as in JAX

@@ -4,8 +4,8 @@ import os
 
 import torch
 
-from ..core.manifest import DTYPES, Header, complaint, described, read
-from ..zoo.places import locate
+from ..store.manifest import DTYPES, Header, complaint, described, read
+from ..zoo.resolve import locate
 from .rules import AbstractRule, DMRule, RNNPropRule
 from .scale import ScaleRule
 
@@ -13,7 +13,7 @@ RULES: dict[str, type] = {"DM": DMRule, "RNNProp": RNNPropRule, "Scale": ScaleRu
 
 
 def read_rule(source: str | os.PathLike) -> AbstractRule:
-    """The rule of a trained optimizer, given as any word that `zoo.places.locate` takes.
+    """The rule of a trained optimizer, given as any word that `zoo.resolve.locate` takes.
 
     Raises CheckpointError for a file that is not there, damaged, no optimizer's, or of one that has
     no form in PyTorch.

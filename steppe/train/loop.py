@@ -16,14 +16,14 @@ import jax.tree_util as jtu
 import numpy as np
 import optax
 
-from ..core import checkpoint
 from ..core.estimator import AbstractEstimator, Stats
-from ..core.manifest import STEPS
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
 from ..objectives.regularized import Regularized, flatness_share
+from ..store import checkpoint
+from ..store.manifest import STEPS
 from . import mesh as meshes
 from . import preflight, processes
 from .curriculum import Curriculum

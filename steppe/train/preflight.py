@@ -19,7 +19,7 @@ from jaxtyping import PyTree
 from ..core import tree
 from ..core.coordinatewise import KEEP, AbstractCoordinatewise
 from ..core.estimator import AbstractEstimator
-from ..core.parallel import at_once, lanes_together
+from ..core.lanes import at_once, lanes_together
 from .step import TrainState
 
 ROWS = 384  # sampled coordinates that cost little precision, see docs/speed.md

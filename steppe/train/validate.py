@@ -10,9 +10,9 @@ from jaxtyping import Array, Int
 
 from ..core import tree
 from ..core.episode import Episode, begin, unroll
+from ..core.lanes import each, lanes_together
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
-from ..core.parallel import each, lanes_together
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Scalar
 

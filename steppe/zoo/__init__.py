@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from .names import NAMES, PRETRAINED
 
 if TYPE_CHECKING:
-    from .kinds import BUILDERS, KINDS, build, load_optimizer, save_optimizer
-    from .pretrained import Card, card, load
+    from .io import BUILDERS, KINDS, build, load_optimizer, save_optimizer
+    from .shipped import Card, card, load
 
 __all__ = [
     "BUILDERS",
@@ -29,7 +29,7 @@ __all__ = [
 def __getattr__(name: str):
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    file = "pretrained" if name in ("Card", "card", "load") else "kinds"
+    file = "shipped" if name in ("Card", "card", "load") else "io"
     return getattr(import_module(f"{__name__}.{file}"), name)
 
 

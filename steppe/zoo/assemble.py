@@ -29,10 +29,10 @@ from ..objectives.regularized import Regularized
 from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
 from ..tasks.augment import scaled, with_bowl
-from ..train.apart import apart
 from ..train.curriculum import Curriculum
+from ..train.separate_states import apart
 from ..train.validate import Validation
-from .kinds import build
+from .io import build
 from .penalty import Penalty
 from .recipe import Recipe
 

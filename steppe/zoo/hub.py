@@ -27,9 +27,9 @@ try:
 except ImportError:
     raise ImportError('The Hub needs huggingface_hub: pip install "steppe[hub]"') from None
 
-from ..core.manifest import CheckpointError, described, read
-from .places import HUB, locate
-from .pretrained import LICENCE, Card, read_card
+from ..store.manifest import CheckpointError, described, read
+from .resolve import HUB, locate
+from .shipped import LICENCE, Card, read_card
 
 FILE = "model.safetensors"
 REFUSALS = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled)

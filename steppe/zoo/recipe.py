@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..core.words import guess
+from ..core.messages import guess
 from .penalty import Penalty
 
 TEACHERS = ("adam", "rmsprop", "nag", "sgd", "self")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from cli.runs import contents
 
-from steppe.core import checkpoint
 from steppe.interop.open_l2o import DM_SHAPES
 from steppe.optimizers.learned.dm import DM
-from steppe.zoo.kinds import load_optimizer
+from steppe.store import checkpoint
+from steppe.zoo.io import load_optimizer
 
 
 class Evil:

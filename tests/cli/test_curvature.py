@@ -6,11 +6,11 @@ import shutil
 import pytest
 from cli.runs import contents
 
-from steppe.bench import point
-from steppe.bench import tune as tuning
 from steppe.cli import curvature
 from steppe.cli.evaluate import subject
 from steppe.cli.options import Curvature
+from steppe.evaluate import curvature_record as point
+from steppe.evaluate import tune as tuning
 
 SMALL = ["--steps", "3", "--k", "3", "--probes", "4", "--points", "3"]
 

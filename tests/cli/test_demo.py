@@ -1,4 +1,4 @@
-"""What `steppe demo` adds to `bench.demo`: the folder, the words, the exit code."""
+"""What `steppe demo` adds to `runs.demo`: the folder, the words, the exit code."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from cli.runs import contents
 
-from steppe.bench import demo as bench
-from steppe.bench import shipped
+from steppe.runs import demo as demos
+from steppe.runs import shipped
 from steppe.train.loop import History, MetaTrainingError
 
 
@@ -22,7 +22,7 @@ def played(monkeypatch) -> list[dict]:
         command = f"steppe demo --seed {seed}" + (" --fast" if fast else "")
         (folder / "config.json").write_text(json.dumps({"command": command}))
         words, report = ["case 1: worse than Adam."], folder / "report.html"
-        return bench.Verdict([], "the table", words, history, {"in all": 1.0}, folder, report)
+        return demos.Verdict([], "the table", words, history, {"in all": 1.0}, folder, report)
 
     def demo(folder, *, seed, say, sinks):
         history = History(rows=[], best=None, best_step=1, seconds=1.0, compile_seconds=0.5)
@@ -31,7 +31,7 @@ def played(monkeypatch) -> list[dict]:
     def fast(folder, *, seed, say):
         return play(folder, seed, say, True, None)
 
-    monkeypatch.setattr(bench, "demo", demo)
+    monkeypatch.setattr(demos, "demo", demo)
     monkeypatch.setattr(shipped, "demo", fast)
     return calls
 
@@ -86,7 +86,7 @@ def test_what_stops_it_is_one_sentence(error, code, said, steppe, monkeypatch):
     def demo(*_, **__):
         raise error
 
-    monkeypatch.setattr(bench, "demo", demo)
+    monkeypatch.setattr(demos, "demo", demo)
     answer = steppe("demo", "--cores", "2", "--quiet")
     assert answer.code == code
     assert said in answer.sentence

@@ -5,12 +5,12 @@ import shutil
 
 from cli.runs import TINY
 
-from steppe.bench.records import FORMAT
 from steppe.cli import doctor
 from steppe.cli.diagnose import diagnose
 from steppe.cli.evaluate import RECORDS
+from steppe.evaluate.records import FORMAT
+from steppe.runs.findings import Finding
 from steppe.train import preflight
-from steppe.train.findings import Finding
 
 
 def failed(findings: list[Finding]) -> set[str]:

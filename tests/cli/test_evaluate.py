@@ -1,4 +1,4 @@
-"""`steppe eval`: the numbers of `bench`, in a table and as JSON."""
+"""`steppe eval`: the numbers of `evaluate`, in a table and as JSON."""
 
 import json
 import shutil
@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from cli.runs import contents
 
-from steppe.bench.records import Record, read_records
-from steppe.bench.tune import GRID
 from steppe.cli import evaluation
 from steppe.cli.evaluate import decide
 from steppe.cli.options import Eval
+from steppe.evaluate.records import Record, read_records
+from steppe.evaluate.tune import GRID
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def records(finished, tmp_path_factory) -> tuple[list[Record], Path]:
     return evaluation.measure(options, decide(options), lambda text: None), out
 
 
-def test_the_numbers_are_those_of_bench(records):
+def test_the_numbers_are_those_of_evaluate(records):
     [ours, theirs], out = records
     assert (ours.optimizer, ours.learned, ours.tuning) == ("DM", True, {})
     assert (theirs.optimizer, theirs.learned) == ("sgd", False)

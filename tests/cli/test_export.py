@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from steppe.zoo.pretrained import path
+from steppe.zoo.shipped import path
 
 
 def test_a_copy_is_the_same_file_and_never_overwrites(steppe, tmp_path):
@@ -39,7 +39,7 @@ def test_for_pytorch_it_is_tried_there(steppe, tmp_path, name):
 
 def test_a_kind_that_pytorch_has_not_is_refused_and_nothing_written(steppe, tmp_path):
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from steppe.zoo.kinds import build, save_optimizer
+    from steppe.zoo.io import build, save_optimizer
 
     save_optimizer(tmp_path / "a.safetensors", build("learned-adam"))
     done = steppe("export", "a.safetensors", "--to", "torch", "--out", "b.safetensors")

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from steppe.cli import main, options
-from steppe.cli.errors import BadInput
 from steppe.cli.options import Eval, Train
 from steppe.cli.options_files import Report
 from steppe.cli.parse import build, from_table, help_text, options_of, overlay, scan
 from steppe.cli.train import config_of
+from steppe.runs.errors import BadInput
 
 NEEDED = {"task": "quadratic", "opt": "dm"}
 

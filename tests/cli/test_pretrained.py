@@ -8,7 +8,8 @@ import pytest
 from steppe.cli import curvature
 from steppe.cli.evaluate import decide, subject
 from steppe.cli.options import Eval
-from steppe.zoo import card, pretrained
+from steppe.zoo import card
+from steppe.zoo import shipped as pretrained
 from steppe.zoo.names import PRETRAINED
 
 NAME = "rnnprop-flat-v1"
@@ -45,7 +46,7 @@ def test_a_file_of_that_name_wins(steppe, tmp_path, finished):
 
 
 def test_a_card_of_another_version_is_shown_as_it_is(steppe, tmp_path, monkeypatch):
-    from steppe.core import checkpoint
+    from steppe.store import checkpoint
 
     manifest = {"kind": "DM", "hyper": {}, "card": {"name": "dm-v9", "mood": "fine"}}
     checkpoint.save(tmp_path / "a.safetensors", {}, manifest=manifest)

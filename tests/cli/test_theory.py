@@ -5,8 +5,8 @@ import json
 import jax
 import pytest
 
-from steppe.flatness.theory import bounds, table
-from steppe.flatness.theory.row import at_most, equal
+from steppe.studies.theory import bounds, table
+from steppe.studies.theory.row import at_most, equal
 
 GOOD = [
     equal("E1.1", "one is one", 1.0, 1.0, relative=1e-9),

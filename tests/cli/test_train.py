@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 from cli.runs import TINY, contents
 
-from steppe.cli import folder as folders
 from steppe.cli import training
-from steppe.cli.errors import Failed
 from steppe.cli.options import Train
 from steppe.cli.parse import options_of
-from steppe.core.manifest import read_manifest
 from steppe.flatness.adaptive import Adaptive
 from steppe.flatness.kinds import build
 from steppe.flatness.names import NAMES, TAKES
 from steppe.objectives.regularized import FOREVER, Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.learned.dm import DM
+from steppe.runs import folder as folders
+from steppe.runs.errors import Failed
+from steppe.store.manifest import read_manifest
 from steppe.train.loop import MetaTrainingError
-from steppe.zoo.kinds import load_optimizer, save_optimizer
+from steppe.zoo.io import load_optimizer, save_optimizer
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from examples_optimizers import OPTIMIZERS
 from examples import final_classes
 from steppe.core import tree
 from steppe.core.coordinatewise import AbstractCoordinatewise
-from steppe.core.describe import describe, rebuild
 from steppe.core.optimizer import AbstractOptimizer, join_meta, split_meta
 from steppe.core.task import AbstractTask, Problem
+from steppe.store.describe import describe, rebuild
 from steppe.testing import gradients
 from steppe.zoo import KINDS, load_optimizer, save_optimizer
 

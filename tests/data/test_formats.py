@@ -7,13 +7,7 @@ import pickletools
 import numpy as np
 import pytest
 
-from steppe.data.formats import (
-    check_images,
-    check_labels,
-    read_cifar_batch,
-    read_idx,
-    read_npz,
-)
+from steppe.data.formats import check_images, check_labels, read_cifar_batch, read_idx, read_npz
 
 
 class _Python2Pickler(pickle._Pickler):

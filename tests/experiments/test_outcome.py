@@ -3,8 +3,8 @@
 import pytest
 
 from experiments.flatness import outcome
-from steppe.bench.engines import cell_id
-from steppe.bench.grid import read_rows
+from steppe.evaluate.engines import cell_id
+from steppe.evaluate.grid import read_rows
 from steppe.studies.flatness import design
 from steppe.studies.flatness.scales import SMALL
 

@@ -9,8 +9,8 @@ import pytest
 
 import steppe
 from experiments.certificates import penalties
-from steppe.bench.grid import read_rows
 from steppe.certificates import pac_bayes
+from steppe.evaluate.grid import read_rows
 
 
 def test_risk_is_crossed_between_two_spreads():

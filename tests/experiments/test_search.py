@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.flatness import search
-from steppe.bench.grid import read_rows
+from steppe.evaluate.grid import read_rows
 from steppe.studies.flatness import design
 from steppe.studies.flatness.scales import CHOSEN, SMALL, WEIGHTS
 

@@ -7,9 +7,9 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 
-from steppe.core.describe import describe
 from steppe.core.episode import begin, unroll
 from steppe.optimizers.learned.dm import DM
+from steppe.store.describe import describe
 from steppe.tasks.synthetic.quadratic import Quadratic
 
 

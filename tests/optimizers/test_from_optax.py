@@ -11,20 +11,13 @@ import numpy as np
 import optax
 import pytest
 
-from steppe.core.checkpoint import CheckpointError
-from steppe.core.describe import describe, rebuild
 from steppe.core.episode import begin, unroll
 from steppe.core.optimizer import join_meta, split_meta
 from steppe.core.task import AbstractTask
 from steppe.optimizers.classic import from_optax
-from steppe.optimizers.classic.from_optax import (
-    FACTORIES,
-    FromOptax,
-    adam,
-    momentum,
-    rmsprop,
-    sgd,
-)
+from steppe.optimizers.classic.from_optax import FACTORIES, FromOptax, adam, momentum, rmsprop, sgd
+from steppe.store.checkpoint import CheckpointError
+from steppe.store.describe import describe, rebuild
 from steppe.testing import gradients
 
 

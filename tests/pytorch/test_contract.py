@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'steppe[torch]'")
 
-from steppe.core.manifest import CheckpointError  # noqa: E402
+from steppe.store.manifest import CheckpointError  # noqa: E402
 from steppe.torch import LearnedOptimizer  # noqa: E402
 
 RULES = ("dm-v1", "rnnprop-v1", "l2o-scale-v1")

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from steppe.studies.flatness import design, findings, telling
+from steppe.studies.flatness import design, findings
+from steppe.studies.flatness import summary as telling
 from tests.studies.made import SCALE, look, nothing, row, rows, works
 
 CELLS = len(SCALE.recipes) * len(SCALE.techniques)

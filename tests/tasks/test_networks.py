@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from steppe.core import tree
-from steppe.core.describe import describe, rebuild
+from steppe.store.describe import describe, rebuild
 from steppe.tasks import MLP, ConvNet
 from steppe.tasks.networks import batch_norm, convolve, max_pool
 from steppe.tasks.networks.layers import by_patches

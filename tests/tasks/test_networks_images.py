@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from steppe.core import tree
-from steppe.core.describe import describe, rebuild
+from steppe.store.describe import describe, rebuild
 from steppe.tasks.networks import VGG, LeNet, NASCell, ResNet
 from steppe.tasks.networks.layers import average_pool, group_norm
 from steppe.tasks.networks.vgg import SIXTEEN

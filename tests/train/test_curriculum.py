@@ -15,10 +15,10 @@ from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam, sgd
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.tasks import Quadratic
-from steppe.train.apart import apart
 from steppe.train.curriculum import Curriculum, begin_progress, judge
 from steppe.train.loop import meta_train
 from steppe.train.select import begin_run, judged
+from steppe.train.separate_states import apart
 from steppe.train.sinks import read_rows
 from steppe.train.step import start
 from steppe.train.validate import Validation

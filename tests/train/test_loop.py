@@ -11,9 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from steppe.core import checkpoint
 from steppe.core.episode import begin, unroll
-from steppe.core.manifest import STEPS
 from steppe.core.task import AbstractTask
 from steppe.estimators.bptt import BPTT
 from steppe.flatness.kinds import build as measure
@@ -21,6 +19,8 @@ from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import sgd
 from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.store import checkpoint
+from steppe.store.manifest import STEPS
 from steppe.tasks.suite import build
 from steppe.tasks.synthetic.quadratic import Quadratic
 from steppe.train.loop import MetaTrainingError, meta_train

@@ -15,9 +15,9 @@ hub = pytest.importorskip(
     "steppe.zoo.hub", reason="huggingface_hub is not installed: pip install 'steppe[hub]'"
 )
 
-from steppe.core.manifest import CheckpointError, read  # noqa: E402
-from steppe.zoo.places import locate  # noqa: E402
-from steppe.zoo.pretrained import path  # noqa: E402
+from steppe.store.manifest import CheckpointError, read  # noqa: E402
+from steppe.zoo.resolve import locate  # noqa: E402
+from steppe.zoo.shipped import path  # noqa: E402
 
 NAME = "someone/rnnprop"
 
@@ -122,7 +122,7 @@ def run(server, tmp_path):
 
 
 PUSH = "import sys; from steppe.zoo.hub import push; print(push(sys.argv[1], sys.argv[2]))"
-FIND = "import sys; from steppe.zoo.places import locate; print(locate(sys.argv[1]))"
+FIND = "import sys; from steppe.zoo.resolve import locate; print(locate(sys.argv[1]))"
 
 
 def test_what_is_pushed_is_found_again_byte_for_byte_and_then_without_the_hub(run, server):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...bench.plots import INK, SERIES, log_axes, nanmedian, plain_log, series, svg
+from ...report.plots import INK, SERIES, log_axes, nanmedian, plain_log, series, svg
 from .findings import Line, lower_is_better, mean_log
 
 if TYPE_CHECKING:

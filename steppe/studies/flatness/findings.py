@@ -3,7 +3,8 @@
     value(optimizer, technique, arm, s)     over the runs and tasks of meta-seed s, the unit of all
     difference(s) = value(flat, s) − value(other, s)      paired: same weights at the start, same
                                             problems, same networks
-    per table: t and bootstrap intervals, Wilcoxon's p, Holm over the table (`bench.families`)
+    per table: t and bootstrap intervals, Wilcoxon's p, Holm over the table
+    (`evaluate.multiple_tests`)
 
 Flatness is compared at matched training loss: on each task where the training loss first passes
 the lowest level that all runs of both sides pass. Losses and curvatures enter by their logarithms,
@@ -15,8 +16,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ...bench.engines import Row
-from ...bench.families import Tested, tested
+from ...evaluate.engines import Row
+from ...evaluate.multiple_tests import Tested, tested
 from .design import COSTLY, NONE, NORM, Scale, ablated, claimed
 
 Result = Mapping[str, Any]

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...bench.engines import Row
-from ...bench.report import render, safe, write_page
-from . import figures, telling
+from ...evaluate.engines import Row
+from ...report.page import render, safe, write_page
+from . import figures
+from . import summary as telling
 from .design import COSTLY, NONE, NORM, Scale
 from .findings import Findings, Line, key
 

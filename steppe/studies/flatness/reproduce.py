@@ -1,6 +1,6 @@
 """The whole study: do the cells, tell what they say.
 
-rows.jsonl       one line a cell (`bench.grid`); what is in it is not done again
+rows.jsonl       one line a cell (`evaluate.grid`); what is in it is not done again
 findings.json    tables and verdicts
 table.txt        the same for a reader
 """
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from ...bench.grid import Grid, read_rows, run_grid
+from ...evaluate.grid import Grid, read_rows, run_grid
 from ...zoo.recipe import from_json
-from . import telling
+from . import summary as telling
 from .design import WORK, Cell, Scale, cells
 from .findings import Findings, findings
 from .report import write_report

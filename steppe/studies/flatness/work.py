@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from ...bench.descent import descend, plain
-from ...bench.records import number
-from ...bench.run import time_step
-from ...bench.tune import tune
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import AbstractTask
 from ...core.types import Key
+from ...evaluate.levels import descend, plain
+from ...evaluate.records import number
+from ...evaluate.run import time_step
+from ...evaluate.tune import tune
 from ...optimizers.classic.entropy_sgd import EntropySGD
 from ...optimizers.classic.from_optax import adam, momentum, rmsprop, sgd
 from ...optimizers.classic.sam import SAM

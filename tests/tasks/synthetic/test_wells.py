@@ -7,8 +7,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.core.describe import describe, rebuild
 from steppe.core.task import Problem
+from steppe.store.describe import describe, rebuild
 from steppe.tasks import Wells
 from steppe.tasks.synthetic.wells import Minima
 

@@ -1,0 +1,266 @@
+"""evaluate: one optimizer on one task, all seeds in one compiled call around `unroll`.
+
+    seed s → key fold_in(fold_in(key, 0), s) → instance, start, batches
+
+None of the three depends on the optimizer, so two optimizers evaluated with the same key
+meet the same problems, seed by seed.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from ..core import tree
+from ..core.episode import Episode, begin, unroll
+from ..core.lanes import each
+from ..core.optimizer import AbstractOptimizer
+from ..core.task import AbstractTask, Problem, length
+from ..core.types import Batch, Key, Params, Scalar, Split
+from ..optimizers.classic.from_optax import FromOptax
+from ..store.checkpoint import CheckpointError
+from ..store.describe import describe
+from ..train import mesh as meshes
+from .records import Record, number
+
+TRAIN_ROWS = 2000  # training examples used for "train_loss" and the like
+BINS = 100  # points of the minibatch curve that are kept
+Train = Callable[[AbstractOptimizer, Key], tuple]  # see `trainer`
+STREAMS = {"evaluate": 0, "tune": 1}  # of keys: tuning never sees a seed of the evaluation
+
+
+def evaluate(
+    task: AbstractTask,
+    opt: AbstractOptimizer,
+    *,
+    name: str,
+    task_name: str,
+    horizon: int,
+    seeds: int | Sequence[int],
+    key: Key,
+    points: int = 10,
+    learned: bool | None = None,
+    tuning: Mapping[str, Any] | None = None,
+    ms_per_step: float | None = None,
+    train: Train | None = None,
+) -> Record:
+    """Train `task` with `opt` for `horizon` steps on every seed and measure on the way.
+
+    The loss and the task's metrics are taken at the start and after every
+    ⌈horizon / points⌉ steps, the last step included, on the test split and on up to 2000
+    training examples. `learned` defaults to "not from optax"; `ms_per_step` is measured
+    (`time_step`) unless given. `train`: a `trainer` of these steps and points, made for an
+    optimizer that differs from this one in its numbers alone, so that it is not compiled again.
+    """
+    seeds = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
+    for what, amount in (("horizon", horizon), ("points", points), ("seeds", len(seeds))):
+        if amount < 1:
+            raise ValueError(f"evaluate: {what} must be at least 1, got {amount}.")
+    every = -(-horizon // points)
+    steps = [*range(0, horizon, every), horizon]
+    train = train or trainer(task, opt, horizon=horizon, points=points)
+    losses, *measurable = train(opt, seed_keys(key, seeds, "evaluate"))
+    metrics = measure_all(task, *measurable)
+    params = skeleton(task)
+    losses = np.asarray(losses, np.float64)  # (seeds, horizon)
+    metrics = {m: np.asarray(values, np.float64) for m, values in metrics.items()}
+    last = [values[:, -1] for m, values in metrics.items() if m.endswith("_loss")]
+    curve_steps, curve = thin(losses, BINS)
+    if ms_per_step is None:
+        ms_per_step = time_step(task, opt, key=key)
+    return Record(
+        task=task_name,
+        optimizer=name,
+        learned=not isinstance(opt, FromOptax) if learned is None else learned,
+        hyper=described(opt),
+        horizon=horizon,
+        seeds=seeds,
+        points=steps,
+        metrics={m: [[number(x) for x in row] for row in rows] for m, rows in metrics.items()},
+        curve_steps=curve_steps,
+        curve=[[number(x) for x in row] for row in curve],
+        diverged=[s for i, s in enumerate(seeds) if not np.all(np.isfinite([x[i] for x in last]))],
+        params=tree.size(params),
+        ms_per_step=float(f"{ms_per_step:.4g}"),
+        gradients_per_step=1,
+        state_bytes_per_param=float(f"{state_bytes(opt, params) / tree.size(params):.6g}"),
+        tuning=dict(tuning or {}),
+    )
+
+
+def trainer(task: AbstractTask, opt: AbstractOptimizer, *, horizon: int, points: int) -> Train:
+    """f(opt, keys) → losses (seeds, horizon), instances, paths, keys to measure with (seeds,).
+
+    For optimizers that differ from `opt` in their numbers alone it is compiled once.
+    """
+    every = -(-horizon // points)
+    (shared, _), static = eqx.partition((task, opt), eqx.is_array)
+
+    def one(arrays: PyTree, key: Key) -> PyTree:
+        task, opt = eqx.combine(arrays, static)
+        key_begin, key_measure = jr.split(key)
+        episode = begin(task, opt, key_begin)
+        losses, path = trajectory(task, opt, episode, horizon, every)
+        return losses, episode.instance, path, key_measure
+
+    run = compiled(one)
+    return lambda opt, keys: run((shared, eqx.filter(opt, eqx.is_array)), keys)
+
+
+def trajectory(
+    task: AbstractTask, opt: AbstractOptimizer, episode: Episode, horizon: int, every: int
+) -> tuple[Float[Array, " horizon"], PyTree[Float[Array, "points ..."]]]:
+    """Minibatch loss before each step, and the parameters at 0, every, 2·every, …, horizon."""
+
+    def advance(episode: Episode, length: int) -> tuple[Episode, tuple]:
+        episode, losses = unroll(task, opt, episode, length, lambda *record: record[3])
+        return episode, (losses, episode.params)
+
+    whole, rest = divmod(horizon, every)
+    stretch = lambda x: jtu.tree_map(lambda leaf: leaf[None], x)
+    path = [stretch(episode.params)]
+    episode, (losses, reached) = jax.lax.scan(
+        lambda episode, _: advance(episode, every), episode, length=whole
+    )
+    losses = losses.reshape(-1)
+    path.append(reached)
+    if rest:
+        _, (tail, last) = advance(episode, rest)
+        losses = jnp.concatenate([losses, tail])
+        path.append(stretch(last))
+    return losses, jtu.tree_map(lambda *leaves: jnp.concatenate(leaves), *path)
+
+
+@eqx.filter_jit  # compiled once for all optimizers on a task
+def measure_all(
+    task: AbstractTask, instances: PyTree, paths: PyTree, keys: Key
+) -> dict[str, Float[Array, "seeds points"]]:
+    """`measure` at every point of every seed, one after the other."""
+
+    def one(x: tuple[PyTree, PyTree, Key]) -> dict[str, Array]:
+        instance, path, key = x
+        return jax.lax.map(lambda params: measure(task, instance, params, key), path)
+
+    return jax.lax.map(one, (instances, paths, keys))
+
+
+def measure(task: AbstractTask, instance: PyTree, params: Params, key: Key) -> dict[str, Scalar]:
+    """Loss and metrics on training examples and on the test split."""
+    measured = {}
+    splits: tuple[tuple[Split, int | None], ...] = (("train", TRAIN_ROWS), ("test", None))
+    for split, limit in splits:
+        batch = rows(task.whole(instance, split=split), limit)
+        measured[f"{split}_loss"] = Problem(task, instance, batch, key).value(params)
+        for metric, value in task.metrics(params, instance, batch, key).items():
+            measured[f"{split}_{metric}"] = value
+    return measured
+
+
+def rows(batch: Batch, limit: int | None) -> Batch:
+    """The first `limit` rows of a batch whose arrays all have the same rows in front."""
+    if limit is None or length(batch) is None:
+        return batch
+    return jtu.tree_map(lambda leaf: leaf[:limit], batch)
+
+
+def compiled(one: Callable[[PyTree, PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
+    """`each` as a compiled call, spread over this process's devices; results on the first."""
+    mesh = meshes.episode_mesh()
+    cpu = jax.default_backend() == "cpu"
+
+    def every(arrays: PyTree, xs: PyTree) -> PyTree:
+        # One lane after the other on a processor: such a program compiles in two thirds of the
+        # time, which takes longer than the run.
+        return each(one, arrays, xs, together=1 if cpu else _lanes(xs))
+
+    run = jax.jit(every, compiler_options=quick())
+
+    def call(arrays: PyTree, xs: PyTree) -> PyTree:
+        lanes = _lanes(xs)
+        # Spread only if the devices divide their number: some are run twice and cut off.
+        filled = lanes if mesh is None else -(-lanes // mesh.size) * mesh.size
+        xs = jtu.tree_map(lambda x: x[jnp.arange(filled) % lanes], xs)
+        with meshes.active(mesh):
+            out = run(arrays, xs)
+        return jtu.tree_map(lambda x: jax.device_put(x, jax.local_devices()[0])[:lanes], out)
+
+    return call
+
+
+def _lanes(xs: PyTree) -> int:
+    return jtu.tree_leaves(xs)[0].shape[0]
+
+
+def quick() -> dict[str, int]:
+    """On a processor, compile in two thirds of the time; the program is as fast (measured)."""
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+
+
+def seed_keys(key: Key, seeds: Sequence[int], stream: str) -> Key:
+    """One key a seed, (seeds,), different for evaluation and tuning."""
+    base = jr.fold_in(key, STREAMS[stream])
+    return jnp.stack([jr.fold_in(base, seed) for seed in seeds])
+
+
+def skeleton(task: AbstractTask) -> PyTree:
+    """Shapes and dtypes of a task's parameters."""
+    return eqx.filter_eval_shape(lambda key: task.init(task.sample(key), key), jr.key(0))
+
+
+def state_bytes(opt: AbstractOptimizer, params: PyTree) -> int:
+    """Bytes of the optimizer's state, parameters and gradients not counted."""
+    state = eqx.filter_eval_shape(lambda p: opt.init(p, key=jr.key(0)), params)
+    leaves = [leaf for leaf in jtu.tree_leaves(state) if hasattr(leaf, "dtype")]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
+def time_step(
+    task: AbstractTask, opt: AbstractOptimizer, *, key: Key, steps: int = 50, repeats: int = 7
+) -> float:
+    """Milliseconds a step of one episode alone takes: gradient, update and batch together.
+
+    A compiled unroll of `steps` steps on one device, run once to warm up, then the median
+    of `repeats` runs. Compilation is not in it.
+    """
+    arrays, static = eqx.partition((task, opt), eqx.is_array)
+
+    def steps_of(arrays: PyTree, key: Key) -> Params:
+        task, opt = eqx.combine(arrays, static)
+        episode, _ = unroll(task, opt, begin(task, opt, key), steps, lambda *_: ())
+        return episode.params
+
+    run = jax.jit(steps_of, compiler_options=quick())
+
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(run(arrays, key))
+        times.append(time.perf_counter() - began)
+    return float(1e3 * np.median(times[1:]) / steps)
+
+
+def thin(
+    losses: Float[np.ndarray, "seeds horizon"], bins: int
+) -> tuple[list[float], Float[np.ndarray, "seeds bins"]]:
+    """Means over at most `bins` stretches of nearly equal length, and each stretch's mean step."""
+    horizon = losses.shape[1]
+    parts = np.array_split(np.arange(horizon), min(bins, horizon))
+    # A diverged run may overflow here; its bins become None.
+    with np.errstate(over="ignore", invalid="ignore"):
+        curve = np.stack([losses[:, part].mean(axis=1) for part in parts], axis=1)
+    return [float(part.mean()) for part in parts], curve
+
+
+def described(opt: AbstractOptimizer) -> dict[str, Any]:
+    """What `store.describe` says, {} for an optimizer that cannot be described."""
+    try:
+        return describe(opt)
+    except CheckpointError:
+        return {}

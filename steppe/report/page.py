@@ -1,0 +1,348 @@
+"""report: one HTML file that opens offline, made from records and metrics alone.
+
+    report_from_folders(["runs/demo"], "report.html")
+
+reads records.jsonl, metrics.jsonl, config.json, env.json, rule.json, curvature.json and
+certificate.json of each folder; what is absent leaves its panel out. No script, font or image is
+loaded from anywhere.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..certificates.certificate import Certificate
+from ..certificates.certificate import load as load_certificate
+from ..evaluate import compare
+from ..evaluate import curvature_record as point
+from ..evaluate.records import Record, read_records
+from ..evaluate.update_curve import Rule, from_plain
+from ..train.sinks import flatness, read_rows
+from . import certificate_panel as guarantee
+from . import curvature_plots as surface
+from . import plots
+
+TEMPLATE = "report.html.j2"
+CERTIFICATE = "certificate.json"
+GLYPHS = {"better": "▲", "worse": "▼", "no difference seen": "○"}
+
+
+def write_report(
+    path: str | os.PathLike,
+    *,
+    title: str,
+    records: Sequence[Record],
+    rows: Sequence[Mapping[str, Any]] = (),
+    facts: Mapping[str, Any] | None = None,
+    verdict: Sequence[str] = (),
+    command: str = "",
+    rules: Sequence[Rule] = (),
+    curvatures: Sequence[point.Point] = (),
+    certificates: Sequence[Certificate] = (),
+) -> Path:
+    """Write the report and return its path.
+
+    - `rows`: of meta-training, as in metrics.jsonl
+    - `facts`: what stands under the title, name → value
+    - `verdict`: sentences; `compare.sentences(records)` by default
+    - `command`: what reproduces it
+    - `rules`: update rules to draw, the learned one first
+    - `curvatures`: points to tell the curvature of
+    - `certificates`: what is guaranteed
+    """
+    records = list(records)
+    style = plots.styles([*plots.order(records), *(rule.optimizer for rule in rules)])
+    groups, scored = compare.cases(records), _scored(rows)
+    comparisons = [c for case in groups for c in compare.compare(case)]
+    page = render(
+        "steppe.report",
+        TEMPLATE,
+        title=title,
+        facts={name: value for name, value in (facts or {}).items() if value not in ("", None)},
+        verdict=list(verdict) or compare.sentences(records),
+        command=command,
+        legend=[{"name": name, "i": i} for name, i in style.items()],
+        cases=[_case(case, style) for case in groups],
+        glyphs=GLYPHS,
+        differences=[
+            safe(plots.differences(comparisons, style, metric))
+            for metric in ("test_loss", "test_accuracy")
+            if any(c.metric == metric and c.their_mean for c in comparisons)
+        ],
+        meta=safe(plots.meta_training(scored)) if scored else None,
+        flat=any(flatness(row) is not None for row in scored),
+        validated=any("valid_loss" in row for row in scored),
+        rules=safe(plots.rules(rules, style)) if rules else None,
+        units={rule.optimizer: rule.unit for rule in rules},
+        drawn=[{"name": rule.optimizer, "i": style[rule.optimizer]} for rule in rules],
+        curvatures=[
+            {
+                "found": found,
+                "sentences": point.sentences(found),
+                "density": safe(surface.density(found)),
+                "slices": safe(surface.slices(found)),
+                "landscape": safe(surface.landscape(found)),
+            }
+            for found in curvatures
+        ],
+        certificates=[
+            guarantee.panel(cert) | {"success": safe(guarantee.success(cert))}
+            for cert in certificates
+        ],
+        losses=losses(groups),
+        slowness=slowness(groups),
+        fairness=fairness(groups),
+        comparisons=len(comparisons),
+    )
+    return write_page(path, page)
+
+
+def render(package: str, template: str, **values: Any) -> str:
+    """A page from the template of a package, which may extend those that lie beside this file."""
+    try:
+        import jinja2
+    except ModuleNotFoundError as error:
+        raise ImportError("A report needs jinja2, which is missing; pip install jinja2.") from error
+
+    def source(name: str) -> str | None:
+        found = (files(where).joinpath(name) for where in (package, "steppe.report"))
+        return next((file.read_text(encoding="utf-8") for file in found if file.is_file()), None)
+
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(source),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"figure": compare.figure, "spread": compare.spread, "label": compare.label}
+    made.filters["symbol"] = _symbol
+    return made.get_template(template).render(**values)
+
+
+def write_page(path: str | os.PathLike, page: str) -> Path:
+    """Write a page that is complete whenever it is there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".tmp")
+    fresh.write_text(page, encoding="utf-8")
+    fresh.replace(path)
+    return path
+
+
+def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
+    """The report of one run folder, or of several together.
+
+    Title, command, metrics and rules are those of the first folder that has them. Where two
+    folders hold the same optimizer on the same task, the later one gets its folder's name.
+    """
+    if not folders:
+        raise ValueError("report_from_folders: no folder was given; name at least one run folder.")
+    records: list[Record] = []
+    config: dict[str, Any] = {}
+    env: dict[str, Any] = {}
+    rows: list[dict] = []
+    rules: list[Rule] = []
+    curvatures: list[point.Point] = []
+    certificates: list[Certificate] = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is no folder; give the folder of a finished run.")
+        if (folder / "records.jsonl").exists():
+            found, where = read_records(folder / "records.jsonl")
+            records += _renamed(found, records, folder.resolve().name)
+            env = env or where
+        config = config or _read(folder / "config.json", {})
+        env = env | _read(folder / "env.json", {}) if len(folders) == 1 else env
+        rows = rows or read_rows(folder / "metrics.jsonl")
+        rules = rules or [from_plain(rule) for rule in _read(folder / "rule.json", [])]
+        if (measured := _read(folder / "curvature.json", None)) is not None:
+            curvatures.append(point.from_plain(measured))
+        if (folder / CERTIFICATE).exists():
+            certificates.append(load_certificate(folder / CERTIFICATE))
+    if not records and not rows and not certificates:
+        raise ValueError(
+            f"{', '.join(map(str, folders))}: neither records.jsonl, metrics.jsonl nor "
+            f"{CERTIFICATE} was found; run an evaluation first."
+        )
+    env = env or (certificates[0].environment if certificates else {})
+    return write_report(
+        out,
+        title=str(config.get("title", _title(folders, certificates if not records else []))),
+        records=records,
+        rows=rows,
+        facts=facts(config, env),
+        command=str(config.get("command", "")),
+        rules=rules,
+        curvatures=curvatures,
+        certificates=certificates,
+    )
+
+
+def _title(folders: Sequence[str | os.PathLike], certificates: Sequence[Certificate]) -> str:
+    if certificates:
+        return f"A guarantee for {certificates[0].optimizer.get('name', 'a solver')}"
+    return "Report of " + ", ".join(Path(f).name for f in folders)
+
+
+def facts(config: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader wants to know first, from config.json and env.json; nested entries are left."""
+    plain = {
+        name: str(value)
+        for name, value in config.items()
+        if name not in ("title", "command") and isinstance(value, str | int | float)
+    }
+    versions = env.get("versions", {})
+    seconds = env.get("seconds", {})
+    around = {
+        "device": ", ".join(str(env[k]) for k in ("device", "processor") if env.get(k)),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "python": str(env.get("python", "")),
+        "commit": str(env.get("commit", "")),
+        "date": str(env.get("date", "")),
+        "time": ", ".join(f"{part} {value:.0f} s" for part, value in seconds.items()),
+    }
+    return plain | {name: value for name, value in around.items() if value}
+
+
+def losses(groups: Sequence[compare.Case]) -> list[tuple[str, compare.Comparison]]:
+    """(case, comparison) wherever the learned optimizer is worse, in equal steps or equal time."""
+    found = []
+    for case in groups:
+        found += [(case.name, c) for c in compare.compare(case)]
+        found += [
+            (f"{case.name}, in the time of {c.theirs} ({step:,} steps)", c)
+            for step, c in compare.equal_time(case)
+        ]
+    return [(where, c) for where, c in found if c.paired.verdict == "worse"]
+
+
+def slowness(groups: Sequence[compare.Case]) -> list[str]:
+    """How many times a baseline's step a learned step takes, a sentence a task."""
+    said = {}
+    for case in groups:
+        for ours in (r for r in case.records if r.learned):
+            ratios = [
+                f"{ours.ms_per_step / theirs.ms_per_step:.1f} times one of {theirs.optimizer}"
+                for theirs in case.records
+                if not theirs.learned and theirs.ms_per_step < ours.ms_per_step
+            ]
+            if ratios:
+                said[case.task, ours.optimizer] = (
+                    f"{case.task}: a step of {ours.optimizer} takes {compare.enumeration(ratios)}."
+                )
+    return list(said.values())
+
+
+def fairness(groups: Sequence[compare.Case]) -> list[tuple[bool, str]]:
+    """What makes the comparison fair (True), and what a reader should hold against it (False)."""
+    said: list[tuple[bool, str]] = []
+    for case in groups:
+        apart = compare.unpaired(case)
+        for ours, theirs in apart:
+            said.append(
+                (False, f"{case.name}: {ours} and {theirs} began from other starts; not compared.")
+            )
+        if not apart:
+            count = len(case.records[0].seeds)
+            said.append((True, f"{case.name}: same starts and batches for all, {count} seeds."))
+        for record in case.records:
+            found = record.tuning
+            if not found and not record.learned:
+                said.append((False, f"{case.name}: {record.optimizer} was not tuned."))
+            if found and found.get("edge"):
+                said.append(
+                    (
+                        False,
+                        f"{case.name}: the rate of {record.optimizer} lies at the "
+                        f"{found['edge']} end of its grid; a wider one may do better.",
+                    )
+                )
+            if found and found.get("split") != "valid":
+                said.append(
+                    (
+                        False,
+                        f"{case.name}: {record.optimizer} was tuned on the "
+                        f"{found.get('split')} split.",
+                    )
+                )
+    tuned = [r.tuning for case in groups for r in case.records if r.tuning]
+    if tuned:
+        trials = sum(t["trials"] for t in tuned)
+        said.append(
+            (
+                True,
+                f"Learning rates tuned for each case on the validation split: "
+                f"{len(tuned)} grids, {trials} inner trainings, seeds of their own.",
+            )
+        )
+    if groups:
+        gradients = {r.gradients_per_step for case in groups for r in case.records}
+        said.append(
+            (
+                len(gradients) == 1,
+                "Gradients a step: "
+                f"{compare.enumeration([str(g) for g in sorted(gradients)])} for all.",
+            )
+        )
+    return said
+
+
+def _case(case: compare.Case, style: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "name": case.name,
+        "metrics": compare.metrics(case),
+        "rows": compare.table(case),
+        "records": case.records,
+        "by_step": safe(plots.training(case, style, by="step")),
+        "by_time": safe(plots.training(case, style, by="time")),
+        "train_test": safe(plots.train_test(case, style)),
+        "seeds": len(case.records[0].seeds),
+    }
+
+
+def _symbol(text: str):
+    """λ_max with its index below the line."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"_(\w+)", r"<sub>\1</sub>", str(escape(text))))
+
+
+def safe(svg: str):
+    """Our own SVG, which escapes the names in it, past jinja2's escaping."""
+    from markupsafe import Markup
+
+    return Markup(svg)
+
+
+def _scored(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if "step" in row and "meta_loss" in row]
+
+
+def _renamed(found: list[Record], known: list[Record], folder: str) -> list[Record]:
+    """`found` without repeats of `known`, namesakes marked with their folder."""
+    from dataclasses import replace
+
+    taken = {(r.task, r.horizon, r.optimizer) for r in known}
+    fresh = []
+    for r in found:
+        if any((r.task, r.horizon, r.metrics) == (k.task, k.horizon, k.metrics) for k in known):
+            continue
+        clash = (r.task, r.horizon, r.optimizer) in taken
+        fresh.append(replace(r, optimizer=f"{r.optimizer} ({folder})") if clash else r)
+    return fresh
+
+
+def _read(path: Path, absent: Any) -> Any:
+    if not path.exists():
+        return absent
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} is not JSON ({error.msg}, line {error.lineno}); mend it."
+        ) from None

@@ -1,0 +1,157 @@
+"""The run folder: who may write there, and the options of the run it holds.
+
+`config.json` is written once the run can begin, and it is what `--resume` reads. A folder is
+held by a lock while a process trains in it; the system frees the lock if the process dies.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..store.manifest import STEPS, CheckpointError, read_manifest
+from .errors import BadInput
+
+try:
+    import fcntl
+except ImportError:  # Windows: folders are not locked
+    fcntl = None
+
+CONFIG = "config.json"
+MODEL = "model.safetensors"
+METRICS = "metrics.jsonl"
+FINDINGS = "findings.json"
+ENVIRONMENT = "env.json"
+
+
+def read_config(folder: Path) -> dict:
+    """What `config.json` of a run of `steppe train` says."""
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("not a table")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BadInput(
+            f"{folder} is no run folder, it has no {CONFIG}; give a folder that `steppe train` "
+            "wrote."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{path} cannot be read ({error}); mend it, or begin a new run with --out."
+        ) from error
+    if not isinstance(config.get("options"), dict):
+        raise BadInput(
+            f"{path} has no options of `steppe train`, but is of {config.get('command')!r}; give "
+            "another folder."
+        )
+    return config
+
+
+def check_new_checkpoint(path: Path) -> None:
+    """Refuse a name under which no new checkpoint can be written."""
+    if path.suffix != ".safetensors":
+        raise BadInput(f"{path} must end in .safetensors, the format that is written there.")
+    if path.exists():
+        raise BadInput(f"{path} exists already; move it away or give another name.")
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"{path.parent} is no folder; make it, or give another name.")
+
+
+def begun(folder: Path) -> bool:
+    return (folder / CONFIG).exists()
+
+
+def done_steps(folder: Path) -> int:
+    """Meta-steps of the newest checkpoint whose header is intact, 0 if there is none."""
+    for path in sorted(folder.glob(STEPS), reverse=True):
+        with contextlib.suppress(CheckpointError, KeyError, TypeError, ValueError):
+            return int(read_manifest(path)["step"])
+    return 0
+
+
+def check_same(folder: Path, recipe: Mapping, found: Mapping) -> None:
+    """Refuse to go on with a run under other settings."""
+    differing = [
+        f"{name}: {_shown(found.get(name))} there, {_shown(recipe.get(name))} asked for"
+        for name in sorted({*found, *recipe})
+        if found.get(name) != recipe.get(name)
+    ]
+    if differing:
+        raise BadInput(
+            f"{folder} holds a run with other settings ({'; '.join(differing)}); go on with it by "
+            f"--resume {folder}, or give another folder as --out."
+        )
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The folder, made if need be, locked, and writable; gone again if nothing was begun in it."""
+    new = not folder.exists()
+    descriptor = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{secrets.token_hex(4)}"
+        probe.touch(exist_ok=False)
+        probe.unlink()
+        if fcntl is not None:
+            descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise BadInput(
+            f"{folder} cannot be written ({error.strerror}); give a writable folder as --out."
+        ) from error
+    try:
+        if fcntl is not None and descriptor is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BadInput(
+                    f"{folder} is in use by another `steppe train`; wait for it, or give another "
+                    "folder as --out."
+                ) from error
+            except OSError:
+                pass  # a file system without locks
+        if not begun(folder) and any(not p.name.startswith(".") for p in folder.iterdir()):
+            raise BadInput(
+                f"{folder} holds files, but no run ({CONFIG} is missing); give a new or empty "
+                "folder as --out."
+            )
+        for left in folder.glob(".*.tmp"):  # of a process that was killed while writing
+            left.unlink(missing_ok=True)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+        if new and not begun(folder):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def read_json(path: Path) -> dict:
+    """The table in a JSON file, {} where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a file that is complete whenever it is there."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "x", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,281 @@
+"""Checkpoints: a pytree on disk, every array under the name of its place in the tree.
+
+    save(path, tree, manifest=…)      load(path, like) → (tree, manifest)
+
+One safetensors file, readable by NumPy, PyTorch and the model hubs; its layout is in
+`manifest.py`. Leaves are matched by name, never by position, so that swapping two fields of
+equal shape cannot swap their values. What is not an array (sizes, functions, Python numbers)
+is not in the file: it comes from `like`, which `describe.rebuild` makes from the manifest.
+No pickle is read or written.
+"""
+
+import contextlib
+import difflib
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from steppe.store.manifest import (
+    DTYPES,
+    CheckpointError,
+    Header,
+    Tensor,
+    complaint,
+    pack,
+    plain,
+    read,
+    read_header,
+    read_manifest,
+)
+
+__all__ = ["CheckpointError", "keep_last", "load", "newest", "read_manifest", "save"]
+
+LISTED = 8  # names or mismatches spelled out in one message
+
+
+def save(path: str | os.PathLike, tree: PyTree, *, manifest: Mapping) -> None:
+    """Write the arrays of `tree` and the JSON-able `manifest` to one file, or change nothing.
+
+    Two saves of equal trees and manifests give equal files. The file appears
+    under its name only when it is complete and on disk.
+    """
+    leaves = _named(tree)
+    arrays = {name: _to_numpy(name, leaf) for name, leaf in leaves.items()}
+    keys = {name: str(jr.key_impl(leaf)) for name, leaf in leaves.items() if _is_key(leaf)}
+    tensors, bodies, stop = {}, [], 0
+    # Widest numbers first: then every tensor begins at a multiple of its width.
+    for name, array in sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize):
+        start, stop = stop, stop + array.nbytes
+        tensors[name] = Tensor(array.dtype.name, array.shape, start, stop)
+        bodies.append(array.tobytes())
+    body = b"".join(bodies)
+    content = plain(manifest, "manifest", _refuse)
+    header = pack(tensors, keys, content, hashlib.sha256(body).hexdigest())
+    _write(Path(path), header, body)
+
+
+def load(path: str | os.PathLike, like: PyTree) -> tuple[PyTree, dict]:
+    """Read a checkpoint into the structure of `like`; return it with the manifest.
+
+    `like` holds arrays or `ShapeDtypeStruct`s, as from `eqx.filter_eval_shape`;
+    its other leaves are kept. All arrays come back with a strong type.
+    """
+    header, body = read(path)
+    expected = _named(like)
+    _check_names(path, set(header.tensors), set(expected))
+    _check_types(path, header, expected)
+
+    def restore(where, leaf):
+        if not _is_array(leaf):
+            return leaf
+        name = _name(where)
+        return _to_jax(header.tensors[name], header.keys.get(name), body)
+
+    return jtu.tree_map_with_path(restore, like), header.manifest
+
+
+def newest(
+    folder: str | os.PathLike, pattern: str = "*.safetensors"
+) -> tuple[Path | None, dict[Path, str]]:
+    """The newest intact checkpoint, and for each broken one passed over on the way, why.
+
+    Newest is the highest number in the name (step-9 before step-10), then the
+    latest modification: copying a folder does not reorder numbered files.
+    """
+    skipped = {}
+    for path in _by_age(folder, pattern):
+        try:
+            read(path)
+        except CheckpointError as error:
+            skipped[path] = str(error)
+        else:
+            return path, skipped
+    return None, skipped
+
+
+def keep_last(folder: str | os.PathLike, pattern: str, k: int) -> list[Path]:
+    """Delete what is older than the `k` newest intact checkpoints; return what was deleted.
+
+    Broken files do not count towards `k`. Only checkpoints are deleted: what
+    the pattern matches besides, and files too damaged to be recognised, stay.
+    """
+    if k < 1:
+        raise ValueError(f"keep_last must keep at least 1 checkpoint, got k={k}.")
+    deleted = []
+    for path in _by_age(folder, pattern):
+        try:
+            if k > 0:
+                read(path)
+                k -= 1
+            else:
+                read_header(path)
+                path.unlink(missing_ok=True)
+                deleted.append(path)
+        except CheckpointError:
+            continue
+    return deleted
+
+
+def _is_array(leaf: object) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
+
+
+def _is_key(leaf) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _name(where: tuple) -> str:
+    """A path in the tree as text: `.opt.cell.weight_hh`, `.windows[0]`; `.` is the root."""
+    return jtu.keystr(where) or "."
+
+
+def _named(tree: PyTree) -> dict:
+    """The array leaves of `tree` by name."""
+    named = {}
+    for where, leaf in jtu.tree_leaves_with_path(tree):
+        if not _is_array(leaf):
+            continue
+        name = _name(where)
+        if name in named:
+            raise CheckpointError(
+                f"Two arrays of the tree are both called {name}, because two of its dictionary "
+                "keys print alike: use strings as keys."
+            )
+        named[name] = leaf
+    return named
+
+
+def _to_numpy(name: str, leaf) -> np.ndarray:
+    """The numbers of a leaf, for a PRNG key its data."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        raise CheckpointError(
+            f"The leaf {name} is a ShapeDtypeStruct, which has no numbers to save: "
+            "`load` into the skeleton first."
+        )
+    array = np.asarray(jr.key_data(leaf) if _is_key(leaf) else leaf)
+    known = [dtype for dtype, _ in DTYPES.values()]
+    if array.dtype.name not in known:
+        raise CheckpointError(
+            f"The leaf {name} has dtype {array.dtype}, which a checkpoint cannot hold: "
+            f"convert it to one of {', '.join(known)}."
+        )
+    if array.dtype.byteorder == ">":  # safetensors is little endian throughout
+        array = array.astype(array.dtype.newbyteorder("<"))
+    return array
+
+
+def _to_jax(tensor: Tensor, impl: str | None, body: bytes) -> Array:
+    flat = np.frombuffer(body[tensor.start : tensor.stop], np.dtype(tensor.dtype))
+    array = jnp.array(flat.reshape(tensor.shape))  # a copy, so that it may be donated
+    return array if impl is None else jr.wrap_key_data(array, impl=impl)
+
+
+def _refuse(value: object, where: str) -> object:
+    raise CheckpointError(
+        f"{where} is a {type(value).__name__}, which JSON cannot hold: store a number "
+        "(`float(x)`, `int(x)`), a string, a list or a dict instead."
+    )
+
+
+def _write(path: Path, *parts: bytes) -> None:
+    """Put a complete file at `path`, or raise and leave what was there."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                file.writelines(parts)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        found = f"that it cannot be written ({error.strerror})"
+        todo = "what was there before is unchanged: check the folder and its free space"
+        raise complaint(path, found, "a writable file", todo) from error
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the file system can."""
+    if os.name != "posix":
+        return
+    # The new file is complete and in place, and some network file systems refuse this.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _by_age(folder, pattern: str) -> list[Path]:
+    """Matching files, newest first; unfinished temporary files are no matches."""
+
+    def age(path: Path):
+        numbers = [int(digits) for digits in re.findall(r"\d+", path.stem)]
+        return numbers, path.stat().st_mtime_ns, path.name
+
+    found = [p for p in Path(folder).glob(pattern) if p.is_file() and p.suffix != ".tmp"]
+    return sorted(found, key=age, reverse=True)
+
+
+def _check_names(path, found: set[str], expected: set[str]) -> None:
+    missing, unknown = sorted(expected - found), sorted(found - expected)
+    if not missing and not unknown:
+        return
+
+    def with_guess(name: str) -> str:
+        close = difflib.get_close_matches(name, unknown, n=1)
+        return f"{name} (did you mean {close[0]}, which the file has?)" if close else name
+
+    listed = (
+        [f"no {_some([with_guess(n) for n in missing[:LISTED]] + missing[LISTED:])}"]
+        if missing
+        else []
+    )
+    listed += [f"unknown {_some(unknown)}"] if unknown else []
+    todo = "load into the tree it was saved from, or give a renamed field its old name back"
+    raise complaint(path, " and ".join(listed), f"the {len(expected)} arrays of `like`", todo)
+
+
+def _check_types(path, header: Header, expected: Mapping) -> None:
+    found, wanted = [], []
+    for name, leaf in expected.items():
+        dtype, shape, *_ = header.tensors[name]
+        if name in header.keys:
+            dtype, shape = _key_dtype(path, header.keys[name]), shape[:-1]
+        if (dtype, shape) != (str(leaf.dtype), leaf.shape):
+            found.append(f"{name}: {dtype}{list(shape)}")
+            wanted.append(f"{name}: {leaf.dtype}{list(leaf.shape)}")
+    if found:
+        todo = "load into the tree it was saved from: same hyper-parameters, same jax_enable_x64"
+        raise complaint(path, _some(found), _some(wanted), todo)
+    wide = [t.dtype for t in header.tensors.values() if t.dtype.endswith(("int64", "float64"))]
+    if wide and jnp.result_type(float) == jnp.float32:  # only a NumPy `like` gets here
+        todo = "turn on jax_enable_x64, or they would lose half their digits"
+        raise complaint(path, f"{wide[0]} arrays", "32 bits at most", todo)
+
+
+def _key_dtype(path, impl: str) -> str:
+    try:
+        return str(jr.key(0, impl=impl).dtype)
+    except ValueError as error:
+        todo = "register that implementation before loading"
+        raise complaint(path, f"PRNG keys of type {impl}", "a type JAX knows", todo) from error
+
+
+def _some(words: list[str]) -> str:
+    more = f" and {len(words) - LISTED} more" if len(words) > LISTED else ""
+    return ", ".join(words[:LISTED]) + more

@@ -1,0 +1,101 @@
+"""What is said in words is what the numbers say."""
+
+import pytest
+from evaluate.samples import LEARNED, SGD, made_up
+
+from steppe.evaluate import compare
+from steppe.evaluate.stats import interval
+
+ADAM = made_up()
+
+
+def test_a_case_is_a_task_at_a_horizon():
+    records = [ADAM, LEARNED, made_up(horizon=20), made_up(task="other"), SGD]
+    found = compare.cases(records)
+    assert [(c.task, c.horizon) for c in found] == [("digits", 10), ("digits", 20), ("other", 10)]
+    assert [r.optimizer for r in found[0].records] == ["Learned", "Adam", "SGD"]
+
+
+def test_the_sentence_says_who_wins():
+    said, in_equal_time = compare.sentences([ADAM, SGD, LEARNED])
+    assert in_equal_time == (
+        "digits, 10 steps, stopped when the baseline is done: "
+        "Learned is worse than Adam (test loss) and SGD (test loss)."
+    )
+    assert said == (
+        "digits, 10 steps: Learned is better than Adam (train loss, test loss, test accuracy); "
+        "worse than SGD (train loss, test loss, test accuracy)."
+    )
+
+
+def test_what_is_within_noise_is_not_called():
+    noisy = made_up("Momentum", ends=(0.05, 0.21, 0.33))
+    said = compare.sentences([LEARNED, noisy])[0]
+    assert "not seen to differ from Momentum (train loss, test loss, test accuracy)" in said
+    assert "better" not in said and "worse" not in said
+
+
+def test_divergence_is_said():
+    said = compare.sentences([LEARNED, made_up(ends=(0.2, None, 0.4))])
+    assert said[-1] == "digits, 10 steps: diverged Adam on 1 of 3 seeds."
+
+
+def test_other_starts_are_no_pairs():
+    moved = [[x + 0.5 if x else x for x in row] for row in ADAM.metrics["train_loss"]]
+    other = made_up(metrics=ADAM.metrics | {"train_loss": moved})
+    (case,) = compare.cases([LEARNED, other])
+    assert compare.compare(case) == []
+    assert compare.unpaired(case) == [("Learned", "Adam")]
+    (case,) = compare.cases([LEARNED, made_up(seeds=[0, 1, 3])])
+    assert compare.compare(case) == []
+
+
+def test_equal_time_stops_the_slower_one():
+    """A step of Learned takes 4 of Adam's: when Adam is done it has made 2.5 of 10 steps.
+
+    The next point after that is step 5, halfway between start and end.
+    """
+    (case,) = compare.cases([LEARNED, ADAM])
+    ((step, found),) = compare.equal_time(case)
+    assert step == 5
+    assert found.our_mean == pytest.approx((2.1 + 0.2) / 2)
+    assert found.their_mean == pytest.approx(0.3)
+    assert found.paired.verdict == "worse"
+
+
+def test_table_rows_hold_the_intervals():
+    (case,) = compare.cases([ADAM, LEARNED])
+    ours, theirs = compare.table(case)
+    assert (ours.optimizer, ours.learned, ours.setting) == ("Learned", True, "")
+    assert (theirs.optimizer, theirs.setting) == ("Adam", "lr 0.0316")
+    assert theirs.values["test_loss"] == interval([0.2, 0.3, 0.4])
+    assert theirs.verdicts["test_accuracy"] == "better"
+    assert ours.verdicts == {}
+
+
+def test_text_table_shows_every_row():
+    text = compare.text_table([ADAM, LEARNED, made_up(task="other", ends=(0.2, None, 0.4))])
+    assert "Adam lr 0.0316" in text and "0.30 ± 0.25" in text
+    assert "(1 of 3 diverged)" in text
+    assert text.count("─" * 20) >= 2
+
+
+@pytest.mark.parametrize(
+    ("x", "shown"),
+    [(0.0, "0.00"), (0.12345, "0.123"), (12.345, "12.3"), (123.45, "123"), (1e-5, "1.00e-05"),
+     (None, "–"), (2.0, "2.00"), (9999.0, "9999"), (1e6, "1.00e+06")],
+)  # fmt: skip
+def test_figures(x, shown):
+    assert compare.figure(x) == shown
+
+
+def test_spread_keeps_two_digits_of_the_half_width():
+    assert compare.spread(interval([0.1, 0.2, 0.3])) == "0.20 ± 0.25"
+    assert compare.spread(interval([0.5])) == "0.500"
+    assert compare.spread(interval([])) == "–"
+    assert compare.spread(interval([1.0, 1.0])) == "1.00 ± 0.0"
+
+
+def test_enumeration():
+    found = [compare.enumeration(list("abc"[:n])) for n in (1, 2, 3)]
+    assert found == ["a", "a and b", "a, b and c"]

@@ -1,0 +1,96 @@
+"""descend: against a plain loop over steps, and levels against a look-up in its path."""
+
+import jax.random as jr
+import numpy as np
+import pytest
+
+from steppe.core import tree
+from steppe.core.episode import begin, unroll
+from steppe.core.task import Problem
+from steppe.evaluate.levels import MEASURED, descend
+from steppe.optimizers.classic.from_optax import sgd
+from steppe.tasks import build
+from steppe.tasks.synthetic.bowl import Bowl
+
+LOOKED = ("train_loss", "test_loss", "test_accuracy", "size")
+KEYS = jr.split(jr.key(3), 2)
+LEVELS = (1.8, 2.1, 1e-9)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    task = build("digits-mlp", hidden=(), start="lecun")
+    return task, descend(task, sgd(1.0), horizon=12, every=4, levels=LEVELS, keys=KEYS)
+
+
+def test_the_path_is_that_of_a_loop(digits):
+    task, found = digits
+    assert found["steps"] == [4, 8, 12]
+    for run, key in enumerate(KEYS):
+        key_begin, key_loss = jr.split(key)
+        episode = begin(task, sgd(1.0), key_begin)
+        for look in range(3):
+            episode, _ = unroll(task, sgd(1.0), episode, 4, lambda *_: ())
+            train, test = (task.whole((), split=s) for s in ("train", "test"))
+            expected = {
+                "train_loss": Problem(task, (), train, key_loss).value(episode.params),
+                "test_loss": Problem(task, (), test, key_loss).value(episode.params),
+                "test_accuracy": task.metrics(episode.params, (), test, key_loss)["accuracy"],
+                "size": tree.dot(episode.params, episode.params),
+            }
+            for name in LOOKED:
+                np.testing.assert_allclose(
+                    found["path"][name][run][look], expected[name], rtol=1e-4
+                )
+
+
+def test_levels_are_where_the_path_first_passes_them(digits):
+    _, found = digits
+    assert list(found["at"]) == ["2.1", "1.8", "1e-09", "end"]
+    path = {name: np.array(found["path"][name]) for name in LOOKED}
+    for level in (2.1, 1.8):
+        for run in range(len(KEYS)):
+            first = int(np.argmax(path["train_loss"][run] <= level))
+            assert path["train_loss"][run][first] <= level
+            for name in LOOKED:
+                at = found["at"][str(level)][name][run]
+                np.testing.assert_allclose(at, path[name][run][first], rtol=1e-4)
+    assert all(found["at"]["1e-09"][name] == [None, None] for name in LOOKED + MEASURED)
+    for name in LOOKED:
+        np.testing.assert_allclose(found["at"]["end"][name], path[name][:, -1], rtol=1e-4)
+
+
+def test_curvature_is_that_of_the_bowl():
+    """½(5x² + y²): H = diag(5, 1), trace 6 for any signs, Σ θᵢ²Hᵢᵢ = 2f, rise ≈ 6σ²/2."""
+    task = Bowl(condition=5.0)
+    found = descend(task, sgd(0.01), horizon=6, every=3, levels=(), keys=KEYS)["at"]["end"]
+    np.testing.assert_allclose(found["trace"], 6, rtol=1e-4)
+    np.testing.assert_allclose(found["top_eigenvalue"], 5, rtol=1e-4)
+    loss = np.array(found["train_loss"])
+    np.testing.assert_allclose(found["adaptive_trace"], 2 * loss, rtol=1e-3)
+    assert found["test_accuracy"] == [None, None]
+
+
+def test_what_diverges_is_none_and_nothing_else():
+    """x, y ← (1 − 3λ)(x, y): overflows."""
+    found = descend(Bowl(condition=5.0), sgd(3.0), horizon=80, every=40, levels=(), keys=KEYS)
+    assert found["path"]["train_loss"][0][-1] is None
+    assert found["at"]["end"]["train_loss"] == [None, None]
+
+
+def test_curvature_can_be_left_out_and_bad_lengths_are_refused():
+    found = descend(Bowl(), sgd(0.1), horizon=2, every=1, levels=(1e9,), keys=KEYS, curved=False)
+    assert set(found["at"]["end"]) == set(found["at"]["1000000000.0"]) == set(LOOKED)
+    valid = descend(Bowl(), sgd(0.1), horizon=2, every=1, levels=(), keys=KEYS, held_out="valid")
+    assert set(valid["path"]) == {"train_loss", "valid_loss", "valid_accuracy", "size"}
+    with pytest.raises(ValueError, match="multiple of every, both at least 1, got 5 and 2"):
+        descend(Bowl(), sgd(0.1), horizon=5, every=2, levels=(), keys=KEYS)
+
+
+def test_equal_keys_are_equal_problems():
+    task = build("digits-mlp", hidden=(), start="lecun")
+    slow, fast = (
+        descend(task, sgd(lr), horizon=2, every=2, levels=(), keys=KEYS, curved=False)
+        for lr in (0.0, 1e-6)
+    )
+    np.testing.assert_allclose(slow["path"]["train_loss"], fast["path"]["train_loss"], rtol=1e-3)

@@ -1,0 +1,241 @@
+"""evaluate against a slow loop over episodes, pairing, divergence; tune against algebra."""
+
+import dataclasses
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from examples import pictures
+from steppe.core.episode import begin
+from steppe.core.task import AbstractTask, Problem
+from steppe.evaluate.run import evaluate, rows, seed_keys, skeleton, state_bytes, thin, time_step
+from steppe.evaluate.tune import tune
+from steppe.optimizers.classic.from_optax import adam, momentum, sgd
+from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.tasks import MLP, Classify, Quadratic
+
+NETWORK = Classify(pictures((3, 3)), MLP(hidden=(4,), start="lecun"), batch_size=8)
+
+
+class Bowl(AbstractTask):
+    """½ c x² with the same c for all: gradient descent multiplies x by 1 − lr·c each step."""
+
+    curvature: float = eqx.field(static=True, default=4.0)
+
+    def sample(self, key):
+        return ()
+
+    def init(self, instance, key):
+        return 1 + jr.uniform(key, (1,))
+
+    def batch(self, instance, key, *, split="train"):
+        return ()
+
+    def whole(self, instance, *, split):
+        return ()
+
+    def loss(self, params, instance, batch, key):
+        return 0.5 * self.curvature * jnp.sum(params**2)
+
+    def metrics(self, params, instance, batch, key):
+        return {"distance": jnp.sum(jnp.abs(params))}
+
+
+def slow(task, opt, key, horizon, points):
+    """Losses before each step and (train loss, test loss) at the points, by a Python loop."""
+    key_begin, key_measure = jr.split(key)
+    episode = begin(task, opt, key_begin)
+    params, state, key = episode.params, episode.opt_state, episode.key
+    losses, measured = [], []
+    for step in range(horizon + 1):
+        if step in points:
+            for split in ("train", "test"):
+                batch = task.whole(episode.instance, split=split)
+                problem = Problem(task, episode.instance, batch, key_measure)
+                measured.append(float(problem.value(params)))
+        if step == horizon:
+            break
+        key, key_batch, key_loss, key_opt, _ = jr.split(key, 5)
+        batch = task.batch(episode.instance, key_batch, split="train")
+        value, grads = Problem(task, episode.instance, batch, key_loss).value_and_grad(params)
+        updates, state = opt.update(grads, state, params, value=value, key=key_opt)
+        params = jax.tree.map(jnp.add, params, updates)
+        losses.append(float(value))
+    return losses, np.array(measured).reshape(-1, 2)
+
+
+def run(task, opt, key, **options):
+    defaults = {"name": "x", "task_name": "t", "horizon": 7, "seeds": 3, "points": 3}
+    return evaluate(task, opt, key=key, **{**defaults, "ms_per_step": 1.0, **options})
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A learned and a classical optimizer on the same seeds of the same network."""
+    key, key_opt = jr.split(jr.key(5))
+    return key, {
+        "learned": run(NETWORK, RNNProp(hidden=(4,), key=key_opt), key),
+        "sgd": run(NETWORK, sgd(0.5), key),
+    }
+
+
+def agrees(record, task, opt, key):
+    """Whether seed 1 of a record is what a loop finds."""
+    seed_key = seed_keys(key, record.seeds, "evaluate")[1]
+    losses, measured = slow(task, opt, seed_key, record.horizon, record.points)
+    assert record.curve[1] == pytest.approx(losses, rel=1e-5)
+    for j, metric in enumerate(("train_loss", "test_loss")):
+        assert record.metrics[metric][1] == pytest.approx(measured[:, j], rel=1e-5)
+
+
+def test_evaluation_is_a_loop_over_episodes(pair):
+    key, records = pair
+    agrees(records["sgd"], NETWORK, sgd(0.5), key)
+    # the last step counts, also where 3 points do not divide 7 steps
+    assert records["sgd"].points == [0, 3, 6, 7]
+
+
+def test_evaluation_of_random_instances_is_a_loop_over_episodes(getkey):
+    key = getkey()
+    agrees(
+        run(Quadratic(n=3), momentum(0.05), key, seeds=[4, 9]), Quadratic(n=3), momentum(0.05), key
+    )
+
+
+def test_same_key_same_starts_for_every_optimizer(pair):
+    """Pairing: equal losses before the first step, on the first batch and on all the data."""
+    learned, other = pair[1]["learned"], pair[1]["sgd"]
+    assert [row[0] for row in learned.curve] == [row[0] for row in other.curve]
+    for metric in ("train_loss", "test_accuracy"):
+        firsts = [[row[0] for row in r.metrics[metric]] for r in (learned, other)]
+        assert firsts[0] == firsts[1]
+    assert len({row[0] for row in learned.curve}) == 3  # and the seeds differ
+    assert learned.final("test_loss") != other.final("test_loss")
+    assert (learned.learned, other.learned) == (True, False)
+
+
+def test_metrics_are_those_of_the_task(pair):
+    assert set(pair[1]["sgd"].metrics) == {
+        f"{split}_{metric}" for split in ("train", "test") for metric in ("loss", "accuracy")
+    }
+
+
+def test_diverged_seeds_are_counted_not_hidden(getkey):
+    """lr·c = 6: x grows fivefold a step and overflows float64 after 442 steps."""
+    record = run(Bowl(), sgd(1.5), getkey(), horizon=500, points=5)
+    assert record.diverged == [0, 1, 2]
+    assert record.final("test_loss") == [None] * 3
+    assert record.metrics["train_loss"][0][0] is not None
+    fine = run(Bowl(), sgd(0.1), getkey())
+    assert fine.diverged == []
+
+
+def test_state_is_counted_in_bytes():
+    """Adam in float64: two moments of 8 bytes and one int32 count; SGD has nothing."""
+    params = skeleton(Quadratic(n=5))
+    assert state_bytes(adam(0.1), params) == 2 * 5 * 8 + 4
+    assert state_bytes(sgd(0.1), params) == 0
+
+
+def test_state_is_given_per_parameter(pair):
+    """One hidden layer of 4: (9·4 + 4) + (4·3 + 3) parameters; SGD keeps no state."""
+    learned, other = pair[1]["learned"], pair[1]["sgd"]
+    assert (learned.params, other.params) == (55, 55)
+    assert other.state_bytes_per_param == 0
+    # m, v and the LSTM's h and c of 4 cells, in float64, and the int32 count
+    assert learned.state_bytes_per_param == pytest.approx((55 * 10 * 8 + 4) / 55, rel=1e-5)
+
+
+def test_a_step_takes_time(getkey):
+    assert 0 < time_step(Quadratic(n=2), sgd(0.1), key=getkey(), steps=3, repeats=2) < 1000
+
+
+def test_thinned_curves_keep_the_mean():
+    losses = np.random.default_rng(0).random((2, 250))
+    steps, curve = thin(losses, 100)
+    assert (len(steps), curve.shape) == (100, (2, 100))
+    assert steps[0] == 1.0  # the mean of steps 0, 1 and 2
+    assert curve[0, 0] == pytest.approx(losses[0, :3].mean())
+    whole = thin(losses[:, :40], 100)
+    assert np.array_equal(whole[1], losses[:, :40])
+
+
+def test_only_so_many_training_rows():
+    batch = (jnp.zeros((5, 2)), jnp.zeros(5))
+    assert [x.shape[0] for x in rows(batch, 3)] == [3, 3]
+    assert rows(batch, None) is batch
+    uneven = (jnp.zeros((5, 2)), jnp.zeros(4))
+    assert rows(uneven, 3) is uneven  # not rows of one table: left alone
+    assert rows((), 3) == ()
+
+
+def test_impossible_sizes_are_refused(getkey):
+    with pytest.raises(ValueError, match="seeds must be at least 1, got 0"):
+        run(Bowl(), sgd(0.1), getkey(), seeds=0)
+    with pytest.raises(ValueError, match="horizon must be at least 1, got 0"):
+        run(Bowl(), sgd(0.1), getkey(), horizon=0)
+
+
+def test_tuning_finds_the_best_rate(getkey):
+    """On ½ c x² the rate 1/c lands on the minimum in one step; beyond 2/c it diverges."""
+    grid = [0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.6]
+    found = tune(Bowl(4.0), sgd, horizon=5, key=getkey(), grid=grid, seeds=2)
+    assert found.best == 0.25
+    assert found.scores[grid.index(0.25)] == pytest.approx(0, abs=1e-12)
+    assert (found.edge, found.trials, found.split) == ("", 14, "valid")
+    assert found.scores[-1] > found.scores[0]
+
+
+def test_tuning_scores_are_the_closed_form(getkey):
+    """f_T = (1 − lr·c)^{2T} f₀, with f₀ from the tuning seeds."""
+    key = getkey()
+    found = tune(Bowl(4.0), sgd, horizon=3, key=key, grid=[0.1, 0.2], seeds=3)
+    starts = [
+        begin(Bowl(), sgd(1.0), jr.split(k)[0]).params for k in seed_keys(key, range(3), "tune")
+    ]
+    f0 = np.mean([2 * float(x[0]) ** 2 for x in starts])
+    assert found.scores == pytest.approx([f0 * 0.6**6, f0 * 0.2**6], rel=1e-5)
+
+
+def test_tuning_says_where_the_grid_ends(getkey):
+    low = tune(Bowl(4.0), sgd, horizon=3, key=getkey(), grid=[0.25, 0.3, 0.4], seeds=1)
+    high = tune(Bowl(4.0), sgd, horizon=3, key=getkey(), grid=[0.01, 0.02], seeds=1)
+    assert (low.edge, high.edge) == ("lowest", "highest")
+
+
+def test_a_diverged_rate_is_no_score(getkey):
+    found = tune(Bowl(4.0), sgd, horizon=500, key=getkey(), grid=[0.1, 5.0], seeds=1)
+    assert (found.best, found.scores[1]) == (0.1, None)
+    with pytest.raises(ValueError, match="every learning rate from 5 to 5 diverged"):
+        tune(Bowl(4.0), sgd, horizon=500, key=getkey(), grid=[5.0], seeds=1)
+
+
+def test_tuning_never_meets_the_seeds_of_the_evaluation(getkey):
+    key = getkey()
+    both = jnp.concatenate([seed_keys(key, range(9), s) for s in ("evaluate", "tune")])
+    assert len(np.unique(jr.key_data(both), axis=0)) == 18
+
+
+def test_tuning_reads_the_validation_split(getkey):
+    """Labels of the validation split turned round: what fits the training split scores badly."""
+    data = NETWORK.dataset
+    a, b = data.splits[1]
+    turned = dataclasses.replace(data, y=data.y.at[a:b].set((data.y[a:b] + 1) % 3))
+    plain, other = (
+        tune(
+            dataclasses.replace(NETWORK, dataset=d),
+            sgd,
+            horizon=3,
+            key=jr.key(0),
+            grid=[0.1],
+            seeds=1,
+        )
+        for d in (data, turned)
+    )
+    assert plain.scores != other.scores
+    assert math.isfinite(plain.scores[0])

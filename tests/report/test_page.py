@@ -1,0 +1,197 @@
+"""The report holds the records' numbers, loads nothing, and trusts no name."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from evaluate.samples import LEARNED, SGD, made_up
+
+from steppe.evaluate import compare
+from steppe.evaluate.records import write_records
+from steppe.evaluate.stats import interval
+from steppe.evaluate.update_curve import HISTORIES, STEADY, probe
+from steppe.optimizers.classic.from_optax import adam, sgd
+from steppe.report.page import facts, report_from_folders, write_report
+
+ADAM = made_up()
+ROWS = [
+    {"step": 10, "time": 1.0, "meta_loss": -0.5},
+    {"step": 20, "time": 2.0, "meta_loss": -1.0, "valid_loss": 0.4},
+    {"step": 30, "time": 3.0, "meta_loss": -1.2, "valid_loss": 0.3},
+]
+VOID = {"meta", "br", "input", "link", "img", "hr"}  # elements without an end
+NASTY = "<script>alert('x')</script> & \"co\" $\\x$"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> str:
+    path = write_report(
+        tmp_path_factory.mktemp("report") / "report.html",
+        title="A title",
+        records=[ADAM, SGD, LEARNED, made_up("Learned", task="other"), made_up(task="other")],
+        rows=ROWS,
+        facts={"seed": 0, "device": "cpu", "empty": ""},
+        command="steppe demo --seed 0",
+        rules=[probe(adam(0.1), name="Learned", learned=True)],
+    )
+    assert path.stat().st_size < 3_000_000
+    return path.read_text(encoding="utf-8")
+
+
+class Balanced(HTMLParser):
+    """Opens and closes every element, and collects ids."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_page_is_well_formed(page):
+    found = Balanced(page)
+    assert found.open == []
+    assert len(found.ids) == len(set(found.ids))
+    pointed = set(re.findall(r'(?:href="#|url\(#)([^")]+)', page))
+    assert pointed <= set(found.ids)
+
+
+def test_page_loads_nothing(page):
+    assert not re.search(r"https?:|//[a-z]|@import|<script|<link|<img|<iframe| src=", page)
+
+
+def test_numbers_are_those_of_the_records(page):
+    for record in (ADAM, SGD, LEARNED):
+        for metric in ("train_loss", "test_loss", "test_accuracy"):
+            assert compare.spread(interval(record.final(metric))) in page
+        assert f"<td>{compare.figure(record.ms_per_step)}</td>" in page
+        assert f"<td>{compare.figure(record.state_bytes_per_param)}</td>" in page
+
+
+def test_it_says_what_must_be_said(page):
+    for words in (
+        compare.sentences([ADAM, SGD, LEARNED])[0],
+        "steppe demo --seed 0",
+        "a step of Learned takes 4.0 times one of Adam and 4.0 times one of SGD",
+        "the rate of Adam lies at the highest end of its grid",
+        "same starts and batches for all, 3 seeds",
+        "3 grids, 12 inner trainings",
+    ):
+        assert words in page
+    assert "empty" not in re.findall(r"<dt>(.*?)</dt>", page)
+
+
+def test_losses_are_told_in_steps_and_in_time(page):
+    panel = page[page.index('id="losses"') : page.index('id="cost"')]
+    assert "digits, 10 steps</td><td>test loss</td><td>Learned 0.200</td><td>SGD 0.150" in panel
+    assert "in the time of Adam (5 steps)" in panel
+    assert "<td>Adam 0.300</td>" in panel  # lost in equal time only
+
+
+def test_names_are_escaped(tmp_path):
+    path = write_report(
+        tmp_path / "r.html",
+        title=NASTY,
+        records=[made_up("Learned " + NASTY), made_up(NASTY, task=NASTY), made_up(NASTY)],
+        rows=ROWS,
+        facts={NASTY: NASTY},
+        verdict=[NASTY],
+        command=NASTY,
+    )
+    page = path.read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 6
+    assert Balanced(page).open == []
+
+
+def test_empty_panels_are_left_out(tmp_path):
+    path = write_report(tmp_path / "r.html", title="Nothing", records=[], rows=ROWS)
+    page = path.read_text(encoding="utf-8")
+    assert 'id="meta-training"' in page
+    for panel in ("verdict", "numbers", "training", "rule", "losses", "cost", "reproduce"):
+        assert f'<section id="{panel}"' not in page
+
+
+def test_diverged_and_single_seeds_can_be_drawn(tmp_path):
+    losses = [[2.0, 1.0, 0.5]]
+    one = {"seeds": [0], "metrics": {"train_loss": losses, "test_loss": losses}, "curve": losses}
+    for records in (
+        [LEARNED, made_up(ends=(None, None, None))],
+        [made_up("Learned", **one), made_up(**one)],
+    ):
+        page = write_report(tmp_path / "r.html", title="t", records=records).read_text()
+        assert "<table" in page
+
+
+def test_report_from_files_alone(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_records(folder / "records.jsonl", [ADAM, LEARNED], {"device": "1 × cpu"})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (folder / "config.json").write_text(json.dumps({"title": "From files", "seed": 7, "x": {}}))
+    (folder / "env.json").write_text(json.dumps({"versions": {"jax": "9.9"}, "commit": "abc123"}))
+    page = report_from_folders([folder], tmp_path / "out" / "report.html").read_text()
+    for words in (
+        "<h1>From files</h1>",
+        "jax 9.9",
+        "abc123",
+        compare.sentences([ADAM, LEARNED])[0],
+    ):
+        assert words in page
+    assert 'id="meta-training"' in page
+
+
+def test_two_folders_make_one_report(tmp_path):
+    """Equal baselines are shown once, namesakes are told apart by their folder."""
+    for name, learned in (("a", LEARNED), ("b", made_up("Learned", ends=(0.12, 0.2, 0.3)))):
+        (tmp_path / name).mkdir()
+        write_records(tmp_path / name / "records.jsonl", [ADAM, learned], {})
+    page = report_from_folders([tmp_path / "a", tmp_path / "b"], tmp_path / "r.html").read_text()
+    numbers = page[page.index('id="numbers"') : page.index('id="differences"')]
+    assert re.findall(r"<tr.*?><td>([^<]+?) ?<", numbers) == ["Learned", "Learned (b)", "Adam"]
+
+
+def test_folders_that_hold_nothing_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"neither records\.jsonl, metrics\.jsonl nor"):
+        report_from_folders([tmp_path], tmp_path / "r.html")
+    with pytest.raises(FileNotFoundError, match="is no folder"):
+        report_from_folders([tmp_path / "absent"], tmp_path / "r.html")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+        report_from_folders([tmp_path], tmp_path / "r.html")
+
+
+def test_facts_are_flat():
+    found = facts(
+        {"title": "t", "command": "c", "seed": 1, "settings": {"a": 1}},
+        {"device": "2 × cpu", "seconds": {"training": 61.2, "in all": 100.0}},
+    )
+    assert found == {"seed": "1", "device": "2 × cpu", "time": "training 61 s, in all 100 s"}
+
+
+def test_rule_of_sgd_is_a_line():
+    rule = probe(sgd(0.3), name="SGD", learned=False)
+    assert rule.unit == pytest.approx(0.3, rel=1e-3)
+    for history in HISTORIES:
+        assert rule.curves[history] == pytest.approx([-g for g in rule.g], abs=1e-3)
+
+
+def test_rule_of_adam_is_its_formula():
+    """After twenty gradients of 1 comes g: m̂ = (Σ …), v̂ likewise, u = −lr m̂ / √v̂."""
+    rule = probe(adam(0.01), name="Adam", learned=False)
+    g, t = np.array(rule.g), 21
+    m = (1 - 0.9 ** (t - 1)) * 0.9 + 0.1 * g
+    v = (1 - 0.999 ** (t - 1)) * 0.999 + 0.001 * g**2
+    u = -(m / (1 - 0.9**t)) / np.sqrt(v / (1 - 0.999**t))
+    assert rule.unit == pytest.approx(0.01, rel=1e-3)
+    assert rule.curves[STEADY] == pytest.approx(list(u), rel=2e-3, abs=1e-3)

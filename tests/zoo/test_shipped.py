@@ -1,0 +1,131 @@
+"""What is shipped: weights that work, each with a card in its own file."""
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import equinox as eqx
+import jax.random as jr
+import pytest
+
+from steppe.core.episode import begin, unroll
+from steppe.core.task import Problem
+from steppe.store.checkpoint import CheckpointError
+from steppe.store.manifest import read
+from steppe.tasks.suite import build
+from steppe.zoo import PRETRAINED, card, load, save_optimizer
+from steppe.zoo import shipped as pretrained
+from steppe.zoo.recipe import from_json
+
+ROOT = Path(__file__).parents[2]
+STEPS = 150
+STARTS = range(2**31, 2**31 + 4)  # the study and `ship.py` fold their keys from small numbers
+
+
+def test_every_name_has_a_small_file_and_every_file_a_name():
+    files = {path.stem: path for path in pretrained.FOLDER.iterdir()}
+    assert set(files) == set(PRETRAINED)
+    assert all(path.stat().st_size < 100_000 for path in files.values())
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_its_card_says_everything(name):
+    found = card(name)
+    assert (found.name, found.summary, found.licence) == (name, PRETRAINED[name], "Apache-2.0")
+    for field in dataclasses.fields(found):
+        assert getattr(found, field.name) not in ("", (), {}, None), field.name
+    assert 0 < found.kept <= found.meta_steps <= from_json(found.recipe).steps
+    assert {line.task for line in found.table} == set(found.tasks)
+    measured = [line for line in found.table if line.metric.startswith("test")]
+    assert all(line.adam is not None and line.sam is not None for line in measured)
+    assert "local changes" not in found.commit
+    horizon = str(from_json(found.recipe).horizon)
+    assert any(horizon in said for said in found.failures)
+
+
+@pytest.mark.parametrize("name", [name for name in PRETRAINED if "-flat" not in name])
+def test_twins_differ_by_the_measure_of_flatness_alone(name):
+    plain, flat = card(name), card(name.replace("-v", "-flat-v"))
+    assert "penalty" not in plain.recipe and flat.recipe["penalty"]["weight"] > 0
+    assert plain.recipe == {key: x for key, x in flat.recipe.items() if key != "penalty"}
+    assert (plain.meta_seed, plain.meta_task) == (flat.meta_seed, flat.meta_task)
+    assert not eqx.tree_equal(load(name), load(flat.name))
+    [ours, its] = ([(x.task, x.metric, x.adam, x.sam) for x in c.table] for c in (plain, flat))
+    assert ours == its  # the rivals are the same
+
+
+@eqx.filter_jit
+def descent(opt, key):
+    """Training loss before and after STEPS steps, from a start that meta-training did not see."""
+    task = build("digits-relu", start="he")
+    first = begin(task, opt, key)
+    last, _ = unroll(task, opt, first, STEPS, lambda *_: ())
+    whole = Problem(task, first.instance, task.whole(first.instance, split="train"), key)
+    return whole.value(first.params), whole.value(last.params)
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_it_halves_the_loss_of_a_network(name):
+    opt = load(name)
+    left = [after / before for before, after in (descent(opt, jr.key(s)) for s in STARTS)]
+    assert sum(left) / len(left) < 0.5
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_loading_and_saving_keeps_every_bit(name, tmp_path):
+    assert eqx.tree_equal(load(name), load(name))
+    pretrained.save(tmp_path / "again", load(name), card(name))
+    (again, bits), (shipped, theirs) = read(tmp_path / "again"), read(pretrained.path(name))
+    assert bits == theirs and again.tensors == shipped.tensors
+    hyper = again.manifest["hyper"]  # arguments that came since have their defaults
+    defaults = inspect.signature(type(load(name))).parameters
+    since = {arg: defaults[arg].default for arg in hyper.keys() - shipped.manifest["hyper"].keys()}
+    assert hyper == shipped.manifest["hyper"] | since
+    assert again.manifest | {"hyper": 0} == shipped.manifest | {"hyper": 0}
+    same = (tmp_path / "again").read_bytes() == pretrained.path(name).read_bytes()
+    assert same or since
+
+
+def test_failures_are_where_the_table_says_so():
+    for name in PRETRAINED:
+        found = card(name)
+        for line in found.table:
+            if line.metric == "test loss" and line.ours is not None and line.adam is not None:
+                said = any(f"{line.task}: its test loss" in said for said in found.failures)
+                assert said == (line.ours > 1.1 * line.adam), (name, line)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("rnprop-v1", "no pretrained optimizer 'rnprop-v1'; did you mean 'rnnprop-v1'"),
+        ("zzz", "no pretrained optimizer 'zzz'; use one of dm-v1, dm-flat-v1, "),
+    ],
+)
+def test_a_wrong_name_is_one_sentence(name, words):
+    for ask in (load, card):
+        with pytest.raises(ValueError, match=words):
+            ask(name)
+
+
+def test_a_file_without_a_card_is_refused(tmp_path, monkeypatch):
+    opt = load("dm-v1")
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    save_optimizer(tmp_path / "dm-v1.safetensors", opt)
+    with pytest.raises(CheckpointError, match="has no card"):
+        card("dm-v1")
+
+
+def test_cards_are_read_without_jax():
+    code = "import sys, steppe; steppe.zoo.card('dm-v1'); sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_wheel_takes_the_weights_along():
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert wheel["targets"]["wheel"] == {"packages": ["steppe"]}  # all of it, nothing excluded
+    ignored = (ROOT / ".gitignore").read_text()  # hatch leaves out what git ignores
+    assert "safetensors" not in ignored and "weights" not in ignored
