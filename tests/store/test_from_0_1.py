@@ -1,10 +1,11 @@
 """Files that steppe 0.1 wrote load bit for bit.
 
-`golden/from_0_1` was written by commit 06ae006: an optimizer of every class (`save_optimizer`), a run
-folder (`steppe train --task quadratic --opt dm --hidden 3 --steps 4 --episodes 2 --unroll 3
+`golden/from_0_1` was written by commit 06ae006: an optimizer of every class (`save_optimizer`), a
+run folder (`steppe train --task quadratic --opt dm --hidden 3 --steps 4 --episodes 2 --unroll 3
 --horizon 6 --validate-every 2 --seed 3 --clip none --flat.kind trace --flat.weight 1e-3
---curriculum.horizons 6,9 --checkpoint-every 2`), a certificate (`steppe certify run --n 60 --steps 8
---tolerances 300,5 --delta 0.1 --metric loss`), and the digest of every array that 0.1 read from them.
+--curriculum.horizons 6,9 --checkpoint-every 2`), a certificate (`steppe certify run --n 60
+--steps 8 --tolerances 300,5 --delta 0.1 --metric loss`), and the digest of every array that 0.1
+read from them.
 """
 
 import hashlib
