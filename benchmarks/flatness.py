@@ -27,8 +27,8 @@ MEMORY = 1.2
 
 def regularised(name: str):
     """Objective → the same with this measure at the end of the unroll; "plain" adds none."""
+    from steppe.flatness.entropy.local_entropy import LocalEntropy
     from steppe.flatness.hessian import HessianTrace, LogDet, TopEigenvalue
-    from steppe.flatness.local_entropy import LocalEntropy
     from steppe.objectives.regularized import Regularized
 
     measures = {

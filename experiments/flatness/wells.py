@@ -36,8 +36,8 @@ from steppe.core.measure import AbstractMeasure
 from steppe.core.optimizer import AbstractOptimizer, Fixed, split_meta
 from steppe.estimators.bptt import BPTT
 from steppe.evaluate.stats import interval, paired
+from steppe.flatness.entropy.local_entropy import LocalEntropy
 from steppe.flatness.hessian import HessianTrace, LogDet, TopEigenvalue
-from steppe.flatness.local_entropy import LocalEntropy
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.tasks.synthetic.wells import Wells

@@ -32,11 +32,12 @@ from ..core.episode import begin, unroll
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Composed, Problem, examples, length
 from ..core.types import Key, Params, Scalar
-from ..flatness import free_energy, hutchinson, slq
+from ..flatness import hutchinson, slq
+from ..flatness.entropy import free_energy
+from ..flatness.entropy.local_entropy import LocalEntropy
 from ..flatness.estimate import Estimate
 from ..flatness.lanczos import number_of_steps
 from ..flatness.landscape import filter_direction, line, plane
-from ..flatness.local_entropy import LocalEntropy
 from ..flatness.power import Which, top_eigenpair
 from ..flatness.products import check_deterministic, gauss_newton_product, hvp
 from ..flatness.sharpness import Sharpness

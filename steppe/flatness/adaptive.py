@@ -20,7 +20,7 @@ from jaxtyping import PyTree
 from ..core.measure import AbstractMeasure, AbstractWarm
 from ..core.task import Composed
 from ..core.types import Key, Params, Scalar
-from .local_entropy import LocalEntropy
+from .entropy.local_entropy import LocalEntropy
 
 
 class Adaptive(AbstractWarm):

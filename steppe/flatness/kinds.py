@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ..core.measure import AbstractMeasure
 from ..core.messages import guess
+from .entropy.local_entropy import LocalEntropy
 from .gradient_norm import GradNorm
 from .hessian import (
     GaussNewtonTrace,
@@ -13,7 +14,6 @@ from .hessian import (
     LogDet,
     TopEigenvalue,
 )
-from .local_entropy import LocalEntropy
 from .names import NAMES, TAKES
 from .sharpness import Sharpness
 from .size import SquaredNorm

@@ -21,6 +21,7 @@ from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix
 from steppe.estimators.pes import PES
 from steppe.flatness.adaptive import Adaptive
+from steppe.flatness.entropy.local_entropy import LocalEntropy
 from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm, Halved
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
@@ -30,7 +31,6 @@ from steppe.flatness.hessian import (
     LogDet,
     TopEigenvalue,
 )
-from steppe.flatness.local_entropy import LocalEntropy
 from steppe.flatness.relative import Relative
 from steppe.flatness.sharpness import Sharpness
 from steppe.flatness.size import SquaredNorm

@@ -9,6 +9,7 @@ import pytest
 
 from steppe.core.task import Composed
 from steppe.flatness.adaptive import Adaptive
+from steppe.flatness.entropy.local_entropy import LocalEntropy
 from steppe.flatness.gradient_norm import GradNorm
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
@@ -17,7 +18,6 @@ from steppe.flatness.hessian import (
     LogDet,
     TopEigenvalue,
 )
-from steppe.flatness.local_entropy import LocalEntropy
 from steppe.flatness.sharpness import Sharpness
 from steppe.flatness.size import SquaredNorm
 from tests.flatness.dense import Surface, as_tree, as_vector

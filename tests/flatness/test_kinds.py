@@ -3,8 +3,8 @@
 import pytest
 
 from steppe.core.measure import AbstractMeasure
+from steppe.flatness.entropy.local_entropy import LocalEntropy
 from steppe.flatness.kinds import MEASURES, build
-from steppe.flatness.local_entropy import LocalEntropy
 from steppe.flatness.names import NAMES, TAKES
 
 

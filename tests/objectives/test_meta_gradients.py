@@ -27,8 +27,9 @@ from steppe.core.task import AbstractPredictive, draw
 from steppe.estimators import replay
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.windows import Window
-from steppe.flatness import free_energy
 from steppe.flatness.adaptive import Adaptive
+from steppe.flatness.entropy import free_energy
+from steppe.flatness.entropy.local_entropy import LocalEntropy
 from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
@@ -39,7 +40,6 @@ from steppe.flatness.hessian import (
     TopEigenvalue,
 )
 from steppe.flatness.hutchinson import flat_signs
-from steppe.flatness.local_entropy import LocalEntropy
 from steppe.flatness.relative import Relative
 from steppe.flatness.sharpness import Sharpness
 from steppe.flatness.size import SquaredNorm

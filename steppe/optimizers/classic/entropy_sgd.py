@@ -27,7 +27,7 @@ from ...core.optimizer import AbstractOptimizer
 from ...core.task import Problem, draw
 from ...core.types import Key, Params, Scalar, Updates
 from ...flatness.checks import check_count, check_not_negative, check_positive
-from ...flatness.sgld import STABLE, Chain, Langevin, check_decay
+from ...flatness.entropy.sgld import STABLE, Chain, Langevin, check_decay
 
 
 class EntropyState(eqx.Module):

@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 
 from ...core.types import Key
-from ...flatness import free_energy, variational
+from ...flatness.entropy import free_energy, variational
 from .oracle import Quadratic, draw, generator, gibbs
 from .row import Row, at_most, equal
 

@@ -6,9 +6,9 @@ import jax.random as jr
 import numpy as np
 
 from ...core.types import Key
-from ...flatness import free_energy
-from ...flatness.local_entropy import LocalEntropy
-from ...flatness.sgld import Langevin
+from ...flatness.entropy import free_energy
+from ...flatness.entropy.local_entropy import LocalEntropy
+from ...flatness.entropy.sgld import Langevin
 from .oracle import Quadratic, draw, generator
 from .row import Row, equal, within
 

@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 
 from ...core.types import Key
-from ...flatness import free_energy
+from ...flatness.entropy import free_energy
 from .oracle import draw, generator, gibbs
 from .row import Row, equal, within
 

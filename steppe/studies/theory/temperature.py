@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 
 from ...core.types import Key
-from ...flatness.local_entropy import LocalEntropy
+from ...flatness.entropy.local_entropy import LocalEntropy
 from .oracle import gibbs
 from .row import Row, at_most, equal, within
 

@@ -42,12 +42,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 
-from ..core import tree
-from ..core.measure import AbstractMeasure
-from ..core.types import Key, Params, Scalar
+from ...core import tree
+from ...core.measure import AbstractMeasure
+from ...core.types import Key, Params, Scalar
+from ..checks import check_count, check_draws, check_not_negative, check_positive
+from ..products import check_loss
 from . import free_energy
-from .checks import check_count, check_draws, check_not_negative, check_positive
-from .products import check_loss
 from .sgld import STABLE, Langevin, check_burn_in, check_decay, stable_step_size
 
 VALUES = ("importance", "monte_carlo", "laplace")

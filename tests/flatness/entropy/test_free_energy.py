@@ -7,7 +7,7 @@ import jax.tree_util as jtu
 import numpy as np
 import pytest
 
-from steppe.flatness import free_energy
+from steppe.flatness.entropy import free_energy
 from tests.reference.local_entropy import by_quadrature, draw_quadratic
 
 GAMMA = 1.7

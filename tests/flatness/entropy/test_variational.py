@@ -6,9 +6,9 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.flatness import variational
+from steppe.flatness.entropy import variational
+from steppe.flatness.entropy.variational import Window
 from steppe.flatness.smoothed import Smoothed
-from steppe.flatness.variational import Window
 from tests.reference.local_entropy import draw_quadratic
 
 LAW = {"gamma": 1.7, "temperature": 0.6}

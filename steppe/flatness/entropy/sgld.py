@@ -35,11 +35,11 @@ import jax.random as jr
 import jax.tree_util as jtu
 from jaxtyping import Array, Int
 
-from ..core import tree
-from ..core.types import Key, Params, Scalar
-from .checks import check_count, check_not_negative, check_positive
-from .products import hvp
-from .vectors import moved, normal_like, unit
+from ...core import tree
+from ...core.types import Key, Params, Scalar
+from ..checks import check_count, check_not_negative, check_positive
+from ..products import hvp
+from ..vectors import moved, normal_like, unit
 
 STABLE = "A chain is stable if step_size · (largest eigenvalue of the Hessian + gamma) < 2."
 

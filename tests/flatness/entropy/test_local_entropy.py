@@ -7,8 +7,8 @@ import jax.tree_util as jtu
 import numpy as np
 import pytest
 
-from steppe.flatness import free_energy
-from steppe.flatness.local_entropy import LocalEntropy
+from steppe.flatness.entropy import free_energy
+from steppe.flatness.entropy.local_entropy import LocalEntropy
 from tests.reference.local_entropy import draw_quadratic, weights_of_average
 
 GAMMA = 1.7

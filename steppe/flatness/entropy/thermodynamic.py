@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from ..core import tree
-from ..core.types import Key, Params, Scalar
-from .checks import check_count
-from .estimate import Estimate
-from .estimate import mean as mean_of
-from .products import check_loss
+from ...core import tree
+from ...core.types import Key, Params, Scalar
+from ..checks import check_count
+from ..estimate import Estimate
+from ..estimate import mean as mean_of
+from ..products import check_loss
 from .sgld import Langevin
 
 

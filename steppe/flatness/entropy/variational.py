@@ -20,13 +20,13 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float
 
-from ..core import tree
-from ..core.types import Key, Params, Scalar
-from .checks import check_draws, check_not_negative, check_positive
-from .estimate import Estimate, each_probe
-from .estimate import mean as mean_of
-from .products import check_loss
-from .vectors import moved, normal_like
+from ...core import tree
+from ...core.types import Key, Params, Scalar
+from ..checks import check_draws, check_not_negative, check_positive
+from ..estimate import Estimate, each_probe
+from ..estimate import mean as mean_of
+from ..products import check_loss
+from ..vectors import moved, normal_like
 
 
 class Window(eqx.Module):

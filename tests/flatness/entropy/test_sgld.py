@@ -7,7 +7,7 @@ import jax.tree_util as jtu
 import numpy as np
 import pytest
 
-from steppe.flatness.sgld import Langevin, stable_step_size
+from steppe.flatness.entropy.sgld import Langevin, stable_step_size
 from tests.reference.local_entropy import draw_quadratic, langevin, weights_of_average
 
 GAMMA, ETA = 1.7, 0.1

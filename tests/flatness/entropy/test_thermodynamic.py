@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from steppe.flatness import thermodynamic
+from steppe.flatness.entropy import thermodynamic
 from tests.reference.local_entropy import draw_quadratic
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from steppe.flatness import free_energy
-from steppe.flatness.local_entropy import LocalEntropy
+from steppe.flatness.entropy import free_energy
+from steppe.flatness.entropy.local_entropy import LocalEntropy
 from tests.reference.local_entropy import by_quadrature, draw_quadratic
 
 GAMMA = 1.7
