@@ -37,7 +37,7 @@ MAY_IMPORT = {
     },
     "studies": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
-        "train", "zoo", "certificates", "evaluate", "report", "runs",
+        "train", "zoo", "certificates", "evaluate", "report", "runs", "torch",
     },
 }  # fmt: skip
 FREE = {"cli", "__init__", "__main__", "testing"}
@@ -53,7 +53,10 @@ LAZY = {
     "mlxtend",
     "huggingface_hub",
 }
-WHOLE = {"zoo/hub.py": "huggingface_hub"}  # files about one of them, imported inside functions
+WHOLE = {  # files about one of them, imported inside functions
+    "zoo/hub.py": "huggingface_hub",
+    "studies/speed/torch_peer.py": "torch",
+}
 
 
 def package(path: Path) -> str:
@@ -101,6 +104,15 @@ def test_imports_point_down(path):
         assert allowed, f"{path.name}:{line} imports {name}, which is not below {mine}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_questions_of_the_library_are_asked_from_outside(path):
+    if package(path) in ("studies", "cli"):
+        return
+    for line, name in imports(path):
+        inside = f"{name}.".startswith("steppe.studies.")
+        assert not inside, f"{path.name}:{line} imports {name}; only cli/ may"
+
+
 @pytest.mark.parametrize("folder", ["optimizers/learned", "objectives", "tasks", "tasks/synthetic"])
 def test_sibling_algorithms_do_not_import_each_other(folder):
     shared = {
@@ -137,7 +149,7 @@ def test_heavy_and_optional_packages_are_imported_inside_functions(path):
 def test_optax_stays_where_it_belongs(path):
     places = {
         "train", "optimizers", "interop", "certificates", "evaluate", "runs", "cli", "testing",
-        "zoo",
+        "zoo", "studies",
     }  # fmt: skip
     if package(path) not in places:
         assert all(name.split(".")[0] != "optax" for _, name in imports(path))

@@ -4,8 +4,8 @@
     card("rnnprop-v1").failures
 
 One safetensors file each, in `weights/`: the weights, and in its manifest the card. Nothing of a
-card is written by hand: `experiments/zoo/ship.py` trains, judges, and writes both. A name that has
-been released keeps its weights for good; better ones get the next number.
+card is written by hand: `steppe reproduce shipped_weights` trains, judges, and writes both. A name
+that has been released keeps its weights for good; better ones get the next number.
 
 JAX is imported by `load` and `save` alone.
 """

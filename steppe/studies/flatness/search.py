@@ -1,0 +1,126 @@
+"""Which weight has each penalty, and which penalty is the one that the study's claims are about?
+
+    python -m steppe.studies.flatness.search run      # appends to search.jsonl; about half an hour
+    python -m steppe.studies.flatness.search table
+
+Every penalty at every weight is meta-trained with meta-seeds that the study does not use, and
+looked at on validation splits of tasks that the study does not have (but for the task of
+meta-training).
+
+    score = mean over tasks and meta-seeds of ½ (ln loss + ln error), with the penalty less without
+
+The weight of an arm is the one with the lowest score, of equal ones (to 0.01) the largest. The arm
+of the claims is the measure of flatness with the lowest mean over its two best weights (so few
+meta-seeds tell neighbours badly apart), of those that do make minima flatter: with its weight, the
+trace at matched training loss is lower than without. What came out is in `README.md` beside this
+file and, as numbers, in `steppe/studies/flatness/scales.py`.
+"""
+
+import argparse
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from ...evaluate.engines import Row
+from ...evaluate.grid import read_rows, run_grid
+from . import design
+from .findings import every, matched, mean_log, minus
+from .scales import SMALL
+
+RECORDS = Path(__file__).parent / "search.jsonl"
+Place = tuple[str, str, float]  # optimizer, arm, weight
+
+
+def differences(rows: Iterable[Row]) -> dict[Place, list[dict[str, float | None]]]:
+    """With a penalty less without, one entry a meta-seed; None where a run diverged."""
+    done = {
+        (
+            row.cell["optimizer"],
+            row.cell["arm"],
+            row.cell["weight"],
+            row.cell["meta_seed"],
+        ): row.result
+        for row in rows
+        if row.result is not None
+    }
+    found: dict[Place, list[dict[str, float | None]]] = {}
+    for (optimizer, arm, weight, seed), result in sorted(done.items()):
+        other = done.get((optimizer, design.NONE, 0.0, seed))
+        if arm != design.NONE and other is not None:
+            found.setdefault((optimizer, arm, weight), []).append(told(result, other))
+    return found
+
+
+def told(ours: dict, theirs: dict) -> dict[str, float | None]:
+    ends = [[side["tasks"][task]["at"]["end"] for side in (ours, theirs)] for task in ours["tasks"]]
+    losses = [minus(*(mean_log(end["valid_loss"]) for end in pair)) for pair in ends]
+    errors = [minus(*(mean_log(missed(end)) for end in pair)) for pair in ends]
+    first = next(iter(ours["tasks"]))
+    return {
+        "score": every([*losses, *errors]),
+        **{f"ln loss, {task}": x for task, x in zip(ours["tasks"], losses, strict=True)},
+        **{f"ln error, {task}": x for task, x in zip(ours["tasks"], errors, strict=True)},
+        "ln trace": matched(ours["tasks"][first], theirs["tasks"][first], "trace"),
+    }
+
+
+def missed(end: dict) -> list[float | None]:
+    """Shares of examples classified wrongly, half a thousandth at least."""
+    return [None if x is None else max(1 - x, 5e-4) for x in end["valid_accuracy"]]
+
+
+def chosen(rows: Iterable[Row]) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """Arm → optimizer → weight, and the arm of the claims by optimizer. Divergence is worst."""
+    found = differences(rows)
+    worst = lambda score: math.inf if score is None else score
+    score = {p: worst(every([seed["score"] for seed in seeds])) for p, seeds in found.items()}
+    by = lambda o, arm: {weight: score[o, arm, weight] for weight in design.WEIGHTS[o]}
+    best = lambda o, arm: max(
+        w for w, x in by(o, arm).items() if x <= min(by(o, arm).values()) + 0.01
+    )
+    mean = lambda o, arm: sum(sorted(by(o, arm).values())[:2]) / 2
+    flat = [arm for arm in design.SEARCHED if arm != design.NORM]
+
+    def flatter(o: str, arm: str) -> bool:
+        traces = [seed["ln trace"] for seed in found[o, arm, best(o, arm)]]
+        known = [x for x in traces if x is not None]  # where both came down to a common level
+        return bool(known) and sum(known) < 0
+
+    return (
+        {arm: {o: best(o, arm) for o in design.WEIGHTS} for arm in design.SEARCHED},
+        {
+            o: min((arm for arm in flat if flatter(o, arm)), key=lambda arm: mean(o, arm))
+            for o in design.WEIGHTS
+        },
+    )
+
+
+def table(rows: Iterable[Row]) -> str:
+    found = differences(rows)
+    names = list(next(iter(found.values()))[0])
+    lines = [
+        "| optimizer | arm | weight | n | " + " | ".join(names) + " |",
+        "|---" * (4 + len(names)) + "|",
+    ]
+    mean = lambda seeds, name: every([seed[name] for seed in seeds])
+    order = lambda place: (place[0], math.inf if (s := mean(found[place], "score")) is None else s)
+    for place in sorted(found, key=order):
+        seeds = found[place]
+        values = ["–" if (x := mean(seeds, name)) is None else f"{x:+.3f}" for name in names]
+        lines.append(
+            f"| {place[0]} | {place[1]} | {place[2]} | {len(seeds)} | {' | '.join(values)} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    if given.what == "run":
+        cells = design.search(SMALL)
+        run_grid(cells, design.WORK, out=RECORDS, engine="processes", workers=given.workers)
+    rows = read_rows(RECORDS)
+    print(table(rows))
+    print(*chosen(rows), sep="\n")
