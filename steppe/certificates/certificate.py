@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.messages import guess
+from ..core.messages import did_you_mean
+from ..store.files import write_atomically
 
 SCHEMA = 1
 ASSUMPTIONS = (
@@ -75,9 +76,7 @@ class Certificate:
         """Write it as JSON."""
         path = Path(path)
         text = json.dumps(self.document(), indent=1, ensure_ascii=False, allow_nan=False)
-        fresh = path.with_name(path.name + ".tmp")
-        fresh.write_text(text + "\n", encoding="utf-8")
-        fresh.replace(path)
+        write_atomically(path, text, "\n")
         return path
 
 
@@ -112,7 +111,7 @@ def from_document(document: Any, source: str) -> Certificate:
     rest = {name: value for name, value in document.items() if name != "digest"}
     if wrong := sorted(fields ^ set(rest)):
         word = "lacks" if wrong[0] in fields else "has an unknown"
-        raise CertificateError(f"{source} {word} {wrong[0]!r}; {guess(wrong[0], fields)}")
+        raise CertificateError(f"{source} {word} {wrong[0]!r}; {did_you_mean(wrong[0], fields)}")
     if sha256(rest) != document["digest"]:
         raise CertificateError(
             f"{source} was changed after it was written: its digest does not match its content; "

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from ..core import tree
 from ..core.episode import Episode
-from ..core.messages import guess
+from ..core.messages import did_you_mean
 from ..core.task import AbstractTask, Problem
 from ..core.types import Instance, Key, Params, Scalar, Split
 from .runs import Metric, name_of
@@ -78,7 +78,7 @@ def reading(task: AbstractTask, metric: str | Measure, split: Split) -> tuple[Re
     if metric in own:
         text = f"the task's {metric} on the whole {split} split, after k updates"
         return Reading(metric, split), Metric(metric, text)
-    raise ValueError(f"The task has no metric {metric!r}; {guess(metric, [*known, *own])}")
+    raise ValueError(f"The task has no metric {metric!r}; {did_you_mean(metric, [*known, *own])}")
 
 
 def available(task: AbstractTask, own: dict, name: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.messages import guess
+from ..core.messages import did_you_mean
 from ..runs.errors import BadInput
 from ..runs.folder import MODEL
 from ..store.manifest import read
@@ -122,7 +122,7 @@ def checkpoint(word: str) -> Path:
         )
     raise BadInput(
         f"There is no file and no optimizer {word!r}; give a checkpoint, or "
-        f"{guess(word, [*tunable(), *PRETRAINED])}"
+        f"{did_you_mean(word, [*tunable(), *PRETRAINED])}"
     )
 
 

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Mapping
 
-from ..core.messages import guess
+from ..core.messages import did_you_mean
 from ..data.names import NAMES as DATA
 from ..flatness.names import NAMES as MEASURES
 from ..runs.errors import BadInput
@@ -46,7 +46,7 @@ def run(values: dict) -> int:
 def check(name: str, known: Mapping[str, str], what: str) -> None:
     """Refuse a name that is in no table."""
     if name not in known:
-        raise BadInput(f"There is no {what} {name!r}; {guess(name, known)}")
+        raise BadInput(f"There is no {what} {name!r}; {did_you_mean(name, known)}")
 
 
 def learned() -> dict[str, str]:

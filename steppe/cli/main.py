@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from ..core.messages import guess, missing
+from ..core.messages import did_you_mean, missing
 from ..runs.errors import BadInput, Failed
 from . import options, options_certificates, options_files
 from .parse import help_text, scan
@@ -72,7 +72,7 @@ def dispatch(words: list[str]) -> int:
     name, *rest = words
     if name not in VERBS:
         kind = "option" if name.startswith("-") else "command"
-        raise BadInput(f"There is no {kind} {name!r}; {guess(name, [*VERBS, *GLOBAL])}")
+        raise BadInput(f"There is no {kind} {name!r}; {did_you_mean(name, [*VERBS, *GLOBAL])}")
     verb = VERBS[name]
     if "-h" in rest or "--help" in rest:
         print(help_text(name, verb.options))

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ..core.messages import guess
+from ..core.messages import did_you_mean
 from ..runs.errors import BadInput
 
 T = TypeVar("T")
@@ -111,7 +111,9 @@ def scan(cls: type, argv: Sequence[str]) -> dict[str, object]:
         no = flag.startswith("--no-") and flag not in flags
         option = {**flags, **shorts}.get("--" + flag[5:] if no else flag)
         if option is None or (no and option.kind is not bool):
-            raise BadInput(f"There is no option {word.partition('=')[0]}; {guess(flag, flags)}")
+            raise BadInput(
+                f"There is no option {word.partition('=')[0]}; {did_you_mean(flag, flags)}"
+            )
         if option.kind is bool:
             if equals:
                 raise BadInput(f"{flag} takes no value, got {text!r}; write {flag} alone.")
@@ -155,7 +157,7 @@ def convert(option: Option, value: object) -> object:
         return None
     if option.choices:
         if value not in option.choices:
-            near = guess(str(value), option.choices)
+            near = did_you_mean(str(value), option.choices)
             raise BadInput(f"{option.flag} cannot be {value!r}; {near}")
         return value
     accepted = {float: (int, float)}.get(kind, (kind,))
@@ -209,7 +211,7 @@ def from_table(cls: type, table: Mapping[str, object], source: str) -> dict[str,
     for name, value in _flat(table):
         option = options.get(name)
         if option is None:
-            raise BadInput(f"{source}: there is no option {name!r}; {guess(name, options)}")
+            raise BadInput(f"{source}: there is no option {name!r}; {did_you_mean(name, options)}")
         if value is None and option.nothing is not None:
             values[name] = None
             continue

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from ..core.messages import guess
+from ..core.messages import did_you_mean
 from ..runs.errors import BadInput
 from .options import Reproduce
 from .output import document, speaker
@@ -15,7 +15,9 @@ STUDIES = {"flatness": "does flatness-aware meta-training make trained models ge
 def run(values: dict) -> int:
     options = build(Reproduce, values)
     if options.study not in STUDIES:
-        raise BadInput(f"There is no study {options.study!r}; {guess(options.study, STUDIES)}")
+        raise BadInput(
+            f"There is no study {options.study!r}; {did_you_mean(options.study, STUDIES)}"
+        )
     say = speaker(options.quiet)
     folder = options.out or Path("runs", f"{options.study}-{options.scale}")
 

@@ -1,4 +1,4 @@
-"""Words that answers have in common. Standard library only."""
+"""Sentences that error messages have in common. Standard library only."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,15 +10,35 @@ EXTRAS = {  # as in pyproject.toml: what each brings
 }
 
 
-def guess(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name.
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is spelled most like `name`; None if none comes near."""
+    return next(iter(difflib.get_close_matches(str(name), list(known), n=1)), None)
 
-    >>> guess("stpes", ["steps", "seed"])
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """End a sentence about an unknown name: a suggestion, or the list of what is known.
+
+    >>> did_you_mean("stpes", ["steps", "seed"])
     "did you mean 'steps'?"
+    >>> did_you_mean("colour", ["steps", "seed"])
+    'use one of steps, seed.'
     """
     known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}."
+    near = nearest(name, known)
+    return f"did you mean {near!r}?" if near else f"use one of {', '.join(known)}."
+
+
+def at_least(least: float, owner: str, **values: float | tuple[float, ...] | None) -> None:
+    """Raise ValueError for a number below `least`, alone or in a tuple. None passes.
+
+    >>> at_least(1, "Wells", n=0)
+    Traceback (most recent call last):
+    ValueError: Wells: n must be at least 1, got 0.
+    """
+    for name, value in values.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(number is None or number >= least for number in numbers):
+            raise ValueError(f"{owner}: {name} must be at least {least}, got {value}.")
 
 
 def missing(error: ModuleNotFoundError) -> str:

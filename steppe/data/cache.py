@@ -6,14 +6,16 @@ folder, the arrays are built again and the program goes on.
 """
 
 import hashlib
+import io
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+
+from ..store.files import write_atomically
 
 DIGESTS = "sha256"  # the entry of the npz file that holds {array name: SHA-256} as JSON
 
@@ -71,19 +73,13 @@ def write(name: str, arrays: Mapping[str, np.ndarray]) -> bool:
 
     A reader sees the old file or the new one, never half of one.
     """
-    temporary = None
     try:
         target = folder() / f"{name}.npz"
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as file:
-            temporary = file.name
-            entries = {**arrays, DIGESTS: np.array(json.dumps(digests(arrays)))}
-            np.savez_compressed(file, allow_pickle=False, **entries)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        entries = {**arrays, DIGESTS: np.array(json.dumps(digests(arrays)))}
+        file = io.BytesIO()
+        np.savez_compressed(file, allow_pickle=False, **entries)
+        write_atomically(target, file.getvalue())
     except (OSError, RuntimeError):  # RuntimeError: there is no home folder
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         return False
     return True

@@ -24,6 +24,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from steppe.core.messages import at_least
 from steppe.core.types import Key, Split
 from steppe.data.formats import check_labels
 
@@ -135,8 +136,7 @@ def whole(
     dataset: Dataset, split: Split, limit: int | None = None
 ) -> tuple[Float[Array, "rows ..."], Int[Array, " rows"]]:
     """All rows of one split, or its first `limit` rows; x in [0, 1]."""
-    if limit is not None and limit < 1:
-        raise ValueError(f"whole: limit must be at least 1, got {limit}; None takes every row.")
+    at_least(1, "whole", limit=limit)
     start, stop = span(dataset, split)
     stop = stop if limit is None else min(stop, start + limit)
     return _unit(dataset, dataset.x[start:stop]), dataset.y[start:stop]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steppe.core.messages import guess
+from steppe.core.messages import did_you_mean
 from steppe.data import cache
 from steppe.data.dataset import Dataset, arrange
 from steppe.data.formats import check_images, check_labels, read_cifar_batch, read_idx, read_npz
@@ -129,7 +129,7 @@ def load(name: str, folder: str | os.PathLike | None = None) -> Dataset:
     if name in local:
         return local[name](folder)
     if name not in shipped:
-        raise ValueError(f"There is no data set {name!r}; {guess(name, NAMES)}")
+        raise ValueError(f"There is no data set {name!r}; {did_you_mean(name, NAMES)}")
     if folder is not None:
         raise ValueError(
             f"The data set {name!r} comes with a Python package and reads no folder, but "

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
+from ..store.files import write_atomically
+
 FORMAT = 1
 DIGITS = 6  # significant digits kept of a measured number
 
@@ -68,10 +70,7 @@ def write_records(
     """Write a file of records, or change nothing."""
     header = {"steppe": "records", "format": FORMAT, "environment": dict(environment)}
     lines = [header, *(dataclasses.asdict(record) for record in records)]
-    path = Path(path)
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
-    fresh.replace(path)
+    write_atomically(path, *(json.dumps(line, allow_nan=False) + "\n" for line in lines))
 
 
 def read_records(path: str | os.PathLike) -> tuple[list[Record], dict[str, Any]]:

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, PyTree
 from ..core import tree
 from ..core.episode import Episode, begin, unroll
 from ..core.lanes import each
+from ..core.messages import at_least
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem, length
 from ..core.types import Batch, Key, Params, Scalar, Split
@@ -60,9 +61,7 @@ def evaluate(
     optimizer that differs from this one in its numbers alone, so that it is not compiled again.
     """
     seeds = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
-    for what, amount in (("horizon", horizon), ("points", points), ("seeds", len(seeds))):
-        if amount < 1:
-            raise ValueError(f"evaluate: {what} must be at least 1, got {amount}.")
+    at_least(1, "evaluate", horizon=horizon, points=points, seeds=len(seeds))
     every = -(-horizon // points)
     steps = [*range(0, horizon, every), horizon]
     train = train or trainer(task, opt, horizon=horizon, points=points)

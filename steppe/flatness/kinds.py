@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..core.measure import AbstractMeasure
-from ..core.messages import guess
+from ..core.messages import did_you_mean
 from .entropy.local_entropy import LocalEntropy
 from .gradient_norm import GradNorm
 from .hessian import (
@@ -37,7 +37,7 @@ MEASURES: dict[str, Callable[..., AbstractMeasure]] = {  # described in names.py
 def build(name: str, **options: float | int) -> AbstractMeasure:
     """The measure of this name, with those of `gamma`, `temperature` and `probes` it takes."""
     if name not in MEASURES:
-        raise ValueError(f"There is no measure {name!r}; {guess(name, NAMES)}")
+        raise ValueError(f"There is no measure {name!r}; {did_you_mean(name, NAMES)}")
     takes = TAKES.get(name, ())
     for option in options:
         if option not in takes:

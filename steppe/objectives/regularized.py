@@ -29,6 +29,7 @@ from ..core import tree
 from ..core.episode import Episode
 from ..core.estimator import AbstractEstimator
 from ..core.measure import AbstractMeasure, AbstractWarm
+from ..core.messages import at_least
 from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem, draw
@@ -112,8 +113,7 @@ class Regularized(AbstractObjective):
                 raise ValueError(f"Regularized: {field} is {given!r}, expected one of {known}.")
         if isinstance(reference, int | float) and not reference > 0:
             raise ValueError(f"Regularized: reference must be positive, got {reference}.")
-        if every < 1:
-            raise ValueError(f"Regularized: every must be at least 1, got {every}.")
+        at_least(1, "Regularized", every=every)
         if every > 1 and where == "end":
             raise ValueError(
                 f"Regularized: every={every} counts steps, but where='end' measures the last point "

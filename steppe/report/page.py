@@ -21,6 +21,7 @@ from ..evaluate import compare
 from ..evaluate import curvature_record as point
 from ..evaluate.records import Record, read_records
 from ..evaluate.update_curve import Rule, from_plain
+from ..store.files import write_atomically
 from ..train.sinks import flatness, read_rows
 from . import certificate_panel as guarantee
 from . import curvature_plots as surface
@@ -128,9 +129,7 @@ def write_page(path: str | os.PathLike, page: str) -> Path:
     """Write a page that is complete whenever it is there."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(page, encoding="utf-8")
-    fresh.replace(path)
+    write_atomically(path, page)
     return path
 
 

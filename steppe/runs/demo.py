@@ -34,6 +34,7 @@ from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import adam, momentum, sgd
 from ..optimizers.learned.rnnprop import RNNProp
 from ..report.page import report_from_folders
+from ..store.files import write_atomically
 from ..tasks.suite import build
 from ..train.environment import environment
 from ..train.loop import History, meta_train
@@ -256,4 +257,4 @@ class Clock:
 
 def write(path: Path, content: object) -> None:
     """One JSON document in a file."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False), "\n")

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ..store.files import write_atomically
 from ..store.manifest import STEPS, CheckpointError, read_manifest
 from .errors import BadInput
 
@@ -144,14 +145,4 @@ def read_json(path: Path) -> dict:
 
 def write_json(path: Path, content: object) -> None:
     """Write a file that is complete whenever it is there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False), "\n")

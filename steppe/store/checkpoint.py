@@ -9,12 +9,9 @@ is not in the file: it comes from `like`, which `describe.rebuild` makes from th
 No pickle is read or written.
 """
 
-import contextlib
-import difflib
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +22,9 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from steppe.store.manifest import (
+from ..core.messages import at_least, nearest
+from .files import write_atomically
+from .manifest import (
     DTYPES,
     CheckpointError,
     Header,
@@ -109,8 +108,7 @@ def keep_last(folder: str | os.PathLike, pattern: str, k: int) -> list[Path]:
     Broken files do not count towards `k`. Only checkpoints are deleted: what
     the pattern matches besides, and files too damaged to be recognised, stay.
     """
-    if k < 1:
-        raise ValueError(f"keep_last must keep at least 1 checkpoint, got k={k}.")
+    at_least(1, "keep_last", k=k)
     deleted = []
     for path in _by_age(folder, pattern):
         try:
@@ -189,35 +187,12 @@ def _refuse(value: object, where: str) -> object:
 
 def _write(path: Path, *parts: bytes) -> None:
     """Put a complete file at `path`, or raise and leave what was there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        try:
-            with open(temporary, "xb") as file:
-                file.writelines(parts)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_atomically(path, *parts)
     except OSError as error:
         found = f"that it cannot be written ({error.strerror})"
         todo = "what was there before is unchanged: check the folder and its free space"
         raise complaint(path, found, "a writable file", todo) from error
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the file system can."""
-    if os.name != "posix":
-        return
-    # The new file is complete and in place, and some network file systems refuse this.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _by_age(folder, pattern: str) -> list[Path]:
@@ -237,8 +212,8 @@ def _check_names(path, found: set[str], expected: set[str]) -> None:
         return
 
     def with_guess(name: str) -> str:
-        close = difflib.get_close_matches(name, unknown, n=1)
-        return f"{name} (did you mean {close[0]}, which the file has?)" if close else name
+        near = nearest(name, unknown)
+        return f"{name} (did you mean {near}, which the file has?)" if near else name
 
     listed = (
         [f"no {_some([with_guess(n) for n in missing[:LISTED]] + missing[LISTED:])}"]

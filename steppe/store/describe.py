@@ -12,9 +12,8 @@ dtype of a 0-d array is the constructor's to choose.
 """
 
 import dataclasses
-import difflib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax
@@ -22,7 +21,8 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from steppe.store.manifest import CheckpointError, plain
+from ..core.messages import did_you_mean
+from .manifest import CheckpointError, plain
 
 # A constructor that looks at the value of an array (`if not self.rho > 0`) says one of these
 # when there are only shapes.
@@ -111,16 +111,16 @@ def _build(part: object, kinds: Mapping[str, type]) -> object:
     kind, hyper = part["kind"], part["hyper"]
     if kind not in kinds:
         raise CheckpointError(
-            f"No class of the name {kind!r} is known{_guess(kind, kinds)}: add it to `kinds`, "
-            "or rename the class back."
+            f"No class of the name {kind!r} is known; {did_you_mean(kind, kinds)} "
+            "Add it to `kinds`, or rename the class back."
         )
     signature = inspect.signature(kinds[kind])
     known = signature.parameters
     for name in hyper:
         if name not in known:
             raise CheckpointError(
-                f"{kind} has no argument {name!r}{_guess(name, known)}: rename the argument "
-                "back, or read the checkpoint with the steppe that wrote it."
+                f"{kind} has no argument {name!r}; {did_you_mean(name, known)} Rename the "
+                "argument back, or read the checkpoint with the steppe that wrote it."
             )
     given = {name: _build(hyper[name], kinds) for name in known if name in hyper}
     if "key" in known:
@@ -137,8 +137,3 @@ def _build(part: object, kinds: Mapping[str, type]) -> object:
         return kinds[kind](*bound.args, **bound.kwargs)
     except ValueError as error:
         raise CheckpointError(f"The file describes no valid {kind}: {error}") from error
-
-
-def _guess(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(sorted(known))})"

@@ -7,7 +7,7 @@ Networks and sizes are those of the papers' experiments (`networks/`), with line
 import dataclasses
 from typing import Any
 
-from ..core.messages import guess
+from ..core.messages import did_you_mean
 from ..core.task import AbstractTask
 from ..data.images import load
 from .classify import Classify
@@ -71,7 +71,7 @@ def suite(name: str) -> tuple[str, ...]:
     ('quadratic-784', 'quadratic-1024', 'quadratic-2048')
     """
     if name not in SUITES:
-        raise ValueError(f"There is no suite {name!r}; {guess(name, SUITES)}")
+        raise ValueError(f"There is no suite {name!r}; {did_you_mean(name, SUITES)}")
     return SUITES[name]
 
 
@@ -80,7 +80,9 @@ def build(name: str, **overrides) -> AbstractTask:
     given = options(name)
     for option in overrides:
         if option not in given:
-            raise ValueError(f"The task {name} has no option {option!r}; {guess(option, given)}")
+            raise ValueError(
+                f"The task {name} has no option {option!r}; {did_you_mean(option, given)}"
+            )
     given |= overrides
     if name in SYNTHETIC:
         return SYNTHETIC[name][0](**given)
@@ -103,7 +105,7 @@ def options(name: str) -> dict[str, Any]:
         data, network, arguments = CLASSIFIERS[name]
         folder = {"folder": None} if data in ("mnist", "cifar10") else {}
         return folder | defaults(Classify) | defaults(network) | arguments
-    raise ValueError(f"There is no task {name!r}; {guess(name, TASKS)}")
+    raise ValueError(f"There is no task {name!r}; {did_you_mean(name, TASKS)}")
 
 
 def defaults(cls: type) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.messages import at_least
 from .rules import BLOCK, AbstractRule
 from .weights import read_rule
 
@@ -68,8 +69,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"LearnedOptimizer: state_dtype must be a floating dtype, got {state_dtype}."
             )
-        if block < 1:
-            raise ValueError(f"LearnedOptimizer: block must be at least 1, got {block}.")
+        at_least(1, "LearnedOptimizer", block=block)
         self.rule = rule if isinstance(rule, AbstractRule) else read_rule(rule)
         self.state_dtype, self.block = state_dtype, block
         self._matrices: list[Matrix] | None = None

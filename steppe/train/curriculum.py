@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
 from ..core.estimator import AbstractEstimator
+from ..core.messages import at_least
 
 
 class Curriculum(eqx.Module):
@@ -53,8 +54,7 @@ class Curriculum(eqx.Module):
             )
         if self.weights is not None and not self.weights:
             raise ValueError("Curriculum: weights are empty; give one tuple a stage, or None.")
-        if self.patience < 1:
-            raise ValueError(f"Curriculum: patience must be at least 1, got {self.patience}.")
+        at_least(1, "Curriculum", patience=self.patience)
 
     @property
     def stages(self) -> int:

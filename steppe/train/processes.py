@@ -21,6 +21,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
+from ..core.messages import at_least
+
 # How JAX's runtime speaks of a peer that is gone, on processors, on GPUs, and of the coordinator.
 LOST = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED")
 
@@ -51,8 +53,7 @@ def connect(coordinator: str, processes: int, process: int, *, patience: int = 6
             f"connect: process must be from 0 to {processes - 1} for {processes} processes, "
             f"got {process}. Give each its own number; process 0 runs on the coordinator's host."
         )
-    if patience < 1:
-        raise ValueError(f"connect: patience must be at least 1 second, got {patience}.")
+    at_least(1, "connect", patience=patience)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(

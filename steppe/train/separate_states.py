@@ -12,11 +12,12 @@ import jax.tree_util as jtu
 import optax
 from jaxtyping import PyTree
 
+from ..core.messages import at_least
+
 
 def apart(tx: optax.GradientTransformation, parts: int) -> optax.GradientTransformationExtraArgs:
     """`tx` with `parts` states; `update(…, part=k)` uses and moves the k-th alone."""
-    if parts < 1:
-        raise ValueError(f"apart: parts must be at least 1, got {parts}.")
+    at_least(1, "apart", parts=parts)
     inner = optax.with_extra_args_support(tx)
 
     def init(params: PyTree) -> PyTree:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ..store.files import write_atomically
+
 Row = Mapping[str, float | int | str]
 
 
@@ -30,9 +32,7 @@ class JSONL:
     def __init__(self, path: str | os.PathLike, *, step: int = 0):
         self.path = Path(path)
         rows = [row for row in read_rows(self.path) if row["step"] <= step]
-        fresh = self.path.with_suffix(".tmp")
-        fresh.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        fresh.replace(self.path)
+        write_atomically(self.path, *(json.dumps(row) + "\n" for row in rows))
         self._file = self.path.open("a")
 
     def write(self, row: Row) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Int
 from ..core import tree
 from ..core.episode import Episode, begin, unroll
 from ..core.lanes import each, lanes_together
+from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem, draw
@@ -34,11 +35,8 @@ class Validation(eqx.Module):
     window: int = eqx.field(static=True, default=20)
 
     def __check_init__(self):
-        for name in ("every", "horizon", "episodes", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"Validation: {name} must be at least 1, got {getattr(self, name)}."
-                )
+        sizes = ("every", "horizon", "episodes", "window")
+        at_least(1, "Validation", **{name: getattr(self, name) for name in sizes})
         if self.by not in ("valid", "objective"):
             raise ValueError(f"Validation: by must be valid or objective, got {self.by!r}.")
 

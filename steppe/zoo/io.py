@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 
-from ..core.messages import guess
+from ..core.messages import did_you_mean
 from ..core.optimizer import AbstractOptimizer
 from ..core.types import Key
 from ..optimizers.classic.entropy_sgd import EntropySGD
@@ -65,7 +65,7 @@ BUILDERS: dict[str, Callable[..., AbstractOptimizer]] = {  # described in names.
 def build(name: str, *, key: Key | None = None, **options: object) -> AbstractOptimizer:
     """The optimizer of this name; `key` is for those with random weights."""
     if name not in BUILDERS:
-        raise ValueError(f"There is no optimizer {name!r}; {guess(name, BUILDERS)}")
+        raise ValueError(f"There is no optimizer {name!r}; {did_you_mean(name, BUILDERS)}")
     builder = BUILDERS[name]
     arguments = inspect.signature(builder).parameters
     takes_any = any(a.kind is a.VAR_KEYWORD for a in arguments.values())
@@ -76,7 +76,7 @@ def build(name: str, *, key: Key | None = None, **options: object) -> AbstractOp
     ]
     for option in options:
         if option not in known and not takes_any:
-            raise ValueError(f"{name} has no option {option!r}; {guess(option, known)}")
+            raise ValueError(f"{name} has no option {option!r}; {did_you_mean(option, known)}")
     for option in known:
         if arguments[option].default is inspect.Parameter.empty and option not in options:
             raise ValueError(f"{name} needs the option {option!r}; give {option}=….")

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..core.messages import guess
+from ..core.messages import did_you_mean
 from .penalty import Penalty
 
 TEACHERS = ("adam", "rmsprop", "nag", "sgd", "self")
@@ -90,7 +90,7 @@ class Recipe:
         for teacher in self.teachers:
             if teacher not in TEACHERS:
                 raise ValueError(
-                    f"Recipe: there is no teacher {teacher!r}; {guess(teacher, list(TEACHERS))}"
+                    f"Recipe: there is no teacher {teacher!r}; {did_you_mean(teacher, TEACHERS)}"
                 )
         if self.stages and not self.validate_every:
             raise ValueError("Recipe: a curriculum goes by validation; set validate_every.")
@@ -192,9 +192,9 @@ PRESETS: dict[str, Recipe] = {
 def recipe(name: str, **changes: Any) -> Recipe:
     """The published recipe of this name, with some of its fields changed."""
     if name not in PRESETS:
-        raise ValueError(f"There is no preset {name!r}; {guess(name, list(PRESETS))}")
+        raise ValueError(f"There is no preset {name!r}; {did_you_mean(name, list(PRESETS))}")
     known = [field.name for field in dataclasses.fields(Recipe)]
     for change in changes:
         if change not in known:
-            raise ValueError(f"A recipe has no {change!r}; {guess(change, known)}")
+            raise ValueError(f"A recipe has no {change!r}; {did_you_mean(change, known)}")
     return dataclasses.replace(PRESETS[name], **changes)

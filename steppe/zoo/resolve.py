@@ -12,7 +12,7 @@ No JAX, and no network but for hub://.
 import os
 from pathlib import Path
 
-from ..core.messages import guess
+from ..core.messages import did_you_mean
 from ..store.manifest import STEPS, CheckpointError
 from .names import PRETRAINED
 from .shipped import path as shipped
@@ -40,7 +40,7 @@ def locate(word: str | os.PathLike) -> Path:
         raise CheckpointError(f"{path} does not exist; give the path of a checkpoint.")
     raise CheckpointError(
         f"There is no file and no pretrained optimizer {str(word)!r}; "
-        f"{guess(str(word), PRETRAINED)}"
+        f"{did_you_mean(str(word), PRETRAINED)}"
     )
 
 

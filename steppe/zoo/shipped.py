@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.messages import guess
+from ..core.messages import did_you_mean
 from ..store.manifest import CheckpointError, read_manifest
 from .names import PRETRAINED
 
@@ -91,7 +91,9 @@ def card(name: str) -> Card:
 def path(name: str) -> Path:
     """The file of a pretrained optimizer."""
     if name not in PRETRAINED:
-        raise ValueError(f"There is no pretrained optimizer {name!r}; {guess(name, PRETRAINED)}")
+        raise ValueError(
+            f"There is no pretrained optimizer {name!r}; {did_you_mean(name, PRETRAINED)}"
+        )
     return FOLDER / f"{name}.safetensors"
 
 

@@ -202,7 +202,7 @@ def test_description_of_a_function_is_refused():
     ("make", "hyper", "words"),
     [
         ("adm", {}, "knows no factory 'adm', did you mean 'adam'"),
-        ("adam", {"learning_rat": 0.1}, "adam has no argument 'learning_rat', did you mean 'learn"),
+        ("adam", {"learning_rat": 0.1}, "adam has no argument 'learning_rat'; did you mean 'learn"),
         ("adam", {}, "optax.adam cannot be called .*learning_rate"),
         ("adam", {"learning_rate": jnp.ones(3)}, r"learning_rate .* shape \(3,\).*inside a `vmap`"),
         ("adam", {"learning_rate": 0.1, "mu_dtype": [1]}, "cannot be hashed"),

@@ -126,7 +126,7 @@ def test_what_cannot_be_described_is_named(obj, words):
     ("description", "words"),
     [
         ({"kind": "Nett", "hyper": {}}, "'Nett'.*did you mean 'Net'"),
-        ({"kind": "Zzz", "hyper": {}}, "known: Chain, Holder, Net, Renaming, Scaled"),
+        ({"kind": "Zzz", "hyper": {}}, "use one of Net, Scaled, Chain, Renaming, Holder"),
         ({"kind": "Net", "hyper": {"hiden": [1]}}, "no argument 'hiden'.*did you mean 'hidden'"),
         ({"kind": "Net", "hyper": {}}, "Net needs the argument 'hidden'"),
         ({"kind": "Holder", "hyper": {"thing": {"kind": "Nett", "hyper": {}}}}, "'Nett'"),

@@ -247,7 +247,7 @@ def test_rows_that_are_no_images_are_refused():
         (lambda: MLP(activation="gelu"), "activation must be one of sigmoid, relu, tanh, got 'g"),
         (lambda: MLP(start="xavier"), "start must be one of published, unit, lecun, he, got"),
         (lambda: ConvNet(channels=(3,)), "differ in length; give one entry per convolution"),
-        (lambda: ConvNet(pool=0), "sizes must be at least 1"),
+        (lambda: ConvNet(pool=0), "ConvNet: pool must be at least 1, got 0"),
         (lambda: ConvNet(norm="layer"), "norm must be one of batch, constant, none, got 'layer'"),
         (lambda: ConvNet(padding="same"), "padding must be one of SAME, VALID, got 'same'"),
     ],

@@ -11,7 +11,6 @@ least, and the state is kept in it. In bfloat16 Adam's β₂ = 0.999 would be 1.
 in the parameters' own dtypes.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 
@@ -24,6 +23,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from ...core import tree
+from ...core.messages import did_you_mean, nearest
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import Problem
 from ...core.types import Key, OptState, Params, Scalar, Updates
@@ -98,8 +98,8 @@ class FromOptax(AbstractOptimizer):
         for argument, value in given.items():
             if argument not in signature.parameters and not takes_any:
                 raise ValueError(
-                    f"FromOptax: {name} has no argument {argument!r}"
-                    f"{_guess(argument, list(signature.parameters))}."
+                    f"FromOptax: {name} has no argument {argument!r}; "
+                    f"{did_you_mean(argument, signature.parameters)}"
                 )
             if argument in self.hyper and jnp.ndim(self.hyper[argument]) != 0:
                 raise ValueError(
@@ -206,9 +206,10 @@ def _factory(make: str | Factory) -> Callable:
     if not isinstance(make, str):
         return make
     if make not in FACTORIES:
-        close = _guess(make, sorted(FACTORIES), listed=False)
+        near = nearest(make, FACTORIES)
         raise ValueError(
-            f"FromOptax knows no factory {make[:80]!r}{close}. "
+            f"FromOptax knows no factory {make[:80]!r}"
+            f"{f', did you mean {near!r}?' if near else '.'} "
             "Give one of steppe's names for optax factories, or, in Python, the function itself."
         )
     module, _, name = make.rpartition(".")
@@ -220,13 +221,6 @@ def _factory(make: str | Factory) -> Callable:
 
 def _name(make: str | Factory) -> str:
     return f"optax.{make}" if isinstance(make, str) else getattr(make, "__name__", repr(make))
-
-
-def _guess(name: str, known: list[str], *, listed: bool = True) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f", did you mean {close[0]!r}?"
-    return f", only {', '.join(known)}" if listed else ""
 
 
 def _declared(update: Callable, offered: Mapping[str, object]) -> dict[str, object]:

@@ -16,6 +16,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int
 
 from ...core import tree
+from ...core.messages import at_least
 from ...core.optimizer import AbstractOptimizer
 from ...core.types import Key, Params, Updates
 
@@ -32,8 +33,7 @@ class LearningRateSchedule(AbstractOptimizer):
     lr: float = eqx.field(static=True)
 
     def __init__(self, steps: int = 100, lr: float = 1e-3):
-        if steps < 1:
-            raise ValueError(f"LearningRateSchedule: steps must be at least 1, got {steps}.")
+        at_least(1, "LearningRateSchedule", steps=steps)
         if not 0 < lr < math.inf:
             raise ValueError(f"LearningRateSchedule: lr must be positive and finite, got {lr}.")
         self.steps, self.lr = steps, lr

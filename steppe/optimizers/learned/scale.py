@@ -29,6 +29,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int
 
 from ...core import tree
+from ...core.messages import at_least
 from ...core.optimizer import AbstractOptimizer, split_meta
 from ...core.task import Problem
 from ...core.types import Key, Params, Scalar, Updates
@@ -219,8 +220,7 @@ class Scale(AbstractOptimizer):
                 f"Scale: levels is {self.levels}, expected one to three positive numbers: the "
                 "units of a coordinate, of a tensor and of the problem, such as (10, 20, 20)."
             )
-        if self.scales < 1:
-            raise ValueError(f"Scale: scales must be at least 1, got {self.scales}.")
+        at_least(1, "Scale", scales=self.scales)
         low, high = self.lr_range
         if not 0 < low <= high < math.inf:
             raise ValueError(

@@ -18,6 +18,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.types import Key, Params
 from .layers import (
     ACTIVATIONS,
@@ -56,14 +57,13 @@ class ConvNet(AbstractNetwork):
     start: str = eqx.field(static=True, default="published")
 
     def __check_init__(self):
-        sizes = (*self.channels, *self.kernels, *self.strides, self.pool)
         if not len(self.channels) == len(self.kernels) == len(self.strides):
             raise ValueError(
                 f"ConvNet: channels {self.channels}, kernels {self.kernels} and strides "
                 f"{self.strides} differ in length; give one entry per convolution."
             )
-        if any(size < 1 for size in sizes):
-            raise ValueError(f"ConvNet: sizes must be at least 1, got {self}.")
+        sizes = ("channels", "kernels", "strides", "pool")
+        at_least(1, "ConvNet", **{name: getattr(self, name) for name in sizes})
         check_choice("ConvNet", "padding", self.padding, PADDINGS)
         check_choice("ConvNet", "norm", self.norm, NORMS)
         check_choice("ConvNet", "activation", self.activation, ACTIVATIONS)

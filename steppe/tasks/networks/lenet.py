@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.types import Key, Params
 from .layers import (
     STARTS,
@@ -54,8 +55,7 @@ class LeNet(AbstractNetwork):
                 f"LeNet: channels and hidden must be two widths each, got {self.channels} and "
                 f"{self.hidden}; use a ConvNet for another depth."
             )
-        if min(*self.channels, *self.hidden) < 1:
-            raise ValueError(f"LeNet: widths must be at least 1, got {self}.")
+        at_least(1, "LeNet", channels=self.channels, hidden=self.hidden)
         check_choice("LeNet", "start", self.start, STARTS)
 
     def shapes(self, input_shape: tuple[int, ...], classes: int) -> tuple[tuple[int, ...], ...]:

@@ -12,6 +12,7 @@ import math
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.types import Key, Params
 from .layers import ACTIVATIONS, STARTS, check_choice, draw_layers, linear
 from .network import AbstractNetwork
@@ -28,8 +29,7 @@ class MLP(AbstractNetwork):
     start: str = eqx.field(static=True, default="published")
 
     def __check_init__(self):
-        if any(width < 1 for width in self.hidden):
-            raise ValueError(f"MLP: widths in hidden must be at least 1, got {self.hidden}.")
+        at_least(1, "MLP", hidden=self.hidden)
         check_choice("MLP", "activation", self.activation, ACTIVATIONS)
         check_choice("MLP", "start", self.start, STARTS)
 

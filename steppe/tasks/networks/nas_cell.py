@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.types import Key, Params
 from .layers import (
     STARTS,
@@ -39,8 +40,7 @@ class NASCell(AbstractNetwork):
     start: str = eqx.field(static=True, default="published")
 
     def __check_init__(self):
-        if self.channels < 1:
-            raise ValueError(f"NASCell: channels must be at least 1, got {self.channels}.")
+        at_least(1, "NASCell", channels=self.channels)
         check_choice("NASCell", "start", self.start, STARTS)
 
     def shapes(self, input_shape: tuple[int, ...], classes: int) -> tuple[tuple[int, ...], ...]:

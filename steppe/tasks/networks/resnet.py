@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.types import Key, Params
 from .layers import (
     STARTS,
@@ -48,8 +49,9 @@ class ResNet(AbstractNetwork):
     start: str = eqx.field(static=True, default="he")
 
     def __check_init__(self):
-        if not self.widths or min(*self.widths, self.blocks, self.groups) < 1:
-            raise ValueError(f"ResNet: widths, blocks and groups must be at least 1, got {self}.")
+        if not self.widths:
+            raise ValueError("ResNet: widths are empty; give one width a stage.")
+        at_least(1, "ResNet", widths=self.widths, blocks=self.blocks, groups=self.groups)
         if any(after < before for before, after in itertools.pairwise(self.widths)):
             raise ValueError(
                 f"ResNet: widths {self.widths} shrink, but a shortcut can only add channels; "
