@@ -18,8 +18,23 @@ class AbstractOptimizer(eqx.Module):
     """An update rule. Its inexact array leaves are θ, except those inside `Fixed`.
 
     A rule that squashes its output says the largest size of an update as `bound`, by which
-    `runs.probe` sees whether it is saturated.
+    `runs.probe` sees whether it is saturated. A rule that takes gradients of the loss besides the
+    one handed to it says how many as `extra_gradients`, None if their number varies.
     """
+
+    @property
+    def gradients_per_step(self) -> int | None:
+        """Gradients of the loss that one step takes; None if their number varies.
+
+        The one handed to `update` counts whether it is used or not; those that optimizers inside
+        this one take of their own are added.
+        """
+        is_inside = lambda x: x is not self and isinstance(x, AbstractOptimizer)
+        inside = filter(is_inside, jtu.tree_leaves(self, is_leaf=is_inside))
+        counts = [opt.gradients_per_step for opt in inside]
+        extra = getattr(self, "extra_gradients", 0)
+        known = [count - 1 for count in counts if count is not None]
+        return None if extra is None or len(known) < len(counts) else 1 + extra + sum(known)
 
     @abc.abstractmethod
     def init(self, params: Params, *, key: Key | None = None) -> OptState:

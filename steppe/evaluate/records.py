@@ -14,7 +14,7 @@ import os
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ..store.files import write_atomically
 
@@ -45,7 +45,7 @@ class Record:
     diverged: list[int]  # seeds that ended with a loss that is not finite
     params: int
     ms_per_step: float  # one episode alone
-    gradients_per_step: int
+    gradients_per_step: int | None  # None: their number varies
     state_bytes_per_param: float
     tuning: dict[str, Any]  # {} if nothing was tuned, else `tune.Tuning` as a dict
 
@@ -131,7 +131,6 @@ def _record(path: Path, i: int, line: dict[str, Any]) -> Record:
 
 
 def _plain(hint: Any) -> type | tuple[type, ...]:
-    kind = get_origin(hint) or hint
-    if kind in (types.UnionType, float):
-        return (int, float)
-    return kind
+    if isinstance(hint, types.UnionType):
+        return get_args(hint)
+    return (int, float) if hint is float else get_origin(hint) or hint

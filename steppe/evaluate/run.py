@@ -88,7 +88,7 @@ def evaluate(
         diverged=[s for i, s in enumerate(seeds) if not np.all(np.isfinite([x[i] for x in last]))],
         params=tree.size(params),
         ms_per_step=float(f"{ms_per_step:.4g}"),
-        gradients_per_step=1,
+        gradients_per_step=opt.gradients_per_step,
         state_bytes_per_param=float(f"{state_bytes(opt, params) / tree.size(params):.6g}"),
         tuning=dict(tuning or {}),
     )

@@ -280,15 +280,24 @@ def fairness(groups: Sequence[compare.Case]) -> list[tuple[bool, str]]:
             )
         )
     if groups:
-        gradients = {r.gradients_per_step for case in groups for r in case.records}
-        said.append(
-            (
-                len(gradients) == 1,
-                "Gradients a step: "
-                f"{compare.enumeration([str(g) for g in sorted(gradients)])} for all.",
-            )
-        )
+        said.append(gradients(groups))
     return said
+
+
+def gradients(groups: Sequence[compare.Case]) -> tuple[bool, str]:
+    """Gradients of the loss in a step of each optimizer; whether all take equally many."""
+    takers: dict[int | None, list[str]] = {}
+    for record in (record for case in groups for record in case.records):
+        names = takers.setdefault(record.gradients_per_step, [])
+        if record.optimizer not in names:
+            names.append(record.optimizer)
+    fixed = sorted(count for count in takers if count is not None)
+    if not takers.keys() - {*fixed} and len(fixed) == 1:
+        return True, f"Gradients a step: {fixed[0]} for all."
+    parts = [f"{count} for {compare.enumeration(takers[count])}" for count in fixed]
+    if None in takers:
+        parts.append(f"not fixed for {compare.enumeration(takers[None])}")
+    return False, f"Gradients a step: {compare.enumeration(parts)}; equal steps cost unequally."
 
 
 def _case(case: compare.Case, style: Mapping[str, int]) -> dict[str, Any]:

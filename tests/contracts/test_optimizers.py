@@ -10,12 +10,17 @@ import jax.tree_util as jtu
 import numpy as np
 import pytest
 from examples_optimizers import OPTIMIZERS
+from jax.extend.core import jaxprs_in_params
 
 from examples import final_classes
 from steppe.core import tree
 from steppe.core.coordinatewise import AbstractCoordinatewise
+from steppe.core.episode import begin, unroll
 from steppe.core.optimizer import AbstractOptimizer, join_meta, split_meta
 from steppe.core.task import AbstractTask, Problem
+from steppe.optimizers.classic.entropy_sgd import EntropySGD
+from steppe.optimizers.classic.from_optax import FromOptax
+from steppe.optimizers.classic.sam import SAM
 from steppe.store.describe import describe, rebuild
 from steppe.testing import gradients
 from steppe.zoo import KINDS, load_optimizer, save_optimizer
@@ -58,6 +63,56 @@ class Waves(AbstractTask):
 
 
 PROBLEM = Problem(Waves(), (), (), jr.key(0))  # as `unroll` hands one to every update
+
+
+class Counted(AbstractTask):
+    """`Waves`, every gradient of which calls back."""
+
+    def sample(self, key):
+        return ()
+
+    def init(self, instance, key):
+        return jnp.ones(3)
+
+    def batch(self, instance, key, *, split="train"):
+        return ()
+
+    def whole(self, instance, *, split):
+        return ()
+
+    def loss(self, params, instance, batch, key):
+        return counted(params)
+
+    def metrics(self, params, instance, batch, key):
+        return {}
+
+
+@jax.custom_vjp
+def counted(params):
+    return PROBLEM.value(params)
+
+
+def forward(params):
+    return counted(params), params
+
+
+def backward(params, cotangent):
+    jax.debug.callback(lambda: None)
+    return (tree.scale(cotangent, PROBLEM.grad(params)),)
+
+
+counted.defvjp(forward, backward)
+
+
+def callbacks(jaxpr):
+    """How often a program calls back. There is none in its loops of unknown length."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        inside = sum(map(callbacks, jaxprs_in_params(eqn.params)))
+        assert not (inside and eqn.primitive.name in ("while", "cond"))
+        total += inside * eqn.params.get("length", 1) if inside else 0
+        total += eqn.primitive.name == "debug_callback"
+    return total
 
 
 @functools.cache
@@ -135,6 +190,25 @@ def test_updates_are_like_params_and_the_state_stays_like_itself(opt, shape, get
     updates, state = eqx.filter_eval_shape(step, start)
     assert types(updates) == types(params)
     assert types(state) == types(start)
+
+
+def test_a_step_takes_as_many_gradients_as_it_says(opt):
+    task = Counted()
+    key = jr.key(0)
+    steps = lambda opt: unroll(task, opt, begin(task, opt, key), STEPS, lambda *_: ())[0].params
+    arrays, static = eqx.partition(opt, eqx.is_array)
+    program = jax.make_jaxpr(lambda arrays: steps(eqx.combine(arrays, static)))(arrays)
+    assert callbacks(program.jaxpr) == STEPS * opt.gradients_per_step
+
+
+def test_the_gradients_of_a_line_search_are_not_fixed():
+    search = FromOptax("lbfgs")
+    assert search.gradients_per_step is None and SAM(search).gradients_per_step is None
+    assert FromOptax("lbfgs", learning_rate=0.1, linesearch=None).gradients_per_step == 1
+
+
+def test_gradients_of_optimizers_inside_add_up():
+    assert SAM(SAM(EntropySGD(0.5, steps=3))).gradients_per_step == 5
 
 
 def test_updates_are_finite_and_move_every_coordinate(opt, getkey):

@@ -10,10 +10,15 @@ from evaluate.samples import LEARNED, SGD, made_up
 
 from steppe.evaluate import compare
 from steppe.evaluate.records import write_records
+from steppe.evaluate.run import evaluate
 from steppe.evaluate.stats import interval
 from steppe.evaluate.update_curve import HISTORIES, STEADY, probe
+from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import adam, sgd
-from steppe.report.page import facts, report_from_folders, write_report
+from steppe.optimizers.classic.sam import SAM
+from steppe.optimizers.learned.scale import Scale
+from steppe.report.page import facts, fairness, report_from_folders, write_report
+from steppe.tasks import Quadratic
 
 ADAM = made_up()
 ROWS = [
@@ -96,6 +101,36 @@ def test_losses_are_told_in_steps_and_in_time(page):
     assert "digits, 10 steps</td><td>test loss</td><td>Learned 0.200</td><td>SGD 0.150" in panel
     assert "in the time of Adam (5 steps)" in panel
     assert "<td>Adam 0.300</td>" in panel  # lost in equal time only
+
+
+def test_gradients_a_step_are_those_that_the_optimizers_take(getkey, tmp_path):
+    # SAM and attention look at another point, Entropy-SGD walks a chain: they do not take 1.
+    optimizers = {
+        "SGD": sgd(0.1),
+        "SAM": SAM(sgd(0.1)),
+        "Entropy-SGD": EntropySGD(0.1, steps=5),
+        "Attention": Scale((2,), 1, attention=True, key=getkey()),
+    }
+    key = getkey()
+    records = [
+        evaluate(
+            Quadratic(n=2), opt, name=name, task_name="bowl", horizon=1, seeds=1, key=key, points=1,
+            ms_per_step=1.0,
+        )
+        for name, opt in optimizers.items()
+    ]  # fmt: skip
+    page = write_report(tmp_path / "r.html", title="t", records=records).read_text()
+    assert "Gradients a step: 1 for SGD, 2 for SAM and Attention and 5 for Entropy-SGD" in page
+
+
+@pytest.mark.parametrize(
+    "counts, said", [((1, 1), "Gradients a step: 1 for all."), ((1, None), "not fixed for Adam")]
+)
+def test_gradients_a_step_in_words(counts, said):
+    records = [
+        made_up(name, gradients_per_step=n) for name, n in zip(("SGD", "Adam"), counts, strict=True)
+    ]
+    assert said in str(fairness(compare.cases(records)))
 
 
 def test_names_are_escaped(tmp_path):

@@ -33,7 +33,7 @@ from ...flatness.entropy.sgld import STABLE, Chain, Langevin, check_decay
 class EntropyState(eqx.Module):
     momentum: Updates  # b
     count: Int[Array, ""]  # t
-    evaluations: Int[Array, ""]  # gradients taken, for comparisons at an equal budget
+    evaluations: Int[Array, ""]  # gradients handed to this rule and taken by it
     key: Key
 
 
@@ -84,6 +84,10 @@ class EntropySGD(AbstractOptimizer):
         check_not_negative("EntropySGD", "scoping", self.scoping, "gamma grows by it, or stays.")
         check_not_negative("EntropySGD", "momentum", self.momentum, "0 is none.")
         check_decay("EntropySGD", self.decay)
+
+    @property
+    def extra_gradients(self) -> int:
+        return self.steps - 1
 
     def init(self, params: Params, *, key: Key | None = None) -> EntropyState:
         if key is None:

@@ -61,6 +61,9 @@ FACTORIES = {
     "contrib.schedule_free_sgd", "contrib.simplified_ademamix", "contrib.sophia",
 }  # fmt: skip
 
+# Those of them that take losses and gradients on the way until they like a step.
+LINE_SEARCHES = {"lbfgs", "scale_by_backtracking_linesearch", "scale_by_zoom_linesearch"}
+
 
 class FromOptax(AbstractOptimizer):
     """`optax.<make>(**hyper, **settings)`. State: optax's own.
@@ -123,6 +126,12 @@ class FromOptax(AbstractOptimizer):
                 f"FromOptax: {name} makes a {type(made).__name__}, expected a gradient "
                 "transformation, that is a pair (init, update)."
             )
+
+    @property
+    def extra_gradients(self) -> int | None:
+        """None for a line search. A factory of your own is taken to have none."""
+        searches = dict(self.settings).get("linesearch", self.make) is not None
+        return None if self.make in LINE_SEARCHES and searches else 0
 
     def transformation(self, dtype: jnp.dtype) -> optax.GradientTransformation:
         """The optax object, with the hyper-parameters in `dtype`."""

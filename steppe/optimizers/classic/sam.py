@@ -7,6 +7,8 @@ generalization", ICLR 2021; adaptive: ε = ρ θ² ⊙ g / ‖|θ| ⊙ g‖, Kwo
 ICML 2021. Both gradients are of one batch, two a step.
 """
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -20,11 +22,11 @@ from ...flatness.sharpness import worst_point
 
 class SAMState(eqx.Module):
     base: OptState
-    evaluations: Int[Array, ""]  # gradients taken, for comparisons at an equal budget
+    evaluations: Int[Array, ""]  # gradients handed to this rule and taken by it
 
 
 class SAM(AbstractOptimizer):
-    """`base` on ∇f(θ + ε); a step counts as two gradients.
+    """`base` on ∇f(θ + ε), a gradient more a step than `base` takes.
 
     Needs the `problem` that `unroll` hands to `update`. `rho` is θ, like the numbers of `base`.
     The second gradient is taken inside the rule: meta-gradients go through it, with the Hessian,
@@ -34,6 +36,7 @@ class SAM(AbstractOptimizer):
     base: AbstractOptimizer
     rho: Float[Array, ""]
     adaptive: bool = eqx.field(static=True)
+    extra_gradients: ClassVar[int] = 1
 
     def __init__(self, base: AbstractOptimizer, rho: float | Scalar = 0.05, adaptive: bool = False):
         self.base = base

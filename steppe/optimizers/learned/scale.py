@@ -174,12 +174,8 @@ class Scale(AbstractOptimizer):
         self.levels, self.scales = tuple(levels), scales
         self.lr_range = (lr_range[0], lr_range[1])
         self.max_log_lr, self.dynamic, self.products = max_log_lr, dynamic, products
-        self.log_squares, self.relative_lr, self.problem_mean = (
-            log_squares,
-            relative_lr,
-            problem_mean,
-        )
-        self.extreme, self.lr_shortcut = extreme, lr_shortcut
+        self.log_squares, self.relative_lr = log_squares, relative_lr
+        self.problem_mean, self.extreme, self.lr_shortcut = problem_mean, extreme, lr_shortcut
         self.gradient_shortcut, self.decay_scales = gradient_shortcut, decay_scales
         self.learn_decay, self.learn_input_decay = learn_decay, learn_input_decay
         self.learn_start, self.attention, self.pool = learn_start, attention, pool
@@ -239,6 +235,10 @@ class Scale(AbstractOptimizer):
             )
         if self.pool not in ("mean", "last"):
             raise ValueError(f"Scale: pool must be 'mean' or 'last', got {self.pool!r}.")
+
+    @property
+    def extra_gradients(self) -> int:
+        return int(self.attention)
 
     @property
     def inputs(self) -> int:

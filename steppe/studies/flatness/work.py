@@ -36,15 +36,14 @@ LOOKING = ("curved", "runs", "every", "horizon")  # of a task's table: not optio
 LOOKS = 20  # of a path that are kept
 ENTROPY_STEPS = 5  # gradients of Entropy-SGD a step
 
-# optimizer: (gradients a step, settings besides the rate, (rate, setting) → optimizer)
-CLASSIC: dict[str, tuple[int, tuple[float, ...], Callable[..., AbstractOptimizer]]] = {
-    "sgd": (1, (0.0,), lambda lr, _: sgd(lr)),
-    "momentum": (1, (0.0,), lambda lr, _: momentum(lr)),
-    "adam": (1, (0.0,), lambda lr, _: adam(lr)),
-    "rmsprop": (1, (0.0,), lambda lr, _: rmsprop(lr)),
-    "sam": (2, (0.01, 0.05, 0.1, 0.5), lambda lr, rho: SAM(momentum(lr), rho)),
+# optimizer: (settings besides the rate, (rate, setting) → optimizer)
+CLASSIC: dict[str, tuple[tuple[float, ...], Callable[..., AbstractOptimizer]]] = {
+    "sgd": ((0.0,), lambda lr, _: sgd(lr)),
+    "momentum": ((0.0,), lambda lr, _: momentum(lr)),
+    "adam": ((0.0,), lambda lr, _: adam(lr)),
+    "rmsprop": ((0.0,), lambda lr, _: rmsprop(lr)),
+    "sam": ((0.01, 0.05, 0.1, 0.5), lambda lr, rho: SAM(momentum(lr), rho)),
     "entropy-sgd": (
-        ENTROPY_STEPS,
         (1e-4, 1e-2, 3e-2),
         lambda lr, gamma: EntropySGD(lr, gamma, ENTROPY_STEPS),
     ),
@@ -73,7 +72,9 @@ def search(cell: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def classic(cell: Mapping[str, Any]) -> dict[str, Any]:
-    cost, settings, make = CLASSIC[cell["optimizer"]]
+    settings, make = CLASSIC[cell["optimizer"]]
+    cost = make(1.0, settings[-1]).gradients_per_step
+    assert cost is not None  # no line search is among them
     task = build_task(cell["task"])
     every, steps = every_of(cell, cell["task"]), cell["task"].get("horizon", cell["horizon"])
     if cell["budget"] == "gradients":
