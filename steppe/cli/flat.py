@@ -21,7 +21,7 @@ class Flat:
     - `normalise`: R itself, R over its value at the start of the episode, ln R, or ln(1 + R/ρ)
     - `reference`: ρ, the R below which flatter is hardly better, with --flat.normalise log1p
     - `units`: R as it is, times the squared length of the weights, or of the loss as a function of
-      relative changes of the weights (`steppe.flatness.adaptive`)
+      relative changes of the weights (`steppe.flatness.units`)
     - `active`: over the whole episode, its first or its last steps
     - `fraction`: share of the episode's steps for --flat.active first and last
     - `gamma`: curvature that counts as flat (log-det, entropy); 1/variance of the window

@@ -27,11 +27,11 @@ from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem
 from ..core.types import Key, Params, Scalar, Split
 from ..flatness import hutchinson
-from ..flatness.adaptive import Adaptive
 from ..flatness.hessian import HessianTrace
 from ..flatness.power import top_eigenpair
+from ..flatness.probes import moved, normal_like
 from ..flatness.products import hvp
-from ..flatness.vectors import moved, normal_like
+from ..flatness.units import Adaptive
 from .records import number
 from .run import TRAIN_ROWS, rows
 

@@ -29,10 +29,10 @@ from ..core import tree
 from ..core.measure import AbstractMeasure, AbstractWarm
 from ..core.types import Key, Params, Scalar
 from .checks import check_count, check_positive
-from .estimate import each_probe
 from .hutchinson import flat_signs, signs_like
 from .lanczos import number_of_steps, tridiagonalise
 from .power import check_which, top_eigenpair
+from .probes import each_probe, normal_like, unit
 from .products import (
     check_composed,
     check_loss,
@@ -42,7 +42,6 @@ from .products import (
     second_derivative,
 )
 from .slq import probe
-from .vectors import normal_like, unit
 
 stop = jax.lax.stop_gradient
 

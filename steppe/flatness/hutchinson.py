@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from ..core import tree
 from ..core.types import Key, Params
-from .estimate import Estimate, each_probe, mean
+from .probes import Estimate, each_probe, mean
 from .products import Product
 
 

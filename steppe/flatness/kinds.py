@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ..core.measure import AbstractMeasure
 from ..core.messages import did_you_mean
 from .entropy.local_entropy import LocalEntropy
+from .entropy.variational import Smoothed
 from .gradient_norm import GradNorm
 from .hessian import (
     GaussNewtonTrace,
@@ -16,8 +17,7 @@ from .hessian import (
 )
 from .names import NAMES, TAKES
 from .sharpness import Sharpness
-from .size import SquaredNorm
-from .smoothed import Smoothed
+from .units import SquaredNorm
 
 MEASURES: dict[str, Callable[..., AbstractMeasure]] = {  # described in names.py
     "trace": HessianTrace,

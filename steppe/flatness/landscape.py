@@ -23,8 +23,8 @@ from jaxtyping import Array, Float, PyTree
 
 from ..core.types import Key, Params, Scalar
 from .checks import check_count
+from .probes import moved, normal_like
 from .products import check_loss
-from .vectors import moved, normal_like
 
 
 def filter_direction(

@@ -24,8 +24,8 @@ from ..core import tree
 from ..core.types import Key, Params, Scalar
 from .checks import check_count
 from .lanczos import EXACT, ritz, tridiagonalise
+from .probes import normal_like
 from .products import Product, flat_product
-from .vectors import normal_like
 
 Which = Literal["modulus", "algebraic"]
 

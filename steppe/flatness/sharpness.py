@@ -23,8 +23,8 @@ from ..core import tree
 from ..core.measure import AbstractMeasure
 from ..core.types import Key, Params, Scalar, Updates
 from .checks import check_positive
+from .probes import unit
 from .products import check_loss
-from .vectors import unit
 
 
 def worst_direction(

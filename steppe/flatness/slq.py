@@ -24,9 +24,9 @@ from jaxtyping import Array, Float, Int
 from ..core import tree
 from ..core.types import Key, Params, Scalar
 from .checks import check_count, check_positive
-from .estimate import Estimate, each_probe, mean
 from .hutchinson import flat_signs
 from .lanczos import EXACT, number_of_steps, ritz, tridiagonalise
+from .probes import Estimate, each_probe, mean
 from .products import FlatProduct, Product, flat_product
 
 Function = Callable[[Float[Array, "..."]], Float[Array, "..."]]  # entry by entry

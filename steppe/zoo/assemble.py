@@ -22,9 +22,8 @@ from ..estimators.imitation import Imitation
 from ..estimators.mix import Mix
 from ..estimators.pes import PES
 from ..flatness import kinds as measures
-from ..flatness.adaptive import Adaptive
 from ..flatness.names import TAKES
-from ..flatness.relative import Relative
+from ..flatness.units import Adaptive, Relative
 from ..objectives.regularized import Regularized
 from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd

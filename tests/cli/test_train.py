@@ -12,9 +12,9 @@ from cli.runs import TINY, contents
 from steppe.cli import training
 from steppe.cli.options import Train
 from steppe.cli.parse import options_of
-from steppe.flatness.adaptive import Adaptive
 from steppe.flatness.kinds import build
 from steppe.flatness.names import NAMES, TAKES
+from steppe.flatness.units import Adaptive
 from steppe.objectives.regularized import FOREVER, Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.learned.dm import DM

@@ -20,8 +20,8 @@ from steppe.estimators.es import ES
 from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix
 from steppe.estimators.pes import PES
-from steppe.flatness.adaptive import Adaptive
 from steppe.flatness.entropy.local_entropy import LocalEntropy
+from steppe.flatness.entropy.variational import Smoothed
 from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm, Halved
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
@@ -31,10 +31,8 @@ from steppe.flatness.hessian import (
     LogDet,
     TopEigenvalue,
 )
-from steppe.flatness.relative import Relative
 from steppe.flatness.sharpness import Sharpness
-from steppe.flatness.size import SquaredNorm
-from steppe.flatness.smoothed import Smoothed
+from steppe.flatness.units import Adaptive, Relative, SquaredNorm
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam

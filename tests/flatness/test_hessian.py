@@ -21,7 +21,7 @@ from steppe.flatness.hessian import (
     TopEigenvalue,
 )
 from steppe.flatness.hutchinson import flat_signs
-from steppe.flatness.relative import Relative
+from steppe.flatness.units import Relative
 from tests.flatness.dense import (
     N,
     Surface,

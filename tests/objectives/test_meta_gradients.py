@@ -27,9 +27,9 @@ from steppe.core.task import AbstractPredictive, draw
 from steppe.estimators import replay
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.windows import Window
-from steppe.flatness.adaptive import Adaptive
 from steppe.flatness.entropy import free_energy
 from steppe.flatness.entropy.local_entropy import LocalEntropy
+from steppe.flatness.entropy.variational import Smoothed
 from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
@@ -40,10 +40,8 @@ from steppe.flatness.hessian import (
     TopEigenvalue,
 )
 from steppe.flatness.hutchinson import flat_signs
-from steppe.flatness.relative import Relative
 from steppe.flatness.sharpness import Sharpness
-from steppe.flatness.size import SquaredNorm
-from steppe.flatness.smoothed import Smoothed
+from steppe.flatness.units import Adaptive, Relative, SquaredNorm
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import momentum

@@ -14,7 +14,7 @@ from scipy.stats import beta, binom, norm
 
 from steppe.flatness.gradient_norm import GradNorm
 from steppe.flatness.hessian import HessianTrace, LogDet, TopEigenvalue
-from steppe.flatness.relative import Relative
+from steppe.flatness.units import Relative
 from steppe.studies.theory import bounds, oracle, table
 from steppe.studies.theory.row import at_most, equal, within
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from steppe.core.task import draw
+from steppe.flatness.entropy.variational import Smoothed
 from steppe.flatness.gradient_norm import GradNorm
 from steppe.flatness.hessian import HessianTrace
-from steppe.flatness.smoothed import Smoothed
 from steppe.tasks.flattened import Flattened
 from steppe.tasks.synthetic.quadratic import Quadratic
 

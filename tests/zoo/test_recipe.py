@@ -15,8 +15,8 @@ from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES
 from steppe.estimators.mix import Mix
 from steppe.estimators.pes import PES
-from steppe.flatness.adaptive import Adaptive
 from steppe.flatness.hessian import HessianTrace, LogDet
+from steppe.flatness.units import Adaptive
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.tasks import Quadratic

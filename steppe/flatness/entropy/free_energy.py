@@ -34,12 +34,11 @@ from jaxtyping import Array, Float
 from ...core import tree
 from ...core.types import Key, Params, Scalar
 from ..checks import check_draws, check_not_negative, check_positive
-from ..estimate import Estimate, each_probe
-from ..estimate import mean as mean_of
 from ..lanczos import number_of_steps
+from ..probes import Estimate, each_probe, moved, normal_like
+from ..probes import mean as mean_of
 from ..products import check_loss, flat_product, hvp
 from ..slq import integrate, log_det, probe
-from ..vectors import moved, normal_like
 
 SIGNS = np.array([1, -1])  # of a pair of draws
 

@@ -38,8 +38,8 @@ from jaxtyping import Array, Int
 from ...core import tree
 from ...core.types import Key, Params, Scalar
 from ..checks import check_count, check_not_negative, check_positive
+from ..probes import moved, normal_like, unit
 from ..products import hvp
-from ..vectors import moved, normal_like, unit
 
 STABLE = "A chain is stable if step_size · (largest eigenvalue of the Hessian + gamma) < 2."
 

@@ -19,8 +19,8 @@ import numpy as np
 from ...core import tree
 from ...core.types import Key, Params, Scalar
 from ..checks import check_count
-from ..estimate import Estimate
-from ..estimate import mean as mean_of
+from ..probes import Estimate
+from ..probes import mean as mean_of
 from ..products import check_loss
 from .sgld import Langevin
 

@@ -10,6 +10,13 @@ m = (H + γI)⁻¹(Hθ* + γθ) and σᵢ² = γ/(γ + Hᵢᵢ), and the bound e
     τ/2 [Σ ln(γ + Hᵢᵢ) − ln det(H + γI)] ≥ 0
 
 which vanishes for diagonal H.
+
+`Smoothed` is the bound at the prior, as a measure:
+
+    S(θ) = E f(θ + ξ/√γ),    ξ ~ N(0, I);    on a quadratic f(θ) + tr H / (2γ)
+
+at temperature 1; at temperature τ take γ/τ for γ. Unlike that of local entropy its gradient is
+that of its own value, on the same draws.
 """
 
 from collections.abc import Callable
@@ -21,12 +28,12 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float
 
 from ...core import tree
+from ...core.measure import AbstractMeasure
 from ...core.types import Key, Params, Scalar
 from ..checks import check_draws, check_not_negative, check_positive
-from ..estimate import Estimate, each_probe
-from ..estimate import mean as mean_of
+from ..probes import Estimate, each_probe, moved, normal_like
+from ..probes import mean as mean_of
 from ..products import check_loss
-from ..vectors import moved, normal_like
 
 
 class Window(eqx.Module):
@@ -86,3 +93,28 @@ def bound(
         return (f.mean() + shift + temperature * (stretch - log_volume)).astype(f.dtype)
 
     return mean_of(each_probe(pair, probes=samples // 2, key=key))
+
+
+class Smoothed(AbstractMeasure):
+    """Mean of f over `samples` draws θ ± ξ/√γ; unbiased.
+
+    Draws come in pairs, so that a slope adds no variance: what is left is that of a Hutchinson
+    trace with Gaussian probes, ‖H‖²_F / (γ² samples) on a quadratic.
+    """
+
+    gamma: float | Scalar
+    samples: int = eqx.field(static=True, default=2)
+
+    def __check_init__(self):
+        check_positive("Smoothed", "gamma", self.gamma, "1/gamma is the variance of the window.")
+        check_draws("Smoothed", self.samples, 2, "draws come in pairs ±ξ")
+
+    def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
+        loss, sigma = check_loss(loss), 1 / jnp.sqrt(self.gamma)
+
+        def pair(key):
+            xi = normal_like(key, params)
+            at = lambda a: loss(moved(params, a, xi))
+            return jax.vmap(at)(jnp.stack([sigma, -sigma])).mean()
+
+        return each_probe(pair, probes=self.samples // 2, key=key).mean()

@@ -1,4 +1,4 @@
-"""Means over random probes, and how far to trust them."""
+"""Random vectors in the shape of a parameter tree, and means over them with their errors."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,8 @@ import jax.random as jr
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
-from ..core.types import Key
+from ..core import tree
+from ..core.types import Key, Params, Scalar
 from .checks import check_count
 
 # Probes advanced side by side. On networks of 16 k and 200 k weights 4 to 16 are as fast as each
@@ -49,3 +50,25 @@ def mean(samples: PyTree[Float[Array, "probes ..."]]) -> Estimate:
         return jax.lax.stop_gradient(x).std(axis=0, ddof=1) / math.sqrt(len(x))
 
     return Estimate(jtu.tree_map(lambda x: x.mean(axis=0), samples), jtu.tree_map(error, samples))
+
+
+def normal_like(key: Key, like: Params) -> Params:
+    """Independent standard normal numbers in the structure, shapes and dtypes of `like`.
+
+    One draw for all leaves: a draw for each would be compiled for each.
+    """
+    dtype = tree.working_dtype(like)
+    _, unravel = tree.ravel(like, dtype)
+    return unravel(jr.normal(key, (tree.size(like),), dtype))
+
+
+def moved(params: Params, a: Scalar, direction: Params) -> Params:
+    """θ + a·direction, each leaf in its own dtype."""
+    return jtu.tree_map(lambda p, d: (p + a * d).astype(p.dtype), params, direction)
+
+
+def unit(v: Params) -> Params:
+    """v / ‖v‖; 0, with a finite derivative, where ‖v‖² is 0 in floating point."""
+    square = tree.dot(v, v)
+    length = jnp.sqrt(jnp.where(square == 0, 1, square))
+    return jtu.tree_map(lambda x: (x / length).astype(x.dtype), v)

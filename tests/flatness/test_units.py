@@ -1,4 +1,4 @@
-"""Adaptive: measures of D H D, which no rescaling of coordinates changes."""
+"""Measures in units of the weights."""
 
 import equinox as eqx
 import jax
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from steppe.core.task import Composed
-from steppe.flatness.adaptive import Adaptive
 from steppe.flatness.entropy.local_entropy import LocalEntropy
 from steppe.flatness.gradient_norm import GradNorm
 from steppe.flatness.hessian import (
@@ -19,7 +18,7 @@ from steppe.flatness.hessian import (
     TopEigenvalue,
 )
 from steppe.flatness.sharpness import Sharpness
-from steppe.flatness.size import SquaredNorm
+from steppe.flatness.units import Adaptive, Relative, SquaredNorm
 from tests.flatness.dense import Surface, as_tree, as_vector
 
 SURFACE = Surface(0)
@@ -121,3 +120,68 @@ def test_the_control_is_the_squared_length():
     value, slope = jax.value_and_grad(lambda p: SquaredNorm()(SURFACE.loss, p, key=KEY))(as_tree(X))
     np.testing.assert_allclose(value, X @ X, rtol=1e-12)
     np.testing.assert_allclose(as_vector(slope), 2 * X, rtol=1e-12)
+
+
+INDEFINITE = Surface(0)
+FIXED = jr.key(42)
+
+
+@pytest.mark.parametrize(
+    ("base", "power"), [(HessianTrace(3), 2), (HessianFrobenius(3), 4)], ids=["2", "4"]
+)
+def test_value_and_gradient_are_those_of_the_product(base, power):
+    """Both factors are differentiated."""
+    loss, params = INDEFINITE.loss, as_tree(INDEFINITE.x)
+    (value, slope), (alone, alone_slope) = jax.jit(
+        lambda p: [
+            jax.value_and_grad(lambda p: m(loss, p, key=FIXED))(p)  # noqa: B023
+            for m in (Relative(base, power), base)
+        ]
+    )(params)
+    size, alone, x = np.linalg.norm(INDEFINITE.x), float(alone), INDEFINITE.x
+    np.testing.assert_allclose(value, alone * size**power, rtol=1e-12)
+    expected = as_vector(alone_slope) * size**power + alone * power * size ** (power - 2) * x
+    np.testing.assert_allclose(as_vector(slope), expected, rtol=1e-12)
+
+
+def test_gradient_is_finite_at_zero():
+    measure = Relative(HessianTrace())
+    slope = jax.grad(lambda x: measure(lambda x: jnp.sum(jnp.cosh(x)), x, key=FIXED))(jnp.zeros(3))
+    np.testing.assert_array_equal(slope, 0)
+
+
+def test_passes_the_guess_through_and_has_none_to_pass_for_others():
+    params, loss = as_tree(INDEFINITE.x), INDEFINITE.loss
+    base, size = TopEigenvalue(), float(INDEFINITE.x @ INDEFINITE.x)
+    guess = Relative(base).guess(params, key=FIXED)
+    assert eqx.tree_equal(guess, base.guess(params, key=FIXED))
+    (value, after), (expected, expected_after) = jax.jit(
+        lambda p: [m.resume(loss, p, guess, key=FIXED) for m in (Relative(base), base)]
+    )(params)
+    np.testing.assert_allclose(value, expected * size, rtol=1e-12)
+    assert eqx.tree_equal(after, expected_after)
+    cold = Relative(HessianTrace())
+    assert cold.guess(params, key=FIXED) == ()
+    assert cold.resume(loss, params, (), key=FIXED) == (cold(loss, params, key=FIXED), ())
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        Relative(HessianTrace()),
+        Relative(TopEigenvalue()),
+        Relative(HessianFrobenius(), power=4),
+    ],
+    ids=["trace", "top", "frobenius"],
+)
+def test_does_not_see_the_scale_of_a_scale_free_loss(measure):
+    loss = lambda x: INDEFINITE.loss(as_tree(x / jnp.sqrt(x @ x)))
+    at = jax.jit(lambda x: measure(loss, x, key=FIXED))
+    x = jnp.asarray(INDEFINITE.x)
+    np.testing.assert_allclose(at(x), at(7 * x), rtol=1e-8)
+
+
+@pytest.mark.parametrize("power", [0, 1, 3, 2.5])
+def test_a_power_that_undoes_no_scale_gets_a_sentence(power):
+    with pytest.raises(ValueError, match=f"power is {power}, expected 2 .* or 4"):
+        Relative(HessianTrace(), power=power)

@@ -1,4 +1,4 @@
-"""Vectors in the shape of a tree."""
+"""Random vectors in the shape of a tree."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 
-from steppe.flatness.vectors import moved, normal_like, unit
+from steppe.flatness.probes import moved, normal_like, unit
 
 TREE = {
     "a": jnp.arange(1.0, 7.0).reshape(2, 3),

@@ -1,0 +1,124 @@
+"""Measures in units of the weights, so that large weights do not look flat.
+
+Where the loss does not see the scale of its parameters, f(cθ) = f(θ), as before a normalisation
+layer, the curvature still does: H(cθ) = H(θ)/c². Two remedies, and a control.
+
+`Relative` multiplies a measure by a power of ‖θ‖: λ‖θ‖² does not change with c.
+
+`Adaptive` takes a measure R of the loss as a function of relative changes ξ of the weights, which
+no rescaling of coordinates changes:
+
+    g(ξ) = f(θ ⊙ (1 + ξ)),    R̃(θ) = R of g at ξ = 0
+
+With D = diag θ
+
+    ∇g = D ∇f,    ∇²g = D H D
+
+so that the trace is Σᵢ θᵢ² Hᵢᵢ, and sharpness is that of Kwon, Kim, Park & Choi, "ASAM: adaptive
+sharpness-aware minimization", ICML 2021. Where the loss only sees c ⊙ θ for some c, R̃ at θ/c is
+R̃ at θ: neither all weights nor those of one layer against another look flat for being large.
+
+`SquaredNorm`, ‖θ‖², is the control. Whatever keeps weights small often helps a model on data it
+has not seen; a measure of flatness has something to say of its own only where it does more.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import PyTree
+
+from ..core import tree
+from ..core.measure import AbstractMeasure, AbstractWarm
+from ..core.task import Composed
+from ..core.types import Key, Params, Scalar
+from .entropy.local_entropy import LocalEntropy
+
+
+class Adaptive(AbstractWarm):
+    """`base` of the loss as a function of relative changes of the weights.
+
+    For every measure that is differentiated as it stands; `LocalEntropy` is not, its gradient is
+    one in its own variable.
+    """
+
+    base: AbstractMeasure
+
+    def __check_init__(self):
+        if isinstance(self.base, LocalEntropy):
+            raise ValueError(
+                "Adaptive: the gradient of LocalEntropy is that of a shifted point, which says "
+                "nothing about the units; use Adaptive(Smoothed(gamma)), or LocalEntropy alone."
+            )
+
+    def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
+        return self.base(*self._seen(loss, params), key=key)
+
+    def guess(self, params: Params, *, key: Key) -> PyTree:
+        return self.base.guess(params, key=key) if isinstance(self.base, AbstractWarm) else ()
+
+    def resume(
+        self, loss: Callable[[Params], Scalar], params: Params, guess: PyTree, *, key: Key
+    ) -> tuple[Scalar, PyTree]:
+        seen, zero = self._seen(loss, params)
+        if isinstance(self.base, AbstractWarm):
+            return self.base.resume(seen, zero, guess, key=key)
+        return self.base(seen, zero, key=key), guess
+
+    def _seen(
+        self, loss: Callable[[Params], Scalar], params: Params
+    ) -> tuple[Callable[[Params], Scalar], Params]:
+        """g, and ξ = 0."""
+        at = lambda xi: jtu.tree_map(lambda x, share: x * (1 + share), params, xi)
+        zero = jtu.tree_map(jnp.zeros_like, params)
+        if isinstance(loss, Composed):
+            inner = loss.inner
+            return Composed(lambda xi: inner(at(xi)), loss.outer), zero
+        return lambda xi: loss(at(xi)), zero
+
+
+class Relative(AbstractWarm):
+    """base · ‖θ‖^power, differentiated through both factors.
+
+    - `power`: 2 for what scales as H (traces, eigenvalues) or as ‖∇f‖², 4 for
+      `HessianFrobenius`. Local entropy and `LogDet` scale as no power of c.
+
+    This removes one common scale and no more. Rescaling one layer against another still changes
+    it: compare only within one architecture. Minimised, it also shrinks θ.
+    """
+
+    base: AbstractMeasure
+    power: Literal[2, 4] = eqx.field(static=True, default=2)
+
+    def __check_init__(self):
+        if self.power not in (2, 4):
+            raise ValueError(
+                f"Relative: power is {self.power!r}, expected 2 (for what scales as the Hessian) "
+                "or 4 (for its square)."
+            )
+
+    def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
+        return self.base(loss, params, key=key) * self._size(params)
+
+    def guess(self, params: Params, *, key: Key) -> PyTree:
+        return self.base.guess(params, key=key) if isinstance(self.base, AbstractWarm) else ()
+
+    def resume(
+        self, loss: Callable[[Params], Scalar], params: Params, guess: PyTree, *, key: Key
+    ) -> tuple[Scalar, PyTree]:
+        if not isinstance(self.base, AbstractWarm):
+            return self(loss, params, key=key), guess
+        value, guess = self.base.resume(loss, params, guess, key=key)
+        return value * self._size(params), guess
+
+    def _size(self, params: Params) -> Scalar:
+        return tree.dot(params, params) ** (self.power // 2)
+
+
+class SquaredNorm(AbstractMeasure):
+    """‖θ‖² over all weights; the loss is not looked at."""
+
+    def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
+        return tree.dot(params, params)
