@@ -4,9 +4,10 @@
     cert.save("certificate.json")
     certificates.verify(certificates.load("certificate.json"))     []: nothing is wrong with it
 
-`bounds.py` is the statistics, `runs.py` how anything is run and its error read off, `claims.py`
-what can be claimed, `plan.py` how δ is shared, `certify.py` the verb, `audit.py` the check by
-other code.
+`bounds.py` is the statistics, `claims.py` what can be claimed and how δ is shared, `runs.py` and
+`episodes.py` how anything is run and its error read off, `certify.py` the verb, `audit.py` the
+check by other code; `pac_bayes.py`, `posterior.py` and `randomised.py` are for tasks that all went
+into training.
 """
 
 from importlib import import_module
@@ -17,14 +18,13 @@ if TYPE_CHECKING:
     from .certificate import Certificate, load
     from .claims import Holds, Iterations, MeanIterations, Quantile, Success
     from .episodes import Episodes
-    from .fixed_point import FixedPoint
-    from .runs import Calls, Metric
+    from .runs import Calls, FixedPoint, Metric
 
 FILES = {
     "Calls": "runs",
     "Certificate": "certificate",
     "Episodes": "episodes",
-    "FixedPoint": "fixed_point",
+    "FixedPoint": "runs",
     "Holds": "claims",
     "Iterations": "claims",
     "MeanIterations": "claims",

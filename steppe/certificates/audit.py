@@ -4,7 +4,7 @@
     mean of capped counts  n · kl(mean‖bound) ≥ ln(1/δ), kl as it is written
     order statistic        the rank from the tail added up, the value from the stored counts
 
-Nothing is imported from `bounds.py` or `kl.py`. `recheck` also runs the tasks again from the seed.
+Nothing is imported from `bounds.py`. `recheck` also runs the tasks again from the seed.
 """
 
 import dataclasses
@@ -14,8 +14,7 @@ from typing import Any
 
 from .certificate import Certificate
 from .certify import issue
-from .claims import KINDS, AbstractClaim, Holds
-from .plan import Item, Plan
+from .claims import KINDS, AbstractClaim, Holds, Item, Plan
 from .runs import AbstractRun
 
 ROOM = 1e-9  # relative, for the rounding of both sides

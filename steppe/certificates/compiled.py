@@ -6,8 +6,9 @@ its arithmetic never depends on how many others there are. Groups are spread ove
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,10 +23,24 @@ from ..core import tree
 from ..core.lanes import each
 from ..core.types import Key
 from ..train import mesh as meshes
-from .runs import STREAM, Runs, digest
+from .claims import Errors
+
+STREAM = 0xCE47  # certificates draw from a stream of their own
 
 # (shared, drawn, steps) → the errors of a run, and a sketch of its task
 One = Callable[[PyTree, PyTree, int], tuple[Array, Array]]
+
+
+class Runs(NamedTuple):
+    """Runs of some tasks.
+
+    `errors` after 0, 1, …, K steps; `prints`: a digest of each task, empty where tasks are not
+    seen; `dtype`: that the errors were computed in, "" if not known.
+    """
+
+    errors: Errors
+    prints: list[str]
+    dtype: str = ""
 
 
 class Program:
@@ -180,3 +195,11 @@ def numbers(arrays: PyTree) -> list[np.ndarray]:
     leaves = jtu.tree_leaves(eqx.filter(arrays, eqx.is_array))
     is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return [np.asarray(jr.key_data(leaf) if is_key(leaf) else leaf) for leaf in leaves]
+
+
+def digest(arrays: Sequence[np.ndarray]) -> str:
+    """By which two tasks are told apart."""
+    made = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        made.update(np.ascontiguousarray(array).tobytes())
+    return made.hexdigest()

@@ -28,8 +28,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from .bounds import GUARD, check_delta
-from .kl import kl_upper
+from .bounds import GUARD, check_delta, kl_upper
 
 B, C = 100.0, 100.0  # b and c of the grid of prior variances
 SMALLEST = 8  # tasks, for ln(2√N)

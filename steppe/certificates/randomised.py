@@ -18,15 +18,12 @@ from ..core.task import AbstractTask
 from ..core.types import Key, Split
 from . import bounds, pac_bayes
 from .certificate import ASSUMPTIONS, RANDOMISED, Certificate
-from .certify import entry, write_down
-from .claims import AbstractClaim
-from .compiled import Program, Static, numbers, split_arrays
-from .episodes import Episodes, play
-from .evidence import Seen, gather
-from .plan import Item, Plan, check_claims, plan, standard
+from .certify import Seen, entry, gather, write_down
+from .claims import AbstractClaim, Item, Plan, check_claims, plan, standard
+from .compiled import STREAM, Program, Runs, Static, digest, numbers, split_arrays
+from .episodes import Episodes, Measure, Reading, play, reading
 from .posterior import Finite, Gaussian
-from .readings import Measure, Reading, reading
-from .runs import STREAM, AbstractRun, Runs, digest
+from .runs import AbstractRun
 
 
 def task_keys(seed: int, n: int) -> Key:

@@ -1,7 +1,7 @@
 """How one task is drawn, an optimizer run on it, and the error read off.
 
     Episodes(task, opt)               a steppe or optax optimizer on a task     episodes.py
-    FixedPoint(sample, start, map)    z ← T(z, task), written in JAX            fixed_point.py
+    FixedPoint(sample, start, map)    z ← T(z, task), written in JAX            below
     Calls(solve)                      any Python function                       below
 
 Run i depends on the seed and i alone: not on how many there are, nor on how they are grouped.
@@ -9,16 +9,17 @@ Run i depends on the seed and i alone: not on how many there are, nor on how the
 
 import abc
 import dataclasses
-import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
+import jax
 import numpy as np
+from jaxtyping import Array, PyTree
 from numpy.typing import ArrayLike
 
-from .claims import Errors
-
-STREAM = 0xCE47  # certificates draw from a stream of their own
+from ..core import tree
+from ..core.types import Key, Scalar
+from .compiled import STREAM, Program, Runs, described_arrays, sketch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +32,7 @@ class Metric:
     signed: bool = False
 
 
-class Runs(NamedTuple):
-    """Runs of some tasks.
-
-    `errors` after 0, 1, …, K steps; `prints`: a digest of each task, empty where tasks are not
-    seen; `dtype`: that the errors were computed in, "" if not known.
-    """
-
-    errors: Errors
-    prints: list[str]
-    dtype: str = ""
+RESIDUAL = Metric("residual", "‖T(z_k) − z_k‖₂, z_k the iterate after k steps")
 
 
 class AbstractRun(abc.ABC):
@@ -89,6 +81,64 @@ class Calls(AbstractRun):
         return {"optimizer": {"kind": "function", "name": name}, "tasks": {"name": name}}
 
 
+class FixedPoint(AbstractRun):
+    """Repeat `map(z, task)` from `start(task)`.
+
+    - `sample`: key → task, a pytree of arrays; or the tasks themselves, stacked along their first
+      axis, of which each is taken at most once, in an order that is drawn
+    - `error`: (z, task) → a number, in place of the residual; `metric` says what it is
+    - `clusters`: of stacked tasks that come in dependent groups (the steps of one simulation, say)
+      the group of each; then one task of each group is drawn, and no more are there
+    - `trained_on`: of stacked tasks those that map or start were trained on, stacked as well; to
+      find one of them among the tasks is an error
+    """
+
+    def __init__(
+        self,
+        sample: Callable[[Key], PyTree] | PyTree,
+        start: Callable[[PyTree], PyTree],
+        map: Callable[[PyTree, PyTree], PyTree],
+        *,
+        error: Callable[[PyTree, PyTree], Scalar] | None = None,
+        metric: Metric = RESIDUAL,
+        name: str = "",
+        clusters: Array | None = None,
+        trained_on: PyTree | None = None,
+    ):
+        if (error is None) != (metric is RESIDUAL):
+            raise ValueError(
+                "FixedPoint takes `error` and its `metric` together, or neither for the residual."
+            )
+        self.start, self.map, self.error, self.metric = start, map, error, metric
+        self.sample = sample if callable(sample) else None
+        tasks = None if callable(sample) else sample
+        source = {"name": name_of(sample)} if callable(sample) else described_arrays(tasks)
+        self.about = {
+            "optimizer": {"kind": "fixed point", "name": name or name_of(map)},
+            "tasks": source,
+        }
+        self.program = Program(self._one, tasks=tasks, clusters=clusters, trained_on=trained_on)
+        self.population = self.program.population
+
+    def run(self, seed: int, which: range, steps: int) -> Runs:
+        return self.program(seed, which, steps)
+
+    def described(self) -> dict[str, Any]:
+        return self.about
+
+    def _one(self, _: PyTree, drawn: Key | PyTree, steps: int) -> tuple[Array, Array]:
+        task = drawn if self.sample is None else self.sample(drawn)
+
+        def step(z: PyTree, _: None) -> tuple[PyTree, Scalar]:
+            new = self.map(z, task)
+            if self.error is None:
+                return new, tree.norm(tree.add(new, tree.scale(-1, z)))
+            return new, self.error(z, task)
+
+        start = tree.strong(self.start(task))
+        return jax.lax.scan(step, start, length=steps + 1)[1], sketch((task, start))
+
+
 def row(errors: ArrayLike, steps: int, name: str) -> np.ndarray:
     """The first K + 1 errors of one run, as float64."""
     found = np.asarray(errors)
@@ -100,14 +150,6 @@ def row(errors: ArrayLike, steps: int, name: str) -> np.ndarray:
             f"iterations; got an array of shape {found.shape}."
         )
     return found[: steps + 1].astype(np.float64)
-
-
-def digest(arrays: Sequence[np.ndarray]) -> str:
-    """By which two tasks are told apart."""
-    made = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        made.update(np.ascontiguousarray(array).tobytes())
-    return made.hexdigest()
 
 
 def name_of(function: Callable) -> str:

@@ -17,8 +17,7 @@ from steppe.certificates.audit import recheck, verify
 from steppe.certificates.certify import certify
 from steppe.certificates.claims import Holds, Iterations, MeanIterations, Quantile, Success, reached
 from steppe.certificates.episodes import Episodes
-from steppe.certificates.fixed_point import FixedPoint
-from steppe.certificates.runs import STREAM, Calls, Metric
+from steppe.certificates.runs import STREAM, Calls, FixedPoint, Metric
 from steppe.core.episode import begin
 
 WAY = {"steps": 60, "tolerances": [1e-3], "levels": [0.9], "n": 60, "delta": 0.1}

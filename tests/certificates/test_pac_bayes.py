@@ -13,11 +13,9 @@ from reference.descents import too_often
 
 import steppe
 from steppe.certificates import audit, certify, pac_bayes
-from steppe.certificates.bounds import kl_bound
+from steppe.certificates.bounds import kl_bound, kl_upper
 from steppe.certificates.claims import Quantile, Success
-from steppe.certificates.differentiable import kl_inverse
-from steppe.certificates.kl import kl_upper
-from steppe.certificates.posterior import Finite, Gaussian, around, fit
+from steppe.certificates.posterior import Finite, Gaussian, around, fit, kl_inverse
 from steppe.certificates.randomised import certify_randomised, task_keys
 from steppe.core.optimizer import AbstractOptimizer
 from steppe.core.task import AbstractTask

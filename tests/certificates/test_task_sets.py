@@ -9,7 +9,7 @@ import pytest
 import steppe
 from steppe.certificates.certify import certify
 from steppe.certificates.episodes import Episodes
-from steppe.certificates.fixed_point import FixedPoint
+from steppe.certificates.runs import FixedPoint
 
 WAY = {"steps": 60, "tolerances": [1e-3], "levels": [0.9], "n": 60, "delta": 0.1}
 
