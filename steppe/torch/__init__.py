@@ -15,8 +15,7 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError(missing(error)) from None
 
-from .optimizer import LearnedOptimizer
+from .optimizer import LearnedOptimizer, read_rule
 from .rules import AbstractRule
-from .weights import read_rule
 
 __all__ = ["AbstractRule", "LearnedOptimizer", "read_rule"]

@@ -7,6 +7,8 @@ costs the same for one large tensor and for many small ones. What the rule remem
 buffer a name, (features, coordinates); `state[p]` holds each parameter's part as a view, which is
 what `state_dict` sees. Whatever takes the views away (a copy, a loaded state, a new parameter) is
 noticed at the next step, and the buffers are put together again.
+
+A file of weights is read as in JAX: checked, nothing in it executed.
 """
 
 import itertools
@@ -18,9 +20,12 @@ import torch
 from torch import Tensor
 
 from ..core.messages import at_least
-from .rules import BLOCK, AbstractRule
-from .weights import read_rule
+from ..store.manifest import DTYPES, Header, complaint, described, read
+from ..zoo.resolve import locate
+from .rules import BLOCK, AbstractRule, DMRule, RNNPropRule
+from .scale import ScaleRule
 
+RULES: dict[str, type] = {"DM": DMRule, "RNNProp": RNNPropRule, "Scale": ScaleRule}
 PROBLEM = "problem"  # the key in `state` of what is remembered once for all parameters
 REFUSED = ("fused", "capturable", "differentiable", "amsgrad", "momentum", "betas", "eps")
 
@@ -232,3 +237,35 @@ def working_dtype(p: Tensor, rule: AbstractRule) -> torch.dtype:
     """What a step on p is computed in: float32, or wider where p or the weights are."""
     weight = next(iter(rule.weights.values()))
     return torch.promote_types(torch.promote_types(p.dtype, weight.dtype), torch.float32)
+
+
+def read_rule(source: str | os.PathLike) -> AbstractRule:
+    """The rule of a trained optimizer, given as any word that `zoo.resolve.locate` takes.
+
+    Raises CheckpointError for a file that is not there, damaged, no optimizer's, or of one that has
+    no form in PyTorch.
+    """
+    header, body = read(locate(source))
+    found = described(header, source)
+    kind = found["kind"]
+    if kind not in RULES:
+        raise complaint(
+            source, f"an optimizer of kind {kind}", f"one of {', '.join(RULES)}", "run it in JAX"
+        )
+    return RULES[kind](tensors(header, body), found["hyper"])
+
+
+def tensors(header: Header, body: bytes) -> dict[str, torch.Tensor]:
+    """Every array of a checkpoint, float32 at least."""
+    names = {name: getattr(torch, name) for name, _ in DTYPES.values() if hasattr(torch, name)}
+    found = {}
+    for name, tensor in header.tensors.items():
+        raw = torch.frombuffer(
+            bytearray(body[tensor.start : tensor.stop]), dtype=names[tensor.dtype]
+        )
+        value = raw.reshape(tensor.shape)
+        wide = (
+            torch.promote_types(value.dtype, torch.float32) if value.is_floating_point() else None
+        )
+        found[name] = value if wide is None else value.to(wide)
+    return found
