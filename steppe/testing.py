@@ -199,7 +199,7 @@ def new_weights_same_program(subject: Subject) -> None:
         return to_optax(opt).update(grads, state, params)
 
     for factor in (1.0, 1.25):
-        opt = tree.strong(join_meta(jtu.tree_map(lambda w, f=factor: w * f, theta), rest))
+        opt = tree.strongly_typed(join_meta(jtu.tree_map(lambda w, f=factor: w * f, theta), rest))
         step(opt, to_optax(opt).init(params), gradients(params, 0))
     expect(len(traces) == 1, "new weights compile the step again; keep weights in array fields.")
 

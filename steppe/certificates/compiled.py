@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PyTree
 from numpy.typing import ArrayLike
 
 from ..core import tree
-from ..core.lanes import each
+from ..core.lanes import map_lanes
 from ..core.types import Key
 from ..train import mesh as meshes
 from .claims import Errors
@@ -59,10 +59,10 @@ class Program:
         trained_on: PyTree | None = None,
     ):
         self.one, self.shared = one, shared
-        self.tasks = None if tasks is None else tree.strong(tasks)
+        self.tasks = None if tasks is None else tree.strongly_typed(tasks)
         self.clusters = checked(self.tasks, clusters)
         if trained_on is not None:
-            check_apart(self.tasks, tree.strong(trained_on))
+            check_apart(self.tasks, tree.strongly_typed(trained_on))
 
     @property
     def population(self) -> int | None:
@@ -158,7 +158,8 @@ def one_of_each(clusters: np.ndarray, key: Key) -> np.ndarray:
 
 
 def _all(one: One, steps: int, shared: PyTree, drawn: PyTree) -> tuple[Array, PyTree]:
-    errors, made = each(lambda shared, x: one(shared, x, steps), shared, drawn, together=width())
+    run = lambda shared, x: one(shared, x, steps)
+    errors, made = map_lanes(run, shared, drawn, batch_size=width())
     if errors.ndim != 2 or not jnp.issubdtype(errors.dtype, jnp.floating):
         raise ValueError(
             f"The error must be one real number a step, got {errors.dtype} of shape "

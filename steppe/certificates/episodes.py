@@ -23,7 +23,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from ..core import tree
-from ..core.episode import Episode, begin, unroll
+from ..core.episode import Episode, Step, begin, unroll
 from ..core.messages import did_you_mean
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem, draw
@@ -143,8 +143,8 @@ def play(
     key_begin, key_read, key_batch = jr.split(key, 3)
     episode = begin(task, opt, key_begin)
 
-    def observe(problem: Problem, before: Episode, after: Episode, value: Scalar, key: Key):
-        return read(problem, before, after, key_read)
+    def observe(step: Step) -> Array:
+        return read(step.problem, step.before, step.after, key_read)
 
     _, errors = unroll(task, opt, episode, steps + 1, observe)
     batch = draw(task, episode.instance, key_batch, split="train").batch

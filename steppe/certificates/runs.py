@@ -135,7 +135,7 @@ class FixedPoint(AbstractRun):
                 return new, tree.norm(tree.add(new, tree.scale(-1, z)))
             return new, self.error(z, task)
 
-        start = tree.strong(self.start(task))
+        start = tree.strongly_typed(self.start(task))
         return jax.lax.scan(step, start, length=steps + 1)[1], sketch((task, start))
 
 

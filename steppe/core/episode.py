@@ -1,6 +1,7 @@
 """An episode is one inner training in flight; `unroll` is the one loop that advances it."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,8 +14,6 @@ from .optimizer import AbstractOptimizer
 from .task import AbstractTask, Problem
 from .types import Instance, Key, Obs, OptState, Params, Scalar, Updates
 
-Observe = Callable[[Problem, "Episode", "Episode", Scalar, Key], Obs]
-
 
 class Episode(eqx.Module):
     """One inner training in flight. Holds no data set and no θ."""
@@ -26,12 +25,33 @@ class Episode(eqx.Module):
     key: Key
 
 
+def restart(episode: Episode, params: Params, opt: AbstractOptimizer) -> Episode:
+    """Begin again on the same instance at given parameters: step 0, a fresh optimizer state.
+
+    Random numbers go on from the episode's key, so that batches differ from those seen before.
+    """
+    key_opt, key_run = jr.split(episode.key)
+    params = tree.strongly_typed(params)
+    opt_state = tree.strongly_typed(opt.init(params, key=key_opt))
+    return Episode(episode.instance, params, opt_state, jnp.zeros((), jnp.int32), key_run)
+
+
+class Step(NamedTuple):
+    """One inner step as objectives and other onlookers see it."""
+
+    problem: Problem  # the loss surface of this step's training batch
+    before: Episode
+    after: Episode
+    value: Scalar  # the loss at `before.params`
+    key: Key  # for random numbers of the onlooker
+
+
 def begin(task: AbstractTask, opt: AbstractOptimizer, key: Key) -> Episode:
     """Draw an instance and starting parameters, and set up the optimizer's state."""
     key_instance, key_params, key_opt, key_run = jr.split(key, 4)
-    instance = tree.strong(task.sample(key_instance))
-    params = tree.strong(task.init(instance, key_params))
-    opt_state = tree.strong(opt.init(params, key=key_opt))
+    instance = tree.strongly_typed(task.sample(key_instance))
+    params = tree.strongly_typed(task.init(instance, key_params))
+    opt_state = tree.strongly_typed(opt.init(params, key=key_opt))
     return Episode(instance, params, opt_state, jnp.zeros((), jnp.int32), key_run)
 
 
@@ -40,7 +60,7 @@ def unroll(
     opt: AbstractOptimizer,
     episode: Episode,
     length: int,
-    observe: Observe,
+    observe: Callable[[Step], Obs],
     *,
     second_order: bool = False,
     remat: bool = False,
@@ -49,9 +69,7 @@ def unroll(
     """Advance an episode by `length` inner steps and record what `observe` returns at each.
 
     One step draws a training batch, takes value and gradient of the loss there,
-    asks the optimizer for updates and adds them. `observe(problem, before, after,
-    value, key)` sees the step's problem, the episode on both sides of the step and
-    the loss before it.
+    asks the optimizer for updates and adds them; `observe(step)` looks at it.
 
     - `second_order=False` stops the gradient on the gradients handed to `update`,
       and nowhere else: the loss values stay differentiable in the parameters.
@@ -79,7 +97,7 @@ def unroll(
             updates = tree.add(updates, nudge)
         params = tree.apply_updates(before.params, updates)
         after = Episode(before.instance, params, opt_state, before.step + 1, key)
-        return after, observe(problem, before, after, value, key_observe)
+        return after, observe(Step(problem, before, after, value, key_observe))
 
     body = jax.checkpoint(step) if remat else step  # pyright: ignore
     return jax.lax.scan(body, episode, nudges, length=length)

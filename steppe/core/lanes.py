@@ -10,14 +10,14 @@ from jaxtyping import PyTree
 AXIS = "episodes"
 
 
-def each(
-    f: Callable[[PyTree, PyTree], PyTree], shared: PyTree, xs: PyTree, *, together: int
+def map_lanes(
+    f: Callable[[PyTree, PyTree], PyTree], shared: PyTree, xs: PyTree, *, batch_size: int
 ) -> PyTree:
     """f(shared, x) for every x along the leading axis of `xs`, stacked.
 
     Where a mesh with the axis "episodes" is active (`train.mesh`) and its size divides
     the number of lanes, every device takes an equal share. On a device, at most
-    `together` lanes advance at once (`vmap`), group after group: side by side is best
+    `batch_size` lanes advance at once (`vmap`), group after group: side by side is best
     on an accelerator, one after the other where the lanes of one alone fill the cache.
     Lanes never mix, so the result does not depend on either choice beyond rounding.
 
@@ -28,7 +28,7 @@ def each(
 
     def local(shared: PyTree, xs: PyTree) -> PyTree:
         count = jtu.tree_leaves(xs)[0].shape[0]
-        group = at_once(count, together)
+        group = at_once(count, batch_size)
         one = lambda x: f(shared, x)
         if group == count:
             return jax.vmap(one)(xs)
@@ -54,9 +54,9 @@ def each(
     )(shared, xs)
 
 
-def at_once(lanes: int, together: int) -> int:
-    """The size of equal groups of at most `together` lanes."""
-    return max(d for d in range(1, max(min(together, lanes), 1) + 1) if lanes % d == 0)
+def at_once(lanes: int, batch_size: int) -> int:
+    """The size of equal groups of at most `batch_size` lanes."""
+    return max(d for d in range(1, max(min(batch_size, lanes), 1) + 1) if lanes % d == 0)
 
 
 def lanes_together(coordinates: int) -> int:

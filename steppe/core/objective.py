@@ -5,13 +5,13 @@ import abc
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from .episode import Episode
+from .episode import Episode, Step
 from .task import AbstractTask, Problem
 from .types import Key, Memo, Obs, Scalar
 
 
 class Score(eqx.Module):
-    """What an objective says of an unroll."""
+    """Value of an objective on one unroll."""
 
     value: Scalar  # the number to be minimised
     memo: Memo  # kept for the next unroll of the same episode
@@ -27,20 +27,11 @@ class AbstractObjective(eqx.Module):
 
     @abc.abstractmethod
     def start(self, problem: Problem, episode: Episode, *, key: Key) -> Memo:
-        """What is kept across truncations: F₀ for ratios, or `()`. A `Score` may renew it."""
+        """Memo of an episode, e.g. F₀ for ratios, or `()`. A `Score` may renew it."""
 
     @abc.abstractmethod
-    def observe(
-        self,
-        problem: Problem,
-        before: Episode,
-        after: Episode,
-        value: Scalar,
-        memo: Memo,
-        *,
-        key: Key,
-    ) -> Obs:
-        """The record of one inner step; `value` is the loss at `before.params`."""
+    def observe(self, step: Step, memo: Memo) -> Obs:
+        """The record of one inner step."""
 
     @abc.abstractmethod
     def __call__(

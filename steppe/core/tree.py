@@ -1,5 +1,5 @@
 """Arithmetic on pytrees of arrays, and the two tricks that the library leans on:
-strong types (`strong`) and exact surrogate gradients (`with_gradient`)."""
+strong types (`strongly_typed`) and exact surrogate gradients (`with_gradient`)."""
 
 from collections.abc import Callable
 
@@ -61,7 +61,7 @@ def apply_updates(params: Params, updates: Updates) -> Params:
     return jtu.tree_map(lambda p, u: p + u.astype(p.dtype), params, updates)
 
 
-def strong(x: PyTree) -> PyTree:
+def strongly_typed(x: PyTree) -> PyTree:
     """Every array or number leaf as an array cast to its own dtype: strongly typed.
 
     One weakly typed leaf in an initial state costs two more compilations of a

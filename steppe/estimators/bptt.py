@@ -20,7 +20,7 @@ from ..core import tree
 from ..core.coordinatewise import AbstractCoordinatewise
 from ..core.episode import Episode, unroll
 from ..core.estimator import AbstractEstimator, Stats
-from ..core.lanes import each, lanes_together
+from ..core.lanes import lanes_together, map_lanes
 from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
@@ -127,7 +127,7 @@ class BPTT(AbstractEstimator):
         n = tree.size(state.episode.params) // self.episodes
         together = self.together or lanes_together(n)
         xs = (state, jr.split(key, self.episodes))
-        state, lanes = each(one, arrays, xs, together=together)
+        state, lanes = map_lanes(one, arrays, xs, batch_size=together)
         grads, stats = average(lanes, inner_steps=self.episodes * self.length)
         return grads, state, stats
 
@@ -177,9 +177,7 @@ class BPTT(AbstractEstimator):
                     lambda e: e.opt_state, start, state, is_leaf=lambda x: x is None
                 )
 
-            def observe(problem, before, after, value, key):
-                return objective.observe(problem, before, after, value, window.memo, key=key)
-
+            observe = lambda step: objective.observe(step, window.memo)
             episode, obs = unroll(
                 task,
                 live,

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..core import tree
 from ..core.estimator import AbstractEstimator, Stats
-from ..core.lanes import each, lanes_together
+from ..core.lanes import lanes_together, map_lanes
 from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer, split_meta
 from ..core.task import AbstractTask
@@ -99,7 +99,7 @@ class ES(AbstractEstimator):
         n = tree.size(state.episode.params) // self.episodes
         together = self.together or lanes_together(n)
         xs = (state, jr.split(key, self.episodes))
-        state, (lanes, carried) = each(one, arrays, xs, together=together)
+        state, (lanes, carried) = map_lanes(one, arrays, xs, batch_size=together)
         steps = self.length * (2 * self.episodes + jnp.sum(carried))
         grads, stats = average(lanes, inner_steps=steps)
         return grads, state, stats

@@ -24,9 +24,9 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
 from ..core.coordinatewise import AbstractCoordinatewise, CoordinateState, from_blocks, to_blocks
-from ..core.episode import unroll
+from ..core.episode import Step, unroll
 from ..core.estimator import AbstractEstimator, Stats
-from ..core.lanes import each, lanes_together
+from ..core.lanes import lanes_together, map_lanes
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, frozen, join_meta, split_meta
 from ..core.task import AbstractTask
@@ -175,7 +175,7 @@ class Imitation(AbstractEstimator):
         n = tree.size(state.episode.params) // self.episodes
         together = self.together or lanes_together(n)
         xs = (state, jr.split(key, self.episodes))
-        state, lanes = each(one, arrays, xs, together=together)
+        state, lanes = map_lanes(one, arrays, xs, batch_size=together)
         steps = self.episodes * self.length * self.every
         grads, stats = average(lanes, inner_steps=steps)
         return grads, state, stats
@@ -192,9 +192,9 @@ class Imitation(AbstractEstimator):
         if self.follow == "student":
             student = bare.episode.opt_state.leader
 
-        def observe(problem, before, after, value, key):
-            shadowed = after.opt_state
-            return Record(shadowed.grads, shadowed.label, before.params)
+        def observe(step: Step) -> Record:
+            shadow = step.after.opt_state
+            return Record(shadow.grads, shadow.label, step.before.params)
 
         episode, record = unroll(task, shadow, bare.episode, self.length * self.every, observe)
         record = jtu.tree_map(
@@ -217,7 +217,7 @@ class Imitation(AbstractEstimator):
 
     def _student(self, opt: AbstractOptimizer, params: Params, key: Key) -> OptState:
         """The student's state at the start of a run; a leading student keeps it as leader."""
-        return () if self.follow == "student" else tree.strong(opt.init(params, key=key))
+        return () if self.follow == "student" else tree.strongly_typed(opt.init(params, key=key))
 
 
 def draw_to(

@@ -58,10 +58,7 @@ def played(
     key: Key,
 ) -> tuple[Score, Window]:
     """The score of the next `length` steps, and the window after them."""
-
-    def observe(problem, before, after, value, key):
-        return objective.observe(problem, before, after, value, window.memo, key=key)
-
+    observe = lambda step: objective.observe(step, window.memo)
     episode, obs = unroll(task, opt, window.episode, length, observe)
     score = objective(task, episode, obs, window.memo, key=key)
     return score, Window(episode, score.memo, window.left - length)

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from ..core import tree
 from ..core.episode import Episode
 from ..core.estimator import AbstractEstimator, Stats
-from ..core.lanes import each, lanes_together
+from ..core.lanes import lanes_together, map_lanes
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, split_meta
 from ..core.task import AbstractTask
@@ -111,7 +111,7 @@ class PES(AbstractEstimator):
         n = tree.size(state.window.episode.params) // (2 * self.episodes)
         together = self.together or lanes_together(n)
         xs = (state, jr.split(key, self.episodes))
-        state, lanes = each(one, arrays, xs, together=together)
+        state, lanes = map_lanes(one, arrays, xs, batch_size=together)
         grads, stats = average(lanes, inner_steps=2 * self.length * self.episodes)
         return grads, state, stats
 

@@ -37,7 +37,7 @@ from ..core.coordinatewise import (
     from_blocks,
     to_blocks,
 )
-from ..core.episode import Episode, unroll
+from ..core.episode import Episode, Step, unroll
 from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer, frozen, join_meta, split_meta
 from ..core.task import AbstractTask
@@ -82,9 +82,9 @@ def play(
     wrapped = _with_state(episode, (episode.opt_state, jtu.tree_map(jnp.zeros_like, params)))
 
     def value(nudges: Updates) -> tuple[Scalar, tuple]:
-        def observe(problem, before, after, value, key):
-            obs = objective.observe(problem, before, after, value, memo, key=key)
-            return obs, after.opt_state[1], before.opt_state[0].rows if keep else None
+        def observe(step: Step) -> tuple:
+            rows = step.before.opt_state[0].rows if keep else None
+            return objective.observe(step, memo), step.after.opt_state[1], rows
 
         after, (obs, grads, rows) = unroll(task, recorded, wrapped, length, observe, nudges=nudges)
         score = objective(task, after, obs, memo, key=key)

@@ -35,7 +35,7 @@ def open_window(
     if objective is None:
         return Window(episode, (), horizon)
     problem = draw(task, episode.instance, key_problem, split="train")
-    memo = tree.strong(objective.start(problem, episode, key=key_start))
+    memo = tree.strongly_typed(objective.start(problem, episode, key=key_start))
     return Window(episode, memo, horizon)
 
 

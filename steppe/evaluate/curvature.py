@@ -150,7 +150,7 @@ def _trained(task: AbstractTask, opt: AbstractOptimizer, steps: int, key: Key) -
         task, opt = eqx.combine(arrays, static)
         key_begin, key_loss = jr.split(key)
         first = begin(task, opt, key_begin)
-        last, _ = unroll(task, opt, first, steps, lambda *_: ())
+        last, _ = unroll(task, opt, first, steps, lambda step: ())
         return first.instance, first.params, last.params, key_loss
 
     return jax.jit(run, compiler_options=quick())(arrays, seed_keys(key, [0], "evaluate")[0])

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from ..core import tree
 from ..core.episode import begin, unroll
-from ..core.lanes import each
+from ..core.lanes import map_lanes
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem
 from ..core.types import Key, Params, Scalar, Split
@@ -117,7 +117,7 @@ def _run(
 
         def advance(carry: tuple, _) -> tuple[tuple, Array]:
             episode, points, reached = carry
-            episode, _ = unroll(task, opt, episode, every, lambda *_: ())
+            episode, _ = unroll(task, opt, episode, every, lambda step: ())
             seen = look(episode.params)
             first = (seen[0] <= levels) & ~reached
             keep = lambda old, new: jnp.where(first.reshape(-1, *[1] * new.ndim), new[None], old)
@@ -137,7 +137,7 @@ def _run(
 
         return path, reached, jax.lax.map(numbers, points)
 
-    return each(one, (task, opt), keys, together=1)
+    return map_lanes(one, (task, opt), keys, batch_size=1)
 
 
 def _curvature(train: Problem, params: Params, key: Key) -> Float[Array, " 4"]:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..core import tree
 from ..core.episode import Episode, begin, unroll
-from ..core.lanes import each
+from ..core.lanes import map_lanes
 from ..core.messages import at_least
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem, length
@@ -119,7 +119,7 @@ def trajectory(
     """Minibatch loss before each step, and the parameters at 0, every, 2·every, …, horizon."""
 
     def advance(episode: Episode, length: int) -> tuple[Episode, tuple]:
-        episode, losses = unroll(task, opt, episode, length, lambda *record: record[3])
+        episode, losses = unroll(task, opt, episode, length, lambda step: step.value)
         return episode, (losses, episode.params)
 
     whole, rest = divmod(horizon, every)
@@ -170,14 +170,14 @@ def rows(batch: Batch, limit: int | None) -> Batch:
 
 
 def compiled(one: Callable[[PyTree, PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
-    """`each` as a compiled call, spread over this process's devices; results on the first."""
+    """`map_lanes` as a compiled call, spread over this process's devices; results on the first."""
     mesh = meshes.episode_mesh()
     cpu = jax.default_backend() == "cpu"
 
     def every(arrays: PyTree, xs: PyTree) -> PyTree:
         # One lane after the other on a processor: such a program compiles in two thirds of the
         # time, which takes longer than the run.
-        return each(one, arrays, xs, together=1 if cpu else _lanes(xs))
+        return map_lanes(one, arrays, xs, batch_size=1 if cpu else _lanes(xs))
 
     run = jax.jit(every, compiler_options=quick())
 
@@ -232,7 +232,7 @@ def time_step(
 
     def steps_of(arrays: PyTree, key: Key) -> Params:
         task, opt = eqx.combine(arrays, static)
-        episode, _ = unroll(task, opt, begin(task, opt, key), steps, lambda *_: ())
+        episode, _ = unroll(task, opt, begin(task, opt, key), steps, lambda step: ())
         return episode.params
 
     run = jax.jit(steps_of, compiler_options=quick())

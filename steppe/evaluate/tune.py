@@ -68,7 +68,7 @@ def tune(
         lr, key = x
         task, opt = eqx.combine(arrays, static), make(lr)
         key_begin, key_loss = jr.split(key)
-        episode, _ = unroll(task, opt, begin(task, opt, key_begin), horizon, lambda *_: ())
+        episode, _ = unroll(task, opt, begin(task, opt, key_begin), horizon, lambda step: ())
         batch = task.whole(episode.instance, split="valid")
         return Problem(task, episode.instance, batch, key_loss).value(episode.params)
 

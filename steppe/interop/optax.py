@@ -48,9 +48,9 @@ def to_optax(
 
     def init(params: Params) -> OptState:
         if key is None:
-            return OptaxState(tree.strong(opt.init(params)), None)
+            return OptaxState(tree.strongly_typed(opt.init(params)), None)
         key_init, key_run = jr.split(key)
-        return OptaxState(tree.strong(opt.init(params, key=key_init)), key_run)
+        return OptaxState(tree.strongly_typed(opt.init(params, key=key_init)), key_run)
 
     def update(
         updates: Updates, state: OptState, params: Params | None = None, **extra

@@ -26,7 +26,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
-from ..core.episode import Episode
+from ..core.episode import Episode, Step
 from ..core.estimator import AbstractEstimator
 from ..core.measure import AbstractMeasure, AbstractWarm
 from ..core.messages import at_least
@@ -142,18 +142,9 @@ class Regularized(AbstractObjective):
             warm.guess(params, key=key_guess) if isinstance(warm, AbstractWarm) else (),
         )
 
-    def observe(
-        self,
-        problem: Problem,
-        before: Episode,
-        after: Episode,
-        value: Scalar,
-        memo: Kept,
-        *,
-        key: Key,
-    ) -> Seen:
-        base = self.base.observe(problem, before, after, value, memo.base, key=key)
-        return Seen(base, after.params if self.where == "steps" else None)
+    def observe(self, step: Step, memo: Kept) -> Seen:
+        base = self.base.observe(step, memo.base)
+        return Seen(base, step.after.params if self.where == "steps" else None)
 
     def __call__(
         self, task: AbstractTask, episode: Episode, obs: Seen, memo: Kept, *, key: Key

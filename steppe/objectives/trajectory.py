@@ -13,7 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..core.episode import Episode
+from ..core.episode import Episode, Step
 from ..core.objective import AbstractObjective, Score
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Memo, Scalar
@@ -54,20 +54,12 @@ class Trajectory(AbstractObjective):
             problem = draw(problem.task, episode.instance, key, split="valid")
         return problem.value(episode.params)
 
-    def observe(
-        self,
-        problem: Problem,
-        before: Episode,
-        after: Episode,
-        value: Scalar,
-        memo: Memo,
-        *,
-        key: Key,
-    ) -> Scalar:
+    def observe(self, step: Step, memo: Memo) -> Scalar:
         if self.batch == "same":
-            return value
+            return step.value
         split = "train" if self.batch == "fresh" else "valid"
-        return draw(problem.task, after.instance, key, split=split).value(after.params)
+        problem = draw(step.problem.task, step.after.instance, step.key, split=split)
+        return problem.value(step.after.params)
 
     def __call__(
         self,

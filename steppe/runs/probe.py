@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..core import tree
 from ..core.episode import Episode, begin, unroll
-from ..core.lanes import each, lanes_together
+from ..core.lanes import lanes_together, map_lanes
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem
 from ..core.types import Key, OptState, Params, Updates
@@ -78,7 +78,7 @@ class Watched(AbstractOptimizer):
         self, params: Params, *, key: Key | None = None
     ) -> tuple[OptState, optax.OptState, Sight]:
         blank = Sight(*[jnp.zeros((), jnp.float32)] * 4)
-        return self.base.init(params, key=key), tree.strong(ADAM.init(params)), blank
+        return self.base.init(params, key=key), tree.strongly_typed(ADAM.init(params)), blank
 
     def update(
         self,
@@ -118,7 +118,7 @@ def probe(
         episode = begin(task, watched, key_begin)
         batch = task.batch(episode.instance, key_batch, split="train")
         same = Problem(task, episode.instance, batch, key_loss)
-        see = lambda problem, before, after, value, key: (value, after.opt_state[2])
+        see = lambda step: (step.value, step.after.opt_state[2])
 
         def one_horizon(episode: Episode, _) -> tuple[Episode, tuple]:
             episode, seen = unroll(task, watched, episode, horizon, see)
@@ -130,7 +130,7 @@ def probe(
     keys = jr.split(key, episodes)
     n = tree.size(eqx.filter_eval_shape(lambda k: task.init(task.sample(k), k), keys[0]))
     mesh = meshes.episode_mesh()
-    run = lambda arrays, keys: each(one, arrays, keys, together=lanes_together(n))
+    run = lambda arrays, keys: map_lanes(one, arrays, keys, batch_size=lanes_together(n))
     with meshes.active(mesh):
         seen = jax.device_get(jax.jit(run)(arrays, keys))
     return _summary(horizon, *seen, seconds=time.perf_counter() - began)

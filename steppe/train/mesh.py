@@ -51,7 +51,7 @@ def episode_mesh(
 
 
 def active(mesh: Mesh | None) -> contextlib.AbstractContextManager:
-    """The context in which `core.lanes.each` spreads episodes over `mesh`."""
+    """The context in which `core.lanes.map_lanes` spreads episodes over `mesh`."""
     return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 

@@ -36,8 +36,8 @@ def start(
 ) -> TrainState:
     """The state before the first meta-step."""
     key_episodes, key_run = jr.split(key)
-    opt = tree.strong(opt)
-    meta_state = tree.strong(meta_tx.init(split_meta(opt)[0]))
+    opt = tree.strongly_typed(opt)
+    meta_state = tree.strongly_typed(meta_tx.init(split_meta(opt)[0]))
     est_state = estimator.init(task, opt, objective, key=key_episodes)
     return TrainState(opt, meta_state, est_state, jnp.zeros((), jnp.int32), key_run)
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 from ..core import tree
 from ..core.episode import Episode, begin, unroll
-from ..core.lanes import each, lanes_together
+from ..core.lanes import lanes_together, map_lanes
 from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
@@ -68,7 +68,7 @@ class Validation(eqx.Module):
 
         keys = jr.split(key, self.episodes)
         n = tree.size(eqx.filter_eval_shape(lambda k: task.init(task.sample(k), k), keys[0]))
-        losses = each(one, arrays, keys, together=lanes_together(n))
+        losses = map_lanes(one, arrays, keys, batch_size=lanes_together(n))
         return jnp.where(jnp.all(jnp.isfinite(losses)), jnp.mean(losses), jnp.inf)
 
     def _objective(self, task, opt, episode, horizon, objective, key: Key) -> Scalar:
@@ -80,9 +80,7 @@ class Validation(eqx.Module):
         memo = objective.start(problem, episode, key=key_start)
         episode = advanced(task, opt, episode, horizon - self.window)
 
-        def observe(problem, before, after, value, key):
-            return objective.observe(problem, before, after, value, memo, key=key)
-
+        observe = lambda step: objective.observe(step, memo)
         episode, obs = unroll(task, opt, episode, self.window, observe)
         return objective(task, episode, obs, memo, key=key_score).value
 
@@ -91,5 +89,5 @@ def advanced(
     task: AbstractTask, opt: AbstractOptimizer, episode: Episode, steps: Int[Array, ""]
 ) -> Episode:
     """The episode so many steps later."""
-    step = lambda _, episode: unroll(task, opt, episode, 1, lambda *_: ())[0]
+    step = lambda _, episode: unroll(task, opt, episode, 1, lambda step: ())[0]
     return jax.lax.fori_loop(0, steps, step, episode)

@@ -117,7 +117,7 @@ def callbacks(jaxpr):
 
 @functools.cache
 def example(name) -> AbstractOptimizer:
-    return tree.strong(OPTIMIZERS[name]())
+    return tree.strongly_typed(OPTIMIZERS[name]())
 
 
 @pytest.fixture(params=OPTIMIZERS)
@@ -185,7 +185,7 @@ def test_theta_is_floating_and_not_empty(opt):
 def test_updates_are_like_params_and_the_state_stays_like_itself(opt, shape, getkey):
     params = TREES[shape]()
     start = opt.init(params, key=getkey())
-    assert types(start) == types(tree.strong(start))
+    assert types(start) == types(tree.strongly_typed(start))
     step = lambda state: opt.update(gradients(params, 0), state, params, problem=PROBLEM)
     updates, state = eqx.filter_eval_shape(step, start)
     assert types(updates) == types(params)
@@ -195,7 +195,7 @@ def test_updates_are_like_params_and_the_state_stays_like_itself(opt, shape, get
 def test_a_step_takes_as_many_gradients_as_it_says(opt):
     task = Counted()
     key = jr.key(0)
-    steps = lambda opt: unroll(task, opt, begin(task, opt, key), STEPS, lambda *_: ())[0].params
+    steps = lambda opt: unroll(task, opt, begin(task, opt, key), STEPS, lambda step: ())[0].params
     arrays, static = eqx.partition(opt, eqx.is_array)
     program = jax.make_jaxpr(lambda arrays: steps(eqx.combine(arrays, static)))(arrays)
     assert callbacks(program.jaxpr) == STEPS * opt.gradients_per_step

@@ -167,7 +167,7 @@ def test_two_unrolls_trace_once(task, getkey):
     @eqx.filter_jit
     def advance(task, episode):
         traces.append(None)
-        observe = lambda problem, before, after, value, key: value
+        observe = lambda step: step.value
         return unroll(task, Descent(), episode, 2, observe)
 
     episode = eqx.filter_jit(begin)(task, Descent(), getkey())

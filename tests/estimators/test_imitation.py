@@ -50,8 +50,9 @@ def record_of(estimator, opt, before, lane):
     teacher = estimator.teacher
     shadow = Shadow(teacher) if estimator.follow == "teacher" else Shadow(opt, teacher)
 
-    def observe(problem, b, a, value, key):
-        return Record(problem.grad(b.params), a.opt_state.label, b.params)
+    def observe(step):
+        b, a = step.before, step.after
+        return Record(step.problem.grad(b.params), a.opt_state.label, b.params)
 
     after, record = unroll(TASK, shadow, episode, LENGTH, observe)
     memo = jtu.tree_map(lambda x: x[lane], before.memo)
@@ -89,7 +90,7 @@ def test_the_run_goes_where_its_leader_leads(second):
     for lane in range(EPISODES):
         episode = jtu.tree_map(lambda x, lane=lane: x[lane], before.episode)
         alone = eqx.tree_at(lambda e: e.opt_state, episode, episode.opt_state.leader)
-        alone, _ = unroll(TASK, leader, alone, LENGTH, lambda *_: ())
+        alone, _ = unroll(TASK, leader, alone, LENGTH, lambda step: ())
         np.testing.assert_allclose(after.episode.params[lane], alone.params, rtol=1e-12)
 
 
@@ -128,7 +129,9 @@ def test_the_label_is_what_the_teacher_does_in_all_the_steps_skipped():
 def test_rules_that_mix_coordinates_take_the_other_road_to_the_same_gradient():
     opt = student(block=1024)
     episode = begin(TASK, opt, jr.key(5))
-    observe = lambda p, b, a, v, k: Record(p.grad(b.params), jnp.sin(b.params), b.params)
+    observe = lambda step: Record(
+        step.problem.grad(step.before.params), jnp.sin(step.before.params), step.before.params
+    )
     _, record = unroll(TASK, opt, episode, LENGTH, observe)
     wrapped = (episode.opt_state, jnp.zeros_like(episode.params))
     one = draw_to(opt, episode.opt_state, record, 0.5)

@@ -36,7 +36,7 @@ def dense():
     """The end of the loop, loss and gradient there, and the Hessian and Gauss–Newton matrix."""
     key_begin, key_loss = jr.split(seed_keys(KEY, [0], "evaluate")[0])
     episode = begin(TASK, sgd(0.5), key_begin)
-    last, _ = unroll(TASK, sgd(0.5), episode, 5, lambda *_: ())
+    last, _ = unroll(TASK, sgd(0.5), episode, 5, lambda step: ())
     x, y = TASK.whole((), split="train")
     loss = Problem(TASK, (), (x[:50], y[:50]), key_loss).surface()
     flat, unravel = jax.flatten_util.ravel_pytree(last.params)

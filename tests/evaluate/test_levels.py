@@ -30,7 +30,7 @@ def test_the_path_is_that_of_a_loop(digits):
         key_begin, key_loss = jr.split(key)
         episode = begin(task, sgd(1.0), key_begin)
         for look in range(3):
-            episode, _ = unroll(task, sgd(1.0), episode, 4, lambda *_: ())
+            episode, _ = unroll(task, sgd(1.0), episode, 4, lambda step: ())
             train, test = (task.whole((), split=s) for s in ("train", "test"))
             expected = {
                 "train_loss": Problem(task, (), train, key_loss).value(episode.params),

@@ -87,7 +87,7 @@ def run(task, opt, params, rows):
     def step(episode, now):
         row, is_listed = now
         episode = eqx.tree_at(lambda e: e.instance, episode, row)
-        episode, value = unroll(task, opt, episode, 1, lambda *seen: seen[3])
+        episode, value = unroll(task, opt, episode, 1, lambda step: step.value)
         full = jax.lax.cond(is_listed, on_all, lambda _: jnp.float32(jnp.nan), episode.params)
         return episode, (value[0], full)
 

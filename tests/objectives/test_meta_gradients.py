@@ -89,7 +89,7 @@ class Nothing(AbstractObjective):
     def start(self, problem, episode, *, key):
         return ()
 
-    def observe(self, problem, before, after, value, memo, *, key):
+    def observe(self, step, memo):
         return ()
 
     def __call__(self, task, episode, obs, memo, *, key):
@@ -181,7 +181,7 @@ def window(opt, objective):
 @functools.cache
 def points():
     """Where the steps lead."""
-    observe = lambda problem, before, after, value, key: after.params
+    observe = lambda step: step.after.params
     episode = begin(Curved(), OPT, KEY)
     return eqx.filter_jit(lambda: unroll(Curved(), OPT, episode, LENGTH, observe)[1])()
 
@@ -313,7 +313,7 @@ def test_sampled_rows_are_unbiased():
 @eqx.filter_jit
 def along(opt):
     """The exact quantities without noise, averaged over the points of the path."""
-    observe = lambda problem, before, after, value, key: after.params
+    observe = lambda step: step.after.params
     _, points = unroll(Curved(), opt, begin(Curved(), opt, KEY), LENGTH, observe)
     loss = lambda params: Curved().loss(params, (), jnp.zeros(3), KEY)
 

@@ -79,15 +79,11 @@ def scores(objective, length=4, unrolls=1):
     memo = objective.start(draw(task, (), KEY, split="train"), episode, key=KEY)
     seen = []
     for key in jr.split(KEY, unrolls):
-        observe = functools.partial(observed, objective, memo)
+        observe = lambda step, memo=memo: objective.observe(step, memo)
         episode, obs = unroll(task, opt, episode, length, observe)
         seen.append(objective(task, episode, obs, memo, key=key))
         memo = seen[-1].memo
     return seen
-
-
-def observed(objective, memo, problem, before, after, value, key):
-    return objective.observe(problem, before, after, value, memo, key=key)
 
 
 @pytest.mark.parametrize(

@@ -38,11 +38,9 @@ def score(objective, getkey, length=4, start=0):
     memo = objective.start(draw(task, (), getkey(), split="train"), first, key=getkey())
     episode = first
     if start:
-        episode, _ = unroll(task, opt, first, start, lambda *_: ())
+        episode, _ = unroll(task, opt, first, start, lambda step: ())
 
-    def observe(problem, before, after, value, key):
-        return objective.observe(problem, before, after, value, memo, key=key)
-
+    observe = lambda step: objective.observe(step, memo)
     episode, obs = unroll(task, opt, episode, length, observe)
     return float(objective(task, episode, obs, memo, key=getkey()).value)
 

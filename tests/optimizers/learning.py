@@ -17,12 +17,12 @@ def meta_train(opt, task, *, length, episodes=4, steps=20, lr=0.1):
 
     Every meta-step sees the same episodes.
     """
-    theta, rest = split_meta(tree.strong(opt))
+    theta, rest = split_meta(tree.strongly_typed(opt))
     episodes = jax.vmap(lambda key: begin(task, opt, key))(jr.split(jr.key(1), episodes))
     meta_tx = optax.adam(lr)
 
     def final(theta, episode):
-        observe = lambda problem, before, after, value, key: problem.value(after.params)
+        observe = lambda step: step.problem.value(step.after.params)
         return unroll(task, join_meta(theta, rest), episode, length, observe)[1][-1]
 
     def meta_loss(theta):
@@ -34,6 +34,6 @@ def meta_train(opt, task, *, length, episodes=4, steps=20, lr=0.1):
         updates, meta_state = meta_tx.update(grads, meta_state)
         return (tree.apply_updates(theta, updates), meta_state), loss
 
-    start = tree.strong((theta, meta_tx.init(theta)))
+    start = tree.strongly_typed((theta, meta_tx.init(theta)))
     (theta, _), losses = jax.lax.scan(step, start, length=steps)
     return join_meta(theta, rest), losses

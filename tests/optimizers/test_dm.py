@@ -17,12 +17,12 @@ def test_a_zero_head_stands_still_and_its_first_meta_step_goes_downhill():
     opt = DM(hidden=(3,), zero_head=True, key=jr.key(0))
     task = Quadratic(4)
     episode = begin(task, opt, jr.key(1))
-    after, _ = unroll(task, opt, episode, 2, lambda *_: ())
+    after, _ = unroll(task, opt, episode, 2, lambda step: ())
     np.testing.assert_array_equal(after.params, episode.params)
 
     def loss(head):
         moved = eqx.tree_at(lambda o: o.head, opt, head)
-        after, _ = unroll(task, moved, episode, 2, lambda *_: ())
+        after, _ = unroll(task, moved, episode, 2, lambda step: ())
         batch = task.whole(after.instance, split="train")
         return task.loss(after.params, after.instance, batch, jr.key(2))
 

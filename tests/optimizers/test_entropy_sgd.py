@@ -41,7 +41,7 @@ class Bowl(AbstractTask):
 
 @eqx.filter_jit
 def run(opt, length):
-    return unroll(Bowl(), opt, begin(Bowl(), opt, jr.key(0)), length, lambda *_: ())[0]
+    return unroll(Bowl(), opt, begin(Bowl(), opt, jr.key(0)), length, lambda step: ())[0]
 
 
 @pytest.mark.parametrize("decay", [0.75, None])

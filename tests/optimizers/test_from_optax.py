@@ -49,7 +49,7 @@ class Bowl(AbstractTask):
 def losses(opt, length, task=Bowl()):  # noqa: B008
     """The loss before each of so many steps."""
     episode = begin(task, opt, jr.key(0))
-    return unroll(task, opt, episode, length, lambda *seen: seen[3])[1]
+    return unroll(task, opt, episode, length, lambda step: step.value)[1]
 
 
 def run(init, update, params, steps=5):

@@ -40,7 +40,7 @@ D = np.array([1.0, 4.0])
 def test_a_step_beyond_the_schedule_takes_its_last_rate():
     rates = np.array([0.1, 0.2, 0.05])
     opt = eqx.tree_at(lambda o: o.log_lrs, LearningRateSchedule(3), jnp.log(jnp.asarray(rates)))
-    observe = lambda problem, before, after, value, key: after.params
+    observe = lambda step: step.after.params
     _, found = unroll(Bowl(), opt, begin(Bowl(), opt, jax.random.key(0)), 5, observe)
     factors = 1 - rates[[0, 1, 2, 2, 2], None] * D
     np.testing.assert_allclose(found, np.cumprod(factors, axis=0), rtol=1e-12)

@@ -43,7 +43,7 @@ def gradient(x):
 
 @eqx.filter_jit
 def run(opt):
-    return unroll(Bowl(), opt, begin(Bowl(), opt, jr.key(0)), STEPS, lambda *_: ())[0]
+    return unroll(Bowl(), opt, begin(Bowl(), opt, jr.key(0)), STEPS, lambda step: ())[0]
 
 
 @pytest.mark.parametrize("adaptive", [False, True])

@@ -11,7 +11,7 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 
-from steppe.core.episode import Episode
+from steppe.core.episode import Episode, Step
 from steppe.core.optimizer import join_meta, split_meta
 from steppe.core.task import Problem
 
@@ -30,7 +30,7 @@ def slow_unroll(task, opt, episode, length, objective, memo, *, key, handed=None
         )
         params = jtu.tree_map(jnp.add, episode.params, updates)
         after = Episode(episode.instance, params, opt_state, episode.step + 1, run_key)
-        records.append(objective.observe(problem, episode, after, value, memo, key=key_observe))
+        records.append(objective.observe(Step(problem, episode, after, value, key_observe), memo))
         given.append(grads)
         episode = after
     obs = jtu.tree_map(lambda *x: jnp.stack(x), *records)

@@ -55,7 +55,7 @@ def test_gradient_descent_is_descent_preconditioned_by_c_squared():
     @jax.jit
     def run(key):
         episode = begin(task, opt, key)
-        return episode, unroll(task, opt, episode, 4, lambda *_: ())[0].params
+        return episode, unroll(task, opt, episode, 4, lambda step: ())[0].params
 
     episode, after = run(KEY)
     a, c = (np.asarray(part) for part in episode.instance)

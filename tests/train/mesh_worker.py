@@ -19,7 +19,7 @@ import jax.random as jr
 import jax.tree_util as jtu
 import optax
 
-from steppe.core.lanes import each
+from steppe.core.lanes import map_lanes
 from steppe.estimators.bptt import BPTT
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import FromOptax
@@ -99,7 +99,7 @@ def join(process: int, folder: str) -> dict:
 
 def spread(episodes: int) -> None:
     with meshes.active(meshes.episode_mesh()):
-        each(lambda shared, x: x, (), jnp.zeros(episodes), together=1)
+        map_lanes(lambda shared, x: x, (), jnp.zeros(episodes), batch_size=1)
 
 
 def sentence(act) -> str:

@@ -128,7 +128,7 @@ def test_validation_takes_the_loss_of_the_validation_split():
     task, opt, key = build("digits-mlp", hidden=(2,)), sgd(0.1), jr.key(3)
     score = Validation(horizon=1, episodes=1).score(task, opt, key)
     key_begin, key_end = jr.split(jr.split(key, 1)[0])
-    episode, _ = unroll(task, opt, begin(task, opt, key_begin), 1, lambda *_: ())
+    episode, _ = unroll(task, opt, begin(task, opt, key_begin), 1, lambda step: ())
     batch = task.whole(episode.instance, split="valid")
     expected = task.loss(episode.params, episode.instance, batch, key_end)
     np.testing.assert_allclose(score, expected, rtol=1e-6)
@@ -140,7 +140,7 @@ def test_validation_by_the_objective_is_its_value_over_the_last_window():
     key_begin, _ = jr.split(jr.split(key, 1)[0])
     episode, losses = begin(task, opt, key_begin), []
     for _ in range(5):
-        episode, value = unroll(task, opt, episode, 1, lambda *seen: seen[3])
+        episode, value = unroll(task, opt, episode, 1, lambda step: step.value)
         losses.append(float(value[0]))
     end = float(task.loss(episode.params, episode.instance, (), key))
     last = lambda transform: validation.score(

@@ -62,7 +62,7 @@ def descent(opt, key):
     """Training loss before and after STEPS steps, from a start that meta-training did not see."""
     task = build("digits-relu", start="he")
     first = begin(task, opt, key)
-    last, _ = unroll(task, opt, first, STEPS, lambda *_: ())
+    last, _ = unroll(task, opt, first, STEPS, lambda step: ())
     whole = Problem(task, first.instance, task.whole(first.instance, split="train"), key)
     return whole.value(first.params), whole.value(last.params)
 

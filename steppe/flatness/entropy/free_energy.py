@@ -71,7 +71,7 @@ def laplace(
 
     n² numbers and n Hessian-vector products: for n up to a few thousand.
     """
-    flat, unravel = tree.ravel(params, tree.working_dtype(tree.strong(params)))
+    flat, unravel = tree.ravel(params, tree.working_dtype(tree.strongly_typed(params)))
     f = lambda x: check_loss(loss)(unravel(x))
     return quadratic(
         f(flat), jax.grad(f)(flat), jax.hessian(f)(flat), gamma=gamma, temperature=temperature
@@ -94,7 +94,7 @@ def laplace_by_products(
     the log-determinant over probes.
     """
     _check_law("laplace_by_products", gamma, temperature)
-    loss, params = check_loss(loss), tree.strong(params)
+    loss, params = check_loss(loss), tree.strongly_typed(params)
     value, g = jax.value_and_grad(loss)(params)
     H = lambda v: hvp(loss, params, v)
     flat, _ = flat_product(H, params)

@@ -104,7 +104,7 @@ class LocalEntropy(AbstractMeasure):
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         stop, loss = jax.lax.stop_gradient, check_loss(loss)
         key_chain, key_value = jr.split(key)
-        theta = stop(tree.strong(params))  # so that derivatives of the chain are never made
+        theta = stop(tree.strongly_typed(params))  # so that derivatives of the chain are never made
         mean = self.gibbs_mean(loss, theta, key=key_chain)
         value = self._value(loss, theta, mean, key_value)
         c = jtu.tree_map(lambda p, m: (self.gamma * (p - m)).astype(p.dtype), theta, mean)
@@ -114,7 +114,7 @@ class LocalEntropy(AbstractMeasure):
     def gibbs_mean(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Params:
         """μ, the chain's estimate of ⟨w⟩."""
         key_size, key_run = jr.split(key)
-        params = tree.strong(params)
+        params = tree.strongly_typed(params)
         gamma, temperature = self._law(params)
         size = self.step_size
         if size is None:

@@ -80,7 +80,7 @@ class Langevin(eqx.Module):
 
     def init(self, centre: Params) -> Chain:
         """A walker at its centre."""
-        centre = tree.strong(centre)
+        centre = tree.strongly_typed(centre)
         return Chain(centre, centre, centre, centre, jnp.zeros((), jnp.int32))
 
     def step(

@@ -142,7 +142,7 @@ class FromOptax(AbstractOptimizer):
         dtype = _widest(params)
         # optax multiplies and raises to powers across dtypes, which steppe's users may forbid.
         with jax.numpy_dtype_promotion("standard"):
-            return tree.strong(self.transformation(dtype).init(_cast(params, dtype)))
+            return tree.strongly_typed(self.transformation(dtype).init(_cast(params, dtype)))
 
     def update(
         self,

@@ -25,7 +25,7 @@ import jax.random as jr
 import numpy as np
 
 from ...core.episode import begin, unroll
-from ...core.lanes import each
+from ...core.lanes import map_lanes
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import AbstractTask
 from ...evaluate.stats import Interval, interval, paired
@@ -125,7 +125,7 @@ def look(task: AbstractTask, opt: AbstractOptimizer, key) -> tuple[np.ndarray, .
         key_begin, key_loss = jr.split(key)
         episode, before, found = begin(task, opt, key_begin), 0, []
         for mark in MARKS:
-            episode, _ = unroll(task, opt, episode, mark - before, lambda *_: ())
+            episode, _ = unroll(task, opt, episode, mark - before, lambda step: ())
             before = mark
             train, test = (task.whole(episode.instance, split=s) for s in ("train", "test"))
             of = lambda f, batch, e=episode: f(e.params, e.instance, batch, key_loss)
@@ -135,7 +135,7 @@ def look(task: AbstractTask, opt: AbstractOptimizer, key) -> tuple[np.ndarray, .
 
     active = mesh.episode_mesh()
     with mesh.active(active):
-        run = jax.jit(lambda opt, keys: each(training, opt, keys, together=1))
+        run = jax.jit(lambda opt, keys: map_lanes(training, opt, keys, batch_size=1))
         found = np.asarray(run(opt, jr.split(key, RUNS)))
     return found[..., 0], found[..., 1], found[..., 2]
 

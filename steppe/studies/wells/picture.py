@@ -56,7 +56,7 @@ def paths(axis, record: dict, title: str, count: int = 12) -> None:
         episode = dataclasses.replace(
             episode, instance=minima, params=task.init(minima, jr.fold_in(key, 1))
         )
-        seen = lambda problem, before, after, value, key: before.params
+        seen = lambda step: step.before.params
         return unroll(task, opt, episode, TEST_HORIZON, seen)[1]
 
     x, y = np.meshgrid(np.linspace(-1.15, 1.15, 160), np.linspace(-0.95, 0.95, 120))

@@ -196,7 +196,7 @@ def test(task: Wells, opt: AbstractOptimizer, key, runs: int) -> tuple[Array, Ar
     def one(key):
         key_begin, key_loss = jr.split(key)
         episode = begin(task, opt, key_begin)
-        episode, _ = unroll(task, opt, episode, TEST_HORIZON, lambda *_: ())
+        episode, _ = unroll(task, opt, episode, TEST_HORIZON, lambda step: ())
         at = (episode.params, episode.instance, (), key_loss)
         return task.metrics(*at)["wide"], task.loss(*at)
 
