@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from .zoo.assemble import assemble
     from .zoo.io import load_optimizer as load
     from .zoo.io import save_optimizer as save
-    from .zoo.recipe import recipe
+    from .zoo.presets import recipe
 
     __version__: str
 
@@ -123,7 +123,7 @@ FILES = {  # name: the file it is in, and its name there if another
     "load": "zoo.io:load_optimizer",
     "meta_step": "train.step",
     "meta_train": "train.loop",
-    "recipe": "zoo.recipe",
+    "recipe": "zoo.presets",
     "save": "zoo.io:save_optimizer",
     "to_optax": "interop.optax",
     "tune": "evaluate.tune",

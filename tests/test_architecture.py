@@ -180,7 +180,9 @@ def _classes():
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
-                found[node.name] = (path, node, [ast.unparse(b).split(".")[-1] for b in node.bases])
+                bases = [ast.unparse(b) for b in node.bases]
+                ours = [b.split(".")[-1] for b in bases if not b.startswith("torch.")]
+                found[node.name] = (path, node, ours)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Run an optimizer on sampled tasks and certify what future ones will show.
+"""certify: run an optimizer on sampled tasks and say what holds of future ones.
 
     cert = certify(opt, task, steps=200, tolerances=[0.1], levels=[0.9], delta=0.01)
     print(cert.statement)   With confidence 99 %: at least 90 % of future tasks reach loss ≤ 0.1 …
@@ -30,10 +30,10 @@ from .claims import (
     Semantics,
     Simultaneous,
     check_claims,
-    hitting_times,
     percent,
     plan,
-    standard_claims,
+    reached,
+    standard,
     tolerance_of,
     within,
 )
@@ -46,8 +46,8 @@ CAPPED = 0.01  # share of runs without a first hit above which a certificate say
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """Outcome of all runs: a number for each claim and task, and counts."""
+class Seen:
+    """What the runs gave: a number for each claim and task, and counts."""
 
     values: list[np.ndarray]
     counts: dict[str, Any]
@@ -78,37 +78,26 @@ def certify(
     batch: int = 256,
     say: Callable[[str], None] = lambda text: None,
 ) -> Certificate:
-    """Run `subject` on n fresh tasks and certify claims about future ones.
+    """Run `subject` on n fresh tasks for `steps` iterations; what that certifies of future tasks.
 
     - `subject`: an optimizer (of steppe or optax) for a `task`; a Python function, see `Calls`; or
       any `AbstractRun`
-    - `task`: the task of an optimizer, and None otherwise
-    - `steps`: iterations of each run, K ≥ 1
-    - `metric`: the error of an optimizer on a task, see `Episodes`; None for "loss"
-    - `tolerances`: errors to reach, in the unit of the metric; each gives a claim of success after
-      each k of `at`
-    - `levels`: fractions of tasks, in (0, 1); each gives the iterations to each tolerance, or
-      without tolerances the error after each k of `at`
-    - `at`: numbers of iterations, in 0 … K; () for K alone
-    - `semantics`: iterations until the error is first so small, "first_hit", or for good, "stay"
-    - `claims`: further claims
-    - `delta`: probability that any statement is wrong, in (0, 1)
-    - `n`: number of tasks, ≥ 1
-    - `seed`: of all draws
-    - `method`: bound for claims that a task meets or not, one of `bounds.METHODS`
-    - `simultaneous`: how δ is shared over the claims, see `plan`
-    - `candidates`: number of optimizers tried on these tasks, ≥ 1
-    - `stage`: number of this look in a sequential plan, 1, 2, …; None for a single look
-    - `repeats`: allow equal tasks, for tasks that are drawn from few
+    - `metric`: what the error is, for an optimizer on a task, see `Episodes` ("loss")
+    - `tolerances`, `levels`: for each pair, within how many iterations that fraction of tasks comes
+      to that tolerance; for each tolerance, how many tasks are there after each k of `at` (the
+      last); for each level without tolerances, what error that fraction of tasks then has
+    - `claims`: further ones
+    - `delta`: the probability that any statement is wrong, shared as `simultaneous` says (`plan`)
+    - `candidates`, `stage`: how many optimizers are tried on these tasks; which look this is
+    - `repeats`: tasks may be equal, since they are drawn from few; else that is refused
     - `batch`: runs in memory at a time; the result does not depend on it
-    - `say`: called with a line of progress after each batch
 
     Raises ValueError for what cannot be certified, before anything runs where that can be known.
     """
     run = as_run(subject, task, metric)
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}.")
-    wanted = [*standard_claims(steps, tolerances, levels, at, semantics), *claims]
+    wanted = [*standard(steps, tolerances, levels, at, semantics), *claims]
     check_claims(wanted, steps, run.metric.signed)
     planned = plan(
         wanted,
@@ -150,7 +139,7 @@ def issue(
     batch: int = 256,
     say: Callable[[str], None] = lambda text: None,
 ) -> Certificate:
-    """Run all tasks of a plan and write their certificate; arguments as in `certify`."""
+    """Run all tasks and write down what came out."""
     seen = gather(run, planned, seed, steps, batch, repeats, say)
     entries = [
         entry(item, values, run.metric.name, steps)
@@ -175,23 +164,16 @@ def issue(
 def write_down(
     run: AbstractRun,
     planned: Plan,
-    seen: Outcome,
+    seen: Seen,
     entries: list[dict[str, Any]],
     *,
     seed: int,
     steps: int,
     **more: Any,
 ) -> Certificate:
-    """The certificate of these claims.
-
-    - `run`, `planned`: what was run, and the plan it was run for
-    - `seen`: the outcome of all runs
-    - `entries`: the claims as they are written, see `entry`
-    - `seed`, `steps`: as in `certify`
-    - `more`: the fields that differ between kinds of certificates
-    """
+    """The certificate of these claims; `more`: the fields that differ between kinds."""
     return Certificate(
-        statement=summary(entries, planned.joint_delta),
+        statement=told(entries, planned.joint_delta),
         claims=entries,
         joint_delta=planned.joint_delta,
         n=planned.n,
@@ -210,7 +192,7 @@ def write_down(
 def as_run(
     subject: Subject, task: AbstractTask | None, metric: str | Measure | None
 ) -> AbstractRun:
-    """The runs of any subject that `certify` takes."""
+    """What `certify` was given, as runs."""
     if isinstance(subject, (AbstractOptimizer, optax.GradientTransformation)):
         if task is None:
             raise ValueError("An optimizer is certified on a task; give it as second argument.")
@@ -227,13 +209,7 @@ def as_run(
 
 
 def entry(item: Item, values: np.ndarray, metric: str, steps: int) -> dict[str, Any]:
-    """A claim as a certificate writes it: its numbers, its bound, and the counts behind it.
-
-    - `item`: the claim and its share of δ
-    - `values`: one number a task, (n,)
-    - `metric`: name of the error
-    - `steps`: length of the runs, K
-    """
+    """A claim as it is written down: its numbers, its bound, and the counts behind it."""
     claim, n = item.claim, len(values)
     if item.method == "dkw":
         bound = min(1.0, values.sum() / n + bounds.dkw(n, item.delta))
@@ -257,7 +233,7 @@ def entry(item: Item, values: np.ndarray, metric: str, steps: int) -> dict[str, 
 
 
 def evidence(claim: AbstractClaim, values: np.ndarray, steps: int) -> dict[str, Any]:
-    """Failures of a binary claim, or the count of each value of another; None stands for ∞."""
+    """Failures of a binary claim; else how often which value was seen, None for "never"."""
     if claim.binary:
         return {"failures": int(values.sum())}
     if isinstance(claim, MeanIterations):
@@ -279,7 +255,7 @@ def method_of(item: Item) -> str:
     return "order_statistic"
 
 
-def summary(entries: Sequence[dict[str, Any]], joint: float) -> str:
+def told(entries: Sequence[dict[str, Any]], joint: float) -> str:
     """All claims in one sentence."""
     statements = [e["statement"] for e in entries]
     return f"With confidence {percent(1 - joint)}: {'; '.join(statements)}."
@@ -293,16 +269,8 @@ def gather(
     batch: int,
     repeats: bool,
     say: Callable[[str], None],
-) -> Outcome:
-    """Run all tasks, a batch at a time, and keep the numbers that the claims need.
-
-    - `run`, `planned`: what to run, and the plan with its claims and number of tasks
-    - `seed`: of all draws
-    - `steps`: iterations of each run, K
-    - `batch`: runs in memory at a time
-    - `repeats`: allow equal tasks
-    - `say`: called with a line of progress after each batch
-    """
+) -> Seen:
+    """Run all tasks, a batch at a time, and keep what claims need of them."""
     claims = [item.claim for item in planned.items]
     tolerances = sorted({e for c in claims if (e := tolerance_of(c)) is not None})
     above = np.zeros((len(tolerances), steps + 1), np.int64)
@@ -313,7 +281,7 @@ def gather(
         errors = runs.errors
         check_errors(errors, run)
         prints.update(runs.prints)
-        if not repeats and run.population is None and (twice := duplicates(prints)):
+        if not repeats and run.population is None and (twice := repeated(prints)):
             raise ValueError(
                 f"{twice} of {prints.total()} tasks are equal to another; tasks must be drawn "
                 "independently, each from its own key. Where only few are possible, say "
@@ -328,7 +296,7 @@ def gather(
         dtype = runs.dtype
         say(f"{sum(map(len, parts[0]))} of {planned.n} tasks")
     counts = {"tolerances": tolerances, "failures": above.tolist()}
-    return Outcome([np.concatenate(part) for part in parts], counts, diverged, returned, dtype)
+    return Seen([np.concatenate(part) for part in parts], counts, diverged, returned, dtype)
 
 
 def batches(run: AbstractRun, n: int, seed: int, steps: int, batch: int) -> Iterator[Runs]:
@@ -345,22 +313,22 @@ def check_errors(errors: np.ndarray, run: AbstractRun) -> None:
         )
 
 
-def duplicates(prints: Counter[str]) -> int:
-    """Number of tasks that are equal to an earlier one."""
+def repeated(prints: Counter[str]) -> int:
+    """How many tasks are equal to an earlier one."""
     return prints.total() - len(prints)
 
 
 def rises(errors: np.ndarray, tolerances: Sequence[float]) -> np.ndarray:
-    """Mask of the runs, (n,), that came to some tolerance and left it again."""
+    """Which runs came to some tolerance and left it again."""
     left = np.zeros(len(errors), bool)
     for tolerance in tolerances:
-        first = hitting_times(errors, tolerance, "first_hit")
-        left |= np.isfinite(first) & (hitting_times(errors, tolerance, "stay") != first)
+        first = reached(errors, tolerance, "first_hit")
+        left |= np.isfinite(first) & (reached(errors, tolerance, "stay") != first)
     return left
 
 
-def warnings(run: AbstractRun, planned: Plan, seen: Outcome, steps: int) -> list[str]:
-    """Reservations that a reader should have, a sentence each."""
+def warnings(run: AbstractRun, planned: Plan, seen: Seen, steps: int) -> list[str]:
+    """What a reader should hold against it."""
     n, found = planned.n, []
     claims = [item.claim for item in planned.items]
     tolerances = seen.counts["tolerances"]

@@ -1,13 +1,16 @@
-"""`steppe certify`: run an optimizer on fresh problems and say what holds of future ones."""
+"""`steppe certify` and `steppe verify`: what holds of future problems, and whether it does."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..runs.errors import BadInput
-from .evaluate import Subject, check_out, subject
-from .options_certificates import Certify
+from ..core.settings import check, setting
+from ..runs.errors import BadInput, Failed
+from ..runs.folder import check_out
+from ..runs.subject import Subject, check_rate, prepare, subject
+from ..zoo.recipe import SEEDS
 from .output import document, speaker
-from .parse import build
+from .parse import make
 
 if TYPE_CHECKING:
     from ..certificates.certificate import Certificate
@@ -18,14 +21,75 @@ FILE, PAGE = "certificate.json", "certificate.html"
 STEPS = 200  # where no horizon is known
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Certify:
+    """Certify an optimizer: what fraction of future problems it solves, and in how many steps.
+
+    It is run on --n fresh problems of the task. Each statement holds with its confidence for any
+    optimizer, and nothing is assumed but that future problems are drawn as these are. The learning
+    rate of a hand-made optimizer is tuned on problems of its own first, unless it is given.
+    """
+
+    optimizer: str = setting(
+        dataclasses.MISSING,
+        "a .safetensors file, a run folder, or the name of a pretrained or hand-made optimizer",
+        positional=True,
+    )
+    task: str | None = setting(None, "task to run it on (default: the task it was meta-trained on)")
+    metric: str = setting(
+        "loss",
+        "error of a run: loss, error (1 - accuracy), gradient, residual, distance, nmse, or a "
+        "metric of the task's own",
+    )
+    tolerances: tuple[float, ...] = setting((), "errors to come down to")
+    levels: tuple[float, ...] = setting(
+        (0.5, 0.9),
+        "fractions of problems: how many steps do so many need to each tolerance? Without "
+        "tolerances: what error do they end at?",
+    )
+    steps: int | None = setting(
+        None, "steps of each run (default: the horizon of meta-training, or 200)", least=1
+    )
+    stay: bool = setting(
+        False,
+        "count the steps until the error stays within the tolerance, not to the first time",
+    )
+    delta: float = setting(0.01, "probability that any of the statements is wrong")
+    n: int = setting(1000, "problems to run it on", least=1)
+    lr: float | None = setting(None, "learning rate of a hand-made optimizer", above=0)
+    seed: int = setting(0, "seed of everything random", least=0, most=SEEDS - 1)
+    out: Path | None = setting(None, "folder for certificate.json and its page, certificate.html")
+    cores: int | None = setting(None, "processor cores to spread runs over", least=1, nothing="all")
+    json: bool = setting(False, "print the certificate as one JSON document")
+    quiet: bool = setting(False, "print the result only")
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Check a certificate: its digest, and every bound by code other than that which made it."""
+
+    certificate: Path = setting(
+        dataclasses.MISSING,
+        "certificate file, or the folder that `steppe certify --out` wrote",
+        positional=True,
+    )
+    again: str | None = setting(
+        None, "also run all its problems again, with the optimizer of this name or file"
+    )
+    json: bool = setting(False, "print the findings as one JSON document")
+    quiet: bool = setting(False, "print nothing")
+
+
 def run(values: dict) -> int:
-    options = build(Certify, values)
+    options = make(Certify, values)
     about = subject(options.optimizer, options.task)
-    if options.lr is not None and isinstance(about.optimizer, Path):
-        raise BadInput(f"{about.name} has no learning rate to give; leave --lr away.")
+    check_rate(about, options.lr)
     if options.out is not None:
         check_out(options.out, FILE)
-    steps = options.steps or about.recipe.get("horizon") or STEPS
+    steps = options.steps or about.horizon or STEPS
     say = speaker(options.quiet)
     say(
         f"steppe certify · {about.name} on {about.task_name} · {options.n} problems × {steps} steps"
@@ -34,9 +98,9 @@ def run(values: dict) -> int:
     from ..train.mesh import use_cores
 
     use_cores(options.cores)
-    cert = made(options, about, steps, say)
+    cert = certified(options, about, steps, say)
     if options.out is not None:
-        written(cert, options.out)
+        write(cert, options.out)
     if options.json:
         document(cert.document())
     else:
@@ -46,12 +110,11 @@ def run(values: dict) -> int:
     return 0
 
 
-def made(options: Certify, about: Subject, steps: int, say) -> "Certificate":
+def certified(options: Certify, about: Subject, steps: int, say) -> "Certificate":
     from ..certificates.certify import certify
-    from ..tasks import suite
 
-    task = suite.build(about.task, **about.task_options)
-    opt, how = prepared(about, task, steps, options.lr, options.seed, say)
+    task = about.build_task()
+    opt, how = ready(about, task, steps, options.lr, options.seed, say)
     return certify(
         episodes(about, task, opt, options.metric, how),
         steps=steps,
@@ -78,25 +141,17 @@ def episodes(about: Subject, task: "AbstractTask", opt: "AbstractOptimizer", met
     )
 
 
-def prepared(
+def ready(
     about: Subject, task: "AbstractTask", steps: int, lr: float | None, seed: int, say
 ) -> tuple["AbstractOptimizer", str]:
-    """The optimizer, and what to say of its learning rate."""
+    """The optimizer, and words about its learning rate."""
     import jax.random as jr
 
-    from ..evaluate.tune import tune
-    from ..zoo import io as kinds
-
-    if isinstance(about.optimizer, Path):
-        return kinds.load_optimizer(about.optimizer)[0], ""
-    name = about.optimizer
-    if lr is None:
-        say(f"tuning the learning rate of {name} on problems of its own…")
-        lr = tune(task, lambda lr: kinds.build(name, lr=lr), horizon=steps, key=jr.key(seed)).best
-    return kinds.build(name, lr=lr), f", learning rate {lr:g}"
+    found = prepare(about.optimizer, task, horizon=steps, lr=lr, key=jr.key(seed), say=say)
+    return found.opt, "" if found.lr is None else f", learning rate {found.lr:g}"
 
 
-def written(cert: "Certificate", folder: Path) -> None:
+def write(cert: "Certificate", folder: Path) -> None:
     from ..report.page import report_from_folders
 
     cert.save(folder / FILE)
@@ -112,3 +167,37 @@ def text(cert: "Certificate") -> str:
     lines += [f"({cert.n} tasks, {cert.metric['name']}: {cert.metric['definition']})"]
     lines += [f"! {warning}" for warning in cert.warnings]
     return "\n".join(lines)
+
+
+def run_verify(values: dict) -> int:
+    options = make(Verify, values)
+    path = options.certificate / FILE if options.certificate.is_dir() else options.certificate
+
+    from ..certificates.audit import verify
+    from ..certificates.certificate import load
+
+    cert = load(path)
+    found = verify(cert) if options.again is None else once_more(cert, options.again)
+    if options.json:
+        document({"certificate": path, "digest": cert.digest, "wrong": found})
+    elif not found and not options.quiet:
+        how = "bears out" if options.again is None else "bears out, and its runs came out again,"
+        print(f"{path}: intact; the evidence {how} all {len(cert.claims)} claims")
+        print(f"  {cert.statement}")
+    if found:
+        raise Failed(f"{path}: {' '.join(found)}")
+    return 0
+
+
+def once_more(cert: "Certificate", source: str) -> list[str]:
+    """Run its problems again; the sentences of what is wrong."""
+    from ..certificates.audit import recheck
+
+    name = cert.tasks.get("name")
+    if cert.optimizer.get("kind") == "function" or not isinstance(name, str):
+        raise BadInput("A certificate of a function is rechecked in Python, by `recheck`.")
+    about = subject(source, name)._replace(task_options=cert.tasks.get("options", {}))
+    task = about.build_task()
+    lr = cert.optimizer.get("hyper", {}).get("hyper", {}).get("learning_rate")
+    opt, how = ready(about, task, cert.steps, lr, cert.seed, print)
+    return recheck(cert, episodes(about, task, opt, cert.metric["name"], how))

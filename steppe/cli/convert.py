@@ -1,14 +1,29 @@
 """`steppe convert`: published Open-L2O weights as a checkpoint."""
 
+import dataclasses
+from pathlib import Path
+
+from ..core.settings import setting
 from ..runs.errors import BadInput
 from ..runs.folder import check_new_checkpoint
-from .options_files import Convert
 from .output import document
-from .parse import build
+from .parse import make
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Turn published weights of Open-L2O (.npz) into a checkpoint."""
+
+    source: Path = setting(dataclasses.MISSING, "the .npz file", positional=True)
+    target: Path = setting(
+        dataclasses.MISSING, "the .safetensors file to write; must not exist", positional=True
+    )
+    json: bool = setting(False, "print where it was written as one JSON document")
+    quiet: bool = setting(False, "print nothing")
 
 
 def run(values: dict) -> int:
-    options = build(Convert, values)
+    options = make(Convert, values)
     check_new_checkpoint(options.target)
     if not options.source.is_file():
         raise BadInput(f"{options.source} does not exist; give the .npz file to convert.")

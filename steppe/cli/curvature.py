@@ -1,43 +1,90 @@
-"""`steppe curvature`: train with an optimizer, then tell how curved the loss is where it ends."""
+"""`steppe curvature`: train with an optimizer, then measure the curvature where it ends."""
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..runs.errors import BadInput, Failed
-from .evaluate import Subject, subject
-from .options import Curvature
+from ..core.settings import check, setting
+from ..runs.errors import Failed
+from ..runs.folder import check_page
+from ..runs.subject import Subject, check_rate, prepare, subject
+from ..zoo.recipe import SEEDS
 from .output import document, speaker
-from .parse import build
+from .parse import make
 from .train import line_of
 
 if TYPE_CHECKING:
     from ..evaluate.curvature_record import Point
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curvature:
+    """Train a task with an optimizer, and measure how curved the loss is at the point it ends.
+
+    Everything is measured on one large batch, with standard errors: traces, eigenvalues, the
+    spectral density, log-determinant, local entropy, sharpness, and slices of the loss.
+    """
+
+    optimizer: str = setting(
+        dataclasses.MISSING,
+        "a .safetensors file, a run folder, or the name of a pretrained or hand-made optimizer",
+        positional=True,
+    )
+    task: str | None = setting(
+        None, "task to train (default: the task the optimizer was meta-trained on)"
+    )
+    lr: float | None = setting(
+        None,
+        "learning rate of a hand-made optimizer (default: tuned on the validation split)",
+        above=0,
+    )
+    steps: int = setting(100, "inner steps to train for", least=1)
+    batch: int | None = setting(
+        2000, "training examples that curvature is measured on", least=1, nothing="all"
+    )
+    k: int = setting(10, "Lanczos steps from each random vector", least=2)
+    probes: int = setting(40, "random vectors; errors fall with their square root", least=1)
+    gamma: float = setting(
+        1.0, "curvature that counts as flat, of log-determinant and entropy", above=0
+    )
+    temperature: float | None = setting(
+        None,
+        "temperature of the entropy, in units of the loss (default: 1 over the number of training "
+        "examples)",
+        least=0,
+    )
+    rho: float = setting(0.05, "radius of the sharpness", above=0)
+    points: int = setting(
+        25, "points to a side of the landscape, and twice as many along a line", least=2
+    )
+    seed: int = setting(0, "seed of everything random", least=0, most=SEEDS - 1)
+    out: Path | None = setting(None, "write an HTML page with the table and pictures", short="o")
+    json: bool = setting(False, "print everything as one JSON document")
+    quiet: bool = setting(False, "print the result only")
+
+    def __post_init__(self):
+        check(self)
+
+
 def run(values: dict) -> int:
-    options = build(Curvature, values)
+    options = make(Curvature, values)
     about = subject(options.optimizer, options.task)
-    if options.lr is not None and isinstance(about.optimizer, Path):
-        raise BadInput(
-            f"--lr is for hand-made optimizers, but {about.optimizer} has learned its steps; leave "
-            "--lr out."
-        )
+    check_rate(about, options.lr)
     if options.out is not None:
-        check_out(options.out)
+        check_page(options.out)
     say = speaker(options.quiet)
     say(f"steppe curvature · {about.name} on {about.task_name} · seed {options.seed}")
     found = measure(options, about, say)
 
-    from ..evaluate import curvature_record as point
+    from ..evaluate.curvature_record import sentences, text_table
 
     if options.out is not None:
         write(options.out, found, options)
     if options.json:
         document(dataclasses.asdict(found))
     else:
-        print("\n".join([point.text_table(found), "", *point.sentences(found)]))
+        print("\n".join([text_table(found), "", *sentences(found)]))
         if options.out is not None:
             print(f"report  {options.out}")
     return 0
@@ -48,28 +95,18 @@ def measure(options: Curvature, about: Subject, say: Callable[[str], None]) -> "
     import jax.random as jr
 
     from ..evaluate import curvature as curvatures
-    from ..evaluate.tune import tune
-    from ..tasks import suite
-    from ..zoo import io
 
-    task, key = suite.build(about.task, **about.task_options), jr.key(options.seed)
-    optimizer, name = about.optimizer, about.name
+    task, key = about.build_task(), jr.key(options.seed)
     named = [field.name for field in dataclasses.fields(curvatures.Settings)]
     settings = curvatures.Settings(**{name: getattr(options, name) for name in named})
     curvatures.check(task, settings)  # before anything is trained
-    if isinstance(optimizer, Path):
-        opt = io.load_optimizer(optimizer)[0]
-    else:
-        lr = options.lr
-        if lr is None:
-            say("tuning the learning rate…")
-            make = lambda lr: io.build(optimizer, lr=lr)
-            lr = tune(task, make, horizon=options.steps, key=key).best
-        opt, name = io.build(optimizer, lr=lr), f"{name} lr {lr:g}"
+    ready = prepare(about.optimizer, task, horizon=options.steps, lr=options.lr, key=key, say=say)
+    name = about.name if ready.lr is None else f"{about.name} lr {ready.lr:g}"
     try:
         return curvatures.curvature(
-            task, opt, name=name, task_name=about.task_name, settings=settings, key=key, say=say
-        )
+            task, ready.opt, name=name, task_name=about.task_name, settings=settings, key=key,
+            say=say,
+        )  # fmt: skip
     except curvatures.Diverged as error:
         raise Failed(str(error)) from error
 
@@ -88,8 +125,3 @@ def write(out: Path, found: "Point", options: Curvature) -> None:
         command=line_of(options, "curvature", ("out", "json", "quiet")),
         curvatures=[found],
     )
-
-
-def check_out(out: Path) -> None:
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise BadInput(f"{out} is no place for a file; give its name in a folder there is.")

@@ -1,25 +1,49 @@
 """`steppe demo`: `runs.demo`, or `runs.shipped`, with a folder, a live line and an exit code."""
 
+import dataclasses
 import sys
 from functools import partial
 from pathlib import Path
 
+from ..core.settings import check, setting
 from ..runs import folder as folders
 from ..runs.errors import BadInput, Failed
-from .options import Demo
+from ..zoo.recipe import SEEDS
 from .output import document, speaker
-from .parse import build
+from .parse import make
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Meta-train an optimizer, compare it with tuned baselines, and say what came out.
+
+    Takes about a minute on a laptop; downloads nothing.
+    """
+
+    fast: bool = setting(
+        False, "judge optimizers that come trained, in some seconds (`steppe list pretrained`)"
+    )
+    seed: int = setting(0, "seed of everything random", least=0, most=SEEDS - 1)
+    out: Path | None = setting(None, "folder for the run and its report (default: runs/demo-SEED)")
+    cores: int | None = setting(
+        None, "processor cores to spread episodes over", least=1, nothing="all"
+    )
+    json: bool = setting(False, "print the result as one JSON document")
+    quiet: bool = setting(False, "print the result only")
+
+    def __post_init__(self):
+        check(self)
 
 
 def run(values: dict) -> int:
-    options = build(Demo, values)
+    options = make(Demo, values)
     name = f"demo-fast-{options.seed}" if options.fast else f"demo-{options.seed}"
     folder = options.out or Path("runs", name)
     command = f"steppe demo --seed {options.seed}" + (" --fast" if options.fast else "")
     with folders.held(folder):
         check_same(folder, command)
         try:
-            verdict = play(options, folder)
+            verdict = play(options, folder, command)
         except KeyboardInterrupt:
             again = f"{command} --out {folder}" if options.out else command
             raise KeyboardInterrupt(f"Stopped; `{again}` goes on from there.") from None
@@ -32,7 +56,7 @@ def run(values: dict) -> int:
     return 0
 
 
-def play(options: Demo, folder: Path):
+def play(options: Demo, folder: Path, command: str):
     """Run the demo; progress goes to stdout, or with --json to stderr."""
     from ..runs import demo, shipped
     from ..train.loop import MetaTrainingError
@@ -42,7 +66,7 @@ def play(options: Demo, folder: Path):
     use_cores(options.cores)
     say = speaker(options.quiet) if options.json or options.quiet else partial(print, flush=True)
     if options.fast:
-        return shipped.demo(folder, seed=options.seed, say=say)
+        return shipped.demo(folder, seed=options.seed, command=command, say=say)
     settings = demo.Settings()
     live = not options.quiet and sys.stderr.isatty()
     if not live:
@@ -51,6 +75,7 @@ def play(options: Demo, folder: Path):
         return demo.demo(
             folder,
             seed=options.seed,
+            command=command,
             say=say,
             sinks=(Console(settings.meta_steps),) if live else (),
         )

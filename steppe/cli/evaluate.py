@@ -1,70 +1,81 @@
-"""`steppe eval`: what to compare with what; refused here, before JAX starts, if impossible."""
+"""`steppe eval`: refused here, before JAX starts, if it is impossible; then tables and words."""
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from ..core.messages import did_you_mean
-from ..runs.errors import BadInput
-from ..runs.folder import MODEL
-from ..store.manifest import read
-from ..tasks.names import NAMES as TASKS
-from ..zoo import shipped as pretrained
-from ..zoo.names import NAMES as OPTIMIZERS
-from ..zoo.names import PRETRAINED
-from ..zoo.resolve import HUB, locate
-from .listing import check, tunable
-from .options import Eval
+from ..core.settings import check, setting
+from ..runs.comparison import compare, decide
+from ..runs.diagnostics import RECORDS
+from ..runs.folder import check_out
+from ..runs.subject import subject
+from ..zoo.recipe import SEEDS
 from .output import document, speaker
-from .parse import build
+from .parse import make
 
-HORIZONS = (100, 500)  # for optimizers that were never meta-trained
-LONGER = 5  # × the horizon of meta-training
-RECORDS = "records.jsonl"
-
-
-class Subject(NamedTuple):
-    """What is looked at, and on what."""
-
-    optimizer: str | Path  # name, or checkpoint
-    name: str  # as shown
-    task: str
-    task_options: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-
-    @property
-    def task_name(self) -> str:
-        """As shown: "digits-relu, start he"."""
-        return ", ".join([self.task, *(f"{name} {x}" for name, x in self.task_options.items())])
+if TYPE_CHECKING:
+    from ..evaluate.records import Record
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """An evaluation with everything decided."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Eval:
+    """Compare an optimizer with hand-made ones on a task, on equal problems seed by seed.
 
-    about: Subject
-    horizons: tuple[int, ...]
-    baselines: tuple[str, ...]
+    The learning rate of each baseline is tuned on the validation split, for each horizon anew.
+    """
+
+    optimizer: str = setting(
+        dataclasses.MISSING,
+        "a .safetensors file, a run folder, or the name of a pretrained or hand-made optimizer",
+        positional=True,
+    )
+    task: str | None = setting(
+        None, "task to train (default: the task the optimizer was meta-trained on)"
+    )
+    horizons: tuple[int, ...] = setting(
+        (),
+        "inner steps to train for, e.g. 100 500 (default: as in meta-training, and 5 times that)",
+        least=1,
+        unit="steps",
+    )
+    baselines: tuple[str, ...] | None = setting(
+        ("sgd", "momentum", "adam"), "hand-made optimizers to compare with; none: nothing"
+    )
+    no_tune: bool = setting(
+        False, "take customary learning rates for the baselines instead of tuning them"
+    )
+    seeds: int = setting(10, "inner trainings of each optimizer", least=1)
+    seed: int = setting(0, "seed of everything random", least=0, most=SEEDS - 1)
+    out: Path | None = setting(None, "folder for records.jsonl, which `steppe report` reads")
+    cores: int | None = setting(
+        None, "processor cores to spread seeds over", least=1, nothing="all"
+    )
+    json: bool = setting(False, "print the result as one JSON document")
+    quiet: bool = setting(False, "print the result only")
+
+    def __post_init__(self):
+        check(self)
 
 
 def run(values: dict) -> int:
-    options = build(Eval, values)
-    plan = decide(options)
+    options = make(Eval, values)
+    about = subject(options.optimizer, options.task)
+    plan = decide(about, options.horizons, options.baselines or ())
     say = speaker(options.quiet)
-    if options.out is not None:
-        check_out(options.out, RECORDS)
-    say(
-        f"steppe eval · {plan.about.name} on {plan.about.task_name} · {options.seeds} seeds "
-        f"from {options.seed}"
+    where = None if options.out is None else check_out(options.out, RECORDS)
+    seeds = f"{options.seeds} seeds from {options.seed}"
+    say(f"steppe eval · {about.name} on {about.task_name} · {seeds}")
+    records = compare(  # JAX starts here
+        plan,
+        seeds=options.seeds,
+        seed=options.seed,
+        tuned=not options.no_tune,
+        cores=options.cores,
+        out=where,
+        say=say,
     )
-
-    from .evaluation import content, measure, text  # JAX starts here
-
-    records = measure(options, plan, say)
-    where = None if options.out is None else options.out / RECORDS
     if options.json:
-        document(content(records) | {"optimizer": plan.about.name, "records": where})
+        document(content(records) | {"optimizer": about.name, "records": where})
     else:
         print(text(records))
         if where is not None:
@@ -72,67 +83,21 @@ def run(values: dict) -> int:
     return 0
 
 
-def decide(options: Eval) -> Plan:
-    """Fill in what follows from the checkpoint."""
-    about = subject(options.optimizer, options.task)
-    horizons = options.horizons
-    if not horizons:
-        trained = about.recipe.get("horizon")
-        horizons = (trained, LONGER * trained) if isinstance(trained, int) else HORIZONS
-    baselines = options.baselines or ()
-    for baseline in baselines:
-        check(baseline, tunable(), "baseline")
-    # Twice the same is measured once.
-    others = tuple(b for b in dict.fromkeys(baselines) if b != about.optimizer)
-    return Plan(about, tuple(dict.fromkeys(horizons)), others)
+def text(records: "list[Record]") -> str:
+    """The tables, and in words where the optimizer wins and where it loses."""
+    from ..evaluate.compare import sentences, text_table
+
+    title = f"mean ± half of the 95 % interval over {len(records[0].seeds)} seeds"
+    return "\n".join([text_table(records), "", title, *sentences(records)])
 
 
-def subject(word: str, task: str | None) -> Subject:
-    """The optimizer of this word (name, or checkpoint), on this task or that of its training."""
-    optimizer, name, recipe, task_options = word, word, {}, {}
-    if word not in tunable():
-        optimizer = checkpoint(word)
-        manifest = read(optimizer)[0].manifest
-        if not isinstance(manifest, dict) or "kind" not in manifest:
-            what = manifest.get("what", "something else") if isinstance(manifest, dict) else "?"
-            raise BadInput(
-                f"{optimizer} is a checkpoint of {what}, not of an optimizer; give {MODEL} of a "
-                "finished run."
-            )
-        recipe = manifest.get("recipe") or {}
-        name = optimizer.stem if optimizer.parent == pretrained.FOLDER else str(manifest["kind"])
-    if task is None:
-        task, task_options = recipe.get("task"), recipe.get("task_options", {})
-    if task is None:
-        raise BadInput(f"{name} names no task it was trained on; add --task NAME.")
-    check(task, TASKS, "task")
-    return Subject(optimizer, name, task, task_options, recipe)
+def content(records: "list[Record]") -> dict:
+    """The same for machines."""
+    from ..evaluate.compare import cases, table
 
-
-def checkpoint(word: str) -> Path:
-    """The file of a trained optimizer; words that name an untrained one get their own answer."""
-    if word.startswith(HUB) or Path(word).exists() or Path(word).suffix or word in PRETRAINED:
-        return locate(word)
-    if word in OPTIMIZERS:
-        raise BadInput(
-            f"The optimizer {word} has to be trained before it can be judged; use `steppe "
-            f"train --opt {word}`, or a trained one of `steppe list pretrained`."
-            if OPTIMIZERS[word].startswith("learned")
-            else f"{word} has no learning rate to tune; use one of {', '.join(tunable())}."
-        )
-    raise BadInput(
-        f"There is no file and no optimizer {word!r}; give a checkpoint, or "
-        f"{did_you_mean(word, [*tunable(), *PRETRAINED])}"
-    )
-
-
-def check_out(folder: Path, name: str) -> None:
-    """A folder for a file of this name, which is not overwritten."""
-    if (folder / name).exists():
-        raise BadInput(f"{folder / name} exists already; give another folder as --out.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"{folder} cannot be written ({error.strerror}); give a writable folder as --out."
-        ) from error
+    rows = [
+        dataclasses.asdict(row) | {"horizon": case.horizon}
+        for case in cases(records)
+        for row in table(case)
+    ]
+    return {"task": records[0].task, "seeds": records[0].seeds, "rows": rows}

@@ -1,15 +1,17 @@
 """`steppe export`: a trained optimizer for others, as one file or on the Hub. No JAX."""
 
+import dataclasses
 import shutil
 from pathlib import Path
+from typing import Literal
 
+from ..core.settings import setting
 from ..runs.errors import BadInput
 from ..runs.folder import MODEL, check_new_checkpoint
 from ..store.manifest import described, read
 from ..zoo.resolve import HUB, locate
-from .options_files import Export
 from .output import document
-from .parse import build
+from .parse import make
 
 USE = {
     "torch": 'steppe.torch.LearnedOptimizer(model.parameters(), "{}")',
@@ -18,8 +20,41 @@ USE = {
 }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Export:
+    """Hand a trained optimizer on: one file of weights, or a repository on the Hub.
+
+    JAX and PyTorch read the same file; `--to torch` also checks that PyTorch has the optimizer's
+    rule and that it steps. Which formats there are not, and why, is in docs/torch.md.
+    """
+
+    ckpt: str = setting(
+        dataclasses.MISSING,
+        "optimizer to export: a .safetensors file, a run folder, the name of a pretrained one, or "
+        "hub://owner/name",
+        positional=True,
+    )
+    to: Literal["torch", "safetensors", "hub"] = setting(
+        "safetensors", "reader of the export: PyTorch, anyone, or the Hugging Face Hub"
+    )
+    out: str | None = setting(
+        None,
+        "file to write, which must not exist (default: NAME.safetensors), or owner/name on the Hub",
+        short="o",
+    )
+    private: bool = setting(False, "make a new repository on the Hub private")
+    json: bool = setting(False, "print where it was written as one JSON document")
+    quiet: bool = setting(False, "print nothing")
+
+    def __post_init__(self):
+        if self.to == "hub" and self.out is None:
+            raise BadInput("--to hub needs a repository; give one as --out owner/name.")
+        if self.private and self.to != "hub":
+            raise BadInput(f"--private means nothing to --to {self.to}; leave it away.")
+
+
 def run(values: dict) -> int:
-    options = build(Export, values)
+    options = make(Export, values)
     source = locate(options.ckpt)
     kind = described(read(source)[0], source)["kind"]  # refuses what is not intact
     if options.to == "hub":

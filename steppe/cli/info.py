@@ -3,21 +3,34 @@
 Neither JAX nor NumPy is imported.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..core.settings import setting
 from ..store.manifest import Header, read
 from ..zoo.resolve import locate
 from ..zoo.shipped import Card, Line, read_card
-from .options_files import Info
 from .output import document
-from .parse import build
+from .parse import make
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Info:
+    """Show what is in a checkpoint, every bit checked: what it is, how it was made, its tensors."""
+
+    ckpt: str = setting(
+        dataclasses.MISSING,
+        "a .safetensors file, or the name of a pretrained optimizer, whose card is shown",
+        positional=True,
+    )
+    json: bool = setting(False, "print it as one JSON document")
 
 
 def run(values: dict) -> int:
-    options = build(Info, values)
+    options = make(Info, values)
     path = Path(options.ckpt)
     path = path if path.is_dir() else locate(options.ckpt)  # of a folder, `read` says what it is
     header, _ = read(path)  # refuses what is not intact

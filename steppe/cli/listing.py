@@ -1,19 +1,19 @@
 """`steppe list`: the tables of names."""
 
+import dataclasses
 import textwrap
 from collections.abc import Mapping
+from typing import Literal
 
-from ..core.messages import did_you_mean
+from ..core.settings import setting
 from ..data.names import NAMES as DATA
 from ..flatness.names import NAMES as MEASURES
-from ..runs.errors import BadInput
 from ..tasks.names import NAMES as TASKS
 from ..tasks.names import SUITES
 from ..zoo.names import NAMES as OPTIMIZERS
 from ..zoo.names import PRESETS, PRETRAINED
-from .options import List
 from .output import document
-from .parse import build
+from .parse import make
 
 TABLES: dict[str, Mapping[str, str | tuple[str, ...]]] = {
     "tasks": TASKS,
@@ -27,8 +27,25 @@ TABLES: dict[str, Mapping[str, str | tuple[str, ...]]] = {
 WIDTH = 96
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class List:
+    """Name the tasks, optimizers, presets, data sets and measures that the other commands take.
+
+    Suites are named lists of tasks; a pretrained optimizer can be used wherever a checkpoint can.
+    """
+
+    what: (
+        Literal["tasks", "suites", "optimizers", "presets", "pretrained", "data", "measures"] | None
+    ) = setting(
+        None,
+        "tasks, suites, optimizers, presets, pretrained, data or measures (default: all)",
+        positional=True,
+    )
+    json: bool = setting(False, "print them as one JSON document")
+
+
 def run(values: dict) -> int:
-    options = build(List, values)
+    options = make(List, values)
     tables = {what: TABLES[what] for what in ([options.what] if options.what else TABLES)}
     if options.json:
         document(tables)
@@ -41,19 +58,3 @@ def run(values: dict) -> int:
             lines = textwrap.wrap(words, WIDTH - wide, break_on_hyphens=False)
             print(f"  {name:<{wide - 2}}" + ("\n" + " " * wide).join(lines))
     return 0
-
-
-def check(name: str, known: Mapping[str, str], what: str) -> None:
-    """Refuse a name that is in no table."""
-    if name not in known:
-        raise BadInput(f"There is no {what} {name!r}; {did_you_mean(name, known)}")
-
-
-def learned() -> dict[str, str]:
-    """The optimizers that have a network to train."""
-    return {name: about for name, about in OPTIMIZERS.items() if about.startswith("learned")}
-
-
-def tunable() -> dict[str, str]:
-    """The hand-made optimizers with one learning rate to tune."""
-    return {name: about for name, about in OPTIMIZERS.items() if ": lr" in about}

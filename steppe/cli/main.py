@@ -8,35 +8,36 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
 
 from ..core.messages import did_you_mean, missing
 from ..runs.errors import BadInput, Failed
-from . import options, options_certificates, options_files
-from .parse import help_text, scan
+from .parse import help_text, parse_argv, reword
 
 
 class Verb(NamedTuple):
-    options: type
-    file: str  # in this package; has run(values) -> exit code
+    file: str  # in this package
+    options: str  # the class of its options
     summary: str
+    run: str = "run"  # the function that takes their values and returns an exit code
 
 
 VERBS = {
-    "demo": Verb(options.Demo, "demo", "train a learned optimizer in about a minute and judge it"),
-    "list": Verb(options.List, "listing", "the tasks, optimizers, data and measures there are"),
-    "train": Verb(options.Train, "train", "meta-train a learned optimizer, or go on with a run"),
-    "eval": Verb(options.Eval, "evaluate", "compare an optimizer with tuned baselines on a task"),
-    "curvature": Verb(options.Curvature, "curvature", "how curved the loss is where one ends"),
-    "certify": Verb(options_certificates.Certify, "certify", "guarantees for future problems"),
-    "verify": Verb(options_certificates.Verify, "verify", "check a certificate by other code"),
-    "report": Verb(options_files.Report, "report", "one HTML page about runs"),
-    "info": Verb(options_files.Info, "info", "what is in a checkpoint"),
-    "doctor": Verb(options.Doctor, "doctor", "check the installation, or why a run went wrong"),
-    "theory": Verb(options.Theory, "theory", "check the theory of flatness by numbers"),
-    "reproduce": Verb(options.Reproduce, "reproduce", "do a study again: tables and verdicts"),
-    "export": Verb(options_files.Export, "export", "hand a trained optimizer on: file, Hub"),
-    "convert": Verb(options_files.Convert, "convert", "published Open-L2O weights to a checkpoint"),
+    "demo": Verb("demo", "Demo", "train a learned optimizer in about a minute and judge it"),
+    "list": Verb("listing", "List", "the tasks, optimizers, data and measures there are"),
+    "train": Verb("train", "Train", "meta-train a learned optimizer, or go on with a run"),
+    "eval": Verb("evaluate", "Eval", "compare an optimizer with tuned baselines on a task"),
+    "curvature": Verb("curvature", "Curvature", "how curved the loss is where one ends"),
+    "certify": Verb("certify", "Certify", "guarantees for future problems"),
+    "verify": Verb("certify", "Verify", "check a certificate by other code", "run_verify"),
+    "report": Verb("report", "Report", "one HTML page about runs"),
+    "info": Verb("info", "Info", "what is in a checkpoint"),
+    "doctor": Verb("doctor", "Doctor", "check the installation, or why a run went wrong"),
+    "theory": Verb("theory", "Theory", "check the theory of flatness by numbers"),
+    "reproduce": Verb("reproduce", "Reproduce", "do a study again: tables and verdicts"),
+    "export": Verb("export", "Export", "hand a trained optimizer on: file, Hub"),
+    "convert": Verb("convert", "Convert", "published Open-L2O weights to a checkpoint"),
 }
 
 GLOBAL = ("--help", "--version")
@@ -47,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal without ½ and → shows a question mark
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return dispatch(list(sys.argv[1:] if argv is None else argv))
+        return dispatch(words)
     except BrokenPipeError:  # `steppe list | head -1`: nobody reads on, and that is fine
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes stdout once more at exit
         return 0
@@ -56,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("STEPPE_DEBUG", "0") not in ("", "0"):
             raise
         sentence, code = explain(error)
+        if words[0] in VERBS:
+            sentence = reword(sentence, options_of(words[0]))
         print(f"steppe: {sentence}", file=sys.stderr)
         return code
 
@@ -73,11 +77,21 @@ def dispatch(words: list[str]) -> int:
     if name not in VERBS:
         kind = "option" if name.startswith("-") else "command"
         raise BadInput(f"There is no {kind} {name!r}; {did_you_mean(name, [*VERBS, *GLOBAL])}")
-    verb = VERBS[name]
+    options = options_of(name)
     if "-h" in rest or "--help" in rest:
-        print(help_text(name, verb.options))
+        print(help_text(name, options))
         return 0
-    return import_module(f"{__package__}.{verb.file}").run(scan(verb.options, rest))
+    return getattr(module(name), VERBS[name].run)(parse_argv(options, rest))
+
+
+def module(name: str) -> ModuleType:
+    """The file of a verb."""
+    return import_module(f"{__package__}.{VERBS[name].file}")
+
+
+def options_of(name: str) -> type:
+    """The class of a verb's options."""
+    return getattr(module(name), VERBS[name].options)
 
 
 def overview() -> str:

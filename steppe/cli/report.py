@@ -1,22 +1,36 @@
 """`steppe report`: one HTML page about runs."""
 
+import dataclasses
 from pathlib import Path
 
+from ..core.settings import setting
+from ..runs.diagnostics import RECORDS
 from ..runs.errors import BadInput
-from ..runs.folder import CONFIG, METRICS
+from ..runs.folder import CONFIG, METRICS, check_page
 from .certify import FILE as CERTIFICATE
-from .evaluate import RECORDS
-from .options_files import Report
 from .output import document
-from .parse import build
+from .parse import make
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write one HTML page about runs; it opens offline."""
+
+    runs: tuple[Path, ...] = setting(
+        dataclasses.MISSING,
+        "folders that `steppe train`, `eval --out` or `demo` wrote",
+        positional=True,
+    )
+    out: Path = setting(Path("report.html"), "HTML page to write", short="o")
+    json: bool = setting(False, "print where it is as one JSON document")
+    quiet: bool = setting(False, "print nothing")
 
 
 def run(values: dict) -> int:
-    options = build(Report, values)
+    options = make(Report, values)
     for folder in options.runs:
         check_folder(folder)
-    if options.out.is_dir() or not options.out.absolute().parent.is_dir():
-        raise BadInput(f"{options.out} is no place for a file; give its name in a folder there is.")
+    check_page(options.out)
 
     from ..report.page import report_from_folders
 

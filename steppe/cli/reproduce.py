@@ -1,19 +1,50 @@
 """`steppe reproduce STUDY`: do a study again from scratch, or go on with it."""
 
+import dataclasses
 import sys
 from pathlib import Path
+from typing import Literal
 
 from ..core.messages import did_you_mean
+from ..core.settings import check, setting
 from ..runs.errors import BadInput
-from .options import Reproduce
 from .output import document, speaker
-from .parse import build
+from .parse import make
 
 STUDIES = {"flatness": "does flatness-aware meta-training make trained models generalise?"}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """Do a study again from scratch, table and verdicts; `flatness` is the one there is.
+
+    A stopped study goes on where it was: call it again with the same folder. Exit code 1 if a part
+    of it failed.
+    """
+
+    study: str = setting(
+        dataclasses.MISSING,
+        "flatness: does flatness-aware meta-training make trained models generalise?",
+        positional=True,
+    )
+    scale: Literal["tiny", "small", "paper"] = setting(
+        "tiny", "minutes, hours, or the sizes of the papers (which asks before it begins)"
+    )
+    out: Path | None = setting(None, "folder of the study (default: runs/STUDY-SCALE)")
+    engine: Literal["serial", "processes", "ray"] = setting(
+        "processes", "one process, several, or a Ray cluster"
+    )
+    workers: int | None = setting(None, "cells under way at a time (default: one a core)", least=1)
+    yes: bool = setting(False, "do not ask")
+    json: bool = setting(False, "print the findings as one JSON document")
+    quiet: bool = setting(False, "print the findings only")
+
+    def __post_init__(self):
+        check(self)
+
+
 def run(values: dict) -> int:
-    options = build(Reproduce, values)
+    options = make(Reproduce, values)
     if options.study not in STUDIES:
         raise BadInput(
             f"There is no study {options.study!r}; {did_you_mean(options.study, STUDIES)}"

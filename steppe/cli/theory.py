@@ -1,11 +1,13 @@
 """`steppe theory`: the checks E1 to E5 of docs/theory.md, run here and now, as a table."""
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .options import Theory
+from ..core.settings import check, setting
+from ..zoo.recipe import SEEDS
 from .output import document
-from .parse import build
+from .parse import make
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,8 +18,24 @@ WIDTH = 100  # columns, where there is no terminal to say
 NUMBERS = {"computed": 10, "": 1, "expected": 10, "error": 6, "allowed": 7}  # and their widths
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Theory:
+    """Check the theory behind the flatness measures by numbers, here and now (docs/theory.md).
+
+    Every line compares two ways to one number, or the two sides of an inequality, in double
+    precision; random ones may be off by 4 standard errors. Exit code 1 if a line does not hold.
+    """
+
+    seed: int = setting(0, "seed of everything random", least=0, most=SEEDS - 1)
+    json: bool = setting(False, "print the lines as one JSON document")
+    quiet: bool = setting(False, "print only what does not hold")
+
+    def __post_init__(self):
+        check(self)
+
+
 def run(values: dict) -> int:
-    options = build(Theory, values)
+    options = make(Theory, values)
     import jax.random as jr
 
     from ..studies.theory.table import parts

@@ -1,195 +1,145 @@
 """`steppe train`: all that can be refused is refused here, before JAX starts."""
 
 import dataclasses
-from collections.abc import Collection
-from operator import attrgetter
+import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..core.settings import group, setting, settings_of, values_of
+from ..runs import config
 from ..runs import folder as folders
+from ..runs.diagnostics import line
 from ..runs.errors import BadInput
 from ..runs.findings import Finding
+from ..runs.subject import check, learned
 from ..tasks.names import NAMES as TASKS
 from ..zoo.names import NAMES as OPTIMIZERS
 from ..zoo.names import PRESETS
-from ..zoo.penalty import Penalty
-from ..zoo.recipe import Recipe
-from ..zoo.recipe import recipe as published
-from .diagnose import line
-from .listing import check, learned
-from .options import Train
+from ..zoo.presets import recipe as published
+from ..zoo.recipe import Recipe, check_idle
 from .output import document, speaker
-from .parse import build, from_table, options_of, overlay
+from .parse import flag, make, reword
 
-# Options that do not change what a run computes.
-FREE = (
-    "steps", "checkpoint_every", "out", "resume", "config", "log", "cores", "no_probe", "json",
-    "quiet",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from ..runs.session import Result
+
 # Options that are about a call and not about its run.
 CALL = ("out", "resume", "config", "no_probe", "json", "quiet")
 
 
-# Options that a run's recipe mentions only where they are used.
-LATER = (
-    "flat", "preset", "scaling", "convex", "estimator", "sigma", "meta_opt", "clip_each",
-    "curriculum", "imitation", "meta_decay", "validate_by",
-)  # fmt: skip
-FIELDS = {  # option: field of a recipe
-    **{
-        name: name
-        for name in (
-            "opt", "scaling", "convex", "estimator", "sigma", "episodes", "unroll", "horizon",
-            "rows", "second_order", "meta_opt", "meta_lr", "meta_decay", "clip", "clip_each",
-            "steps", "validate_every", "validation_episodes", "validate_by",
-        )
-    },
-    **{f"objective.{name}": name for name in ("weights", "transform", "batch")},
-    "curriculum.horizons": "stages",
-    "curriculum.patience": "patience",
-    **{f"imitation.{name}": name for name in ("teachers", "ratio", "follow", "every", "shared")},
-    "imitation.lr": "teacher_lr",
-    "imitation.weights": "imitation_weights",
-}  # fmt: skip
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+    """Meta-train a learned optimizer on a task.
+
+    --preset NAME sets the options to those of a published recipe (`steppe list presets`); what is
+    given besides it counts.
+
+    The run folder gets config.json, env.json, metrics.jsonl, checkpoints, and at the end
+    model.safetensors: the optimizer with the best validation score. A run that was stopped, in
+    whatever way, goes on exactly where it was with `steppe train --resume DIR`.
+    """
+
+    recipe: Recipe = group(dataclasses.MISSING, inline=True)
+    preset: str | None = setting(None, "published recipe to start from")
+    out: Path | None = setting(None, "run folder (default: runs/TASK-OPT-SEED)")
+    resume: Path | None = setting(None, "go on with the run of this folder, with its own options")
+    config: Path | None = setting(
+        None, "TOML (or YAML) file of options; what the command line says counts more"
+    )
+    no_probe: bool = setting(False, "make no short run of the new optimizer for the doctor")
+    json: bool = setting(False, "print the result as one JSON document")
+    quiet: bool = setting(False, "print the result only")
 
 
 def run(values: dict) -> int:
     options, folder = prepare(values)
-    say = speaker(options.quiet)
-    recipe = recipe_of(options)
-    with folders.held(folder):
-        if folders.begun(folder):
-            there = build(Train, stored(folder))
-            folders.check_same(folder, recipe, recipe_of(there))
-            check_steps(options, there, folder)
-        say(f"steppe train · {options.task} · {options.opt} · seed {options.seed} · {folder}")
+    recipe, say = options.recipe, speaker(options.quiet)
+    with config.opened(folder, recipe):
+        say(
+            f"steppe train · {recipe.task.name} · {recipe.optimizer.name} · "
+            f"seed {recipe.run.seed} · {folder}"
+        )
         try:
-            from .training import train  # JAX starts here
+            from ..runs import session  # JAX starts here
 
-            result = train(options, folder, recipe, say)
+            result = session.train_opened(
+                recipe,
+                folder,
+                probe=not options.no_probe,
+                say=lambda text: say(reword(text, Train)),
+                live=not options.quiet and sys.stderr.isatty(),
+                about={"command": line_of(options), "preset": options.preset},
+            )
         except KeyboardInterrupt:
             raise KeyboardInterrupt(stopped(folder)) from None
     if options.json:
-        document(result | {"findings": list(map(dataclasses.asdict, result["findings"]))})
+        document(content(result, recipe))
     else:
-        print(summary(result))
+        print(summary(result, recipe))
     return 0
 
 
-def prepare(values: dict) -> tuple[Train, Path]:
+def prepare(values: Mapping[str, object]) -> tuple[Train, Path]:
     """The options, from the line, the file of `--config` and the run of `--resume`."""
     if values.get("config") is not None:
-        values = overlay(Train, values["config"]) | values
+        file = config.read_file(Train, Path(str(values["config"])), ("config", "resume"))
+        values = file | dict(values)
+    given = [path for path in values if path in settings_of(Recipe)]
     if values.get("resume") is not None:
-        values = resumed(values)
+        values, given = resumed(values), []
     if values.get("preset") is not None:
-        values = preset(str(values["preset"])) | values
-    options = build(Train, values)
-    check(options.task, TASKS, "task")
-    check(options.opt, OPTIMIZERS, "optimizer")
-    if options.opt not in learned():
+        name = str(values["preset"])
+        check(name, PRESETS, "preset")
+        values = values_of(published(name)) | dict(values)
+    options = make(Train, values)
+    recipe = options.recipe
+    check_idle(recipe, given)
+    check(str(recipe.task.name), TASKS, "task")
+    check(recipe.optimizer.name, OPTIMIZERS, "optimizer")
+    if recipe.optimizer.name not in learned():
         raise BadInput(
-            f"--opt {options.opt} is made by hand, there is no network in it to train; use one of "
-            f"{', '.join(learned())}."
+            f"--opt {recipe.optimizer.name} is made by hand, there is no network in it to train; "
+            f"use one of {', '.join(learned())}."
         )
-    name = f"{options.task}-{options.preset or options.opt}-{options.seed}"
+    name = f"{recipe.task.name}-{options.preset or recipe.optimizer.name}-{recipe.run.seed}"
     return options, options.out or Path("runs", name)
 
 
-def resumed(values: dict) -> dict:
+def resumed(values: Mapping[str, object]) -> dict[str, object]:
     """The options of the run, those of the line that agree with it, and those that are free."""
-    folder = values["resume"]
+    folder = Path(str(values["resume"]))
     if values.get("out") not in (None, folder):
         raise BadInput(
             f"--resume {folder} goes on in that folder, but --out {values['out']} was given; "
             "leave --out away."
         )
-    base = stored(folder)
-    defaults = {n: o.default for n, o in options_of(Train).items()}
-    for name, value in values.items():
-        found = base.get(name, defaults[name])
-        if name not in FREE and value != found:
+    base: dict[str, object] = values_of(config.read(folder, Recipe))
+    base["preset"] = config.preset_of(folder)
+    for path, value in values.items():
+        option = settings_of(Train)[path]
+        if path in base and not option.free and value != base[path]:
             raise BadInput(
-                f"--{name.replace('_', '-')} is {found} in {folder}, got {value}; leave it away "
-                "to go on with that run, or begin another one with --out."
+                f"{flag(option)} is {config.shown(base[path])} in {folder}, got "
+                f"{config.shown(value)}; leave it away to go on with that run, or begin another "
+                "one with --out."
             )
-    return base | values | {"out": folder}
-
-
-def preset(name: str) -> dict:
-    """The options that a published recipe sets, by dotted name."""
-    check(name, PRESETS, "preset")
-    found = published(name)
-    idle = () if found.teachers else ("imitation.",)  # says nothing where nobody is imitated
-    return {
-        option: getattr(found, field)
-        for option, field in FIELDS.items()
-        if not option.startswith(idle)
-    }
-
-
-def recipe_from(options: Train) -> Recipe:
-    """What is asked for, as `zoo.assemble` takes it."""
-    given = {field: attrgetter(option)(options) for option, field in FIELDS.items()}
-    hidden = {"hidden": options.hidden} if options.hidden else {}
-    flat = vars(options.flat)
-    penalty = None if flat["kind"] == "none" else Penalty(**flat)
-    return Recipe(**given, options=hidden, penalty=penalty)
-
-
-def stored(folder: Path) -> dict:
-    """The options of the run a folder holds, by dotted name."""
-    config = folders.read_config(folder)
-    return from_table(Train, config["options"], str(folder / folders.CONFIG))
-
-
-def recipe_of(options: Train) -> dict:
-    """What determines the numbers of a run, bit by bit (on one kind of machine)."""
-    recipe = {n: v for n, v in dataclasses.asdict(options).items() if n not in FREE}
-    defaults = {f.name: f for f in dataclasses.fields(Train)}
-    for name in LATER:  # what is not used says nothing, also of runs from before there was it
-        field = defaults[name]
-        made = field.default_factory
-        usual = field.default if made is dataclasses.MISSING else dataclasses.asdict(made())  # pyright: ignore
-        if recipe[name] == usual:
-            del recipe[name]
-    return recipe | {"optimizer": recipe.pop("opt"), "hidden": list(options.hidden)}
-
-
-def config_of(options: Train, version: str) -> dict:
-    """The content of `config.json`."""
-    kept = {n: v for n, v in dataclasses.asdict(options).items() if n not in CALL}
-    title = f"Meta-training of {options.opt} on {options.task}"
-    return {"title": title, "command": line_of(options), "steppe": version, "options": kept}
+    return base | dict(values) | {"out": folder}
 
 
 def line_of(options: object, command: str = "train", without: Collection[str] = CALL) -> str:
     """The shortest line that asks for the same."""
-    words = ["steppe", command]
-    named = getattr(options, "preset", None)
-    implied = preset(named) if named else {}
-    for name, option in options_of(type(options)).items():
-        value = attrgetter(name)(options)
-        if name in without or value == implied.get(name, option.default):
+    words, named = ["steppe", command], getattr(options, "preset", None)
+    implied = values_of(published(named)) if named else {}
+    values = values_of(options)
+    for path, option in settings_of(type(options)).items():
+        value = values[path]
+        if path in without or option.kind is dict or value == implied.get(path, option.default):
             continue
-        parts = [option.nothing] if value is None else value if option.many else [value]
-        words += [] if option.place else [option.flag]
-        words += [] if option.kind is bool else [",".join(map(str, parts))]
+        parts = [option.nothing] if value is None else value if option.many else [value]  # pyright: ignore
+        words += [] if option.positional else [flag(option)]
+        words += [] if option.kind is bool else [",".join(map(str, parts))]  # pyright: ignore
     return " ".join(words)
-
-
-def check_steps(options: Train, there: Train, folder: Path) -> None:
-    if options.meta_decay != "none" and options.steps != there.steps:
-        raise BadInput(
-            f"--steps is {there.steps} in {folder}, and with --meta-decay {options.meta_decay} the "
-            f"meta learning rate goes by it, got {options.steps}; leave --steps away, or begin "
-            "another run with --out."
-        )
-    done = folders.done_steps(folder)
-    if done > options.steps:
-        raise BadInput(
-            f"--steps is {options.steps}, but {folder} has {done} meta-steps already; give at "
-            "least as many."
-        )
 
 
 def stopped(folder: Path) -> str:
@@ -202,28 +152,47 @@ def stopped(folder: Path) -> str:
     )
 
 
-def summary(result: dict) -> str:
-    best, where = result["valid_loss"], result["model"]
+def content(result: "Result", recipe: Recipe) -> dict[str, object]:
+    """The result for machines."""
+    history = result.history
+    return {
+        "folder": str(result.folder),
+        "model": str(result.model),
+        "task": recipe.task.name,
+        "opt": recipe.optimizer.name,
+        "steps": recipe.run.steps,
+        "best_step": history.best_step,
+        "valid_loss": history.best,
+        "seconds": history.seconds,
+        "compile_seconds": history.compile_seconds,
+        "memory_bytes": history.memory_bytes,
+        "findings": list(map(dataclasses.asdict, result.findings)),
+    }
+
+
+def summary(result: "Result", recipe: Recipe) -> str:
+    history = result.history
     score = (
-        f"best validation loss {best:.4g}, of meta-step {result['best_step']}"
-        if best is not None
-        else f"no finite validation loss; kept the optimizer of meta-step {result['best_step']}"
+        f"best validation loss {history.best:.4g}, of meta-step {history.best_step}"
+        if history.best is not None
+        else f"no finite validation loss; kept the optimizer of meta-step {history.best_step}"
     )
     return "\n".join(
         [
-            f"{result['steps']} meta-steps in {result['seconds']:.1f} s "
-            f"({result['compile_seconds']:.1f} s of it compiling): {score}",
-            f"model     {where} (read back, identical)",
-            f"evaluate  steppe eval {where} --task {result['task']}",
-            *advice(result["findings"]),
+            f"{recipe.run.steps} meta-steps in {history.seconds:.1f} s "
+            f"({history.compile_seconds:.1f} s of it compiling): {score}",
+            f"model     {result.model} (read back, identical)",
+            f"evaluate  steppe eval {result.model} --task {recipe.task.name}",
+            *advice(result.findings),
         ]
     )
 
 
 def advice(findings: Collection[Finding]) -> list[str]:
-    """What the doctor says after a run: what is wrong and what to do about it."""
+    """The doctor's words after a run: what is wrong, and what to do about it."""
     bad = [finding for finding in findings if not finding.ok]
     if not bad:
         return [f"doctor    no findings in {len(findings)} checks"]
     count = f"{len(bad)} finding{'s' if len(bad) > 1 else ''}"
-    return [f"doctor    {count} in {len(findings)} checks", *map(line, bad)]
+    shown = [reword(line(finding), Train) for finding in bad]
+    return [f"doctor    {count} in {len(findings)} checks", *shown]

@@ -56,8 +56,10 @@ class Adaptive(AbstractWarm):
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         return self.base(*self._seen(loss, params), key=key)
 
-    def guess(self, params: Params, *, key: Key) -> PyTree:
-        return self.base.guess(params, key=key) if isinstance(self.base, AbstractWarm) else ()
+    def did_you_mean(self, params: Params, *, key: Key) -> PyTree:
+        return (
+            self.base.did_you_mean(params, key=key) if isinstance(self.base, AbstractWarm) else ()
+        )
 
     def resume(
         self, loss: Callable[[Params], Scalar], params: Params, guess: PyTree, *, key: Key
@@ -102,8 +104,10 @@ class Relative(AbstractWarm):
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         return self.base(loss, params, key=key) * self._size(params)
 
-    def guess(self, params: Params, *, key: Key) -> PyTree:
-        return self.base.guess(params, key=key) if isinstance(self.base, AbstractWarm) else ()
+    def did_you_mean(self, params: Params, *, key: Key) -> PyTree:
+        return (
+            self.base.did_you_mean(params, key=key) if isinstance(self.base, AbstractWarm) else ()
+        )
 
     def resume(
         self, loss: Callable[[Params], Scalar], params: Params, guess: PyTree, *, key: Key

@@ -85,6 +85,7 @@ def demo(
     folder: str | os.PathLike,
     *,
     seed: int = 0,
+    command: str = "",
     say: Callable[[str], None] = print,
     sinks: Sequence[Sink] = (),
     settings: Settings = Settings(),
@@ -99,7 +100,7 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     where, seconds, clock = environment(), {}, Clock()
     say(f"steppe {where['versions']['steppe']} on {where['device']}, seed {seed}")
-    write(folder / "config.json", config(settings, seed))
+    write(folder / "config.json", config(settings, seed, command))
 
     key_opt, key_train, key_cases = jr.split(jr.key(seed), 3)
     task = build(TASK, batch_size=settings.batch_size)
@@ -192,12 +193,12 @@ def contest(
     return records
 
 
-def config(settings: Settings, seed: int) -> dict[str, Any]:
+def config(settings: Settings, seed: int, command: str) -> dict[str, Any]:
     """config.json: what was asked for."""
     inner = settings.meta_steps * settings.episodes * settings.length
     return {
         "title": "A learned optimizer against tuned rivals",
-        "command": f"steppe demo --seed {seed}",
+        "command": command or f"steppe.runs.demo.demo(folder, seed={seed})",
         "seed": seed,
         "optimizer": f"{NAME}, an LSTM of {' and '.join(map(str, settings.hidden))} cells",
         "meta-trained on": f"{TASK}, {settings.horizon} steps an episode",

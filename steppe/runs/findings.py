@@ -74,7 +74,7 @@ def zero_gradient(rows: Sequence[Mapping]) -> Finding:
         return Finding(what, True, f"never zero in {len(norms)} rows", numbers=found)
     fix = (
         "the updates do not depend on the weights: a saturated or dead output layer; use a smaller "
-        "--meta-lr, another --seed, or --clip"
+        "`meta.lr`, another `run.seed`, or `meta.clip`"
     )
     return Finding(what, False, f"exactly zero in {zeros} of {len(norms)} rows", fix, found)
 
@@ -92,7 +92,10 @@ def nonfinite(rows: Sequence[Mapping]) -> Finding:
     last = bool(valid) and not _finite(valid[-1])
     text += ["the last validation diverged"] if last else []
     ok = share <= BAD_SHARE and not broken and not last
-    fix = "the optimizer makes problems diverge: lower --meta-lr, clip harder, shorten --unroll"
+    fix = (
+        "the optimizer makes problems diverge: lower `meta.lr`, a smaller `meta.clip`, a shorter "
+        "`estimator.unroll`"
+    )
     return Finding("divergence", ok, ", ".join(text), "" if ok else fix, found)
 
 
@@ -107,7 +110,10 @@ def exploded(rows: Sequence[Mapping]) -> Finding:
     text = (
         f"{len(high)} rows over {EXPLODED:.0f} times the median {median:.3g}, up to {max(high):.3g}"
     )
-    fix = "the unroll is chaotic: shorten --unroll, keep --clip on, or use --estimator pes"
+    fix = (
+        "the unroll is chaotic: shorten `estimator.unroll`, keep `meta.clip` on, or use "
+        "`estimator.kind pes`"
+    )
     return Finding("gradient norm", False, text, fix, found)
 
 
@@ -127,7 +133,7 @@ def moving(rows: Sequence[Mapping]) -> Finding:
     text = f"{first:.4g} at first, {last:.4g} at last"
     if first - last > 2 * error:
         return Finding(what, True, text, numbers=found)
-    fix = "not moving: raise --meta-lr, train for more --steps, or look at the meta-gradient"
+    fix = "not moving: raise `meta.lr` or `run.steps`, or look at the meta-gradient"
     return Finding(what, False, f"{text}, a change within the noise", fix, found)
 
 
@@ -145,7 +151,10 @@ def best_early(rows: Sequence[Mapping]) -> Finding:
     if step - (begun if judged[-1].get("stage") else 0) > EARLY * (last - begun):
         return Finding("best checkpoint", True, text, numbers=found)
     text += f", very early: validation loss {best:.4g} there, {scores[-1][0]:.4g} at last"
-    fix = "training made it worse from there: lower --meta-lr, lengthen --horizon, more --episodes"
+    fix = (
+        "training made it worse from there: lower `meta.lr`, raise `estimator.horizon` or "
+        "`estimator.episodes`"
+    )
     return Finding("best checkpoint", False, text, fix, found)
 
 
@@ -159,14 +168,14 @@ def learning(probe: Probe) -> Finding:
     if before - after > DEAD * abs(before):
         return Finding(what, True, text, numbers=found)
     if after - before > DEAD * abs(before):
-        fix = "it makes the loss worse than no training: lower --meta-lr, or train for more --steps"
+        fix = "it makes the loss worse than no training: lower `meta.lr`, or raise `run.steps`"
         return Finding(what, False, text, fix, found)
     if probe.rms > SMALL * probe.rms_adam:
-        fix = "its updates have a size but lead nowhere: lower --meta-lr, or train for more --steps"
+        fix = "its updates have a size but lead nowhere: lower `meta.lr`, or raise `run.steps`"
         return Finding(what, False, f"{text}, equal to the initial loss", fix, found)
     fix = (
-        "a dead output scaling: give the optimizer a larger output scale, raise --meta-lr, or try "
-        "another --seed"
+        "a dead output scaling: give the optimizer a larger output scale, raise `meta.lr`, or try "
+        "another `run.seed`"
     )
     return Finding(what, False, f"{text}, equal to the initial loss", fix, found)
 
@@ -181,7 +190,7 @@ def update_size(probe: Probe) -> Finding:
     fix = (
         f"far too {'small' if ratio < low else 'large'}: a {'larger' if ratio < low else 'smaller'}"
         " output scale of the optimizer"
-        + (", or a higher --meta-lr" if ratio < low else ", or a lower --meta-lr and harder --clip")
+        + (", or a higher `meta.lr`" if ratio < low else ", or a lower `meta.lr` and `meta.clip`")
     )
     return Finding("probe: update size", False, text, fix, found)
 
@@ -192,8 +201,8 @@ def saturation(probe: Probe) -> Finding:
     ok, found = share <= SATURATED, {"share": share}
     fix = (
         "the output tanh is saturated, passes no meta-gradient, and steps cannot get larger: meta-"
-        "train with a larger output scale, such as RNNProp(scale=0.1), a lower --meta-lr or harder "
-        "--clip"
+        "train with a larger output scale, such as RNNProp(scale=0.1), a lower `meta.lr` or "
+        "`meta.clip`"
     )
     return Finding("probe: saturation", ok, text, "" if ok else fix, found)
 
@@ -206,8 +215,8 @@ def cells(probe: Probe) -> Finding:
     if all(map(math.isfinite, probe.cells)) and not (last > FLAT and last > DRIFT * first):
         return Finding(what, True, text, numbers=found)
     fix = (
-        f"it grows without bound beyond its horizon: meta-train on longer episodes (--horizon, or "
-        f"--curriculum.horizons up to {count * probe.horizon})"
+        f"it grows without bound beyond its horizon: meta-train on longer episodes "
+        f"(`estimator.horizon`, or `curriculum.horizons` up to {count * probe.horizon})"
     )
     return Finding(what, False, text, fix, found)
 
@@ -217,13 +226,15 @@ def longer(probe: Probe) -> Finding:
     what, end = "probe: longer runs", len(probe.losses) * probe.horizon
     found = {"gap": probe.gap, "at_horizon": probe.losses[0], "at_end": probe.losses[-1]}
     fix = (
-        f"it was never trained beyond its horizon: lengthen --horizon, or use "
-        f"--curriculum.horizons {probe.horizon},{end}"
+        f"it was never trained beyond its horizon: raise `estimator.horizon`, or use "
+        f"`curriculum.horizons {probe.horizon},{end}`"
     )
     if probe.lost is not None:
         text = f"not finite after {probe.lost} of {end} steps"
         if probe.lost < probe.horizon:
-            fix = "it diverges within its horizon: lower --meta-lr, clip harder, train for longer"
+            fix = (
+                "it diverges within its horizon: lower `meta.lr` or `meta.clip`, raise `run.steps`"
+            )
         return Finding(what, False, text, fix, found | {"lost": probe.lost})
     text = (
         f"loss {probe.losses[0]:.4g} after {probe.horizon} steps, {probe.losses[-1]:.4g} after "

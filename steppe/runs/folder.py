@@ -1,15 +1,17 @@
 """The run folder: who may write there, and the options of the run it holds.
 
-`config.json` is written once the run can begin, and it is what `--resume` reads. A folder is
+`config.json` is written once the run can begin, and a run goes on by what it says. A folder is
 held by a lock while a process trains in it; the system frees the lock if the process dies.
 """
 
 import contextlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..store.files import write_atomically
 from ..store.manifest import STEPS, CheckpointError, read_manifest
@@ -41,9 +43,9 @@ def read_config(folder: Path) -> dict:
         ) from error
     except (OSError, ValueError) as error:
         raise BadInput(
-            f"{path} cannot be read ({error}); mend it, or begin a new run with --out."
+            f"{path} cannot be read ({error}); mend it, or begin a new run with `out`."
         ) from error
-    if not isinstance(config.get("options"), dict):
+    if not is_training(folder):
         raise BadInput(
             f"{path} has no options of `steppe train`, but is of {config.get('command')!r}; give "
             "another folder."
@@ -61,8 +63,33 @@ def check_new_checkpoint(path: Path) -> None:
         raise BadInput(f"{path.parent} is no folder; make it, or give another name.")
 
 
+def check_out(folder: Path, name: str) -> Path:
+    """The path of a new file of this name; its folder is made if need be."""
+    if (folder / name).exists():
+        raise BadInput(f"{folder / name} exists already; give another folder as `out`.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"{folder} cannot be written ({error.strerror}); give a writable folder as `out`."
+        ) from error
+    return folder / name
+
+
+def check_page(path: Path) -> None:
+    """Refuse a name under which no page can be written; what is there is overwritten."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise BadInput(f"{path} is no place for a file; give its name in a folder there is.")
+
+
 def begun(folder: Path) -> bool:
     return (folder / CONFIG).exists()
+
+
+def is_training(folder: Path) -> bool:
+    """True for a run of `steppe train`, of this version or 0.1."""
+    config = read_json(folder / CONFIG)
+    return any(isinstance(config.get(name), dict) for name in ("recipe", "options"))
 
 
 def done_steps(folder: Path) -> int:
@@ -71,24 +98,6 @@ def done_steps(folder: Path) -> int:
         with contextlib.suppress(CheckpointError, KeyError, TypeError, ValueError):
             return int(read_manifest(path)["step"])
     return 0
-
-
-def check_same(folder: Path, recipe: Mapping, found: Mapping) -> None:
-    """Refuse to go on with a run under other settings."""
-    differing = [
-        f"{name}: {_shown(found.get(name))} there, {_shown(recipe.get(name))} asked for"
-        for name in sorted({*found, *recipe})
-        if found.get(name) != recipe.get(name)
-    ]
-    if differing:
-        raise BadInput(
-            f"{folder} holds a run with other settings ({'; '.join(differing)}); go on with it by "
-            f"--resume {folder}, or give another folder as --out."
-        )
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 @contextlib.contextmanager
@@ -105,7 +114,7 @@ def held(folder: Path) -> Iterator[None]:
             descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise BadInput(
-            f"{folder} cannot be written ({error.strerror}); give a writable folder as --out."
+            f"{folder} cannot be written ({error.strerror}); give a writable folder as `out`."
         ) from error
     try:
         if fcntl is not None and descriptor is not None:
@@ -114,14 +123,14 @@ def held(folder: Path) -> Iterator[None]:
             except BlockingIOError as error:
                 raise BadInput(
                     f"{folder} is in use by another `steppe train`; wait for it, or give another "
-                    "folder as --out."
+                    "folder as `out`."
                 ) from error
             except OSError:
                 pass  # a file system without locks
         if not begun(folder) and any(not p.name.startswith(".") for p in folder.iterdir()):
             raise BadInput(
                 f"{folder} holds files, but no run ({CONFIG} is missing); give a new or empty "
-                "folder as --out."
+                "folder as `out`."
             )
         for left in folder.glob(".*.tmp"):  # of a process that was killed while writing
             left.unlink(missing_ok=True)
@@ -146,3 +155,14 @@ def read_json(path: Path) -> dict:
 def write_json(path: Path, content: object) -> None:
     """Write a file that is complete whenever it is there."""
     write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False), "\n")
+
+
+def finite(value: Any) -> Any:
+    """The same with null for NaN and infinities, which JSON does not know."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): finite(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
+    return value

@@ -53,6 +53,7 @@ def demo(
     folder: str | os.PathLike,
     *,
     seed: int = 0,
+    command: str = "",
     say: Callable[[str], None] = print,
     settings: Settings = Settings(),
 ) -> Verdict:
@@ -62,7 +63,7 @@ def demo(
     where, seconds, clock = environment(), {}, Clock()
     say(f"steppe {where['versions']['steppe']} on {where['device']}, seed {seed}")
     cards = [card(name) for name in NAMES]
-    write(folder / "config.json", config(settings, seed, cards))
+    write(folder / "config.json", config(settings, seed, command, cards))
     say(
         f"The weights of {enumeration(NAMES)} are shipped with steppe; nothing is meta-trained "
         f"here, but was beforehand in {enumeration([f'{c.seconds:.0f} s' for c in cards])}. "
@@ -157,11 +158,11 @@ def task_name(how: dict[str, Any]) -> str:
     return ", ".join([how["name"], *(f"{name} {x}" for name, x in how.items() if name != "name")])
 
 
-def config(settings: Settings, seed: int, cards: Sequence[Card]) -> dict[str, Any]:
+def config(settings: Settings, seed: int, command: str, cards: Sequence[Card]) -> dict[str, Any]:
     """config.json: what was asked for."""
     return {
         "title": "Shipped learned optimizers against tuned rivals",
-        "command": f"steppe demo --seed {seed} --fast",
+        "command": command or f"steppe.runs.shipped.demo(folder, seed={seed})",
         "seed": seed,
         "optimizers": enumeration([f"{c.name} ({c.summary})" for c in cards]),
         "meta-trained": "beforehand: " + enumeration([f"{c.seconds:.0f} s" for c in cards]),

@@ -32,8 +32,7 @@ from ..train.curriculum import Curriculum
 from ..train.separate_states import apart
 from ..train.validate import Validation
 from .io import build
-from .penalty import Penalty
-from .recipe import Recipe
+from .recipe import Estimator, Meta, Penalty, Recipe
 
 MAKE: dict[str, Callable[[float], AbstractOptimizer]] = {  # teachers by name
     "adam": adam,
@@ -49,37 +48,41 @@ def assemble(
     """The optimizer, with random weights from `key`, and the keyword arguments of `meta_train`.
 
     `key`, `folder` and what else is about a run and not about its recipe are left to the caller.
+
+    - `recipe`: its settings; the name of its task and its seed are not used
+    - `task`: the problems to train on
     """
-    opt = build(recipe.opt, key=key, **recipe.options)
-    main = _main(recipe)
-    teachers = {name: _imitation(recipe, name, opt) for name in recipe.teachers}
-    chances = [_chances(ratio, len(teachers)) for ratio in recipe.ratio]
+    hidden = {"hidden": recipe.optimizer.hidden} if recipe.optimizer.hidden else {}
+    opt = build(recipe.optimizer.name, key=key, **hidden, **recipe.optimizer.options)
+    main, imitated, run = _main(recipe.estimator), recipe.imitation, recipe.run
+    teachers = {name: _imitation(recipe, name, opt) for name in imitated.teachers}
+    chances = [_chances(ratio, len(teachers)) for ratio in imitated.ratio]
     estimator = Mix({"main": main, **teachers}, chances[0], draw=True) if teachers else main
-    tx = meta_optimizer(recipe)
+    tx = meta_optimizer(recipe.meta, run.steps)
     return opt, {
         "task": augmented(recipe, task),
         "estimator": estimator,
         "objective": objective(recipe, task),
-        "meta_tx": apart(tx, 1 + len(teachers)) if teachers and not recipe.shared else tx,
-        "steps": recipe.steps,
+        "meta_tx": apart(tx, 1 + len(teachers)) if teachers and not imitated.shared else tx,
+        "steps": run.steps,
         "validation": (
             Validation(
-                recipe.validate_every,
-                recipe.horizon,
-                recipe.validation_episodes,
-                recipe.validate_by,
-                recipe.unroll,
+                run.validate_every,
+                recipe.estimator.horizon,
+                run.validation_episodes,
+                run.validate_by,
+                recipe.estimator.unroll,
             )
-            if recipe.validate_every
+            if run.validate_every
             else None
         ),
         "curriculum": (
             Curriculum(
-                recipe.stages,
+                recipe.curriculum.horizons,
                 weights=tuple(chances) if teachers else None,
-                patience=recipe.patience,
+                patience=recipe.curriculum.patience,
             )
-            if recipe.stages
+            if recipe.curriculum.horizons
             else None
         ),
     }
@@ -87,16 +90,17 @@ def assemble(
 
 def augmented(recipe: Recipe, task: AbstractTask) -> AbstractTask:
     """The task that the optimizer is trained on; evaluation is on the task itself."""
-    task = with_bowl(task, recipe.convex) if recipe.convex else task
-    return scaled(task, recipe.scaling) if recipe.scaling else task
+    task = with_bowl(task, recipe.task.convex) if recipe.task.convex else task
+    return scaled(task, recipe.task.scaling) if recipe.task.scaling else task
 
 
 def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
     """The losses along the unroll, with the recipe's penalty."""
-    base, penalty = Trajectory(recipe.weights, recipe.transform, recipe.batch), recipe.penalty
-    if penalty is None:
+    how, penalty = recipe.objective, recipe.penalty
+    base, horizon = Trajectory(how.weights, how.transform, how.batch), recipe.estimator.horizon
+    if penalty.kind == "none" or penalty.weight is None:
         return base
-    steps = max(1, round(penalty.fraction * recipe.horizon))
+    steps = max(1, round(penalty.fraction * horizon))
     return Regularized(
         base,
         measure(penalty, task),
@@ -105,7 +109,7 @@ def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
         every=penalty.every,
         normalise=penalty.normalise,
         reference=penalty.reference,
-        since=recipe.horizon - steps if penalty.active == "last" else 0,
+        since=horizon - steps if penalty.active == "last" else 0,
         until=steps if penalty.active == "first" else None,
     )
 
@@ -126,46 +130,40 @@ def measure(penalty: Penalty, task: AbstractTask) -> AbstractMeasure:
     return Adaptive(base) if penalty.units == "weights" else base
 
 
-def meta_optimizer(recipe: Recipe) -> optax.GradientTransformation:
+def meta_optimizer(meta: Meta, steps: int) -> optax.GradientTransformation:
+    """The transformation of meta-gradients; a decaying rate is at zero after `steps` of them."""
     clips = []
-    if recipe.clip_each is not None:
-        clips.append(optax.clip(recipe.clip_each))
-    if recipe.clip is not None:
-        clips.append(optax.clip_by_global_norm(recipe.clip))
-    lr = recipe.meta_lr
-    if recipe.meta_decay == "cosine":
-        lr = optax.cosine_decay_schedule(lr, recipe.steps)
-    if recipe.meta_opt == "adam":
+    if meta.clip_each is not None:
+        clips.append(optax.clip(meta.clip_each))
+    if meta.clip is not None:
+        clips.append(optax.clip_by_global_norm(meta.clip))
+    lr = optax.cosine_decay_schedule(meta.lr, steps) if meta.decay == "cosine" else meta.lr
+    if meta.optimizer == "adam":
         return optax.chain(*clips, optax.adam(lr))
     rms = optax.rmsprop(lr, decay=0.9, eps=1e-20, initial_scale=1.0)
     return optax.chain(*clips, rms)
 
 
-def _main(recipe: Recipe) -> AbstractEstimator:
-    if recipe.estimator == "bptt":
-        return BPTT(
-            recipe.episodes,
-            recipe.unroll,
-            recipe.horizon,
-            second_order=recipe.second_order,
-            rows=recipe.rows,
-        )
-    make = {"es": ES, "pes": PES}[recipe.estimator]
-    return make(recipe.episodes, recipe.unroll, recipe.horizon, sigma=recipe.sigma)
+def _main(how: Estimator) -> AbstractEstimator:
+    sizes = how.episodes, how.unroll, how.horizon
+    if how.kind == "bptt":
+        return BPTT(*sizes, second_order=how.second_order, rows=how.rows)
+    return {"es": ES, "pes": PES}[how.kind](*sizes, sigma=how.sigma)
 
 
 def _imitation(recipe: Recipe, name: str, opt: AbstractOptimizer) -> Imitation:
+    how, sizes = recipe.imitation, recipe.estimator
     return Imitation(
-        opt if name == "self" else MAKE[name](recipe.teacher_lr),
-        recipe.episodes,
-        recipe.unroll,
-        recipe.horizon,
-        follow=recipe.follow,
-        every=recipe.every,
-        weights=recipe.imitation_weights,
+        opt if name == "self" else MAKE[name](how.lr),
+        sizes.episodes,
+        sizes.unroll,
+        sizes.horizon,
+        follow=how.follow,
+        every=how.every,
+        weights=how.weights,
     )
 
 
 def _chances(ratio: float, teachers: int) -> tuple[float, ...]:
-    """Of the main part and of each teacher, who take turns by lot."""
+    """Chances of the main part and of each teacher; one of them is drawn at each meta-step."""
     return (1 - ratio, *[ratio / teachers] * teachers) if teachers else (1.0,)

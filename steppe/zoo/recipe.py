@@ -1,200 +1,318 @@
-"""How an optimizer is meta-trained, in names and numbers, and the published recipes by name.
+"""How an optimizer is meta-trained: every setting, declared once.
 
-    recipe("dm-cl-il")                  a `Recipe`, exactly as published
-    recipe("dm-cl-il", steps=500)       with some of its numbers changed
+    recipe("dm-cl-il")                              a `Recipe`, exactly as published
+    recipe("dm-cl-il", steps=500, meta_lr=1e-2)     with some of its settings changed
+    Recipe(optimizer=Optimizer(name="dm"), meta=Meta(clip=None))
 
-Plain data, standard library only; `assemble.py` makes the objects.
+The command line of `steppe train`, its help, TOML files, `config.json` and the recipe in a
+checkpoint derive from these classes: a field added here is an option everywhere. Objects check
+their values, `Recipe` checks what goes together. Plain data, standard library only; `assemble.py`
+makes the objects that `meta_train` takes.
 """
 
 import dataclasses
-import json
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
 
-from ..core.messages import did_you_mean
+from ..core.settings import (
+    REQUIRED,
+    build,
+    check,
+    from_table,
+    group,
+    setting,
+    settings_of,
+    values_of,
+)
 from .penalty import Penalty
 
+R = TypeVar("R", bound="Recipe")
 TEACHERS = ("adam", "rmsprop", "nag", "sgd", "self")
-STAGES = (100, 200, 500, 1000, 1500, 2000, 2500, 3000)  # of DM and RNNProp
-SCALE_STAGES = (*STAGES, 3500, 4000, 4500, 5000)
+SEEDS = 2**32  # jax.random.key takes 32 bits where float64 is off
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """The problems of meta-training (`steppe.tasks`)."""
+
+    name: str | None = setting(
+        None, "task to train on, see `steppe list tasks`", flag="task", required=True
+    )
+    scaling: float = setting(
+        0.0, "half width, in ln, of a random scaling of every coordinate; 0: none", least=0
+    )
+    convex: int = setting(0, "variables of a convex function added to the task; 0: none", least=0)
+
+    def __post_init__(self):
+        check(self, "task.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """The optimizer that is trained (`steppe.zoo.build`)."""
+
+    name: str = setting(REQUIRED, "optimizer to train, see `steppe list optimizers`", flag="opt")
+    hidden: tuple[int, ...] = setting(
+        (),
+        "widths of the optimizer's recurrent layers, e.g. 20,20 (default: the paper's)",
+        least=1,
+        unit="widths",
+    )
+    options: Mapping[str, Any] = setting(
+        {}, "other options of the optimizer by name; in files only", flag="opt-options"
+    )
+
+    def __post_init__(self):
+        check(self, "optimizer.")
+        if "hidden" in self.options:
+            raise ValueError("`optimizer.options` has 'hidden'; give it as `optimizer.hidden`.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimator:
+    """The estimator of the meta-gradient (`BPTT`, `ES`, `PES`)."""
+
+    kind: Literal["bptt", "es", "pes"] = setting(
+        "bptt",
+        "estimator of the meta-gradient: back-propagation through time, evolution strategies, or "
+        "persistent ones",
+        flag="estimator",
+    )
+    sigma: float = setting(
+        0.01, "standard deviation of the perturbations of evolution strategies", above=0
+    )
+    unroll: int = setting(20, "inner steps between two meta-steps", least=1)
+    horizon: int = setting(100, "inner steps of an episode", least=1)
+    episodes: int = setting(8, "episodes in parallel", least=1)
+    rows: int | None = setting(
+        None,
+        "coordinates sampled for back-propagation; fewer is faster and noisier",
+        least=1,
+        nothing="all",
+    )
+    second_order: bool = setting(False, "differentiate through the gradients of the task as well")
+
+    def __post_init__(self):
+        check(self, "estimator.")
+        if self.kind != "bptt" and (self.rows is not None or self.second_order):
+            raise ValueError(
+                "`estimator.rows` and `estimator.second_order` are about back-propagation, which "
+                f"`estimator.kind {self.kind}` does without; leave them out."
+            )
+        if self.rows is not None and self.second_order:
+            raise ValueError(
+                "`estimator.rows` samples coordinates, which `estimator.second_order` makes "
+                "impossible; leave one of them out."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The number that meta-training minimises along an unroll (`Trajectory`)."""
+
+    weights: Literal["uniform", "ramp", "last", "sum"] = setting(
+        "uniform",
+        "weights of the losses after each step: equal, growing with the step, only the last, or 1 "
+        "each",
+    )
+    transform: Literal["identity", "ratio", "log"] = setting(
+        "log",
+        "transform of each loss: none, ratio to the episode's first loss, logarithm of that",
+    )
+    batch: Literal["same", "fresh", "valid"] = setting(
+        "same",
+        "data of the losses: the training batches, fresh ones, or the validation split",
+    )
+
+    def __post_init__(self):
+        check(self, "objective.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Imitation:
+    """Now and then a meta-step on what a teacher would do (`steppe.Imitation`)."""
+
+    teachers: tuple[str, ...] = setting(
+        (),
+        "teachers to imitate: adam, rmsprop, nag, sgd, or self: the optimizer as it was at the "
+        "start (default: no imitation)",
+        choices=TEACHERS,
+        metavar="NAME",
+    )
+    lr: float = setting(0.01, "learning rate of the teachers", above=0)
+    ratio: tuple[float, ...] = setting(
+        (0.3,),
+        "share of imitation among the meta-steps, with a curriculum stage by stage, the last one "
+        "repeated",
+        least=0,
+        most=1,
+    )
+    follow: Literal["teacher", "student"] = setting(
+        "teacher",
+        "leader of the run that teacher and student both see",
+    )
+    every: int = setting(1, "show the student every so many of the teacher's steps", least=1)
+    weights: Literal["sum", "uniform"] = setting(
+        "sum",
+        "weights of the steps in imitation: 1 each, or 1 over their number",
+    )
+    shared: bool = setting(
+        False, "keep one state of the meta-optimizer for all losses instead of one each"
+    )
+
+    def __post_init__(self):
+        check(self, "imitation.")
+        if not self.ratio:
+            raise ValueError("`imitation.ratio` must be numbers from 0 to 1, got none.")
+        if self.every > 1 and self.follow == "student":
+            raise ValueError(
+                "`imitation.every` needs `imitation.follow teacher`: a student that leads sees "
+                "every gradient."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """Episodes that grow longer when validation stops improving (`steppe.Curriculum`)."""
+
+    horizons: tuple[int, ...] = setting(
+        (),
+        "inner steps of an episode, stage by stage, e.g. 100,200,500 (default: no curriculum)",
+        least=1,
+        unit="steps",
+    )
+    patience: int = setting(3, "validations that a stage gets at least", least=1)
+
+    def __post_init__(self):
+        check(self, "curriculum.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Meta:
+    """The meta-optimizer."""
+
+    optimizer: Literal["adam", "rmsprop"] = setting(
+        "adam",
+        "meta-optimizer: Adam, or RMSProp as in TensorFlow (decay 0.9, ε 1e-20, from 1)",
+        flag="meta-opt",
+    )
+    lr: float = setting(1e-3, "meta-learning rate", above=0)
+    decay: Literal["none", "cosine"] = setting(
+        "none",
+        "schedule of the meta-learning rate: constant or cosine, to zero at the last meta-step",
+    )
+    clip: float | None = setting(1.0, "largest norm of a meta-gradient", above=0, flag="clip")
+    clip_each: float | None = setting(
+        None, "largest size of each entry of a meta-gradient", above=0, flag="clip-each"
+    )
+
+    def __post_init__(self):
+        check(self, "meta.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """Length, seed, validation and checkpoints of a run."""
+
+    steps: int = setting(1000, "meta-steps, at most with a curriculum", least=1, free=True)
+    seed: int = setting(0, "seed of everything random", least=0, most=SEEDS - 1)
+    validate_every: int = setting(
+        100,
+        "meta-steps between two validations; 0: no validation, the last optimizer is kept",
+        least=0,
+    )
+    validation_episodes: int = setting(8, "inner trainings of a validation", least=1)
+    validate_by: Literal["valid", "objective"] = setting(
+        "valid",
+        "score of a validation: the loss on held-out data, or the objective of meta-training",
+    )
+    checkpoint_every: int = setting(100, "meta-steps between two checkpoints", least=1, free=True)
+    log: Literal["tensorboard"] | None = setting(
+        None,
+        "event files for TensorBoard in the run folder as well",
+        free=True,
+    )
+    cores: int | None = setting(
+        None, "processor cores to spread episodes over", least=1, nothing="all", free=True
+    )
+
+    def __post_init__(self):
+        check(self, "run.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What `assemble` turns into the arguments of `meta_train`.
+    """Every setting of a meta-training.
 
-    Optimizer
-    - `opt`, `options`: a name of `zoo.names` and its options, e.g. {"hidden": (20, 20)}
-
-    Task
-    - `scaling`: half width, in ln, of a random scaling of each coordinate (`tasks.augment`)
-    - `convex`: variables of an added convex bowl (`tasks.augment`); 0: none of either
-
-    Meta-gradient
-    - `estimator`: bptt, es or pes; `sigma`: of the latter two
-    - `episodes`, `unroll`, `horizon`, `rows`, `second_order`: see `BPTT`
-    - `weights`, `transform`, `batch`: of the objective, see `Trajectory`
-    - `penalty`: a measure of flatness added to it
-
-    Imitation
-    - `teachers`: names of `TEACHERS`, "self" being the optimizer as it was at the start; (): none
-    - `teacher_lr`: their learning rate
-    - `ratio`: chance of an imitation step, stage by stage, the last one repeated
-    - `follow`, `every`: see `Imitation`; `imitation_weights`: its `weights`
-    - `shared`: one state of the meta-optimizer for all losses, instead of one each
-
-    Meta-optimizer and run
-    - `meta_opt`, `meta_lr`: adam, or rmsprop as in TensorFlow (decay 0.9, ε 1e-20, from 1)
-    - `meta_decay`: of `meta_lr`: none, or to zero at `steps` along a cosine
-    - `clip`: largest norm of a meta-gradient; `clip_each`: of each of its entries
-    - `stages`: horizons of a curriculum; (): none; `patience`: validations of a stage at least
-    - `steps`: meta-steps at most
-    - `validate_every`: meta-steps; 0: never; `validation_episodes`, `validate_by`: see `Validation`
+    - `task`, `optimizer`: what is trained, and on what
+    - `estimator`, `objective`, `penalty`: the meta-gradient, and the number it is of
+    - `imitation`, `curriculum`: training techniques
+    - `meta`, `run`: the meta-optimizer; length, seed and validation
     """
 
-    opt: str
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    scaling: float = 0.0
-    convex: int = 0
-    estimator: Literal["bptt", "es", "pes"] = "bptt"
-    sigma: float = 0.01
-    episodes: int = 8
-    unroll: int = 20
-    horizon: int = 100
-    rows: int | None = None
-    second_order: bool = False
-    weights: Literal["uniform", "ramp", "last", "sum"] = "uniform"
-    transform: Literal["identity", "ratio", "log"] = "log"
-    batch: Literal["same", "fresh", "valid"] = "same"
-    penalty: Penalty | None = None
-    teachers: tuple[str, ...] = ()
-    teacher_lr: float = 0.01
-    ratio: tuple[float, ...] = (0.3,)
-    follow: Literal["teacher", "student"] = "teacher"
-    every: int = 1
-    imitation_weights: Literal["sum", "uniform"] = "sum"
-    shared: bool = False
-    meta_opt: Literal["adam", "rmsprop"] = "adam"
-    meta_lr: float = 1e-3
-    meta_decay: Literal["none", "cosine"] = "none"
-    clip: float | None = None
-    clip_each: float | None = None
-    stages: tuple[int, ...] = ()
-    patience: int = 3
-    steps: int = 1000
-    validate_every: int = 100
-    validation_episodes: int = 8
-    validate_by: Literal["valid", "objective"] = "valid"
+    task: Task = group(Task(), flags="")
+    optimizer: Optimizer = group(REQUIRED, flags="")
+    estimator: Estimator = group(Estimator(), flags="")
+    objective: Objective = group(Objective())
+    penalty: Penalty = group(Penalty(), flags="flat.")
+    imitation: Imitation = group(Imitation())
+    curriculum: Curriculum = group(Curriculum())
+    meta: Meta = group(Meta(), flags="meta-")
+    run: Run = group(Run(), flags="")
 
     def __post_init__(self):
-        for teacher in self.teachers:
-            if teacher not in TEACHERS:
-                raise ValueError(
-                    f"Recipe: there is no teacher {teacher!r}; {did_you_mean(teacher, TEACHERS)}"
-                )
-        if self.stages and not self.validate_every:
-            raise ValueError("Recipe: a curriculum goes by validation; set validate_every.")
-        if any(not 0 <= chance <= 1 for chance in self.ratio) or not self.ratio:
-            raise ValueError(f"Recipe: ratio must be chances from 0 to 1, got {self.ratio}.")
-        if self.estimator not in ("bptt", "es", "pes"):
-            raise ValueError(f"Recipe: estimator must be bptt, es or pes, got {self.estimator!r}.")
-        if self.estimator != "bptt" and (self.rows is not None or self.second_order):
+        stages, ratio = self.curriculum.horizons, self.imitation.ratio
+        if stages and not self.run.validate_every:
             raise ValueError(
-                f"Recipe: {self.estimator} differentiates nothing, so rows and second_order mean "
-                "nothing to it; leave them away, or use estimator bptt."
+                "`curriculum.horizons` goes by validation, which `run.validate_every 0` switches "
+                "off; leave one of them out."
             )
-        if len(self.ratio) > 1 and not self.stages:
+        if stages and self.penalty.active != "always":
             raise ValueError(
-                f"Recipe: ratio {self.ratio} is one chance a stage, but there are no stages; give "
-                "one chance, or stages."
+                f"`penalty.active {self.penalty.active}` is a share of the horizon, which a "
+                "curriculum changes; leave one of them out."
+            )
+        if len(ratio) > 1 and not stages:
+            raise ValueError(
+                f"`imitation.ratio {','.join(map(str, ratio))}` is one number a stage; add "
+                "`curriculum.horizons`, or give one number."
+            )
+        if self.penalty.every > self.estimator.unroll:
+            raise ValueError(
+                f"`penalty.every` is {self.penalty.every}, but an unroll has "
+                f"{self.estimator.unroll} steps, so that nothing would be measured; give at most "
+                "`estimator.unroll`."
             )
 
 
-def to_json(recipe: Recipe) -> dict[str, Any]:
-    """The fields that differ from their defaults, as JSON has them."""
-    plain = json.loads(json.dumps(dataclasses.asdict(recipe)))
-    usual = json.loads(json.dumps(dataclasses.asdict(Recipe(opt=recipe.opt))))
-    return {name: x for name, x in plain.items() if name == "opt" or x != usual[name]}
+def check_idle(recipe: Recipe, given: Iterable[str]) -> None:
+    """Refuse settings that were given but mean nothing where others are off, mostly a slip.
 
-
-def from_json(fields: Mapping[str, Any]) -> Recipe:
-    """The recipe that `to_json` described.
-
-    >>> how = recipe("dm-cl-il", options={"hidden": (8,)}, penalty=Penalty(kind="trace", weight=1))
-    >>> from_json(to_json(how)) == how
-    True
+    - `given`: paths of the settings that somebody asked for
     """
-    given = dict(fields)
-    for name in ("teachers", "ratio", "stages"):
-        if name in given:
-            given[name] = tuple(given[name])
-    if "options" in given:
-        lists = {n: tuple(x) if isinstance(x, list) else x for n, x in given["options"].items()}
-        given["options"] = lists
-    if given.get("penalty") is not None:
-        given["penalty"] = Penalty(**given["penalty"])
-    return Recipe(**given)
+    silent = []
+    if not recipe.imitation.teachers:
+        silent += [("imitation.", "there is no teacher; add `imitation.teachers adam`")]
+    if recipe.penalty.kind == "none":
+        silent += [("penalty.", "nothing is measured without a kind; add `penalty.kind NAME`")]
+    values, options = values_of(recipe), settings_of(type(recipe))
+    for path in given:
+        for prefix, why in silent:
+            if path.startswith(prefix) and values[path] != options[path].default:
+                raise ValueError(f"`{path}` was given ({values[path]}), but {why}.")
 
 
-# One published epoch is one episode of `horizon` steps, that is horizon/unroll meta-steps.
-DM = Recipe(
-    opt="dm",
-    episodes=1,
-    weights="sum",
-    transform="identity",
-    steps=50_000,  # 10 000 epochs
-    validate_every=500,  # 100 epochs
-    validation_episodes=20,
-)
-RNNPROP = dataclasses.replace(DM, opt="rnnprop", steps=500, validate_every=50)
-L2O_SCALE = Recipe(
-    opt="l2o-scale",
-    episodes=1,
-    second_order=True,
-    meta_opt="rmsprop",
-    meta_lr=1e-6,
-    clip_each=1e4,
-    imitation_weights="uniform",
-    shared=True,
-    steps=500,  # 100 meta-iterations
-    validate_every=5,
-    validation_episodes=5,
-)
+def change(recipe: R, /, **changes: Any) -> R:
+    """The recipe with some of its settings changed.
 
+    - `changes`: by path, `**{"meta.lr": 0.1}`; as on the command line, `meta_lr=0.1`; or a group
+      as a whole, `meta=Meta(lr=0.1)`
 
-def techniques(
-    base: Recipe, stages: tuple[int, ...], ratio: float, ratios: tuple[float, ...]
-) -> dict[str, Recipe]:
-    """A recipe, with curriculum, with imitation, with both."""
-    most = {"steps": 100_000}  # a curriculum ends by itself
-    cl = {"stages": stages} | most
-    il = {"teachers": ("adam",)}
-    change = dataclasses.replace
-    return {
-        "": base,
-        "-cl": change(base, **cl),
-        "-il": change(base, **il, ratio=(ratio,)),
-        "-cl-il": change(base, **cl, **il, ratio=ratios),
+    >>> change(Recipe(optimizer=Optimizer(name="dm")), steps=5, task="quadratic").run.steps
+    5
+    """
+    table = {
+        name: values_of(value) if dataclasses.is_dataclass(value) else value
+        for name, value in changes.items()
     }
-
-
-PRESETS: dict[str, Recipe] = {
-    name + ending: variant
-    for name, variants in {
-        "dm": techniques(DM, STAGES, 0.3, (0.0, 0.1, 0.3)),
-        "rnnprop": techniques(RNNPROP, STAGES, 0.3, (0.3,)),
-        "l2o-scale": techniques(L2O_SCALE, SCALE_STAGES, 0.1, (0.1,)),
-    }.items()
-    for ending, variant in variants.items()
-}
-
-
-def recipe(name: str, **changes: Any) -> Recipe:
-    """The published recipe of this name, with some of its fields changed."""
-    if name not in PRESETS:
-        raise ValueError(f"There is no preset {name!r}; {did_you_mean(name, list(PRESETS))}")
-    known = [field.name for field in dataclasses.fields(Recipe)]
-    for change in changes:
-        if change not in known:
-            raise ValueError(f"A recipe has no {change!r}; {did_you_mean(change, known)}")
-    return dataclasses.replace(PRESETS[name], **changes)
+    return build(type(recipe), values_of(recipe) | from_table(type(recipe), table, "Recipe"))

@@ -47,7 +47,7 @@ class Line:
 class Card:
     """What is known of a pretrained optimizer. Plain data.
 
-    - `recipe`: as `zoo.recipe.to_json` gives it; `meta_task`: arguments of `tasks.build`
+    - `recipe`: as `zoo.recipe_json.to_flat` gives it; `meta_task`: arguments of `tasks.build`
     - `meta_steps`: done; `kept`: the one whose optimizer had the best validation loss
     - `seconds`: of meta-training, on `cores` cores of `processor`
     - `tasks`: what it was judged on, for `horizon` steps: label → arguments of `tasks.build`

@@ -5,10 +5,11 @@ import shutil
 
 from cli.runs import TINY
 
-from steppe.cli import doctor
-from steppe.cli.diagnose import diagnose
-from steppe.cli.evaluate import RECORDS
+from steppe.cli.parse import reword
+from steppe.cli.train import Train
 from steppe.evaluate.records import FORMAT
+from steppe.runs import diagnostics
+from steppe.runs.diagnostics import RECORDS, of_folder
 from steppe.runs.findings import Finding
 from steppe.train import preflight
 
@@ -31,7 +32,7 @@ def test_damage_to_the_folder_is_found(finished, steppe, tmp_path):
         file.write('{"step": 13, "me')
     path = run / "step-00000008.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    assert {"metrics file", "checkpoints"} <= failed(diagnose(run))
+    assert {"metrics file", "checkpoints"} <= failed(of_folder(run))
     answer = steppe("doctor", run)
     assert answer.code == 1
     assert answer.err == ""
@@ -42,8 +43,8 @@ def test_damage_to_the_folder_is_found(finished, steppe, tmp_path):
 def test_an_unfinished_run_is_told_how_to_go_on(finished, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     (run / "model.safetensors").unlink()
-    [finding] = [f for f in diagnose(run) if f.what == "finished"]
-    assert finding.ok and finding.fix == f"steppe train --resume {run}"
+    [finding] = [f for f in of_folder(run) if f.what == "finished"]
+    assert finding.ok and finding.fix == f"go on with it by `resume {run}`"
 
 
 def test_a_broken_line_in_the_middle_is_bad_input(finished, steppe, tmp_path):
@@ -67,7 +68,9 @@ def test_what_a_run_found_is_shown_again(steppe, tmp_path):
     bad = [f for f in kept if not f["ok"]]
     [loss] = [f for f in bad if f["what"] == "probe: loss"]
     assert f"doctor    {len(bad)} finding" in answer.out
-    assert f"FAIL  probe: loss: {loss['evidence']}\n        → {loss['fix']}" in answer.out
+    fix = reword(loss["fix"], Train)
+    assert "--" in fix and "`" not in fix
+    assert f"FAIL  probe: loss: {loss['evidence']}\n        → {fix}" in answer.out
     again = steppe("doctor", "run", "--json")
     assert again.code == 1
     assert loss in json.loads(again.out)["findings"]
@@ -132,11 +135,11 @@ def test_this_installation_is_sound(steppe, monkeypatch):
 
 def test_a_missing_package_an_old_one_and_a_missing_folder_are_failures(monkeypatch, tmp_path):
     versions = {"jax": "0.8.3", "equinox": None}
-    monkeypatch.setattr(doctor, "installed", lambda name: versions.get(name, "99.0"))
-    assert failed(doctor.packages()) == {"jax", "equinox"}
+    monkeypatch.setattr(diagnostics, "installed", lambda name: versions.get(name, "99.0"))
+    assert failed(diagnostics.packages()) == {"jax", "equinox"}
     monkeypatch.setenv("STEPPE_DATA", str(tmp_path / "nowhere"))
-    assert not doctor.local_data().ok
+    assert not diagnostics.local_data().ok
     (tmp_path / "file").touch()
-    assert not doctor.writable("output", tmp_path / "file" / "x", "fix").ok
-    assert doctor.writable("output", tmp_path / "not" / "yet", "fix").ok
+    assert not diagnostics.writable("output", tmp_path / "file" / "x", "fix").ok
+    assert diagnostics.writable("output", tmp_path / "not" / "yet", "fix").ok
     assert not (tmp_path / "not").exists()

@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 from cli.runs import contents
 
-from steppe.cli import evaluation
-from steppe.cli.evaluate import decide
-from steppe.cli.options import Eval
+from steppe.cli.evaluate import content, text
 from steppe.evaluate.records import Record, read_records
 from steppe.evaluate.tune import GRID
+from steppe.runs.comparison import compare, decide
+from steppe.runs.subject import subject
 
 
 @pytest.fixture(scope="module")
 def records(finished, tmp_path_factory) -> tuple[list[Record], Path]:
     """The finished run against SGD, and the folder of the records."""
     out = tmp_path_factory.mktemp("eval")
-    options = Eval(
-        optimizer=str(finished), horizons=(4,), seeds=3, baselines=("sgd",), out=out, cores=2
-    )
-    return evaluation.measure(options, decide(options), lambda text: None), out
+    plan = decide(subject(str(finished), None), (4,), ("sgd",))
+    quiet = lambda text: None
+    found = compare(plan, seeds=3, seed=0, out=out / "records.jsonl", cores=2, say=quiet)
+    return found, out
 
 
 def test_the_numbers_are_those_of_evaluate(records):
@@ -35,16 +35,15 @@ def test_the_numbers_are_those_of_evaluate(records):
 
 
 def test_the_table_and_the_words(records):
-    text = evaluation.text(records[0])
+    words_found = text(records[0])
     lr = records[0][1].tuning["best"]
     words = ("quadratic, 4 steps", f"sgd lr {lr:g}", "test loss", "ms/step", "state B/param")
     for word in (*words, "95 % interval over 3 seeds", "DM is"):
-        assert word in text
+        assert word in words_found
 
 
 def test_the_document(records):
-    content = evaluation.content(records[0])
-    ours, theirs = content["rows"]
+    ours, theirs = content(records[0])["rows"]
     assert (ours["optimizer"], theirs["optimizer"]) == ("DM", "sgd")
     mean = sum(records[0][0].final("test_loss")) / 3
     found = ours["values"]["test_loss"]
@@ -83,8 +82,9 @@ def test_a_report_of_a_run_and_its_evaluation(records, finished, steppe, tmp_pat
 
 
 def test_what_is_not_said_follows_from_the_checkpoint(finished):
-    plan = decide(Eval(optimizer=str(finished)))
+    rivals = ("sgd", "momentum", "adam")
+    plan = decide(subject(str(finished), None), (), rivals)
     assert (plan.about.task, plan.horizons) == ("quadratic", (4, 20))  # trained with horizon 4
-    assert plan.baselines == ("sgd", "momentum", "adam")
-    plan = decide(Eval(optimizer="adam", task="digits-mlp"))
+    assert plan.baselines == rivals
+    plan = decide(subject("adam", "digits-mlp"), (), rivals)
     assert (plan.horizons, plan.baselines) == ((100, 500), ("sgd", "momentum"))

@@ -4,50 +4,60 @@ from pathlib import Path
 
 import pytest
 
-from steppe.cli import main, options
-from steppe.cli.options import Eval, Train
-from steppe.cli.options_files import Report
-from steppe.cli.parse import build, from_table, help_text, options_of, overlay, scan
-from steppe.cli.train import config_of
+from steppe.cli import main
+from steppe.cli.evaluate import Eval
+from steppe.cli.parse import flag, help_text, make, metavar, parse_argv, reword
+from steppe.cli.report import Report
+from steppe.cli.train import Train, line_of
+from steppe.core.settings import from_table, settings_of
+from steppe.runs.config import read_file
 from steppe.runs.errors import BadInput
+from steppe.zoo.recipe import Meta, Objective, Optimizer, Recipe
+from steppe.zoo.recipe_json import to_json
 
-NEEDED = {"task": "quadratic", "opt": "dm"}
+NEEDED = {"task.name": "quadratic", "optimizer.name": "dm"}
+BAD = (BadInput, ValueError)
+
+
+def said_of(cls: type, caught: pytest.ExceptionInfo) -> str:
+    """The sentence as the command line prints it."""
+    return reword(str(caught.value), cls)
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         ("", {}),
-        ("--steps 5", {"steps": 5}),
-        ("--steps=5", {"steps": 5}),
-        ("--meta_lr 1e-2", {"meta_lr": 0.01}),
-        ("--meta-lr 1", {"meta_lr": 1.0}),
-        ("--hidden 20,10", {"hidden": (20, 10)}),
-        ("--hidden 20 10 --steps 5", {"hidden": (20, 10), "steps": 5}),
-        ("--rows all", {"rows": None}),
-        ("--rows 7", {"rows": 7}),
-        ("--clip none", {"clip": None}),
-        ("--second-order", {"second_order": True}),
-        ("--second-order --no-second-order", {"second_order": False}),
+        ("--steps 5", {"run.steps": 5}),
+        ("--steps=5", {"run.steps": 5}),
+        ("--meta_lr 1e-2", {"meta.lr": 0.01}),
+        ("--meta-lr 1", {"meta.lr": 1.0}),
+        ("--hidden 20,10", {"optimizer.hidden": (20, 10)}),
+        ("--hidden 20 10 --steps 5", {"optimizer.hidden": (20, 10), "run.steps": 5}),
+        ("--rows all", {"estimator.rows": None}),
+        ("--rows 7", {"estimator.rows": 7}),
+        ("--clip none", {"meta.clip": None}),
+        ("--second-order", {"estimator.second_order": True}),
+        ("--second-order --no-second-order", {"estimator.second_order": False}),
         ("--objective.weights last", {"objective.weights": "last"}),
-        ("--log tensorboard", {"log": "tensorboard"}),
+        ("--log tensorboard", {"run.log": "tensorboard"}),
         ("--out a/b", {"out": Path("a/b")}),
-        ("--seed -1", {"seed": -1}),  # refused later, by the class
+        ("--seed -1", {"run.seed": -1}),  # refused later, by the class
     ],
 )
-def test_scan_says_what_the_line_says(words, expected):
-    assert scan(Train, words.split()) == expected
+def test_the_line_is_read_by_paths(words, expected):
+    assert parse_argv(Train, words.split()) == expected
 
 
 def test_places_and_flags_mix():
-    assert scan(Eval, ["--horizons", "10", "20", "--seeds", "3", "x.safetensors"]) == {
+    assert parse_argv(Eval, ["--horizons", "10", "20", "--seeds", "3", "x.safetensors"]) == {
         "optimizer": "x.safetensors",
         "horizons": (10, 20),
         "seeds": 3,
     }
-    assert scan(Eval, ["x", "--baselines", "sgd,adam"])["baselines"] == ("sgd", "adam")
-    assert scan(Eval, ["x", "--baselines", "none"])["baselines"] is None
-    assert scan(Report, ["a", "b", "-o", "c.html"]) == {
+    assert parse_argv(Eval, ["x", "--baselines", "sgd,adam"])["baselines"] == ("sgd", "adam")
+    assert parse_argv(Eval, ["x", "--baselines", "none"])["baselines"] is None
+    assert parse_argv(Report, ["a", "b", "-o", "c.html"]) == {
         "runs": (Path("a"), Path("b")),
         "out": Path("c.html"),
     }
@@ -70,54 +80,55 @@ def test_places_and_flags_mix():
     ],
 )
 def test_a_line_that_cannot_be_read_is_one_sentence(words, said):
-    with pytest.raises(BadInput) as caught:
-        scan(Train, words.split())
-    assert said in str(caught.value)
+    with pytest.raises(BAD) as caught:
+        parse_argv(Train, words.split())
+    assert said in said_of(Train, caught)
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"steps": 0}, "--steps must be at least 1, got 0"),
-        ({"steps": -3}, "--steps must be at least 1, got -3"),
-        ({"unroll": -1}, "--unroll"),
-        ({"horizon": -1}, "--horizon"),
-        ({"episodes": 0}, "--episodes"),
-        ({"rows": 0}, "--rows"),
-        ({"cores": 0}, "--cores"),
-        ({"checkpoint_every": 0}, "--checkpoint-every"),
-        ({"validate_every": -1}, "--validate-every must be at least 0"),
-        ({"meta_lr": -1e-3}, "--meta-lr must be a positive number, got -0.001"),
-        ({"meta_lr": float("nan")}, "--meta-lr must be a positive number, got nan"),
-        ({"meta_lr": float("inf")}, "--meta-lr must be a positive number, got inf"),
-        ({"clip": 0.0}, "--clip"),
-        ({"hidden": (20, -1)}, "--hidden must be widths of at least 1, got 20,-1"),
-        ({"seed": -1}, "--seed must be from 0"),
-        ({"seed": 2**32}, "--seed must be from 0"),
-        ({"rows": 3, "second_order": True}, "--rows samples coordinates"),
+        ({"run.steps": 0}, "--steps must be at least 1, got 0"),
+        ({"run.steps": -3}, "--steps must be at least 1, got -3"),
+        ({"estimator.unroll": -1}, "--unroll"),
+        ({"estimator.horizon": -1}, "--horizon"),
+        ({"estimator.episodes": 0}, "--episodes"),
+        ({"estimator.rows": 0}, "--rows"),
+        ({"run.cores": 0}, "--cores"),
+        ({"run.checkpoint_every": 0}, "--checkpoint-every"),
+        ({"run.validate_every": -1}, "--validate-every must be at least 0"),
+        ({"meta.lr": -1e-3}, "--meta-lr must be a positive number, got -0.001"),
+        ({"meta.lr": float("nan")}, "--meta-lr must be a positive number, got nan"),
+        ({"meta.lr": float("inf")}, "--meta-lr must be a positive number, got inf"),
+        ({"meta.clip": 0.0}, "--clip"),
+        ({"optimizer.hidden": (20, -1)}, "--hidden must be widths of at least 1, got 20,-1"),
+        ({"run.seed": -1}, "--seed must be from 0"),
+        ({"run.seed": 2**32}, "--seed must be from 0"),
+        ({"estimator.rows": 3, "estimator.second_order": True}, "--rows samples coordinates"),
     ],
 )
 def test_impossible_values_are_refused(values, said):
-    with pytest.raises(BadInput) as caught:
-        build(Train, NEEDED | values)
-    assert said in str(caught.value)
+    with pytest.raises(BAD) as caught:
+        make(Train, NEEDED | values)
+    assert said in said_of(Train, caught)
 
 
 def test_what_is_missing_is_named():
     with pytest.raises(BadInput, match=r"--task NAME is missing"):
-        build(Train, {})
+        make(Train, {})
     with pytest.raises(BadInput, match=r"OPTIMIZER is missing"):
-        build(Eval, {})
+        make(Eval, {})
 
 
 def test_the_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text('steps = 7\nmeta-lr = 1\nhidden = [3]\nrows = "all"\nobjective.batch = "valid"')
-    said = overlay(Train, path) | scan(Train, ["--steps", "9"])
-    made = build(Train, NEEDED | said)
-    assert (made.steps, made.meta_lr, made.hidden, made.rows) == (9, 1.0, (3,), None)
-    assert made.objective == options.Objective(batch="valid")
-    assert made.unroll == Train(task="", opt="").unroll
+    said = read_file(Train, path) | parse_argv(Train, ["--steps", "9"])
+    made = make(Train, NEEDED | said).recipe
+    assert (made.run.steps, made.meta.lr) == (9, 1.0)
+    assert (made.optimizer.hidden, made.estimator.rows) == ((3,), None)
+    assert made.objective == Objective(batch="valid")
+    assert made.estimator == Recipe(optimizer=Optimizer(name="dm")).estimator
 
 
 @pytest.mark.parametrize(
@@ -128,8 +139,8 @@ def test_the_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_path):
         ('steps = "many"', "--steps must be a whole number, got 'many'"),
         ("steps = 1.5", "--steps must be a whole number, got 1.5"),
         ("steps = true", "--steps must be a whole number, got True"),
-        ("steps = [1]", "steps must be a single value"),
-        ("hidden = 3", "hidden must be a list, got 3"),
+        ("steps = [1]", "--steps must be a single value"),
+        ("hidden = 3", "--hidden must be a list, got 3"),
         ("second_order = 1", "--second-order must be true or false, got 1"),
         ("task = 3", "--task must be text, got 3"),
         ('config = "other.toml"', "there is no option 'config'"),
@@ -139,9 +150,9 @@ def test_the_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_path):
 def test_a_bad_file_is_one_sentence_that_names_it(text, said, tmp_path):
     path = tmp_path / "run.toml"
     path.write_text(text)
-    with pytest.raises(BadInput) as caught:
-        overlay(Train, path)
-    assert said in str(caught.value)
+    with pytest.raises(BAD) as caught:
+        read_file(Train, path, ("config", "resume"))
+    assert said in said_of(Train, caught)
     assert "run.toml" in str(caught.value)
 
 
@@ -152,29 +163,61 @@ def test_yaml_is_read_where_pyyaml_is(tmp_path):
         import yaml  # noqa: F401
     except ImportError:
         with pytest.raises(BadInput, match="needs PyYAML"):
-            overlay(Train, path)
+            read_file(Train, path)
         return
-    expected = {"meta_lr": 0.01, "hidden": (3,), "objective.batch": "valid"}
-    assert overlay(Train, path) == expected
+    expected = {"meta.lr": 0.01, "optimizer.hidden": (3,), "objective.batch": "valid"}
+    assert read_file(Train, path) == expected
     path.write_text("meta-lr: [")
     with pytest.raises(BadInput, match="is not YAML"):
-        overlay(Train, path)
+        read_file(Train, path)
+
+
+def test_a_file_may_have_paths_or_the_names_of_the_line(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'task = "quadratic"\n[optimizer]\nname = "dm"\noptions = {p = 5.0}\n[meta]\nlr = 1'
+    )
+    expected = NEEDED | {"optimizer.options": {"p": 5.0}, "meta.lr": 1.0}
+    assert read_file(Train, path) == expected
+    path.write_text('task = "quadratic"\nopt = "dm"\nmeta-lr = 1\n[opt-options]\np = 5.0')
+    assert read_file(Train, path) == expected
 
 
 def test_a_table_made_from_options_gives_the_options_back():
-    made = build(Train, NEEDED | {"hidden": (4, 5), "rows": 9, "objective.weights": "sum"})
-    config = config_of(made, "0.0")
-    assert build(Train, from_table(Train, config["options"], "here")) == made
+    given = {"optimizer.hidden": (4, 5), "estimator.rows": 9, "objective.weights": "sum"}
+    made = make(Train, NEEDED | given)
+    assert make(Train, from_table(Train, to_json(made.recipe), "here")) == made
     line = "steppe train --task quadratic --opt dm --hidden 4,5 --rows 9 --objective.weights sum"
-    assert config["command"] == line
-    assert build(Train, scan(Train, config["command"].split()[2:])) == made
+    assert line_of(made) == line
+    assert make(Train, parse_argv(Train, line.split()[2:])) == made
+
+
+def test_settings_are_worded_as_options():
+    text = "lower `meta.lr`, or `estimator.kind pes`; see `steppe list`, `nothing.known`."
+    said = "lower --meta-lr, or --estimator pes; see `steppe list`, `nothing.known`."
+    assert reword(text, Train) == said
+
+
+def test_defaults_of_the_line_are_those_of_python():
+    assert make(Train, NEEDED).recipe == Recipe(
+        task=make(Train, NEEDED).recipe.task, optimizer=Optimizer(name="dm")
+    )
+    assert make(Train, NEEDED).recipe.meta.clip == Meta().clip == 1.0
 
 
 @pytest.mark.parametrize("name", main.VERBS)
 def test_every_option_is_explained(name):
-    cls = main.VERBS[name].options
+    cls = main.options_of(name)
     text = help_text(name, cls)
-    for option in options_of(cls).values():
-        assert option.text, f"{option.name} of {name} has no line in the docstring"
-        assert (option.sort if option.place else option.flag) in text
+    for option in settings_of(cls).values():
+        assert option.text, f"{option.path} of {name} has no words"
+        if option.kind is not dict:
+            assert (metavar(option) if option.positional else flag(option)) in text
     assert max(map(len, text.splitlines())) <= 96
+
+
+@pytest.mark.parametrize("name", main.VERBS)
+def test_a_line_of_help_stands_alone(name):
+    leaning = ("what ", "whether ", "of ", "where ", "from ", "its ", "their ", "who")
+    for option in settings_of(main.options_of(name)).values():
+        assert not option.text.lower().startswith(leaning), option.path

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from steppe.cli import curvature
-from steppe.cli.evaluate import decide, subject
-from steppe.cli.options import Eval
+from steppe.runs.comparison import decide
+from steppe.runs.subject import subject
 from steppe.zoo import card
 from steppe.zoo import shipped as pretrained
 from steppe.zoo.names import PRETRAINED
@@ -55,14 +55,14 @@ def test_a_card_of_another_version_is_shown_as_it_is(steppe, tmp_path, monkeypat
 
 
 def test_eval_takes_task_and_horizon_from_the_card():
-    plan = decide(Eval(optimizer=NAME))
+    plan = decide(subject(NAME, None), (), ())
     found = card(NAME)
     assert plan.about.optimizer == pretrained.path(NAME)
     assert plan.about.name == NAME
     assert plan.about.task_name == "digits-relu, start he"
     assert {"name": plan.about.task, **plan.about.task_options} == found.meta_task
     assert plan.horizons[0] == found.recipe["horizon"]
-    other = decide(Eval(optimizer=NAME, task="digits-mlp"))
+    other = decide(subject(NAME, "digits-mlp"), (), ())
     assert other.about.task_name == "digits-mlp"
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from cli.runs import TINY, contents
 
-from steppe.cli import training
 from steppe.cli.train import line_of, prepare
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES
 from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix
 from steppe.estimators.pes import PES
+from steppe.runs import session
 from steppe.train.loop import MetaTrainingError
-from steppe.zoo.recipe import PRESETS
+from steppe.zoo.presets import PRESETS
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def given(monkeypatch):
         found.update(options, task=task, opt=opt)
         raise MetaTrainingError("Not run.")
 
-    monkeypatch.setattr(training, "meta_train", meta_train)
+    monkeypatch.setattr(session, "meta_train", meta_train)
     return found
 
 
 def test_a_preset_sets_the_options_and_what_is_given_besides_it_counts(steppe, given):
-    words = "--task quadratic --preset dm-cl-il --hidden 2 --episodes 2 --curriculum.patience 7"
+    words = "--task quadratic --hidden 2 --episodes 2 --curriculum.patience 7 --preset dm-cl-il"
     assert steppe("train", *words.split(), "--out", "run").code == 1
     mix, curriculum = given["estimator"], given["curriculum"]
     assert isinstance(mix, Mix) and mix.names == ("main", "adam")
@@ -55,13 +55,13 @@ def test_evolution_strategies_are_asked_for_by_name(name, kind, steppe, given):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_taken(name):
-    options, _ = prepare({"task": "quadratic", "preset": name})
+    options, _ = prepare({"task.name": "quadratic", "preset": name})
     assert line_of(options) == f"steppe train --task quadratic --preset {name}"
 
 
 def test_the_line_of_a_preset_asks_for_the_same():
-    options, _ = prepare({"task": "quadratic", "preset": "l2o-scale-cl", "meta_lr": 0.1})
-    assert line_of(options) == "steppe train --task quadratic --preset l2o-scale-cl --meta-lr 0.1"
+    options, _ = prepare({"task.name": "quadratic", "preset": "l2o-scale-cl", "meta.lr": 0.1})
+    assert line_of(options) == "steppe train --task quadratic --meta-lr 0.1 --preset l2o-scale-cl"
 
 
 def test_a_run_with_everything_is_resumed_bit_by_bit(steppe, tmp_path):
@@ -94,7 +94,7 @@ def test_a_run_with_everything_is_resumed_bit_by_bit(steppe, tmp_path):
             "--curriculum.horizons 4 --flat.kind trace --flat.weight 1 --flat.active last",
             "a curriculum changes",
         ),
-        ("--imitation.teachers adm", "--imitation.teachers cannot have 'adm'"),
+        ("--imitation.teachers adm", "--imitation.teachers cannot be 'adm'"),
         ("--imitation.lr 0.1", "there is no teacher; add --imitation.teachers adam"),
         ("--imitation.teachers adam --imitation.ratio 1.5", "numbers from 0 to 1, got 1.5"),
         ("--imitation.teachers adam --imitation.ratio 0.1,0.2", "one number a stage"),

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from cli.runs import TINY, contents
 
-from steppe.cli import training
-from steppe.cli.options import Train
-from steppe.cli.parse import options_of
+from steppe.cli.train import Train
+from steppe.core.settings import settings_of
 from steppe.flatness.kinds import build
 from steppe.flatness.names import NAMES, TAKES
 from steppe.flatness.units import Adaptive
@@ -19,6 +18,7 @@ from steppe.objectives.regularized import FOREVER, Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.learned.dm import DM
 from steppe.runs import folder as folders
+from steppe.runs import session
 from steppe.runs.errors import Failed
 from steppe.store.manifest import read_manifest
 from steppe.train.loop import MetaTrainingError
@@ -34,7 +34,7 @@ def no_training(monkeypatch):
         calls.append((task, opt, options))
         raise MetaTrainingError("At meta-step 10, 100% of the latest episodes were not finite.")
 
-    monkeypatch.setattr(training, "meta_train", meta_train)
+    monkeypatch.setattr(session, "meta_train", meta_train)
     return calls
 
 
@@ -50,8 +50,8 @@ def test_the_folder_of_a_run_holds_what_the_manual_says(finished):
         "model.safetensors",
     }
     config = json.loads((finished / "config.json").read_text())
-    assert config["options"]["hidden"] == [2]
-    assert config["options"]["cores"] == 2
+    assert config["recipe"]["optimizer"]["hidden"] == [2]
+    assert config["recipe"]["run"]["cores"] == 2
     env = json.loads((finished / "env.json").read_text())
     assert {"python", "versions", "device", "cores", "commit"} <= set(env)
     rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
@@ -65,7 +65,8 @@ def test_the_model_is_the_best_one_and_says_how_it_was_made(finished):
     best = min((row["valid_loss"], row["step"]) for row in rows if "valid_loss" in row)
     recipe = manifest["recipe"]
     assert (recipe["valid_loss"], recipe["best_step"]) == pytest.approx(best)
-    assert recipe["task"] == "quadratic" and recipe["optimizer"] == "dm" and recipe["steps"] == 12
+    assert (recipe["task"]["name"], recipe["optimizer"]["name"]) == ("quadratic", "dm")
+    assert recipe["run"]["steps"] == 12
 
 
 def test_resuming_mends_a_damaged_run_and_changes_no_bit(finished, steppe, tmp_path):
@@ -98,8 +99,8 @@ def test_resuming_mends_a_damaged_run_and_changes_no_bit(finished, steppe, tmp_p
         ("train --resume RUN --out other", "--out other was given"),
         ("train --resume RUN --task quadratc", "--task is quadratic in"),
         ("train --resume RUN/config.json", "is no run folder"),
-        ("train TINY --out RUN --seed 1", "holds a run with other settings (seed: 0 there, 1"),
-        ("train TINY --out RUN --opt rnnprop", 'optimizer: "dm" there, "rnnprop" asked for'),
+        ("train TINY --out RUN --seed 1", "holds a run with other settings (--seed: 0 there, 1"),
+        ("train TINY --out RUN --opt rnnprop", "--opt: dm there, rnnprop asked for"),
         ("train TINY --out RUN/config.json", "cannot be written (File exists)"),
         ("train TINY --out RUN/config.json/x", "cannot be written (Not a directory)"),
         ("train TINY --out RUN --config RUN/metrics.jsonl", "is not TOML"),
@@ -136,7 +137,10 @@ def test_two_processes_do_not_share_a_folder(finished, steppe, tmp_path):
     assert "is in use by another `steppe train`" in answer.sentence
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"options": 3}', '{"options": {"stps": 3}}', ""])
+@pytest.mark.parametrize(
+    "damage",
+    ["{", "[]", '{"options": 3}', '{"options": {"stps": 3}}', '{"recipe": {"run": 3}}', ""],
+)
 def test_a_broken_config_is_refused(damage, finished, steppe, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     (run / "config.json").write_text(damage)
@@ -226,7 +230,7 @@ def test_a_measure_enters_the_objective_as_asked(kind, steppe, no_training, tmp_
         "smoothed": (0, 2),
     }.get(kind, (0, FOREVER))
     assert (int(objective.since), int(objective.until)) == (since, until)
-    assert options["recipe"]["flat"]["kind"] == kind
+    assert options["recipe"]["penalty"]["kind"] == kind
     line = json.loads((tmp_path / "run" / "config.json").read_text())["command"]
     assert f"--flat.kind {kind} --flat.weight 0.001" in line
 
@@ -247,14 +251,13 @@ def test_a_measure_without_a_value_is_named_as_a_cause(words, said, steppe, no_t
 
 def test_every_named_measure_can_be_asked_for():
     assert set(FLAT) == set(NAMES)
-    assert options_of(Train)["flat.kind"].choices == ("none", *NAMES)
+    assert settings_of(Train)["penalty.kind"].choices == ("none", *NAMES)
 
 
 def test_without_a_kind_the_objective_is_the_plain_one(steppe, no_training):
     assert steppe("train", *TINY, "--flat.kind", "none", "--quiet").code == 1
     [(_, _, options)] = no_training
     assert isinstance(options["objective"], Trajectory)
-    assert "flat" not in options["recipe"]  # folders from before there were measures go on
 
 
 def test_the_temperature_is_one_over_the_examples_where_nothing_is_said(steppe, no_training):
@@ -320,7 +323,7 @@ def test_ctrl_c_says_how_to_go_on(steppe, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "meta_train", interrupted)
+    monkeypatch.setattr(session, "meta_train", interrupted)
     answer = steppe("train", *TINY, "--out", "run", "--quiet")
     assert answer.code == 130
     assert "go on with `steppe train --resume run`" in answer.err
@@ -336,24 +339,24 @@ def test_progress_goes_to_stderr_and_quiet_leaves_it_out(steppe, no_training):
 def test_identity_check_notices_one_bit(tmp_path):
     opt = DM(hidden=(2,), key=jr.key(0))
     save_optimizer(tmp_path / "a.safetensors", opt)
-    training.check_identity(tmp_path / "a.safetensors", opt)
+    session.check_identity(tmp_path / "a.safetensors", opt)
     b = np.asarray(opt.head.b).copy()
     b.view(np.uint8)[0] ^= 1
-    other = training.eqx.tree_at(lambda o: o.head.b, opt, jnp.asarray(b))
+    other = session.eqx.tree_at(lambda o: o.head.b, opt, jnp.asarray(b))
     with pytest.raises(Failed, match="does not give back"):
-        training.check_identity(tmp_path / "a.safetensors", other)
+        session.check_identity(tmp_path / "a.safetensors", other)
 
 
 def test_checkpoints_carry_the_recipe(finished):
     recipe = read_manifest(finished / "step-00000012.safetensors")["recipe"]
-    assert recipe["unroll"] == 2
-    assert not {"steps", "out", "cores", "log", "quiet"} & set(recipe)
+    assert recipe["estimator"]["unroll"] == 2
+    assert not {"steps", "checkpoint_every", "cores", "log"} & set(recipe["run"])
 
 
 def test_a_decaying_rate_goes_by_steps_which_then_stay(steppe, tmp_path):
     words = ["train", *TINY, "--meta-decay", "cosine", "--validate-by", "objective", "--out", "run"]
     assert steppe(*words, "--quiet").code == 0
-    kept = json.loads((tmp_path / "run" / "config.json").read_text())["options"]
-    assert (kept["meta_decay"], kept["validate_by"]) == ("cosine", "objective")
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert (kept["meta"]["decay"], kept["run"]["validate_by"]) == ("cosine", "objective")
     more = steppe("train", "--resume", "run", "--steps", 20)
-    assert more.code == 2 and "the meta learning rate goes by it, got 20" in more.sentence
+    assert more.code == 2 and "the meta-learning rate goes by it, got 20" in more.sentence

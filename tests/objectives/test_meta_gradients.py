@@ -102,7 +102,7 @@ class Frozen(AbstractWarm):
     surrogate: object = eqx.field(static=True)
     at: PyTree[Array]
 
-    def guess(self, params, *, key):
+    def did_you_mean(self, params, *, key):
         return jnp.zeros((), jnp.int32)
 
     def resume(self, loss, params, guess, *, key):

@@ -15,8 +15,9 @@ TINY = Settings(meta_steps=20, episodes=2, horizon=40, seeds=4, tuning_seeds=2)
 
 
 def test_config_says_how_to_do_it_again():
-    found = config(Settings(), 3)
+    found = config(Settings(), 3, "steppe demo --seed 3")
     assert found["command"] == "steppe demo --seed 3"
+    assert config(Settings(), 3, "")["command"] == "steppe.runs.demo.demo(folder, seed=3)"
     assert json.loads(json.dumps(found))["settings"]["horizon"] == Settings().horizon
     # 100 meta-steps x 8 episodes x 20 steps
     assert found["meta-training cost"] == "100 meta-steps, 16,000 inner steps"

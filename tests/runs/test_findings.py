@@ -125,9 +125,11 @@ def test_fixes_fit_the_case():
     assert "dead output" in fix(losses=(2.0,), rms=5e-6)[0]
     assert "lead nowhere" in fix(losses=(2.0,))[0]
     assert "worse than no training" in fix(losses=(3.0,))[0]
-    assert "--curriculum.horizons 100,500" in fix(gap=1.0)[0]
+    assert "`curriculum.horizons 100,500`" in fix(gap=1.0)[0]
     assert "within its horizon" in fix(lost=99)[0]
     assert "smaller output scale" in fix(rms=10.0)[0]
     assert "larger output scale" in fix(rms=1e-9)[0]
     chaotic = of_rows(changed("grad_norm", lambda i, x: 2e3 * x if i == 4 else x))
-    assert any("--unroll" in f.fix and "--clip" in f.fix and "pes" in f.fix for f in chaotic)
+    assert any(
+        "`estimator.unroll`" in f.fix and "`meta.clip`" in f.fix and "pes" in f.fix for f in chaotic
+    )

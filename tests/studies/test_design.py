@@ -9,7 +9,7 @@ from steppe.studies.flatness import design
 from steppe.studies.flatness.reproduce import estimate
 from steppe.studies.flatness.scales import PAPER, SCALES, SMALL, TINY
 from steppe.tasks.suite import options
-from steppe.zoo.recipe import from_json
+from steppe.zoo.recipe_json import from_json
 
 
 @pytest.mark.parametrize("name", SCALES)
@@ -56,7 +56,7 @@ def test_pairs_differ_in_their_penalty_alone():
         bare = {k: v for k, v in other["recipe"].items() if k != "penalty"}
         assert other | {"arm": design.NONE, "recipe": bare} == none
     both = design.armed(SMALL, SMALL.recipes["dm"], "valid+trace")
-    assert both.batch == "valid" and both.penalty is not None
+    assert both.objective.batch == "valid"
     assert both.penalty.kind == "gauss-newton"
 
 
@@ -64,9 +64,9 @@ def test_meta_training_sees_held_out_data_in_two_controls_alone():
     for cell in design.cells(SMALL):
         if cell["part"] == "learned":
             how = from_json(cell["recipe"])
-            looks = how.validate_by == "valid" or how.batch == "valid"
+            looks = how.run.validate_by == "valid" or how.objective.batch == "valid"
             assert looks == bool({design.EARLY, design.VALID} & {*cell["arm"].split("+")})
-            assert how.penalty is None or how.penalty.normalise == "log1p"
+            assert how.penalty.kind == "none" or how.penalty.normalise == "log1p"
 
 
 def test_controls_are_looked_at_with_every_meta_seed():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import math
 
 import equinox as eqx
@@ -24,15 +25,17 @@ from steppe.train.loop import meta_train
 from steppe.zoo.assemble import MAKE, assemble, measure, meta_optimizer, objective
 from steppe.zoo.names import NAMES
 from steppe.zoo.names import PRESETS as WORDS
-from steppe.zoo.penalty import Penalty
-from steppe.zoo.recipe import PRESETS, TEACHERS, Recipe, recipe
+from steppe.zoo.presets import PRESETS, recipe
+from steppe.zoo.recipe import TEACHERS, Estimator, Imitation, Optimizer, Penalty, Recipe
+from steppe.zoo.recipe_json import from_json, to_flat, to_json
 
-SMALL = {"options": {"hidden": (2,)}}
+SMALL = {"hidden": (2,)}
+DM = Optimizer(name="dm")
 
 
 def test_every_preset_has_words_and_an_optimizer_of_the_list():
     assert list(PRESETS) == list(WORDS)
-    assert {found.opt for found in PRESETS.values()} <= set(NAMES)
+    assert {found.optimizer.name for found in PRESETS.values()} <= set(NAMES)
 
 
 def test_every_teacher_can_be_made():
@@ -47,22 +50,26 @@ def test_the_budget_is_the_published_one(name, epochs, steps, evaluation, trials
     """One epoch is one episode in windows of 20 steps, a meta-step each (flatness-l2o.md §1–4)."""
     found = recipe(name)
     windows = steps // 20
-    assert (found.episodes, found.unroll, found.horizon) == (1, 20, steps)
-    assert (found.steps, found.validate_every) == (epochs * windows, evaluation * windows)
-    assert found.validation_episodes == trials
+    how, run = found.estimator, found.run
+    assert (how.episodes, how.unroll, how.horizon) == (1, 20, steps)
+    assert (run.steps, run.validate_every) == (epochs * windows, evaluation * windows)
+    assert run.validation_episodes == trials
+    assert found.meta.clip is None  # the published ones clip entries or nothing
 
 
 def test_stages_and_ratios_are_the_published_ones():
     stages = (100, 200, 500, 1000, 1500, 2000, 2500, 3000)
-    assert recipe("dm-cl").stages == recipe("rnnprop-cl-il").stages == stages
-    assert recipe("l2o-scale-cl").stages == (*stages, 3500, 4000, 4500, 5000)
-    assert recipe("dm-cl-il").ratio == (0.0, 0.1, 0.3) and recipe("dm-il").ratio == (0.3,)
-    assert recipe("l2o-scale-cl-il").ratio == (0.1,)
+    horizons = lambda name: recipe(name).curriculum.horizons
+    ratio = lambda name: recipe(name).imitation.ratio
+    assert horizons("dm-cl") == horizons("rnnprop-cl-il") == stages
+    assert horizons("l2o-scale-cl") == (*stages, 3500, 4000, 4500, 5000)
+    assert ratio("dm-cl-il") == (0.0, 0.1, 0.3) and ratio("dm-il") == (0.3,)
+    assert ratio("l2o-scale-cl-il") == (0.1,)
 
 
 def test_rmsprop_is_that_of_tensorflow():
     """ms from 1, ε inside the root: Δ = −lr g/√(0.9·1 + 0.1 g² + 1e-20), entries clipped before."""
-    tx = meta_optimizer(recipe("l2o-scale", clip_each=2.0))
+    tx = meta_optimizer(recipe("l2o-scale", clip_each=2.0).meta, 500)
     g = jnp.array([0.5, -30.0])
     updates, _ = tx.update(g, tx.init(g), g)
     clipped = jnp.clip(g, -2, 2)
@@ -76,7 +83,7 @@ def test_the_meta_learning_rate_decays_along_a_cosine(name):
     sizes = []
     for decay in ("none", "cosine"):
         how = recipe(name, steps=4, meta_decay=decay, clip=None, clip_each=None)
-        tx = meta_optimizer(how)
+        tx = meta_optimizer(how.meta, how.run.steps)
         g, updates = jnp.ones(()), []
         state = tx.init(g)
         for _ in range(5):
@@ -99,7 +106,7 @@ def test_curriculum_and_imitation_are_assembled_stage_by_stage():
 
 
 def test_teachers_share_the_imitation_steps_and_self_is_the_optimizer_at_the_start():
-    how = recipe("dm-il", teachers=("nag", "self"), ratio=(0.4,), **SMALL)
+    how = recipe("dm-il", imitation=Imitation(teachers=("nag", "self"), ratio=(0.4,)), **SMALL)
     opt, made = assemble(how, Quadratic(2), key=jr.key(0))
     mix = made["estimator"]
     assert mix.names == ("main", "nag", "self")
@@ -168,15 +175,38 @@ def test_a_penalty_is_measured_in_its_units():
     ("make", "sentence"),
     [
         (lambda: recipe("dm-cll"), "no preset 'dm-cll'; did you mean 'dm-cl'"),
-        (lambda: recipe("dm", step=3), "no 'step'; did you mean 'steps'"),
-        (lambda: Recipe(opt="dm", teachers=("adm",)), "no teacher 'adm'; did you mean 'adam'"),
-        (lambda: Recipe(opt="dm", estimator="epes"), "must be bptt, es or pes, got 'epes'"),
-        (lambda: Recipe(opt="dm", estimator="pes", rows=4), "pes differentiates nothing"),
-        (lambda: Recipe(opt="dm", ratio=(1.5,)), "chances from 0 to 1"),
-        (lambda: Recipe(opt="dm", ratio=(0.1, 0.2)), "one chance a stage"),
-        (lambda: Recipe(opt="dm", stages=(5,), validate_every=0), "set validate_every"),
+        (lambda: recipe("dm", step=3), "no option 'step'; did you mean 'steps'"),
+        (lambda: Imitation(teachers=("adm",)), "`imitation.teachers` cannot be 'adm'; .*'adam'"),
+        (lambda: Estimator(kind="epes"), "`estimator.kind` cannot be 'epes'; .*'pes'"),
+        (lambda: Estimator(kind="pes", rows=4), "`estimator.kind pes` does without"),
+        (lambda: Imitation(ratio=(1.5,)), "numbers from 0 to 1"),
+        (
+            lambda: Recipe(optimizer=DM, imitation=Imitation(ratio=(0.1, 0.2))),
+            "one number a stage",
+        ),
+        (
+            lambda: recipe("dm-cl", validate_every=0),
+            "`curriculum.horizons` goes by validation",
+        ),
     ],
 )
 def test_bad_input_gets_a_sentence(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_recipe_comes_back_from_json(name):
+    how = recipe(name, hidden=(3, 4), seed=7, penalty=Penalty(kind="trace", weight=0.5))
+    assert from_json(json.loads(json.dumps(to_json(how)))) == how
+    flat = json.loads(json.dumps(to_flat(how)))
+    assert from_json(flat) == recipe(name, hidden=(3, 4), penalty=how.penalty)  # says no seed
+
+
+def test_a_flat_recipe_says_what_differs_from_0_1():
+    """Nothing was clipped there unless it was asked for."""
+    assert to_flat(recipe("dm"))["opt"] == "dm" and "clip" not in to_flat(recipe("dm"))
+    assert from_json({"opt": "dm"}).meta.clip is None
+    clipped = Recipe(optimizer=DM)
+    assert to_flat(clipped) == {"opt": "dm", "clip": 1.0}
+    assert from_json(to_flat(clipped)) == clipped

@@ -18,7 +18,7 @@ from steppe.store.manifest import read
 from steppe.tasks.suite import build
 from steppe.zoo import PRETRAINED, card, load, save_optimizer
 from steppe.zoo import shipped as pretrained
-from steppe.zoo.recipe import from_json
+from steppe.zoo.recipe_json import from_json
 
 ROOT = Path(__file__).parents[2]
 STEPS = 150
@@ -37,12 +37,12 @@ def test_its_card_says_everything(name):
     assert (found.name, found.summary, found.licence) == (name, PRETRAINED[name], "Apache-2.0")
     for field in dataclasses.fields(found):
         assert getattr(found, field.name) not in ("", (), {}, None), field.name
-    assert 0 < found.kept <= found.meta_steps <= from_json(found.recipe).steps
+    assert 0 < found.kept <= found.meta_steps <= from_json(found.recipe).run.steps
     assert {line.task for line in found.table} == set(found.tasks)
     measured = [line for line in found.table if line.metric.startswith("test")]
     assert all(line.adam is not None and line.sam is not None for line in measured)
     assert "local changes" not in found.commit
-    horizon = str(from_json(found.recipe).horizon)
+    horizon = str(from_json(found.recipe).estimator.horizon)
     assert any(horizon in said for said in found.failures)
 
 

@@ -15,8 +15,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from ...zoo.penalty import Penalty
-from ...zoo.recipe import Recipe, to_json
+from ...zoo.recipe import Penalty, Recipe, change
+from ...zoo.recipe_json import to_flat
 
 Cell = dict[str, Any]
 Tasks = dict[str, dict[str, Any]]  # label → arguments of `tasks.build`, and "curved"
@@ -106,7 +106,6 @@ class Scale:
 
 
 SEARCH_SEEDS = (100, 101)  # none of them is used again
-change = dataclasses.replace
 
 
 def cells(scale: Scale) -> Iterator[Cell]:
@@ -167,7 +166,7 @@ def learned(
         "technique": technique,
         "arm": arm,
         "meta_seed": seed,
-        "recipe": to_json(armed(scale, recipe, arm, weight)),
+        "recipe": to_flat(armed(scale, recipe, arm, weight)),
         "meta_task": scale.meta_task,
         "tasks": scale.tasks,
         "horizon": scale.horizon,
@@ -183,9 +182,9 @@ def armed(scale: Scale, recipe: Recipe, arm: str, weight: float | None = None) -
         if part == EARLY:
             recipe = change(recipe, validate_by="valid")
         elif part == VALID:
-            recipe = change(recipe, batch="valid")
+            recipe = change(recipe, **{"objective.batch": "valid"})
         elif part != NONE:
-            chosen = scale.weights[part][recipe.opt] if weight is None else weight
+            chosen = scale.weights[part][recipe.optimizer.name] if weight is None else weight
             how = FLAT.get(part, {"kind": "squared-norm"})
             how = how | {"normalise": "log1p", "reference": REFERENCE[part]}
             penalty = Penalty(**how, weight=chosen)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...evaluate.grid import Grid, read_rows, run_grid
-from ...zoo.recipe import from_json
+from ...zoo.recipe_json import from_json
 from . import summary as telling
 from .design import WORK, Cell, Scale, cells
 from .findings import Findings, findings
@@ -76,8 +76,9 @@ def inner_steps(cell: Cell) -> float:
     if cell["part"] != "learned":
         return looked * len(cell["meta_seeds"])
     recipe = from_json(cell["recipe"])
-    judged = recipe.steps // max(1, recipe.validate_every) * recipe.validation_episodes
-    return looked + recipe.steps * recipe.episodes * recipe.unroll + judged * recipe.horizon
+    run, how = recipe.run, recipe.estimator
+    judged = run.steps // max(1, run.validate_every) * run.validation_episodes
+    return looked + run.steps * how.episodes * how.unroll + judged * how.horizon
 
 
 def core_seconds(cell: Cell) -> float:

@@ -1,8 +1,19 @@
 """The sizes of the study: tiny (minutes), small (hours), paper (a cluster). Plain data."""
 
+import dataclasses
 from typing import Any
 
-from ...zoo.recipe import PRESETS, Recipe
+from ...zoo.presets import PRESETS
+from ...zoo.recipe import (
+    Estimator,
+    Imitation,
+    Meta,
+    Objective,
+    Optimizer,
+    Recipe,
+    Run,
+    change,
+)
 from .design import (
     CHOICE,
     CLASSIC,
@@ -14,7 +25,6 @@ from .design import (
     VALID,
     Scale,
     Tasks,
-    change,
 )
 
 MLP = {"start": "he"}
@@ -29,36 +39,38 @@ SMALL_TASKS: Tasks = {
 }
 
 BASE = Recipe(
-    opt="rnnprop",
-    episodes=4,
-    unroll=20,
-    horizon=500,
-    rows=256,
-    weights="uniform",
-    transform="identity",
-    meta_lr=2e-3,
-    meta_decay="cosine",
-    clip=1.0,
-    steps=300,
-    validate_every=50,
-    validation_episodes=4,
-    validate_by="objective",
-    imitation_weights="uniform",
+    optimizer=Optimizer(name="rnnprop"),
+    estimator=Estimator(episodes=4, unroll=20, horizon=500, rows=256),
+    objective=Objective(weights="uniform", transform="identity"),
+    imitation=Imitation(weights="uniform"),
+    meta=Meta(lr=2e-3, decay="cosine", clip=1.0),
+    run=Run(steps=300, validate_every=50, validation_episodes=4, validate_by="objective"),
 )
 SMALL_RECIPES = {
-    "dm": change(BASE, opt="dm", options={"hidden": (20,), "zero_head": True}, meta_lr=5e-4),
-    "rnnprop": change(BASE, options={"hidden": (20,), "scale": 0.03}),
+    "dm": change(
+        BASE, opt="dm", hidden=(20,), **{"optimizer.options": {"zero_head": True}}, meta_lr=5e-4
+    ),
+    "rnnprop": change(BASE, hidden=(20,), **{"optimizer.options": {"scale": 0.03}}),
     "l2o-scale": change(
         BASE,
-        opt="l2o-scale",
-        options={"lr_range": (1e-3, 1e-1), "max_log_lr": 0.0},
+        optimizer=Optimizer(
+            name="l2o-scale", options={"lr_range": (1e-3, 1e-1), "max_log_lr": 0.0}
+        ),
         rows=None,
         meta_lr=1e-3,
         steps=200,
     ),
 }
-IMITATION = {"teachers": ("adam",), "teacher_lr": 0.01, "ratio": (0.3, 0.2, 0.1)}
-CURRICULUM = {"stages": (100, 200, 500), "patience": 3, "validate_every": 25}
+IMITATION = {
+    "imitation.teachers": ("adam",),
+    "imitation.lr": 0.01,
+    "imitation.ratio": (0.3, 0.2, 0.1),
+}
+CURRICULUM = {
+    "curriculum.horizons": (100, 200, 500),
+    "curriculum.patience": 3,
+    "validate_every": 25,
+}
 SMALL_TECHNIQUES: dict[str, dict[str, Any]] = {
     "plain": {},
     "cl": CURRICULUM,
@@ -109,7 +121,7 @@ SMALL = Scale(
     tuning_seeds=2,
     promised="about 3 hours and 4 GB on two cores",
 )
-TINY = change(
+TINY = dataclasses.replace(
     SMALL,
     name="tiny",
     recipes={
@@ -135,25 +147,25 @@ TINY = change(
     promised="about 5 minutes and 3 GB on two cores",
 )
 MNIST = {"name": "mnist-relu", **MLP}
-PAPER = change(
+PAPER = dataclasses.replace(
     SMALL,
     name="paper",
     recipes={
         name: change(
             PRESETS[name],
-            options=dict(SMALL_RECIPES[name].options)
-            | ({"hidden": (20, 20)} if name != "l2o-scale" else {}),
+            hidden=(20, 20) if name != "l2o-scale" else (),
+            **{"optimizer.options": SMALL_RECIPES[name].optimizer.options},
             **({} if name != "l2o-scale" else {"meta_opt": "adam", "meta_lr": 1e-3, "steps": 5000}),
         )
         for name in OPTIMIZERS
     },
     techniques={
         "plain": {},
-        "cl": {"stages": PRESETS["dm-cl"].stages},
+        "cl": {"curriculum": PRESETS["dm-cl"].curriculum},
         "cl-il": {
-            "stages": PRESETS["dm-cl-il"].stages,
-            "teachers": ("adam",),
-            "ratio": PRESETS["dm-cl-il"].ratio,
+            "curriculum": PRESETS["dm-cl-il"].curriculum,
+            "imitation.teachers": ("adam",),
+            "imitation.ratio": PRESETS["dm-cl-il"].imitation.ratio,
         },
     },
     meta_task=MNIST,

@@ -29,7 +29,7 @@ from ...optimizers.classic.sam import SAM
 from ...tasks.suite import build
 from ...train.loop import History, meta_train
 from ...zoo.assemble import assemble
-from ...zoo.recipe import from_json
+from ...zoo.recipe_json import from_json
 
 TRAINING, EVALUATION, TUNING = 0, 1, 2  # streams of keys
 LOOKING = ("curved", "runs", "every", "horizon")  # of a task's table: not options of the task

@@ -30,7 +30,7 @@ def one(name: str) -> dict:
     from ...train.select import staged
     from ...train.step import start
     from ...zoo.assemble import assemble
-    from ...zoo.recipe import recipe
+    from ...zoo.presets import recipe
 
     episodes = mesh.episode_mesh()
     opt, how = assemble(recipe(name, episodes=meta_step.CORES), build(TASK), key=jr.key(0))

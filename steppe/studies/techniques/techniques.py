@@ -2,7 +2,7 @@
 
 L2O-DM is meta-trained on digits-mlp (64-20-10 sigmoid on 8x8 digits, from the published start
 N(0, 0.01²)) by four recipes, each with the same most meta-steps: `dm`, `dm-cl`, `dm-il`,
-`dm-cl-il` (`steppe/zoo/recipe.py`, scaled down as in `CHANGES`). Then each trains fresh networks
+`dm-cl-il` (`steppe/zoo/presets.py`, scaled down as in `CHANGES`). Then each trains fresh networks
 for many more steps than it has seen.
 
     python -m steppe.studies.techniques.techniques run --seeds 0 1 2   # appends to techniques.jsonl
@@ -33,7 +33,8 @@ from ...tasks import build
 from ...train import mesh
 from ...train.loop import meta_train
 from ...zoo.assemble import assemble
-from ...zoo.recipe import recipe
+from ...zoo.presets import recipe
+from ...zoo.recipe import Curriculum
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "techniques.jsonl"
@@ -52,7 +53,7 @@ CHANGES = {
     "validate_every": 100,
     "validation_episodes": 8,
 }
-STAGES = {"stages": (100, 200, 500, 1000), "patience": 8}
+STAGES = {"curriculum": Curriculum(horizons=(100, 200, 500, 1000), patience=8)}
 
 
 def main() -> None:

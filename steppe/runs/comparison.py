@@ -1,0 +1,102 @@
+"""One optimizer against tuned baselines on a task, at several horizons.
+
+plan = decide(subject("runs/a", None), horizons=(), baselines=("sgd", "adam"))
+records = compare(plan, seeds=10, seed=0)
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .subject import Subject, check, prepare, tunable
+
+if TYPE_CHECKING:
+    from ..evaluate.records import Record
+
+HORIZONS = (100, 500)  # for optimizers that were never meta-trained
+LONGER = 5  # × the horizon of meta-training
+# Customary starting points, not good ones for any particular task.
+RATES = {"sgd": 0.1, "momentum": 0.01, "adam": 1e-3, "rmsprop": 1e-3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A comparison with everything decided."""
+
+    about: Subject
+    horizons: tuple[int, ...]
+    baselines: tuple[str, ...]
+
+
+def decide(about: Subject, horizons: tuple[int, ...], baselines: tuple[str, ...]) -> Plan:
+    """Fill in the rest; no JAX.
+
+    - `horizons`: inner steps; (): as in meta-training, and LONGER times that
+    - `baselines`: hand-made optimizers with a learning rate
+    """
+    if not horizons:
+        trained = about.horizon
+        horizons = HORIZONS if trained is None else (trained, LONGER * trained)
+    for baseline in baselines:
+        check(baseline, tunable(), "baseline")
+    # Twice the same is measured once.
+    others = tuple(b for b in dict.fromkeys(baselines) if b != about.optimizer)
+    return Plan(about, tuple(dict.fromkeys(horizons)), others)
+
+
+def compare(
+    plan: Plan,
+    *,
+    seeds: int,
+    seed: int,
+    tuned: bool = True,
+    cores: int | None = None,
+    out: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> "list[Record]":
+    """Evaluate the optimizer and the baselines at every horizon, seed by seed on equal problems.
+
+    - `seeds`: inner trainings of each optimizer
+    - `seed`: of everything random
+    - `tuned`: tune the learning rate of each baseline for each horizon; else take RATES
+    - `cores`: to spread seeds over; None: all
+    - `out`: file for the records
+    """
+    import jax
+    import jax.random as jr
+
+    from ..evaluate.records import write_records
+    from ..evaluate.run import evaluate
+    from ..train.environment import environment
+    from ..train.mesh import use_cores
+
+    use_cores(cores)
+    about, devices = plan.about, jax.devices()
+    say(f"{len(devices)} × {devices[0].device_kind} · compiling…")
+    task, key = about.build_task(), jr.key(seed)
+    records: list[Record] = []
+    speeds: dict[str, float] = {}
+    for horizon in plan.horizons:
+        for name in (about.optimizer, *plan.baselines):
+            shown = about.name if name == about.optimizer else str(name)
+            say(f"{shown}, {horizon} steps…")
+            lr = None if tuned or isinstance(name, Path) else RATES[name]
+            ready = prepare(name, task, horizon=horizon, lr=lr, key=key, say=say)
+            record = evaluate(
+                task,
+                ready.opt,
+                name=shown,
+                task_name=about.task_name,
+                horizon=horizon,
+                seeds=seeds,
+                key=key,
+                learned=name == about.optimizer,
+                tuning=ready.tuning,
+                ms_per_step=speeds.get(shown),
+            )
+            speeds[shown] = record.ms_per_step
+            records.append(record)
+    if out is not None:
+        write_records(out, records, environment())
+    return records

@@ -1,0 +1,149 @@
+"""An optimizer by its name or file, and the task it is looked at on. No JAX until `prepare`."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..core.messages import did_you_mean
+from ..store.manifest import read
+from ..tasks.names import NAMES as TASKS
+from ..zoo import shipped
+from ..zoo.names import NAMES as OPTIMIZERS
+from ..zoo.names import PRETRAINED
+from ..zoo.resolve import HUB, locate
+from .errors import BadInput
+from .folder import MODEL
+
+if TYPE_CHECKING:
+    from ..core.optimizer import AbstractOptimizer
+    from ..core.task import AbstractTask
+    from ..core.types import Key
+
+
+class Subject(NamedTuple):
+    """An optimizer, the task it is looked at on, and how it was trained."""
+
+    optimizer: str | Path  # name, or checkpoint
+    name: str  # as shown
+    task: str
+    task_options: Mapping[str, Any]
+    horizon: int | None  # of its meta-training
+
+    @property
+    def task_name(self) -> str:
+        """The task as shown: "digits-relu, start he"."""
+        return ", ".join([self.task, *(f"{name} {x}" for name, x in self.task_options.items())])
+
+    def build_task(self) -> "AbstractTask":
+        from ..tasks import suite
+
+        return suite.build(self.task, **self.task_options)
+
+
+class Prepared(NamedTuple):
+    """An optimizer that is ready to run."""
+
+    opt: "AbstractOptimizer"
+    lr: float | None  # None: it was meta-trained
+    tuning: dict[str, Any]  # how the rate was found, {} where it was given
+
+
+def check(name: str, known: Mapping[str, object], what: str) -> None:
+    """Refuse a name that is in no table.
+
+    - `what`: the word for one of them, e.g. "task"
+    """
+    if name not in known:
+        raise BadInput(f"There is no {what} {name!r}; {did_you_mean(name, known)}")
+
+
+def learned() -> dict[str, str]:
+    """The optimizers that have a network to train."""
+    return {name: about for name, about in OPTIMIZERS.items() if about.startswith("learned")}
+
+
+def tunable() -> dict[str, str]:
+    """The hand-made optimizers with one learning rate to tune."""
+    return {name: about for name, about in OPTIMIZERS.items() if ": lr" in about}
+
+
+def subject(source: str, task: str | None) -> Subject:
+    """The optimizer of this name or file, on this task or that of its training."""
+    optimizer, name, recipe = source, source, {}
+    if source not in tunable():
+        optimizer = checkpoint(source)
+        manifest = read(optimizer)[0].manifest
+        if not isinstance(manifest, dict) or "kind" not in manifest:
+            what = manifest.get("what", "something else") if isinstance(manifest, dict) else "?"
+            raise BadInput(
+                f"{optimizer} is a checkpoint of {what}, not of an optimizer; give {MODEL} of a "
+                "finished run."
+            )
+        recipe = manifest.get("recipe") or {}
+        name = optimizer.stem if optimizer.parent == shipped.FOLDER else str(manifest["kind"])
+    trained_on, horizon, task_options = recipe.get("task"), recipe.get("horizon"), {}
+    if isinstance(trained_on, Mapping):  # of `runs.session`; else of 0.1, or a user's own words
+        trained_on, horizon = trained_on.get("name"), recipe.get("estimator", {}).get("horizon")
+    if task is None:
+        task, task_options = trained_on, recipe.get("task_options", {})
+    if task is None:
+        raise BadInput(f"{name} names no task it was trained on; add `task NAME`.")
+    check(task, TASKS, "task")
+    horizon = horizon if isinstance(horizon, int) else None
+    return Subject(optimizer, name, task, task_options, horizon)
+
+
+def checkpoint(source: str) -> Path:
+    """The file of a trained optimizer; words that name an untrained one get their own answer."""
+    path = Path(source)
+    if source.startswith(HUB) or path.exists() or path.suffix or source in PRETRAINED:
+        return locate(source)
+    if source in learned():
+        raise BadInput(
+            f"The optimizer {source} has to be trained before it can be judged; use `steppe "
+            "train`, or a trained one of `steppe list pretrained`."
+        )
+    if source in OPTIMIZERS:
+        raise BadInput(f"{source} has no learning rate to tune; use one of {', '.join(tunable())}.")
+    raise BadInput(
+        f"There is no file and no optimizer {source!r}; give a checkpoint, or "
+        f"{did_you_mean(source, [*tunable(), *PRETRAINED])}"
+    )
+
+
+def prepare(
+    optimizer: str | Path,
+    task: "AbstractTask",
+    *,
+    horizon: int,
+    lr: float | None,
+    key: "Key",
+    say: Callable[[str], None],
+) -> Prepared:
+    """The optimizer of a file, or a hand-made one with its learning rate.
+
+    - `horizon`: steps for which a rate is tuned on the validation split, where none is given
+    - `lr`: learning rate of a hand-made one; None: tuned
+    """
+    from ..evaluate.tune import tune
+    from ..zoo.io import build, load_optimizer
+
+    if isinstance(optimizer, Path):
+        return Prepared(load_optimizer(optimizer)[0], None, {})
+    if lr is not None:
+        return Prepared(build(optimizer, lr=lr), lr, {})
+    say(f"tuning the learning rate of {optimizer}…")
+    found = tune(task, lambda lr: build(optimizer, lr=lr), horizon=horizon, key=key)
+    if found.edge:
+        say(f"{optimizer}: the best learning rate, {found.best:g}, is the {found.edge} tried")
+    return Prepared(build(optimizer, lr=found.best), found.best, dataclasses.asdict(found))
+
+
+def check_rate(about: Subject, lr: float | None) -> None:
+    """Refuse a learning rate for an optimizer that has learned its steps; needs no JAX."""
+    if lr is not None and isinstance(about.optimizer, Path):
+        raise BadInput(
+            f"`lr` is for hand-made optimizers, but {about.name} has learned its steps and has no "
+            "learning rate to give; leave `lr` out."
+        )
