@@ -7,11 +7,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-import jax.random as jr
 import pytest
-
-from steppe.core.types import Key
 
 # Compiling is most of a test run, so optimise less: without XLA's fusion emitters and LLVM's passes
 # a meta-step takes less than half as long. Below level 3 XLA for CPU returns wrong gradients of
@@ -21,18 +17,29 @@ FLAGS = (
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
     "--xla_cpu_parallel_codegen_split_count=1"
 )
-os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
+# Users compile without these flags, and so do the tests that test_user_flags.py runs again.
+USER_FLAGS = "STEPPE_TEST_USER_FLAGS" in os.environ
+if not USER_FLAGS:
+    os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
-jax.config.update("jax_num_cpu_devices", 2)  # so that spreading episodes is tested
+# Programs that took long to compile are kept for the next run, for the other workers and for the
+# processes that tests start. To write a program costs as much as to compile a tiny one.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache/jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+# One worker on every core: threads of PyTorch and OpenBLAS would wait for each other, spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import jax  # noqa: E402
+import jax.random as jr  # noqa: E402
+
+from steppe.core.types import Key  # noqa: E402
+
+if not USER_FLAGS:
+    jax.config.update("jax_num_cpu_devices", 2)  # so that spreading episodes is tested
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_include_full_tracebacks_in_locations", False)  # 3 % of a test run
-
-# Programs that took long to compile are kept for the next run.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    cache = Path(__file__).parents[1] / ".cache" / "jax"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,6 +47,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings", "ignore:Error (reading|writing) persistent compilation cache"
     )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item):
+    """As users have it, JAX computes in float32 but for tests that ask for float64."""
+    if USER_FLAGS:
+        mark = item.get_closest_marker("user_flags")
+        jax.config.update("jax_enable_x64", mark is not None and mark.kwargs.get("x64", False))
+    return (yield)
 
 
 # Tracing makes millions of objects that live on: collecting less often is 6 % of a test run.

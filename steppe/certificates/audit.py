@@ -1,7 +1,7 @@
-"""verify: is a certificate what it says? Every bound is worked out anew, by code of another kind.
+"""Check a certificate: every bound is worked out anew, by code of another kind.
 
     share of failures      the binomial tail is added up, term by term: ≤ δ at the bound
-    mean of capped counts  n · kl(mean‖bound) ≥ ln(1/δ), kl as it is written
+    mean of capped counts  n · kl(mean‖bound) ≥ ln(1/δ), kl by its textbook formula
     order statistic        the rank from the tail added up, the value from the stored counts
 
 Nothing is imported from `bounds.py`. `recheck` also runs the tasks again from the seed.
@@ -21,11 +21,11 @@ ROOM = 1e-9  # relative, for the rounding of both sides
 
 
 def verify(cert: Certificate) -> list[str]:
-    """What is wrong with it, a sentence each; [] if nothing is."""
+    """List the faults of a certificate, a sentence each; [] if there are none."""
     found = []
     for i, claim in enumerate(cert.claims, start=1):
         try:
-            found += [f"Claim {i} ({claim['type']}): {wrong}" for wrong in wrongs(cert, claim)]
+            found += [f"Claim {i} ({claim['type']}): {wrong}" for wrong in faults(cert, claim)]
             if (said := words(cert, claim)) != claim["statement"]:
                 found.append(f"Claim {i} says {claim['statement']!r}, its numbers say {said!r}.")
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -36,9 +36,9 @@ def verify(cert: Certificate) -> list[str]:
 def recheck(
     cert: Certificate, run: AbstractRun, holds: Mapping[str, Callable] | None = None
 ) -> list[str]:
-    """`verify`, and run the tasks again: what comes out otherwise, a sentence each.
+    """Verify a certificate and run its tasks again; list all faults, a sentence each.
 
-    - `run`: as it was certified: Episodes, FixedPoint or Calls with the same arguments
+    - `run`: what was certified: Episodes, FixedPoint or Calls with the same arguments
     - `holds`: the properties of its claims of that kind, by name
     """
     found = verify(cert)
@@ -47,7 +47,7 @@ def recheck(
             found.append(f"The {name} given is not that of the certificate.")
     if found:
         return found
-    claims = [rebuilt(claim, holds or {}) for claim in cert.claims]
+    claims = [rebuild_claim(claim, holds or {}) for claim in cert.claims]
     again = issue(
         run,
         Plan(
@@ -73,8 +73,8 @@ def recheck(
     return found
 
 
-def rebuilt(entry: Mapping[str, Any], holds: Mapping[str, Callable]) -> AbstractClaim:
-    """The claim of what is written of it."""
+def rebuild_claim(entry: Mapping[str, Any], holds: Mapping[str, Callable]) -> AbstractClaim:
+    """The claim of an entry; `holds` has the properties of claims of that kind, by name."""
     kind = KINDS[entry["type"]]
     names = {field.name for field in dataclasses.fields(kind)} - {"holds"}  # pyright: ignore
     given = {name: entry[name] for name in names}
@@ -88,14 +88,14 @@ def rebuilt(entry: Mapping[str, Any], holds: Mapping[str, Callable]) -> Abstract
 
 
 def words(cert: Certificate, claim: Mapping[str, Any]) -> str:
-    """The statement that belongs to the numbers."""
+    """The statement that the numbers of a claim give."""
     named = {claim["name"]: len} if claim["type"] == Holds.kind else {}
     bound = math.inf if claim["bound"] is None else claim["bound"]
-    return rebuilt(claim, named).statement(bound, cert.metric["name"], cert.steps)
+    return rebuild_claim(claim, named).statement(bound, cert.metric["name"], cert.steps)
 
 
-def wrongs(cert: Certificate, claim: Mapping[str, Any]) -> list[str]:
-    """What is wrong with one claim, given its counts."""
+def faults(cert: Certificate, claim: Mapping[str, Any]) -> list[str]:
+    """Faults of one claim, given its counts."""
     kind, n, delta = claim["type"], claim["n"], claim["delta"]
     if not (0 < delta < 1 and n >= 1):
         return [f"delta {delta} or n {n} is impossible."]
@@ -109,11 +109,11 @@ def wrongs(cert: Certificate, claim: Mapping[str, Any]) -> list[str]:
     if kind == "mean_iterations":
         total = sum((cert.steps if x is None else x) * count for x, count in values)
         return mean(claim["bound"], total / (n * cert.steps), n, delta, claim["method"])
-    return ranked(claim["bound"], values, claim["level"], n, delta)
+    return order_statistic(claim["bound"], values, claim["level"], n, delta)
 
 
 def share(claim: Mapping[str, Any], failures: int, n: int, delta: float) -> list[str]:
-    """A bound of the share of failures."""
+    """Faults of a bound of the share of failures."""
     bound, method = claim["bound"], claim["method"]
     if not 0 <= failures <= n:
         return [f"{failures} failures of {n} are impossible."]
@@ -127,7 +127,7 @@ def share(claim: Mapping[str, Any], failures: int, n: int, delta: float) -> list
 
 
 def pac_bayes(cert: Certificate, claim: Mapping[str, Any], n: int, delta: float) -> list[str]:
-    """Both steps: from the runs to the N tasks, from these to future ones."""
+    """Faults of a PAC-Bayes bound: from the runs to the N tasks, from these to future ones."""
     about, on_tasks, budget, bound = (
         cert.posterior, claim["on_tasks"], claim["budget"], claim["bound"]
     )  # fmt: skip
@@ -156,7 +156,7 @@ def pac_bayes(cert: Certificate, claim: Mapping[str, Any], n: int, delta: float)
 
 
 def mean(bound: float, seen: float, n: int, delta: float, method: str) -> list[str]:
-    """A bound of a mean in [0, 1] of which `seen` was seen."""
+    """Faults of a bound of a mean in [0, 1] whose sample mean is `seen`."""
     nats = math.log((2 if method == "kl2" else 1) / delta) / n
     if method in ("hoeffding", "dkw"):
         good = bound >= min(1.0, seen + math.sqrt(nats / 2)) * (1 - ROOM)
@@ -165,10 +165,10 @@ def mean(bound: float, seen: float, n: int, delta: float, method: str) -> list[s
     return [] if good else [f"a mean of {seen:.6g} does not bear out the bound {bound}."]
 
 
-def ranked(
+def order_statistic(
     bound: float | None, values: Sequence[Sequence[Any]], level: float, n: int, delta: float
 ) -> list[str]:
-    """A bound of a quantile: the smallest value with at least r at or below it."""
+    """Faults of a bound of a quantile: the smallest value with at least r at or below it."""
     rank = smallest_rank(n, level, delta)
     order = sorted(values, key=lambda pair: math.inf if pair[0] is None else pair[0])
     right, below = None, 0
@@ -184,7 +184,7 @@ def ranked(
 
 
 def shares(cert: Certificate) -> list[str]:
-    """Whether the δ of the claims add up to what is said of all."""
+    """Faults of the sum of all δ against the joint δ of the certificate."""
     if cert.simultaneous == "uniform":
         groups = {(c["type"], c.get("k")) if c["method"] == "dkw" else i: c["delta"]
                   for i, c in enumerate(cert.claims)}  # fmt: skip
@@ -215,7 +215,7 @@ def smallest_rank(n: int, level: float, delta: float) -> int | None:
 
 
 def terms_of(which: range, n: int, p: float) -> list[float]:
-    """ln of the binomial probabilities."""
+    """Logarithms of the binomial probabilities P[Bin(n, p) = i] for i in `which`."""
     log_p, log_q = math.log(p), math.log1p(-p)
     whole = math.lgamma(n + 1)
     return [
@@ -225,13 +225,13 @@ def terms_of(which: range, n: int, p: float) -> list[float]:
 
 
 def add_up(terms: Sequence[float]) -> float:
-    """ln Σ exp."""
+    """ln Σ exp(terms)."""
     top = max(terms)
     return top + math.log(math.fsum(math.exp(term - top) for term in terms))
 
 
 def entropy(q: float, p: float) -> float:
-    """kl(q‖p) as it is written."""
+    """kl(q‖p) as the textbook has it."""
     first = q * math.log(q / p) if q > 0 else 0.0
     second = (1 - q) * math.log((1 - q) / (1 - p)) if q < 1 else 0.0
     return first + second

@@ -46,7 +46,13 @@ HALVINGS = 1100  # enough for any bracket of double-precision numbers, the small
 
 
 def failure_bound(failures: int, n: int, delta: float, method: str = "clopper_pearson") -> float:
-    """An upper bound of the probability of failure, of which `failures` were seen in `n` runs."""
+    """Upper bound of the probability of failure, valid with probability 1 − δ.
+
+    - `failures`: how many of the runs failed, 0 … n
+    - `n`: number of independent runs, ≥ 1
+    - `delta`: probability that the bound is wrong, in (0, 1)
+    - `method`: one of `METHODS`
+    """
     check_counts(failures, n)
     if method == "clopper_pearson":
         return clopper_pearson(failures, n, delta)
@@ -54,7 +60,13 @@ def failure_bound(failures: int, n: int, delta: float, method: str = "clopper_pe
 
 
 def mean_bound(mean: float, n: int, delta: float, method: str = "kl") -> float:
-    """An upper bound of the expectation of a loss in [0, 1], of which `n` values had this mean."""
+    """Upper bound of the expectation of a loss in [0, 1], valid with probability 1 − δ.
+
+    - `mean`: mean of the sample, in [0, 1]
+    - `n`: number of independent values, ≥ 1
+    - `delta`: probability that the bound is wrong, in (0, 1)
+    - `method`: "kl", "kl2" (its two-sided form) or "hoeffding"
+    """
     if method == "kl":
         return kl_bound(mean, n, delta)
     if method == "kl2":
@@ -68,7 +80,11 @@ def mean_bound(mean: float, n: int, delta: float, method: str = "kl") -> float:
 
 
 def clopper_pearson(failures: int, n: int, delta: float) -> float:
-    """The largest p with P[Bin(n, p) ≤ failures] ≥ δ; 1 where all failed.
+    """The largest p with P[Bin(n, p) ≤ failures] ≥ δ; 1 if all failed.
+
+    - `failures`: how many of the runs failed, 0 … n
+    - `n`: number of independent runs, ≥ 1
+    - `delta`: probability that the bound is wrong, in (0, 1)
 
     >>> f"{clopper_pearson(10, 100, 1e-4):.4f}"
     '0.2538'
@@ -83,7 +99,11 @@ def clopper_pearson(failures: int, n: int, delta: float) -> float:
 
 
 def kl_bound(mean: float, n: int, delta: float) -> float:
-    """kl⁻¹(mean | ln(1/δ)/n).
+    """kl⁻¹(mean | ln(1/δ)/n): upper bound of the expectation of a loss in [0, 1].
+
+    - `mean`: mean of the sample, in [0, 1]
+    - `n`: number of independent values, ≥ 1
+    - `delta`: probability that the bound is wrong, in (0, 1)
 
     >>> f"{kl_bound(0.1, 100, 1e-4):.4f}"
     '0.2735'
@@ -94,12 +114,17 @@ def kl_bound(mean: float, n: int, delta: float) -> float:
 
 
 def hoeffding(mean: float, n: int, delta: float) -> float:
-    """mean + √(ln(1/δ)/2n), at most 1."""
+    """mean + √(ln(1/δ)/2n), at most 1: upper bound of the expectation of a loss in [0, 1].
+
+    - `mean`: mean of the sample, in [0, 1]
+    - `n`: number of independent values, ≥ 1
+    - `delta`: probability that the bound is wrong, in (0, 1/2]
+    """
     return min(1.0, (mean + dkw(n, delta)) * (1 + GUARD))
 
 
 def dkw(n: int, delta: float) -> float:
-    """What the empirical distribution of `n` values is to be lowered by, everywhere at once."""
+    """Half-width of the one-sided DKW band for n samples at confidence 1 − δ, δ ≤ 1/2."""
     check_delta(delta)
     check_counts(0, n)
     if delta > 0.5:
@@ -110,7 +135,11 @@ def dkw(n: int, delta: float) -> float:
 def order_rank(level: float, n: int, delta: float) -> int | None:
     """The smallest r for which the r-th smallest of `n` values bounds the `level`-quantile.
 
-    None where there is no such r ≤ n: see `min_samples`.
+    None if there is no such r ≤ n: see `min_samples`.
+
+    - `level`: fraction of all tasks, in (0, 1)
+    - `n`: number of independent values, ≥ 1
+    - `delta`: probability that the bound is wrong, in (0, 1)
 
     >>> order_rank(0.9, 100, 1e-4), order_rank(0.95, 100, 1e-4)
     (100, None)
@@ -161,7 +190,7 @@ def check_counts(failures: int, n: int) -> None:
 
 
 def kl(q: ArrayLike, p: ArrayLike) -> Float[np.ndarray, "..."]:
-    """kl(q‖p) in nats, elementwise; ∞ where q > 0 = p or q < 1 = p."""
+    """kl(q‖p) in nats, elementwise, for q and p in [0, 1]; ∞ if q > 0 = p or q < 1 = p."""
     q, p = np.broadcast_arrays(np.asarray(q, np.float64), np.asarray(p, np.float64))
     for name, x in (("q", q), ("p", p)):
         if not np.all((x >= 0) & (x <= 1)):

@@ -1,4 +1,4 @@
-"""A certificate: what was claimed, the counts that bear it out, and all that was fixed before.
+"""A certificate: the claims, the counts that bear them out, and all that was fixed before.
 
 Plain data of JSON types, so that it can be read, checked and drawn without what made it. Its digest
 is the SHA-256 of its canonical JSON, the digest itself left out.
@@ -33,7 +33,7 @@ RANDOMISED = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """What is certified, and on what evidence. See `certify`.
+    """Certified claims with their evidence, as plain data. See `certify`.
 
     - `claims`: one dictionary a claim: its type and numbers, `delta`, `bound` (None: nothing could
       be certified), the counts behind it, and its `statement`
@@ -69,7 +69,7 @@ class Certificate:
         return sha256(dataclasses.asdict(self))
 
     def document(self) -> dict[str, Any]:
-        """What is written to a file."""
+        """The contents of its file: all fields and the digest."""
         return dataclasses.asdict(self) | {"digest": self.digest}
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -81,11 +81,11 @@ class Certificate:
 
 
 class CertificateError(ValueError):
-    """A certificate cannot be read, or does not hold together."""
+    """Error: a certificate cannot be read, or contradicts itself."""
 
 
 def load(path: str | os.PathLike) -> Certificate:
-    """Read a certificate. Raises CertificateError unless it is one, with its digest intact."""
+    """Read a certificate. Raises CertificateError unless it is one and its digest is intact."""
     path = Path(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -99,7 +99,7 @@ def load(path: str | os.PathLike) -> Certificate:
 
 
 def from_document(document: Any, source: str) -> Certificate:
-    """The certificate of a document; `source` names it in what is raised."""
+    """The certificate of a document that was read; `source` names it in error messages."""
     fields = {field.name for field in dataclasses.fields(Certificate)}
     if not isinstance(document, Mapping) or "claims" not in document or "digest" not in document:
         raise CertificateError(f"{source} is no certificate; give a file of `steppe certify`.")

@@ -1,4 +1,4 @@
-"""certify: run an optimizer on sampled tasks and say what holds of future ones.
+"""Run an optimizer on sampled tasks and certify what future ones will show.
 
     cert = certify(opt, task, steps=200, tolerances=[0.1], levels=[0.9], delta=0.01)
     print(cert.statement)   With confidence 99 %: at least 90 % of future tasks reach loss ≤ 0.1 …
@@ -30,10 +30,10 @@ from .claims import (
     Semantics,
     Simultaneous,
     check_claims,
+    hitting_times,
     percent,
     plan,
-    reached,
-    standard,
+    standard_claims,
     tolerance_of,
     within,
 )
@@ -46,8 +46,8 @@ CAPPED = 0.01  # share of runs without a first hit above which a certificate say
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """What the runs gave: a number for each claim and task, and counts."""
+class Outcome:
+    """Outcome of all runs: a number for each claim and task, and counts."""
 
     values: list[np.ndarray]
     counts: dict[str, Any]
@@ -78,26 +78,37 @@ def certify(
     batch: int = 256,
     say: Callable[[str], None] = lambda text: None,
 ) -> Certificate:
-    """Run `subject` on n fresh tasks for `steps` iterations; what that certifies of future tasks.
+    """Run `subject` on n fresh tasks and certify claims about future ones.
 
     - `subject`: an optimizer (of steppe or optax) for a `task`; a Python function, see `Calls`; or
       any `AbstractRun`
-    - `metric`: what the error is, for an optimizer on a task, see `Episodes` ("loss")
-    - `tolerances`, `levels`: for each pair, within how many iterations that fraction of tasks comes
-      to that tolerance; for each tolerance, how many tasks are there after each k of `at` (the
-      last); for each level without tolerances, what error that fraction of tasks then has
-    - `claims`: further ones
-    - `delta`: the probability that any statement is wrong, shared as `simultaneous` says (`plan`)
-    - `candidates`, `stage`: how many optimizers are tried on these tasks; which look this is
-    - `repeats`: tasks may be equal, since they are drawn from few; else that is refused
+    - `task`: the task of an optimizer, and None otherwise
+    - `steps`: iterations of each run, K ≥ 1
+    - `metric`: the error of an optimizer on a task, see `Episodes`; None for "loss"
+    - `tolerances`: errors to reach, in the unit of the metric; each gives a claim of success after
+      each k of `at`
+    - `levels`: fractions of tasks, in (0, 1); each gives the iterations to each tolerance, or
+      without tolerances the error after each k of `at`
+    - `at`: numbers of iterations, in 0 … K; () for K alone
+    - `semantics`: iterations until the error is first so small, "first_hit", or for good, "stay"
+    - `claims`: further claims
+    - `delta`: probability that any statement is wrong, in (0, 1)
+    - `n`: number of tasks, ≥ 1
+    - `seed`: of all draws
+    - `method`: bound for claims that a task meets or not, one of `bounds.METHODS`
+    - `simultaneous`: how δ is shared over the claims, see `plan`
+    - `candidates`: number of optimizers tried on these tasks, ≥ 1
+    - `stage`: number of this look in a sequential plan, 1, 2, …; None for a single look
+    - `repeats`: allow equal tasks, for tasks that are drawn from few
     - `batch`: runs in memory at a time; the result does not depend on it
+    - `say`: called with a line of progress after each batch
 
     Raises ValueError for what cannot be certified, before anything runs where that can be known.
     """
     run = as_run(subject, task, metric)
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}.")
-    wanted = [*standard(steps, tolerances, levels, at, semantics), *claims]
+    wanted = [*standard_claims(steps, tolerances, levels, at, semantics), *claims]
     check_claims(wanted, steps, run.metric.signed)
     planned = plan(
         wanted,
@@ -139,7 +150,7 @@ def issue(
     batch: int = 256,
     say: Callable[[str], None] = lambda text: None,
 ) -> Certificate:
-    """Run all tasks and write down what came out."""
+    """Run all tasks of a plan and write their certificate; arguments as in `certify`."""
     seen = gather(run, planned, seed, steps, batch, repeats, say)
     entries = [
         entry(item, values, run.metric.name, steps)
@@ -164,16 +175,23 @@ def issue(
 def write_down(
     run: AbstractRun,
     planned: Plan,
-    seen: Seen,
+    seen: Outcome,
     entries: list[dict[str, Any]],
     *,
     seed: int,
     steps: int,
     **more: Any,
 ) -> Certificate:
-    """The certificate of these claims; `more`: the fields that differ between kinds."""
+    """The certificate of these claims.
+
+    - `run`, `planned`: what was run, and the plan it was run for
+    - `seen`: the outcome of all runs
+    - `entries`: the claims as they are written, see `entry`
+    - `seed`, `steps`: as in `certify`
+    - `more`: the fields that differ between kinds of certificates
+    """
     return Certificate(
-        statement=told(entries, planned.joint_delta),
+        statement=summary(entries, planned.joint_delta),
         claims=entries,
         joint_delta=planned.joint_delta,
         n=planned.n,
@@ -192,7 +210,7 @@ def write_down(
 def as_run(
     subject: Subject, task: AbstractTask | None, metric: str | Measure | None
 ) -> AbstractRun:
-    """What `certify` was given, as runs."""
+    """The runs of any subject that `certify` takes."""
     if isinstance(subject, (AbstractOptimizer, optax.GradientTransformation)):
         if task is None:
             raise ValueError("An optimizer is certified on a task; give it as second argument.")
@@ -209,7 +227,13 @@ def as_run(
 
 
 def entry(item: Item, values: np.ndarray, metric: str, steps: int) -> dict[str, Any]:
-    """A claim as it is written down: its numbers, its bound, and the counts behind it."""
+    """A claim as a certificate writes it: its numbers, its bound, and the counts behind it.
+
+    - `item`: the claim and its share of δ
+    - `values`: one number a task, (n,)
+    - `metric`: name of the error
+    - `steps`: length of the runs, K
+    """
     claim, n = item.claim, len(values)
     if item.method == "dkw":
         bound = min(1.0, values.sum() / n + bounds.dkw(n, item.delta))
@@ -233,7 +257,7 @@ def entry(item: Item, values: np.ndarray, metric: str, steps: int) -> dict[str, 
 
 
 def evidence(claim: AbstractClaim, values: np.ndarray, steps: int) -> dict[str, Any]:
-    """Failures of a binary claim; else how often which value was seen, None for "never"."""
+    """Failures of a binary claim, or the count of each value of another; None stands for ∞."""
     if claim.binary:
         return {"failures": int(values.sum())}
     if isinstance(claim, MeanIterations):
@@ -255,7 +279,7 @@ def method_of(item: Item) -> str:
     return "order_statistic"
 
 
-def told(entries: Sequence[dict[str, Any]], joint: float) -> str:
+def summary(entries: Sequence[dict[str, Any]], joint: float) -> str:
     """All claims in one sentence."""
     statements = [e["statement"] for e in entries]
     return f"With confidence {percent(1 - joint)}: {'; '.join(statements)}."
@@ -269,8 +293,16 @@ def gather(
     batch: int,
     repeats: bool,
     say: Callable[[str], None],
-) -> Seen:
-    """Run all tasks, a batch at a time, and keep what claims need of them."""
+) -> Outcome:
+    """Run all tasks, a batch at a time, and keep the numbers that the claims need.
+
+    - `run`, `planned`: what to run, and the plan with its claims and number of tasks
+    - `seed`: of all draws
+    - `steps`: iterations of each run, K
+    - `batch`: runs in memory at a time
+    - `repeats`: allow equal tasks
+    - `say`: called with a line of progress after each batch
+    """
     claims = [item.claim for item in planned.items]
     tolerances = sorted({e for c in claims if (e := tolerance_of(c)) is not None})
     above = np.zeros((len(tolerances), steps + 1), np.int64)
@@ -281,7 +313,7 @@ def gather(
         errors = runs.errors
         check_errors(errors, run)
         prints.update(runs.prints)
-        if not repeats and run.population is None and (twice := repeated(prints)):
+        if not repeats and run.population is None and (twice := duplicates(prints)):
             raise ValueError(
                 f"{twice} of {prints.total()} tasks are equal to another; tasks must be drawn "
                 "independently, each from its own key. Where only few are possible, say "
@@ -296,7 +328,7 @@ def gather(
         dtype = runs.dtype
         say(f"{sum(map(len, parts[0]))} of {planned.n} tasks")
     counts = {"tolerances": tolerances, "failures": above.tolist()}
-    return Seen([np.concatenate(part) for part in parts], counts, diverged, returned, dtype)
+    return Outcome([np.concatenate(part) for part in parts], counts, diverged, returned, dtype)
 
 
 def batches(run: AbstractRun, n: int, seed: int, steps: int, batch: int) -> Iterator[Runs]:
@@ -313,22 +345,22 @@ def check_errors(errors: np.ndarray, run: AbstractRun) -> None:
         )
 
 
-def repeated(prints: Counter[str]) -> int:
-    """How many tasks are equal to an earlier one."""
+def duplicates(prints: Counter[str]) -> int:
+    """Number of tasks that are equal to an earlier one."""
     return prints.total() - len(prints)
 
 
 def rises(errors: np.ndarray, tolerances: Sequence[float]) -> np.ndarray:
-    """Which runs came to some tolerance and left it again."""
+    """Mask of the runs, (n,), that came to some tolerance and left it again."""
     left = np.zeros(len(errors), bool)
     for tolerance in tolerances:
-        first = reached(errors, tolerance, "first_hit")
-        left |= np.isfinite(first) & (reached(errors, tolerance, "stay") != first)
+        first = hitting_times(errors, tolerance, "first_hit")
+        left |= np.isfinite(first) & (hitting_times(errors, tolerance, "stay") != first)
     return left
 
 
-def warnings(run: AbstractRun, planned: Plan, seen: Seen, steps: int) -> list[str]:
-    """What a reader should hold against it."""
+def warnings(run: AbstractRun, planned: Plan, seen: Outcome, steps: int) -> list[str]:
+    """Reservations that a reader should have, a sentence each."""
     n, found = planned.n, []
     claims = [item.claim for item in planned.items]
     tolerances = seen.counts["tolerances"]

@@ -1,4 +1,4 @@
-"""What can be claimed of future tasks, and how a sample decides it.
+"""Claims about future tasks, and how a sample decides each of them.
 
 Each task gives one number, so that n independent tasks give n independent numbers:
 
@@ -11,7 +11,7 @@ Each task gives one number, so that n independent tasks give n independent numbe
 A claim over all k needs no union over k, since "first at or below ε" is one number a task. An error
 that is NaN or infinite never counts as small.
 
-What will be claimed, and with which share of δ, is settled before anything runs (`plan`):
+The claims and the share of δ that each gets are settled before anything runs (`plan`):
 
     grid        each of the C claims at δ/C: all hold together with confidence 1 − δ
     pointwise   each at δ: only one of them, picked beforehand, has confidence 1 − δ
@@ -41,9 +41,9 @@ Values = Float[np.ndarray, " n"]
 
 
 class AbstractClaim(abc.ABC):
-    """One statement about future tasks. A frozen dataclass of what it needs to know."""
+    """One statement about future tasks: a frozen dataclass of its numbers."""
 
-    kind: str  # as it is written down
+    kind: str  # its type in the file of a certificate
     binary: bool = False  # its values are 0 (as claimed) or 1
 
     @abc.abstractmethod
@@ -52,16 +52,26 @@ class AbstractClaim(abc.ABC):
 
     @abc.abstractmethod
     def bound(self, values: Values, delta: float, method: str) -> float:
-        """What is certified, with probability 1 − δ over the sample. Infinite: nothing."""
+        """The certified number, valid with probability 1 − δ over the sample; ∞ if there is none.
+
+        - `values`: one number a task, (n,), as `values` gives them
+        - `delta`: probability that the bound is wrong, in (0, 1)
+        - `method`: one of `bounds.METHODS`
+        """
 
     @abc.abstractmethod
     def statement(self, bound: float, metric: str, steps: int) -> str:
-        """The claim in English, without its confidence."""
+        """The claim in English, without its confidence.
+
+        - `bound`: the certified number, as `bound` gives it
+        - `metric`: name of the error
+        - `steps`: length of the runs, K
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class Success(AbstractClaim):
-    """The error after `k` steps is at most `tolerance`. Bound: of the probability of failure."""
+    """The error after `k` steps is at most `tolerance`; the bound is on the share of failures."""
 
     kind, binary = "success", True
     tolerance: float
@@ -82,7 +92,7 @@ class Success(AbstractClaim):
 
 @dataclasses.dataclass(frozen=True)
 class Holds(AbstractClaim):
-    """A property of a run, told from its steps + 1 errors. Bound: of the probability of failure."""
+    """A property `holds(errors)` of a run of steps + 1 errors; the bound is on the failures."""
 
     kind, binary = "holds", True
     name: str
@@ -100,7 +110,7 @@ class Holds(AbstractClaim):
 
 @dataclasses.dataclass(frozen=True)
 class Quantile(AbstractClaim):
-    """A fraction `level` of tasks has after `k` steps an error of at most … (the bound)."""
+    """The error that a fraction `level` of tasks does not exceed after `k` steps."""
 
     kind = "quantile"
     level: float
@@ -110,23 +120,23 @@ class Quantile(AbstractClaim):
         return finite_or_worst(errors[:, self.k])
 
     def bound(self, values: Values, delta: float, method: str) -> float:
-        return ranked(values, self.level, delta)
+        return order_statistic(values, self.level, delta)
 
     def statement(self, bound: float, metric: str, steps: int) -> str:
         if bound == math.inf:
             return f"nothing about the {percent(self.level)} quantile: too many runs diverged"
         return (
-            f"at least {percent(self.level)} of future tasks reach {metric} ≤ {upward(bound)} "
+            f"at least {percent(self.level)} of future tasks reach {metric} ≤ {round_up(bound)} "
             f"after {self.k} iterations"
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Iterations(AbstractClaim):
-    """A fraction `level` of tasks comes to `tolerance` within … iterations (the bound).
+    """The iterations within which a fraction `level` of tasks comes to `tolerance`.
 
-    "first_hit": the first time that the error is so small; "stay": from when on it remains so until
-    the end of the run. They differ where errors are not monotone.
+    "first_hit" counts to the first error so small; "stay" to the one after which all are, until the
+    end of the run. They differ if errors are not monotone.
     """
 
     kind = "iterations"
@@ -135,10 +145,10 @@ class Iterations(AbstractClaim):
     semantics: Semantics = "first_hit"
 
     def values(self, errors: Errors) -> Values:
-        return reached(errors, self.tolerance, self.semantics)
+        return hitting_times(errors, self.tolerance, self.semantics)
 
     def bound(self, values: Values, delta: float, method: str) -> float:
-        return ranked(values, self.level, delta)
+        return order_statistic(values, self.level, delta)
 
     def statement(self, bound: float, metric: str, steps: int) -> str:
         stays = " and stay there" if self.semantics == "stay" else ""
@@ -164,7 +174,7 @@ class MeanIterations(AbstractClaim):
 
     def values(self, errors: Errors) -> Values:
         steps = errors.shape[1] - 1
-        return np.minimum(reached(errors, self.tolerance, self.semantics), steps) / steps
+        return np.minimum(hitting_times(errors, self.tolerance, self.semantics), steps) / steps
 
     def bound(self, values: Values, delta: float, method: str) -> float:
         method = "kl" if method == "clopper_pearson" else method  # the values are not binary
@@ -173,7 +183,7 @@ class MeanIterations(AbstractClaim):
 
     def statement(self, bound: float, metric: str, steps: int) -> str:
         return (
-            f"future tasks reach {metric} ≤ {self.tolerance:g} in {upward(bound * steps)} "
+            f"future tasks reach {metric} ≤ {self.tolerance:g} in {round_up(bound * steps)} "
             f"iterations on average, those that do not within {steps} counted as {steps}"
         )
 
@@ -183,14 +193,14 @@ KINDS: dict[str, type[AbstractClaim]] = {
 }
 
 
-def needs(claim: AbstractClaim, delta: float) -> int:
-    """The smallest sample with which anything could be certified."""
+def least_sample(claim: AbstractClaim, delta: float) -> int:
+    """The smallest sample that can certify this claim at δ = `delta`."""
     level = getattr(claim, "level", None)
     return 1 if level is None else bounds.min_samples(level, delta)
 
 
 def tolerance_of(claim: AbstractClaim) -> float | None:
-    """The tolerance that a claim is about, if it is about one."""
+    """The tolerance of a claim, or None if it has none."""
     return getattr(claim, "tolerance", None)
 
 
@@ -199,8 +209,13 @@ def within(errors: Float[np.ndarray, "..."], tolerance: float) -> Bool[np.ndarra
     return np.isfinite(errors) & (errors <= tolerance)
 
 
-def reached(errors: Errors, tolerance: float, semantics: Semantics) -> Values:
-    """The first k with error ≤ tolerance, or from which on it is; ∞ if there is none."""
+def hitting_times(errors: Errors, tolerance: float, semantics: Semantics) -> Values:
+    """The first k with error ≤ tolerance (for good with "stay"), one a run; ∞ if there is none.
+
+    - `errors`: (n, K + 1), after 0, 1, …, K steps
+    - `tolerance`: in the unit of the errors
+    - `semantics`: "first_hit" or "stay"
+    """
     small = within(errors, tolerance)
     if semantics == "first_hit":
         return np.where(small.any(axis=1), small.argmax(axis=1), np.inf)
@@ -210,12 +225,12 @@ def reached(errors: Errors, tolerance: float, semantics: Semantics) -> Values:
 
 
 def finite_or_worst(errors: Float[np.ndarray, " n"]) -> Values:
-    """The errors, ∞ for those that are not finite."""
+    """The errors, with ∞ in place of those that are not finite."""
     return np.where(np.isfinite(errors), errors, np.inf).astype(np.float64)
 
 
-def ranked(values: Values, level: float, delta: float) -> float:
-    """The order statistic that bounds the quantile; ∞ where the sample is too small for any."""
+def order_statistic(values: Values, level: float, delta: float) -> float:
+    """The sample value that bounds the `level`-quantile; ∞ if the sample is too small for any."""
     rank = bounds.order_rank(level, len(values), delta)
     return math.inf if rank is None else float(np.sort(values)[rank - 1])
 
@@ -231,10 +246,10 @@ def percent(x: float) -> str:
     return f"{shown:.{digits}f}".rstrip("0").rstrip(".") + " %"
 
 
-def upward(x: float) -> str:
+def round_up(x: float) -> str:
     """Four digits, rounded up.
 
-    >>> upward(0.00123401), upward(213.0)
+    >>> round_up(0.00123401), round_up(213.0)
     ('0.001235', '213')
     """
     text = f"{x:.4g}"
@@ -270,7 +285,17 @@ def plan(
     candidates: int = 1,
     stage: int | None = None,
 ) -> Plan:
-    """Share δ over the claims. Raises ValueError where a claim cannot be certified with n tasks."""
+    """Share δ over the claims.
+
+    - `delta`: probability that any claim is wrong, in (0, 1)
+    - `n`: number of tasks, ≥ 1
+    - `method`: bound for claims that a task meets or not, one of `bounds.METHODS`
+    - `simultaneous`: "grid", "pointwise" or "uniform", see above
+    - `candidates`: number of optimizers tried on the same tasks, ≥ 1
+    - `stage`: number of this look in a sequential plan, 1, 2, …; None for a single look
+
+    Raises ValueError if a claim cannot be certified with n tasks whatever comes out.
+    """
     bounds.check_delta(delta)
     check_choice("method", method, bounds.METHODS)
     check_choice("simultaneous", simultaneous, SIMULTANEOUS)
@@ -287,7 +312,7 @@ def plan(
     if stage is not None:
         delta *= 6 / (math.pi * stage) ** 2
         n *= 2 ** (stage - 1)
-    groups = grouped(claims, simultaneous)
+    groups = delta_groups(claims, simultaneous)
     share = delta if simultaneous == "pointwise" else delta / len(groups)
     joint = delta * len(groups) if simultaneous == "pointwise" else delta
     if joint >= 1:
@@ -297,7 +322,7 @@ def plan(
         )
     items = []
     for claim in claims:
-        if (least := needs(claim, share)) > n:
+        if (least := least_sample(claim, share)) > n:
             raise ValueError(
                 f"{claim} at delta {share:g} cannot be certified with {n} tasks whatever comes "
                 f"out; take n of at least {least}, or a larger delta."
@@ -307,15 +332,24 @@ def plan(
     return Plan(tuple(items), joint, n)
 
 
-def standard(
+def standard_claims(
     steps: int,
     tolerances: Sequence[float],
     levels: Sequence[float],
     at: Sequence[int],
     semantics: Semantics,
 ) -> list[AbstractClaim]:
-    """What is usually wanted: success at each k in `at` for each tolerance, and for each level the
-    iterations to each tolerance, or without tolerances the error after k."""
+    """The usual claims for these tolerances and levels.
+
+    Success at each k for each tolerance; for each level the iterations to each tolerance, or
+    without tolerances the error after each k.
+
+    - `steps`: length of a run, K
+    - `tolerances`: in the unit of the errors
+    - `levels`: fractions of tasks, in (0, 1)
+    - `at`: the k, in 0 … K; () for K alone
+    - `semantics`: "first_hit" or "stay", see `Iterations`
+    """
     check_choice("semantics", semantics, ("first_hit", "stay"))
     at = tuple(at) or (steps,)
     claims: list[AbstractClaim] = [Success(float(e), int(k)) for k in at for e in tolerances]
@@ -327,7 +361,7 @@ def standard(
 
 
 def check_claims(claims: Sequence[AbstractClaim], steps: int, signed: bool) -> None:
-    """Numbers that no run can speak to."""
+    """Refuse claims about tolerances or iterations that no run of `steps` steps can decide."""
     for claim in claims:
         tolerance, k = getattr(claim, "tolerance", None), getattr(claim, "k", None)
         if tolerance is not None and not (np.isfinite(tolerance) and (signed or tolerance > 0)):
@@ -340,8 +374,8 @@ def check_claims(claims: Sequence[AbstractClaim], steps: int, signed: bool) -> N
             )
 
 
-def grouped(claims: Sequence[AbstractClaim], simultaneous: str) -> list[object]:
-    """What shares of δ go to: claims, or all claims of success after the same k as one."""
+def delta_groups(claims: Sequence[AbstractClaim], simultaneous: str) -> list[object]:
+    """The units that share δ: claims, or all claims of success after the same k as one."""
     if simultaneous != "uniform":
         return list(claims)
     return list(dict.fromkeys(c.k if isinstance(c, Success) else c for c in claims))

@@ -34,8 +34,9 @@ One = Callable[[PyTree, PyTree, int], tuple[Array, Array]]
 class Runs(NamedTuple):
     """Runs of some tasks.
 
-    `errors` after 0, 1, …, K steps; `prints`: a digest of each task, empty where tasks are not
-    seen; `dtype`: that the errors were computed in, "" if not known.
+    - `errors`: (n, K + 1), after 0, 1, …, K steps
+    - `prints`: a digest of each task; empty if tasks are not seen
+    - `dtype`: precision of the errors; "" if not known
     """
 
     errors: Errors
@@ -44,10 +45,14 @@ class Runs(NamedTuple):
 
 
 class Program:
-    """`one(shared, drawn, steps)` → errors (steps + 1,) and a `sketch` of the task.
+    """A compiled program of many runs.
 
-    `drawn` is a key, or with `tasks` (arrays stacked along their first axis) one of them, each
-    taken at most once. None of `trained_on`, stacked likewise, may be among them.
+    - `one`: (shared, drawn, steps) → errors (steps + 1,) and a `sketch` of the task
+    - `shared`: arrays that all runs read
+    - `tasks`: arrays stacked along their first axis; then `drawn` is one of them, each taken at
+      most once. None: `drawn` is a key
+    - `clusters`: group of each of the tasks, (N,); one of each group is taken
+    - `trained_on`: stacked tasks, none of which may be among `tasks`
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class Program:
     ):
         self.one, self.shared = one, shared
         self.tasks = None if tasks is None else tree.strongly_typed(tasks)
-        self.clusters = checked(self.tasks, clusters)
+        self.clusters = check_clusters(self.tasks, clusters)
         if trained_on is not None:
             check_apart(self.tasks, tree.strongly_typed(trained_on))
 
@@ -91,7 +96,7 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """The part of a tree that is no arrays. Equal to another of the same structure and values."""
+    """The part of a tree that is no array; equal to another of the same structure and values."""
 
     structure: Any  # a PyTreeDef
     leaves: tuple[object, ...]
@@ -108,12 +113,12 @@ def split_arrays(x: PyTree) -> tuple[PyTree, Static]:
 
 @functools.lru_cache(maxsize=64)
 def compiled(one: One, steps: int) -> Callable:
-    """(shared, drawn) → errors and tasks; made once for all that are equal."""
+    """The compiled (shared, drawn) → errors and sketches; equal arguments share one."""
     return jax.jit(functools.partial(_all, one, steps))
 
 
-def checked(tasks: PyTree | None, clusters: ArrayLike | None) -> np.ndarray | None:
-    """The group of each task, by default one of its own; None where tasks are drawn."""
+def check_clusters(tasks: PyTree | None, clusters: ArrayLike | None) -> np.ndarray | None:
+    """Group of each stacked task, by default one of its own; None if tasks are drawn from keys."""
     if tasks is None:
         if clusters is not None:
             raise ValueError("Clusters are of stacked tasks; tasks that are drawn have none.")
@@ -130,7 +135,7 @@ def checked(tasks: PyTree | None, clusters: ArrayLike | None) -> np.ndarray | No
 
 
 def check_apart(tasks: PyTree | None, trained_on: PyTree) -> None:
-    """Refuses tasks that the optimizer was trained on."""
+    """Refuse tasks that the optimizer was trained on."""
     if tasks is None:
         raise ValueError("trained_on goes with stacked tasks; those drawn from keys are fresh.")
     if jtu.tree_structure(tasks) != jtu.tree_structure(trained_on):
@@ -150,7 +155,7 @@ def prints(tasks: PyTree) -> list[str]:
 
 
 def one_of_each(clusters: np.ndarray, key: Key) -> np.ndarray:
-    """A task of each cluster, drawn with equal chances, in an order that is drawn."""
+    """One task of each cluster, drawn with equal chances, in random order."""
     key_task, key_order = jr.split(key)
     drawn = np.asarray(jr.permutation(key_task, len(clusters)))
     _, firsts = np.unique(clusters[drawn], return_index=True)
@@ -169,7 +174,7 @@ def _all(one: One, steps: int, shared: PyTree, drawn: PyTree) -> tuple[Array, Py
 
 
 def sketch(task: PyTree) -> Float[Array, " leaves"]:
-    """A number for each array of a task, the same for equal tasks and else never (nearly)."""
+    """One number for each array of a task, equal for equal tasks and almost surely no others."""
     leaves = [x for x in jtu.tree_leaves(task) if jnp.issubdtype(x.dtype, jnp.number)]
     weights = [jr.normal(jr.key(i), x.shape) for i, x in enumerate(leaves)]
     sums = [jnp.sum(w * jnp.real(x)) for w, x in zip(weights, leaves, strict=True)]
@@ -177,7 +182,7 @@ def sketch(task: PyTree) -> Float[Array, " leaves"]:
 
 
 def width() -> int:
-    """How many runs side by side on a device.
+    """Number of runs side by side on a device.
 
     On a processor one: several would share its cache, and a batched decomposition (the solution of
     a least-squares task, say) waits for ever for threads that the other devices hold.
@@ -186,21 +191,21 @@ def width() -> int:
 
 
 def described_arrays(arrays: PyTree) -> dict[str, Any]:
-    """Of arrays: how many along the first axis, and a digest of all."""
+    """Length of the first axis of some arrays, and a digest of all."""
     leaves = [np.asarray(leaf) for leaf in jtu.tree_leaves(arrays)]
     return {"population": len(leaves[0]), "digest": digest(leaves)}
 
 
 def numbers(arrays: PyTree) -> list[np.ndarray]:
-    """The arrays of a tree, PRNG keys as their words."""
+    """The arrays of a tree, PRNG keys as plain integers."""
     leaves = jtu.tree_leaves(eqx.filter(arrays, eqx.is_array))
     is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return [np.asarray(jr.key_data(leaf) if is_key(leaf) else leaf) for leaf in leaves]
 
 
 def digest(arrays: Sequence[np.ndarray]) -> str:
-    """By which two tasks are told apart."""
-    made = hashlib.blake2b(digest_size=16)
+    """A hash of some arrays, by which tasks are distinguished."""
+    hasher = hashlib.blake2b(digest_size=16)
     for array in arrays:
-        made.update(np.ascontiguousarray(array).tobytes())
-    return made.hexdigest()
+        hasher.update(np.ascontiguousarray(array).tobytes())
+    return hasher.hexdigest()

@@ -4,9 +4,9 @@ metric        errors[k], after k updates
 loss          the task's loss on the data of `split`
 residual      ‖x_{k+1} − x_k‖₂
 gradient      ‖∇f(x_k)‖₂, f the loss on the batch of the step
-distance      ‖x_k − x*‖₂                       where the task has a `solution`
+distance      ‖x_k − x*‖₂                       if the task has a `solution`
 nmse          10 log₁₀ (‖x_k − x*‖² / ‖x*‖²)    the same, in dB
-error         1 − accuracy on `split`           where the task tells the accuracy
+error         1 − accuracy on `split`           if the task has an accuracy
 any other     that of the task's `metrics` on `split`
 """
 
@@ -49,7 +49,10 @@ Measure = Callable[[Params, Instance], Scalar]
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """(problem, before, after, key) → the error before a step. Two of equal arguments are equal."""
+    """The error before a step, as a function of (problem, before, after, key).
+
+    Two readings of equal arguments are equal, so that equal programs are compiled once.
+    """
 
     metric: str | Measure
     split: Split
@@ -70,19 +73,20 @@ class Reading:
         whole = task.whole(instance, split=self.split)
         if self.metric == "loss":
             return task.loss(x, instance, whole, key)
-        told = task.metrics(x, instance, whole, key)
-        return 1 - told["accuracy"] if self.metric == "error" else told[self.metric]
+        metrics = task.metrics(x, instance, whole, key)
+        return 1 - metrics["accuracy"] if self.metric == "error" else metrics[self.metric]
 
 
 class Episodes(AbstractRun):
-    """An optimizer on a task.
+    """Runs of an optimizer on a task.
 
-    - `opt`: of steppe, or an optax transformation
+    - `task`: draws the problems
+    - `opt`: an optimizer of steppe or an optax transformation
     - `metric`: a name of the table above, or f(params, instance) → number ≥ 0
-    - `split`: the data that losses and metrics are taken on; training goes on training data
-    - `name`: of the optimizer, as the certificate says it
-    - `task_name`, `task_options`: of a named task
-    - `tasks`: the keys of all tasks there are, (N,), of which each is taken at most once
+    - `split`: the data that losses and metrics are taken on; the runs themselves use training data
+    - `name`: of the optimizer, in the certificate
+    - `task_name`, `task_options`: of a named task, in the certificate
+    - `tasks`: the keys of all tasks, (N,), each taken at most once; None: fresh ones
     - `trained_on`: keys of tasks that the optimizer was trained on; to find one of them among
       `tasks` is an error
     """
@@ -139,7 +143,13 @@ class _Frozen:
 def play(
     task: AbstractTask, opt: AbstractOptimizer, key: Key, steps: int, read: Reading
 ) -> tuple[Float[Array, " steps+1"], Array]:
-    """The errors of one run, and a sketch of instance, start and a batch."""
+    """Errors of one run, and a sketch of instance, start and a batch.
+
+    - `task`, `opt`: the task and the optimizer
+    - `key`: of the instance, the start and all batches
+    - `steps`: iterations, K
+    - `read`: the error before a step
+    """
     key_begin, key_read, key_batch = jr.split(key, 3)
     episode = begin(task, opt, key_begin)
 
@@ -152,7 +162,7 @@ def play(
 
 
 def described(opt: AbstractOptimizer) -> dict[str, Any]:
-    """What the optimizer is, and a digest of its numbers."""
+    """Kind and settings of an optimizer, and a digest of its numbers."""
     try:
         about = describe(opt)
     except CheckpointError:  # made of functions
@@ -165,11 +175,18 @@ def _itself(transformation: optax.GradientTransformation) -> optax.GradientTrans
 
 
 def reading(task: AbstractTask, metric: str | Measure, split: Split) -> tuple[Reading, Metric]:
-    """How the error is read off, and what it is called. ValueError if the task has none such."""
+    """The reading of a metric, and its name and definition.
+
+    - `task`: the task whose error is read
+    - `metric`: a name of the table above, or f(params, instance) → number
+    - `split`: the data that losses and metrics are taken on
+
+    Raises ValueError if the task has no such metric.
+    """
     if callable(metric):
         about = Metric(name_of(metric), "a function of parameters and instance")
         return Reading(metric, split), about
-    own = eqx.filter_eval_shape(lambda key: told(task, split, key), jax.random.key(0))
+    own = eqx.filter_eval_shape(lambda key: own_metrics(task, split, key), jax.random.key(0))
     known = [name for name in METRICS if available(task, own, name)]
     if metric in known:
         about = METRICS[metric]
@@ -187,7 +204,7 @@ def available(task: AbstractTask, own: dict, name: str) -> bool:
     return name != "error" or "accuracy" in own
 
 
-def told(task: AbstractTask, split: Split, key: Key) -> dict[str, Scalar]:
+def own_metrics(task: AbstractTask, split: Split, key: Key) -> dict[str, Scalar]:
     """The task's own metrics."""
     instance = task.sample(key)
     params = task.init(instance, key)

@@ -1,4 +1,4 @@
-"""PAC-Bayes: a bound for an optimizer whose weights were trained on the very tasks it is judged by.
+"""PAC-Bayes: a bound for an optimizer that was trained on the very tasks it is judged by.
 
 The weights w are drawn anew for each task from a posterior Q, which may depend on the N tasks; a
 prior P may not. With probability 1 − δ over the tasks, for all Q at once,
@@ -35,9 +35,12 @@ SMALLEST = 8  # tasks, for ln(2√N)
 
 
 def budget(divergence: float, n: int, delta: float, grid: Sequence[int] = ()) -> float:
-    """B for a posterior of this KL(Q‖P), in nats.
+    """B for a posterior of this divergence.
 
-    - `grid`: a_j of each group whose prior variance was trained; () if none was
+    - `divergence`: KL(Q‖P) ≥ 0, in nats
+    - `n`: number of tasks N ≥ 8
+    - `delta`: probability that the bound is wrong, in (0, 1)
+    - `grid`: a_j ≥ 1 of each group whose prior variance was trained; () if none was
     """
     check_delta(delta)
     if n < SMALLEST:
@@ -52,7 +55,7 @@ def budget(divergence: float, n: int, delta: float, grid: Sequence[int] = ()) ->
 
 
 def risk_bound(seen: float, budget: float) -> float:
-    """R(Q) ≤ kl⁻¹(R̄ | B)."""
+    """Bound kl⁻¹(R̄ | B) of the risk on future tasks, from R̄ = `seen` and B = `budget`."""
     return float(kl_upper(seen, budget))
 
 
@@ -70,7 +73,11 @@ def gaussian_divergence(
     prior_mean: Float[np.ndarray, " n"],
     prior_variance: Float[np.ndarray, " n"],
 ) -> float:
-    """KL(N(mean, diag variance) ‖ N(prior_mean, diag prior_variance)), in nats."""
+    """KL(N(mean, diag variance) ‖ N(prior_mean, diag prior_variance)), in nats.
+
+    - `mean`, `variance`: of the posterior, (n,), variances positive
+    - `prior_mean`, `prior_variance`: of the prior, (n,), variances positive
+    """
     if not (np.all(variance > 0) and np.all(prior_variance > 0)):
         raise ValueError("Variances of posterior and prior must be positive.")
     ratio = variance / prior_variance
@@ -85,10 +92,15 @@ def gibbs(
     delta: float,
     temperatures: Sequence[float] = tuple(10.0**e for e in np.arange(-3, 3.01, 0.25)),
 ) -> tuple[Float[np.ndarray, " support"], float]:
-    """Of the posteriors q ∝ p exp(−β n r̂) the one with the lowest bound, and its KL(q‖p).
+    """The posterior q ∝ p exp(−β n r̂) with the lowest bound, and its KL(q‖p).
 
-    `risks`: share of failures of each member of a finite support on the n tasks. Any β may be
-    picked after a look at them, as the bound holds for all posteriors at once.
+    Any β may be picked after a look at the risks, as the bound holds for all posteriors at once.
+
+    - `risks`: r̂, share of failures of each member on the n tasks, (support,), in [0, 1]
+    - `prior`: p, probability of each member, (support,)
+    - `n`: number of tasks N ≥ 8
+    - `delta`: probability that the bound is wrong, in (0, 1)
+    - `temperatures`: the β > 0 to try, besides β = 0
     """
     betas = np.array([0.0, *temperatures])[:, None]
     logits = np.log(prior) - betas * n * (risks - risks.min())

@@ -61,7 +61,7 @@ class Gaussian(eqx.Module):
         return join_meta(jtu.tree_unflatten(structure, drawn), self.rest)
 
     def divergence(self) -> Scalar:
-        """KL(Q‖P)."""
+        """KL(Q‖P), in nats."""
         leaves = zip(
             jtu.tree_leaves(self.mean),
             jtu.tree_leaves(self.log_variance),
@@ -77,13 +77,13 @@ class Gaussian(eqx.Module):
         return total
 
     def on_grid(self) -> tuple["Gaussian", list[int]]:
-        """With the prior's variances rounded to the grid, and their places on it."""
+        """The same with the prior's variances rounded to the grid, and their places on it."""
         rounded, places = pac_bayes.on_grid(np.exp(np.asarray(self.log_prior, np.float64)))
         log_prior = jnp.asarray(np.log(rounded), self.log_prior.dtype)
         return eqx.tree_at(lambda q: q.log_prior, self, log_prior), places
 
     def exact_divergence(self) -> float:
-        """KL(Q‖P) of the numbers as they are stored, in double precision."""
+        """KL(Q‖P) of the stored numbers, in nats, worked out in double precision."""
         flat = lambda tree: [np.asarray(x, np.float64).ravel() for x in jtu.tree_leaves(tree)]
         means, logs, priors = flat(self.mean), flat(self.log_variance), flat(self.prior_mean)
         lambdas = np.asarray(self.log_prior, np.float64)
@@ -94,8 +94,13 @@ class Gaussian(eqx.Module):
 
 
 def around(opt: AbstractOptimizer, prior: AbstractOptimizer, *, apart: bool = False) -> Gaussian:
-    """A narrow posterior around `opt`; the prior is around `prior`, which no task of the bound
-    may have shaped. `apart`: nor has any of them shaped `opt`, so that the two may be equal."""
+    """A narrow Gaussian posterior around one optimizer, with a prior around another.
+
+    - `opt`: mean of the posterior
+    - `prior`: mean of the prior; no task of the bound may have had a part in its training
+    - `apart`: no task of the bound had a part in training `opt` either, so that the two may be
+      equal
+    """
     (mean, rest), (prior_mean, _) = split_meta(opt), split_meta(prior)
     if jtu.tree_structure(mean) != jtu.tree_structure(prior_mean):
         raise ValueError("Posterior and prior need optimizers of the same weights.")
@@ -121,7 +126,7 @@ def around(opt: AbstractOptimizer, prior: AbstractOptimizer, *, apart: bool = Fa
 
 
 class Finite(eqx.Module):
-    """Some optimizers, each with its probability in posterior and prior."""
+    """A few optimizers, each with its probability under the prior; () or None for equal ones."""
 
     members: tuple[AbstractOptimizer, ...]
     prior: tuple[float, ...] = eqx.field(static=True)
@@ -156,11 +161,17 @@ def fit(
     lr: float = 1e-2,
     target: float | None = None,
 ) -> tuple[Gaussian, Float[np.ndarray, " steps"]]:
-    """Train mean, variances and the prior's variances; the posterior and the surrogate by step.
+    """Train a Gaussian posterior, and its prior's variances; return it and the surrogate by step.
 
-    - `loss`: of the run of an optimizer on the task of a key, differentiable in the optimizer
+    - `posterior`: to begin with
+    - `loss`: (optimizer, key of a task) → loss at the end of its run, differentiable in the first
     - `tasks`: one key a task, (N,)
-    - `target`: of B; with it B is drawn there by 1000 (B − target)², as the reference does
+    - `steps`: number of steps of Adam
+    - `delta`: probability that the bound is wrong, in (0, 1)
+    - `key`: of all draws
+    - `batch`: tasks a step
+    - `lr`: learning rate of Adam
+    - `target`: of B; B is drawn there by adding 1000 (B − target)², as in the reference
     """
     n = len(tasks)
     tx = optax.adam(lr)
@@ -186,8 +197,8 @@ def fit(
         )
         updates, state = tx.update(grads, state)
         median = jnp.median(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
-        moved = jnp.where(jnp.isfinite(median), 0.9 * scale + 0.1 * median, scale)
-        return optax.apply_updates(trained, updates), state, moved, value
+        scale = jnp.where(jnp.isfinite(median), 0.9 * scale + 0.1 * median, scale)
+        return optax.apply_updates(trained, updates), state, scale, value
 
     key_scale, key_run = jr.split(key)
     opt = posterior.draw(key_scale)
@@ -212,7 +223,7 @@ def _trained(posterior: Gaussian) -> PyTree:
 
 @jax.custom_jvp
 def kl_inverse(q: Float[Array, ""], c: Float[Array, ""]) -> Float[Array, ""]:
-    """The largest p with kl(q‖p) ≤ c, to about 1e-6."""
+    """The largest p with kl(q‖p) ≤ c, to about 1e-6, for q in [0, 1] and c ≥ 0."""
     q, c = jnp.clip(q, SMALLEST, 1 - SMALLEST), jnp.maximum(c, FLOOR)
 
     def halve(_, ends: tuple[Array, Array]) -> tuple[Array, Array]:

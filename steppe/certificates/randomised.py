@@ -1,4 +1,4 @@
-"""certify_randomised: the PAC-Bayes certificate of a posterior over optimizers, on all N tasks.
+"""PAC-Bayes certificate of a posterior over optimizers, from the N tasks they were trained on.
 
     Gaussian   pairs of fresh weights and one of the N tasks, drawn at random, fail or not
     Finite     every member runs on every task; q is then picked for the lowest bound
@@ -18,8 +18,8 @@ from ..core.task import AbstractTask
 from ..core.types import Key, Split
 from . import bounds, pac_bayes
 from .certificate import ASSUMPTIONS, RANDOMISED, Certificate
-from .certify import Seen, entry, gather, write_down
-from .claims import AbstractClaim, Item, Plan, check_claims, plan, standard
+from .certify import Outcome, entry, gather, write_down
+from .claims import AbstractClaim, Item, Plan, check_claims, plan, standard_claims
 from .compiled import STREAM, Program, Runs, Static, digest, numbers, split_arrays
 from .episodes import Episodes, Measure, Reading, play, reading
 from .posterior import Finite, Gaussian
@@ -27,12 +27,19 @@ from .runs import AbstractRun
 
 
 def task_keys(seed: int, n: int) -> Key:
-    """The keys of the N tasks that a posterior may be trained on, (N,)."""
+    """Keys of n tasks to train a posterior on, (n,)."""
     return jr.split(jr.fold_in(jr.key(seed), STREAM + 1), n)
 
 
 class Pairs(AbstractRun):
-    """Runs of weights drawn from a posterior, each on one of N tasks drawn with equal chances."""
+    """Runs of weights drawn from a posterior, each on one of N tasks drawn with equal chances.
+
+    - `task`: the task
+    - `posterior`: a Gaussian over optimizers
+    - `tasks`: keys of the N tasks, (N,)
+    - `metric`, `split`: the error, see `Episodes`
+    - `name`: of the optimizer, in the certificate
+    """
 
     def __init__(
         self,
@@ -96,16 +103,26 @@ def certify_randomised(
     name: str = "",
     say: Callable[[str], None] = lambda text: None,
 ) -> Certificate:
-    """What holds of a randomised optimizer on future tasks, from the N it was trained on.
+    """Certify a randomised optimizer on future tasks, from the N it was trained on.
 
-    - `tasks`: their keys, (N,), N ≥ 8; `task_keys` makes some
-    - `claims`, `tolerances`, `at`: claims of success, or others that a task meets or not
-    - `delta`: shared equally over claims, and in each by the bound and the calibration
-    - `pairs`: runs of the calibration of a Gaussian; `trained_prior`: its variances were trained
+    - `posterior`: a Gaussian over the weights, or a few optimizers with probabilities
+    - `task`: the task
+    - `tasks`: keys of the N tasks, (N,), N ≥ 8; `task_keys` makes some
+    - `steps`: iterations of each run, K
+    - `metric`, `split`: the error, see `Episodes`
+    - `tolerances`, `at`: claims of success, as in `certify`
+    - `claims`: further claims that a task meets or not
+    - `delta`: probability that any statement is wrong, in (0, 1); shared equally over claims, and
+      in each by the bound and the calibration
+    - `pairs`: runs of the calibration of a Gaussian
+    - `trained_prior`: the variances of its prior were trained
     - `seed`: of the calibration; its draws are none of the training's
+    - `batch`: runs in memory at a time
+    - `name`: of the optimizer, in the certificate
+    - `say`: called with a line of progress after each batch
     """
     n = len(tasks)
-    wanted = [*standard(steps, tolerances, (), at, "first_hit"), *claims]
+    wanted = [*standard_claims(steps, tolerances, (), at, "first_hit"), *claims]
     if wrong := [claim for claim in wanted if not claim.binary]:
         raise ValueError(
             f"A PAC-Bayes bound is of claims that a task meets or not, {wrong[0]} is none; give "
@@ -147,16 +164,24 @@ def certify_randomised(
 
 
 def randomised(
-    made: dict[str, Any],
+    on_tasks: dict[str, Any],
     item: Item,
     calibrated: float,
     budget: float,
     run: AbstractRun,
     steps: int,
 ) -> dict[str, Any]:
-    """The entry of a claim about the N tasks, turned into one about future tasks."""
+    """The entry of a claim about future tasks, from that of the claim about the N tasks.
+
+    - `on_tasks`: the entry about the N tasks
+    - `item`: the claim and its share of δ
+    - `calibrated`: bound of the risk on the N tasks, in [0, 1]
+    - `budget`: B of the PAC-Bayes bound, in nats
+    - `run`: what was run
+    - `steps`: iterations of each run, K
+    """
     bound = pac_bayes.risk_bound(calibrated, budget)
-    return made | {
+    return on_tasks | {
         "method": "pac_bayes",
         "on_tasks": calibrated,
         "budget": budget,
@@ -208,7 +233,7 @@ def _certificate(
     run: AbstractRun,
     entries: list[dict[str, Any]],
     planned: Plan,
-    seen: Seen,
+    seen: Outcome,
     steps: int,
     seed: int,
     posterior: dict[str, Any],

@@ -24,7 +24,7 @@ from .compiled import STREAM, Program, Runs, described_arrays, sketch
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """What the errors are. `signed`: may be negative (a logarithm, say)."""
+    """Name, definition and unit of the errors; `signed` if they may be negative, as a logarithm."""
 
     name: str
     definition: str
@@ -36,28 +36,33 @@ RESIDUAL = Metric("residual", "‖T(z_k) − z_k‖₂, z_k the iterate after k 
 
 
 class AbstractRun(abc.ABC):
-    """Tasks, an optimizer, and the error of a run. A frozen dataclass."""
+    """Tasks, an optimizer, and the error of a run."""
 
     metric: Metric
-    population: int | None = None  # of how many tasks each is taken at most once; None: no end
-    notes: tuple[str, ...] = ()  # what a certificate warns of besides
+    population: int | None = None  # number of tasks, each taken at most once; None: no limit
+    notes: tuple[str, ...] = ()  # further warnings of a certificate
 
     @abc.abstractmethod
     def run(self, seed: int, which: range, steps: int) -> Runs:
-        """The runs of these numbers, drawn from `seed`."""
+        """Run some of the tasks that `seed` draws.
+
+        - `seed`: of all draws
+        - `which`: numbers of the tasks, from 0
+        - `steps`: iterations of each run, K
+        """
 
     @abc.abstractmethod
     def described(self) -> dict[str, Any]:
-        """{"optimizer": …, "tasks": …}, of JSON types: what has to be the same another time."""
+        """{"optimizer": …, "tasks": …} of JSON types: all that must be equal in a second run."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Calls(AbstractRun):
-    """A function that draws one task, solves it, and says its errors.
+    """A Python function that draws one task, solves it, and returns its errors.
 
     `solve(rng)` gets a `numpy.random.Generator` of its own and returns K + 1 numbers, the error
-    after 0, 1, …, K iterations; what it returns beyond is left out. All that is random in it must
-    come from `rng`.
+    after 0, 1, …, K iterations; further numbers are ignored. All that is random in it must come
+    from `rng`.
     """
 
     solve: Callable[[np.random.Generator], ArrayLike]
@@ -82,15 +87,19 @@ class Calls(AbstractRun):
 
 
 class FixedPoint(AbstractRun):
-    """Repeat `map(z, task)` from `start(task)`.
+    """Runs of a solver that repeats `map(z, task)` from `start(task)`.
 
     - `sample`: key → task, a pytree of arrays; or the tasks themselves, stacked along their first
-      axis, of which each is taken at most once, in an order that is drawn
-    - `error`: (z, task) → a number, in place of the residual; `metric` says what it is
-    - `clusters`: of stacked tasks that come in dependent groups (the steps of one simulation, say)
-      the group of each; then one task of each group is drawn, and no more are there
-    - `trained_on`: of stacked tasks those that map or start were trained on, stacked as well; to
-      find one of them among the tasks is an error
+      axis, each taken at most once, in random order
+    - `start`: task → first iterate z₀, a pytree of arrays
+    - `map`: (z, task) → next iterate
+    - `error`: (z, task) → a number, in place of the residual
+    - `metric`: name and definition of that number
+    - `name`: of the solver, in the certificate
+    - `clusters`: group of each stacked task, (N,), if they come in dependent groups (the steps of
+      one simulation, say); then one task of each group is drawn
+    - `trained_on`: stacked tasks that `map` or `start` were trained on; to find one of them among
+      the tasks is an error
     """
 
     def __init__(

@@ -15,7 +15,14 @@ import steppe
 from steppe.certificates import certificate
 from steppe.certificates.audit import recheck, verify
 from steppe.certificates.certify import certify
-from steppe.certificates.claims import Holds, Iterations, MeanIterations, Quantile, Success, reached
+from steppe.certificates.claims import (
+    Holds,
+    Iterations,
+    MeanIterations,
+    Quantile,
+    Success,
+    hitting_times,
+)
 from steppe.certificates.episodes import Episodes
 from steppe.certificates.runs import STREAM, Calls, FixedPoint, Metric
 from steppe.core.episode import begin
@@ -51,9 +58,9 @@ def test_a_solver_of_ones_own_in_ten_lines():
 
 def test_first_hit_and_stay_differ_where_errors_rise_again():
     errors = np.array([[3, 0.5, 2, 0.5, 0.4], [3, 2, 2, 2, 2], [0.1, 0.1, 0.1, 0.1, 0.1]], float)
-    assert np.array_equal(reached(errors, 1.0, "first_hit"), [1, np.inf, 0])
-    assert np.array_equal(reached(errors, 1.0, "stay"), [3, np.inf, 0])
-    assert np.array_equal(reached(errors * np.nan, 1.0, "stay"), [np.inf] * 3)
+    assert np.array_equal(hitting_times(errors, 1.0, "first_hit"), [1, np.inf, 0])
+    assert np.array_equal(hitting_times(errors, 1.0, "stay"), [3, np.inf, 0])
+    assert np.array_equal(hitting_times(errors * np.nan, 1.0, "stay"), [np.inf] * 3)
 
 
 def test_errors_that_are_no_numbers_count_as_failures():

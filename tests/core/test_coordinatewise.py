@@ -84,6 +84,7 @@ def test_derivatives_are_those_of_one_block(kind, mode, monkeypatch):
     close(cut, whole, rtol=1e-9)
 
 
+@pytest.mark.user_flags
 def test_a_step_is_made_in_place(monkeypatch):
     """With the state given away it needs far less than a second one."""
     many(monkeypatch)

@@ -106,12 +106,12 @@ def single(state):
 @pytest.mark.parametrize(
     ("name", "second_order", "objective"),
     [
-        ("dm", False, "log"),
+        pytest.param("dm", False, "log", marks=pytest.mark.user_flags(x64=True)),
         pytest.param("dm", True, "sum", marks=pytest.mark.slow),
         pytest.param("rnnprop", False, "ratio-valid-ramp", marks=pytest.mark.slow),
         ("rnnprop", True, "log"),
         pytest.param("mixing", False, "identity-fresh-last", marks=pytest.mark.slow),
-        ("mixing", True, "ratio-valid-ramp"),
+        pytest.param("mixing", True, "ratio-valid-ramp", marks=pytest.mark.user_flags(x64=True)),
     ],
 )
 def test_meta_gradient_is_the_central_difference(name, second_order, objective, getkey):

@@ -143,12 +143,14 @@ def seen():
     return all_of_them({name: case[1].x for name, case in CASES.items()})
 
 
+@pytest.mark.user_flags(x64=True)
 @pytest.mark.parametrize("name", CASES)
 def test_value_is_that_of_the_dense_hessian(name, seen):
     _, surface, _, quantity = CASES[name]
     np.testing.assert_allclose(seen[name][0], quantity(surface.x), rtol=1e-10)
 
 
+@pytest.mark.user_flags(x64=True)
 @pytest.mark.parametrize("name", CASES)
 def test_gradient_is_that_of_the_dense_quantity(name, seen):
     _, surface, _, quantity = CASES[name]
@@ -156,12 +158,14 @@ def test_gradient_is_that_of_the_dense_quantity(name, seen):
     np.testing.assert_allclose(as_vector(seen[name][1]), truth, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.user_flags(x64=True)
 def test_log_det_has_the_value_of_its_probes(seen):
     psi = of_matrix(lambda x: np.log1p(x / GAMMA) / 2, H_CO(CONVEX.x))
     truth = np.mean([v @ psi @ v for v in signs(2)])
     np.testing.assert_allclose(seen["log det"][0], truth, rtol=1e-10)
 
 
+@pytest.mark.user_flags(x64=True)
 def test_log_det_has_the_surrogate_gradient_of_its_probes(seen):
     inverse = np.linalg.inv(H_CO(CONVEX.x) + GAMMA * np.eye(N)) / 2
     truth = [

@@ -113,6 +113,7 @@ SCALE_PARAMS = (
 )
 
 
+@pytest.mark.user_flags(x64=True)
 def test_published_scale_weights_give_the_printed_steps():
     opt = read(weights("l2o_scale_hess_cl_mt_step6"))
     assert sum(leaf.size for leaf in jtu.tree_leaves(opt)) == 8349

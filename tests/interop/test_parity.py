@@ -126,6 +126,7 @@ def test_protocol_starts_as_published():
         assert loss == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.user_flags
 def test_rnnprop_follows_for_200_steps():
     batch_loss, full_loss, _ = follow("rnnprop", 0, 200)
     assert_follows("rnnprop", full_loss, CURVES["full_loss"][3][2])

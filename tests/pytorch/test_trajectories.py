@@ -56,7 +56,12 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).max() / np.abs(b).max())
 
 
-@pytest.mark.parametrize("name", PRETRAINED)
+def marked(name):
+    """One of them also as users compile: tests/test_user_flags.py."""
+    return pytest.param(name, marks=pytest.mark.user_flags) if name == "rnnprop-v1" else name
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in PRETRAINED])
 def test_every_pretrained_optimizer_takes_the_same_steps(name):
     opt = load(name)
     assert difference(in_torch(name, "float32"), in_jax(opt, "float32")) < 1e-4

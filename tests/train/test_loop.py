@@ -75,6 +75,7 @@ def whole(tmp_path_factory):
     return (*train(folder), folder)
 
 
+@pytest.mark.user_flags
 def test_a_stopped_run_resumes_bit_for_bit(whole, tmp_path):
     train(tmp_path, steps=3)  # the last step is saved whatever `checkpoint_every`
     (tmp_path / "step-00000003.safetensors").unlink()  # killed after the checkpoint of step 2
