@@ -73,7 +73,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
 
 
 def final_classes(base: type) -> set[type]:
-    """All subclasses of `base` in the package that can be made."""
+    """All subclasses of `base` in the library that can be made."""
     for module in pkgutil.walk_packages(steppe.__path__, "steppe."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -85,6 +85,7 @@ def final_classes(base: type) -> set[type]:
         cls
         for cls in found
         if cls.__module__.startswith("steppe.")
+        and not cls.__module__.startswith("steppe.studies.")  # a study's own, for its questions
         and not inspect.isabstract(cls)
         # equinox makes subclasses of its own
         and getattr(sys.modules[cls.__module__], cls.__name__, None) is cls
