@@ -1,6 +1,7 @@
 """The rules of the house (docs/architecture.md), read off the source without importing it."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -221,3 +222,18 @@ def test_no_method_with_a_body_is_redefined():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_stay_short(path):
     assert len(path.read_text().splitlines()) <= 400, f"{path.name} holds more than one idea"
+
+
+OF_OTHERS = {"train/environment.py", "report/plots.py"}  # options of git, variables of CSS
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_flags_are_named_by_the_command_line_alone(path):
+    """Below `cli` a message names the setting, `meta.lr`, which `cli.parse.reword` turns around."""
+    place = path.relative_to(ROOT).as_posix()
+    if package(path) in ("cli", "studies") or place in OF_OTHERS:
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found = re.search(r"(?<![\w-])--[a-z]", node.value)
+            assert not found, f"{path.name}:{node.lineno} names a flag: {node.value!r}"

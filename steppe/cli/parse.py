@@ -108,6 +108,8 @@ def reword(text: str, cls: type) -> str:
     options = settings_of(cls)
 
     def word(match: re.Match) -> str:
+        if match[1] == "resume":  # said by all that look at runs, done by one verb
+            return f"`steppe train --resume{match[2]}`"
         option = options.get(match[1])
         return match[0] if option is None else flag(option) + match[2]
 

@@ -89,7 +89,7 @@ def from_plain(plain: Mapping[str, Any]) -> Point:
         given |= {name: [made(**x) for x in given[name]] for name, made in lists.items()}
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"Not a record of curvature ({error}): expected what `steppe curvature --json` prints."
+            f"Not a record of curvature ({error}): expected the JSON of `steppe curvature`."
         ) from error
     return Point(**given)
 

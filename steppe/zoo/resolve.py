@@ -54,6 +54,6 @@ def finished(folder: Path) -> Path:
             f"{folder} has {len(found)} checkpoints; give one of them by its name."
         )
     raise CheckpointError(
-        f"{folder} has no finished optimizer; finish its run by `steppe train --resume {folder}`, "
-        "or give a checkpoint."
+        f"{folder} has no finished optimizer; finish its run by `resume {folder}`, or give a "
+        "checkpoint."
     )

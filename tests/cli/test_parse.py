@@ -193,6 +193,7 @@ def test_a_table_made_from_options_gives_the_options_back():
 
 
 def test_settings_are_worded_as_options():
+    assert reword("finish it: `resume runs/a`", Eval) == "finish it: `steppe train --resume runs/a`"
     text = "lower `meta.lr`, or `estimator.kind pes`; see `steppe list`, `nothing.known`."
     said = "lower --meta-lr, or --estimator pes; see `steppe list`, `nothing.known`."
     assert reword(text, Train) == said
