@@ -36,7 +36,7 @@ def main(words=None) -> float:
     x, y, last = (data.x[:, None] / 16).astype("f4"), data.y, len(data.y) - 300
     conv = lambda i, o: eqx.nn.Conv2d(i, o, 3, padding=1, key=jr.key(i))
     model = ConvNet((conv(1, 8), conv(8, 16)), eqx.nn.Linear(64, 10, key=jr.key(0)))
-    tx = steppe.to_optax(steppe.load(given.opt)[0])
+    tx = steppe.to_optax(steppe.load(given.opt))
     state = tx.init(eqx.filter(model, eqx.is_array))
 
     @eqx.filter_jit

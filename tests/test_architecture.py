@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "core": set(),
     "store": {"core"},
     "flatness": {"core"},
-    "data": {"core.types", "core.messages", "store.files"},
+    "data": {"core.types", "core.messages", "core.entry", "core.lazy", "store.files"},
     "tasks": {"core", "data"},
     "optimizers": {"core", "store", "flatness"},
     "objectives": {"core"},

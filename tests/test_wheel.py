@@ -27,7 +27,7 @@ except ImportError as error:
 JAX = """
 import importlib.util, jax, steppe
 assert importlib.util.find_spec("torch") is None
-tx = steppe.to_optax(steppe.load("rnnprop-v1")[0])
+tx = steppe.to_optax(steppe.load("rnnprop-v1"))
 x = {"w": jax.numpy.ones(3)}
 updates, _ = tx.update(x, tx.init(x), x)
 assert bool((updates["w"] != 0).all())

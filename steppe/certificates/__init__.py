@@ -10,54 +10,6 @@ check by other code; `pac_bayes.py`, `posterior.py` and `randomised.py` are for 
 into training.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from ..core.lazy import attach
 
-if TYPE_CHECKING:
-    from .audit import recheck, verify
-    from .certificate import Certificate, load
-    from .claims import Holds, Iterations, MeanIterations, Quantile, Success
-    from .episodes import Episodes
-    from .runs import Calls, FixedPoint, Metric
-
-FILES = {
-    "Calls": "runs",
-    "Certificate": "certificate",
-    "Episodes": "episodes",
-    "FixedPoint": "runs",
-    "Holds": "claims",
-    "Iterations": "claims",
-    "MeanIterations": "claims",
-    "Metric": "runs",
-    "Quantile": "claims",
-    "Success": "claims",
-    "load": "certificate",
-    "recheck": "audit",
-    "verify": "audit",
-}
-
-__all__ = [
-    "Calls",
-    "Certificate",
-    "Episodes",
-    "FixedPoint",
-    "Holds",
-    "Iterations",
-    "MeanIterations",
-    "Metric",
-    "Quantile",
-    "Success",
-    "load",
-    "recheck",
-    "verify",
-]
-
-
-def __getattr__(name: str):
-    if name not in FILES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{FILES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

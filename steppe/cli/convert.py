@@ -29,10 +29,10 @@ def run(values: dict) -> int:
         raise BadInput(f"{options.source} does not exist; give the .npz file to convert.")
 
     from ..interop.open_l2o import read
-    from ..zoo.io import save_optimizer
+    from ..zoo.io import save
 
     opt = read(options.source)
-    save_optimizer(options.target, opt, converted_from=options.source.name)
+    save(options.target, opt, converted_from=options.source.name)
     kind = type(opt).__name__
     if options.json:
         document({"source": options.source, "target": options.target, "kind": kind})

@@ -9,7 +9,8 @@ from ..core.settings import setting
 from ..runs.errors import BadInput
 from ..runs.folder import MODEL, check_new_checkpoint
 from ..store.manifest import described, read
-from ..zoo.resolve import HUB, locate
+from ..zoo.names import HUB
+from ..zoo.resolve import resolve
 from .output import document
 from .parse import make
 
@@ -55,7 +56,7 @@ class Export:
 
 def run(values: dict) -> int:
     options = make(Export, values)
-    source = locate(options.ckpt)
+    source = resolve(options.ckpt)
     kind = described(read(source)[0], source)["kind"]  # refuses what is not intact
     if options.to == "hub":
         written, place = publish(options, source)
@@ -71,7 +72,7 @@ def run(values: dict) -> int:
 
 def publish(options: Export, source: Path) -> tuple[str, str]:
     """Its address on the Hub, and the word that `steppe.load` takes."""
-    from ..zoo.hub import push
+    from ..zoo.publish import push
 
     name = str(options.out).removeprefix(HUB)
     return push(source, name, private=options.private or None), HUB + name

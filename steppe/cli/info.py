@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..core.settings import setting
 from ..store.manifest import Header, read
-from ..zoo.resolve import locate
+from ..zoo.resolve import resolve
 from ..zoo.shipped import Card, Line, read_card
 from .output import document
 from .parse import make
@@ -32,7 +32,7 @@ class Info:
 def run(values: dict) -> int:
     options = make(Info, values)
     path = Path(options.ckpt)
-    path = path if path.is_dir() else locate(options.ckpt)  # of a folder, `read` says what it is
+    path = path if path.is_dir() else resolve(options.ckpt)  # of a folder, `read` says what it is
     header, _ = read(path)  # refuses what is not intact
     content = describe(path, header)
     if options.json:

@@ -3,27 +3,14 @@
 import dataclasses
 import textwrap
 from collections.abc import Mapping
-from typing import Literal
 
 from ..core.settings import setting
-from ..data.names import NAMES as DATA
-from ..flatness.names import NAMES as MEASURES
-from ..tasks.names import NAMES as TASKS
 from ..tasks.names import SUITES
-from ..zoo.names import NAMES as OPTIMIZERS
-from ..zoo.names import PRESETS, PRETRAINED
+from ..zoo.registry import TABLES
 from .output import document
 from .parse import make
 
-TABLES: dict[str, Mapping[str, str | tuple[str, ...]]] = {
-    "tasks": TASKS,
-    "suites": SUITES,
-    "optimizers": OPTIMIZERS,
-    "presets": PRESETS,
-    "pretrained": PRETRAINED,
-    "data": DATA,
-    "measures": MEASURES,
-}
+TABLE_NAMES = ("tasks", "suites", *(what for what in TABLES if what != "tasks"))
 WIDTH = 96
 
 
@@ -34,11 +21,10 @@ class List:
     Suites are named lists of tasks; a pretrained optimizer can be used wherever a checkpoint can.
     """
 
-    what: (
-        Literal["tasks", "suites", "optimizers", "presets", "pretrained", "data", "measures"] | None
-    ) = setting(
+    what: str | None = setting(
         None,
-        "tasks, suites, optimizers, presets, pretrained, data or measures (default: all)",
+        f"{', '.join(TABLE_NAMES[:-1])} or {TABLE_NAMES[-1]} (default: all)",
+        choices=TABLE_NAMES,
         positional=True,
     )
     json: bool = setting(False, "print them as one JSON document")
@@ -46,7 +32,7 @@ class List:
 
 def run(values: dict) -> int:
     options = make(List, values)
-    tables = {what: TABLES[what] for what in ([options.what] if options.what else TABLES)}
+    tables = {what: lines(what) for what in ([options.what] if options.what else TABLE_NAMES)}
     if options.json:
         document(tables)
         return 0
@@ -55,6 +41,11 @@ def run(values: dict) -> int:
         wide = max(map(len, table)) + 4
         for name, about in table.items():
             words = about if isinstance(about, str) else ", ".join(about)
-            lines = textwrap.wrap(words, WIDTH - wide, break_on_hyphens=False)
-            print(f"  {name:<{wide - 2}}" + ("\n" + " " * wide).join(lines))
+            wrapped = textwrap.wrap(words, WIDTH - wide, break_on_hyphens=False)
+            print(f"  {name:<{wide - 2}}" + ("\n" + " " * wide).join(wrapped))
     return 0
+
+
+def lines(what: str) -> Mapping[str, str | tuple[str, ...]]:
+    """A table: name → the line about it; of a suite, its tasks."""
+    return SUITES if what == "suites" else {n: e.line for n, e in TABLES[what].items()}

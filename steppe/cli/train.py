@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.settings import group, setting, settings_of, values_of
+from ..optimizers.names import OPTIMIZERS
 from ..runs import config
 from ..runs import folder as folders
 from ..runs.diagnostics import line
 from ..runs.errors import BadInput
 from ..runs.findings import Finding
-from ..runs.subject import check, learned
-from ..tasks.names import NAMES as TASKS
-from ..zoo.names import NAMES as OPTIMIZERS
+from ..runs.subject import check
+from ..tasks.names import TASKS
 from ..zoo.names import PRESETS
 from ..zoo.presets import recipe as published
 from ..zoo.recipe import Recipe, check_idle
+from ..zoo.registry import learned
 from .output import document, speaker
 from .parse import flag, make, reword
 

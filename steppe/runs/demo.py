@@ -40,7 +40,7 @@ from ..train.environment import environment
 from ..train.loop import History, meta_train
 from ..train.sinks import Sink
 from ..train.validate import Validation
-from ..zoo import save_optimizer
+from ..zoo.io import save
 
 NAME = "RNNProp"
 TASK = "digits-mlp"
@@ -105,9 +105,7 @@ def demo(
     key_opt, key_train, key_cases = jr.split(jr.key(seed), 3)
     task = build(TASK, batch_size=settings.batch_size)
     opt, history = _meta_train(task, settings, key_opt, key_train, folder, seed, sinks)
-    save_optimizer(
-        folder / "rnnprop.safetensors", opt, task=TASK, steps=history.best_step, seed=seed
-    )
+    save(folder / "rnnprop.safetensors", opt, task=TASK, steps=history.best_step, seed=seed)
     seconds["meta-training"] = clock.lap()
     say(
         f"meta-trained in {seconds['meta-training']:.0f} s "

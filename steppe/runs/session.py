@@ -35,7 +35,7 @@ from ..train.mesh import use_cores
 from ..train.preflight import TooLargeError
 from ..train.sinks import Console, Row, Sink, TensorBoard, flatness, read_rows
 from ..zoo.assemble import assemble
-from ..zoo.io import load_optimizer, save_optimizer
+from ..zoo.io import load, save
 from ..zoo.recipe import Penalty, Recipe, change
 from ..zoo.recipe_json import from_json, to_json
 from . import config, diagnostics
@@ -140,7 +140,7 @@ def train_opened(
             raise Failed(f"{error}{_remedy(recipe.penalty)}") from error
     path = folder / folders.MODEL
     known = {"best_step": history.best_step, "valid_loss": history.best}
-    save_optimizer(path, best, **to_json(recipe), **known)
+    save(path, best, **to_json(recipe), **known)
     check_identity(path, best)
     return Result(
         best, history, _examine(best, task, recipe, folder, key_doctor, probe, say), folder
@@ -242,7 +242,7 @@ def _examine(
 
 def check_identity(path: Path, opt: AbstractOptimizer) -> None:
     """Fail unless the saved optimizer comes back with the same bits."""
-    again, _ = load_optimizer(path)
+    again = load(path)
     before, after = (jtu.tree_leaves(eqx.filter(o, eqx.is_array)) for o in (opt, again))
     same = len(before) == len(after) and all(map(_identical, before, after))
     if not same:

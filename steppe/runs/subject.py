@@ -1,17 +1,17 @@
 """An optimizer by its name or file, and the task it is looked at on. No JAX until `prepare`."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.messages import did_you_mean
+from ..optimizers.names import OPTIMIZERS
 from ..store.manifest import read
-from ..tasks.names import NAMES as TASKS
-from ..zoo import shipped
-from ..zoo.names import NAMES as OPTIMIZERS
-from ..zoo.names import PRETRAINED
-from ..zoo.resolve import HUB, locate
+from ..tasks.names import TASKS
+from ..zoo.names import HUB, PRETRAINED, WEIGHTS
+from ..zoo.registry import learned, tunable
+from ..zoo.resolve import resolve
 from .errors import BadInput
 from .folder import MODEL
 
@@ -49,23 +49,13 @@ class Prepared(NamedTuple):
     tuning: dict[str, Any]  # how the rate was found, {} where it was given
 
 
-def check(name: str, known: Mapping[str, object], what: str) -> None:
+def check(name: str, known: Collection[str], what: str) -> None:
     """Refuse a name that is in no table.
 
     - `what`: the word for one of them, e.g. "task"
     """
     if name not in known:
         raise BadInput(f"There is no {what} {name!r}; {did_you_mean(name, known)}")
-
-
-def learned() -> dict[str, str]:
-    """The optimizers that have a network to train."""
-    return {name: about for name, about in OPTIMIZERS.items() if about.startswith("learned")}
-
-
-def tunable() -> dict[str, str]:
-    """The hand-made optimizers with one learning rate to tune."""
-    return {name: about for name, about in OPTIMIZERS.items() if ": lr" in about}
 
 
 def subject(source: str, task: str | None) -> Subject:
@@ -81,7 +71,7 @@ def subject(source: str, task: str | None) -> Subject:
                 "finished run."
             )
         recipe = manifest.get("recipe") or {}
-        name = optimizer.stem if optimizer.parent == shipped.FOLDER else str(manifest["kind"])
+        name = optimizer.stem if optimizer.parent == WEIGHTS else str(manifest["kind"])
     trained_on, horizon, task_options = recipe.get("task"), recipe.get("horizon"), {}
     if isinstance(trained_on, Mapping):  # of `runs.session`; else of 0.1, or a user's own words
         trained_on, horizon = trained_on.get("name"), recipe.get("estimator", {}).get("horizon")
@@ -98,7 +88,7 @@ def checkpoint(source: str) -> Path:
     """The file of a trained optimizer; words that name an untrained one get their own answer."""
     path = Path(source)
     if source.startswith(HUB) or path.exists() or path.suffix or source in PRETRAINED:
-        return locate(source)
+        return resolve(source)
     if source in learned():
         raise BadInput(
             f"The optimizer {source} has to be trained before it can be judged; use `steppe "
@@ -127,10 +117,11 @@ def prepare(
     - `lr`: learning rate of a hand-made one; None: tuned
     """
     from ..evaluate.tune import tune
-    from ..zoo.io import build, load_optimizer
+    from ..zoo.io import load
+    from ..zoo.registry import build
 
     if isinstance(optimizer, Path):
-        return Prepared(load_optimizer(optimizer)[0], None, {})
+        return Prepared(load(optimizer), None, {})
     if lr is not None:
         return Prepared(build(optimizer, lr=lr), lr, {})
     say(f"tuning the learning rate of {optimizer}…")

@@ -98,7 +98,7 @@ def described(header: Header, path: str | os.PathLike) -> dict:
     except (KeyError, TypeError):
         raise CheckpointError(
             f"{os.fspath(path)} is a checkpoint, but not of an optimizer: its manifest does not "
-            "say which one; give model.safetensors of a finished run, or what `save_optimizer` "
+            "say which one; give model.safetensors of a finished run, or what `steppe.save` "
             "wrote."
         ) from None
 

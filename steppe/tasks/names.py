@@ -1,103 +1,347 @@
-"""The named tasks, in words. Imports nothing, so that `steppe list tasks` need not wait for JAX."""
+"""The named tasks, and lists of them. Standard library only.
 
-NAMES = {
-    "quadratic": "½‖Wx − y‖², one system in 20 unknowns, all entries N(0, 1) (L2O-Scale)",
-    "quadratic-dm": "mean of ‖Wx − y‖² over 128 systems in 10 unknowns, entries U(0, 1) (DM)",
-    "wells": "a wide and a narrow well of equal depth in 2 dimensions: where does a run end?",
-    "quadratic-25": "½‖Wx − y‖² in 25 unknowns (L2O-Scale)",
-    "quadratic-50": "½‖Wx − y‖² in 50 unknowns (L2O-Scale)",
-    "quadratic-100": "½‖Wx − y‖² in 100 unknowns (L2O-Scale)",
-    "quadratic-784": "½‖Wx − y‖² in 784 unknowns (L2O-Scale, large)",
-    "quadratic-1024": "½‖Wx − y‖² in 1024 unknowns (L2O-Scale, large)",
-    "quadratic-2048": "½‖Wx − y‖² in 2048 unknowns (L2O-Scale, large)",
-    "quadratic-noisy": "½‖Wx − y‖² in 20 unknowns, N(0, 0.5²) added to gradients (L2O-Scale)",
-    "quadratic-50-noisy": "½‖Wx − y‖² in 50 unknowns, N(0, 1) added to gradients (L2O-Scale)",
-    "quadratic-100-noisy": "½‖Wx − y‖² in 100 unknowns, N(0, 2²) added to gradients (L2O-Scale)",
-    "lasso": "½‖Wx − y‖² + ‖x‖₁, 20 unknowns, entries N(0, 1) (L2O-Scale)",
-    "lasso-dm": "mean of ½‖Wx − y‖² + 0.005‖x‖₁ over 128 systems in 2 unknowns (DM)",
-    "lasso-dm-fixed": "lasso-dm with the same data in every episode (DM)",
-    "rastrigin": "a bowl with ripples in 2 unknowns, may be negative (L2O-Scale)",
-    "rastrigin-dm": "mean of 128 bowls with ripples in 2 unknowns, may be negative (DM)",
-    "square-cos-dm": "mean of 128 bowls with ripples in 2 unknowns, entries U(0, 1) (DM)",
-    "bowl-0.1": "½(0.1 x² + y²) (L2O-Scale)",
-    "bowl-1": "½(x² + y²) (L2O-Scale)",
-    "bowl-5": "½(5 x² + y²) (L2O-Scale)",
-    "bowl-5-rotated": "½(5 x² + y²) turned by 45° (L2O-Scale)",
-    "ackley": "test function: many ripples on a funnel, 2 unknowns",
-    "beale": "test function: a plain with sharp walls, 2 unknowns",
-    "booth": "test function: a quadratic valley, 2 unknowns",
-    "branin": "test function: three global minima, 2 unknowns",
-    "log-sum-exp": "test function: smooth and convex, 2 unknowns",
-    "matyas": "test function: a nearly flat valley, 2 unknowns",
-    "michalewicz": "test function: ridges on a plain, 2 unknowns",
-    "rosenbrock": "test function: a curved valley, 2 unknowns",
-    "styblinski-tang": "test function: four minima, one of them global, 2 unknowns",
-    "softmax-10": "softmax regression of two clouds of points in 10 dimensions (L2O-Scale)",
-    "softmax-100": "softmax regression of two clouds of points in 100 dimensions (L2O-Scale)",
-    "softmax-200": "softmax regression of two clouds of points in 200 dimensions (L2O-Scale)",
-    "softmax-256": "softmax regression of two clouds of points in 256 dimensions (L2O-Scale)",
-    "random-mlp-8": "two random classes in 9 dimensions, 9-8-2 sigmoid (L2O-Scale)",
-    "random-mlp-8-5": "two random classes in 8 dimensions, 8-8-5-2 sigmoid (L2O-Scale)",
-    "random-mlp-8-5-3": "two random classes in 12 dimensions, 12-8-5-3-2 sigmoid (L2O-Scale)",
-    "random-mlp-4-5-6": "two random classes in 11 dimensions, 11-4-5-6-2 sigmoid (L2O-Scale)",
-    "random-mlp-4-4-4-4": "two random classes in 5 dimensions, 5-4-4-4-4-2 sigmoid (L2O-Scale)",
-    "random-mlp-32-64": "two random classes in 8 dimensions, 8-32-64-2 sigmoid (L2O-Scale)",
-    "norm-1": "‖Wx − y‖₁ in 27 unknowns (L2O-Scale)",
-    "norm-2": "‖Wx − y‖₂ in 25 unknowns (L2O-Scale)",
-    "norm-3": "‖Wx − y‖₃ in 22 unknowns (L2O-Scale)",
-    "matmul": "find an algorithm for 2x2 matrices with 7 multiplications (L2O-Scale)",
-    "matmul-3": "find an algorithm for 3x3 matrices with 23 multiplications (L2O-Scale)",
-    "min-max-well": "only the largest and smallest of 20 unknowns have a gradient (L2O-Scale)",
-    "dependency-chain": "21 unknowns that come down one after the other (L2O-Scale)",
-    "outward-snake": "a winding path to infinity in 20 dimensions (L2O-Scale)",
-    "projection-quadratic": "a quadratic seen through other directions at each step (L2O-Scale)",
-    "log-quadratic": "the logarithm of quadratic (L2O-Scale)",
-    "log-bowl": "the logarithm of bowl-5 (L2O-Scale)",
-    "rescaled-quadratic": "quadratic-25 with all unknowns 10 times as large (L2O-Scale)",
-    "rescaled-norm": "‖Wx − y‖ with p = 1.5 in 18 unknowns, 8 times as large (L2O-Scale)",
-    "sparse-quadratic": "quadratic with 99 % of each gradient set to zero (L2O-Scale)",
-    "sparse-bowl": "bowl-5 with 99 % of each gradient set to zero (L2O-Scale)",
-    "sum-quadratics": "seven systems of 3 to 13 unknowns at once (L2O-Scale)",
-    "sum-functions": "the nine test functions at once (L2O-Scale)",
-    "digits-mlp": "8x8 digits, 64-20-10 sigmoid",
-    "digits-relu": "8x8 digits, 64-20-10 ReLU",
-    "digits-deeper": "8x8 digits, 64-20-20-10 sigmoid",
-    "digits-conv": "8x8 digits, two padded convolutions with batch norm",
-    "digits-conv-unpooled": "8x8 digits, ConvNet, no norm, no pool (L2O-Scale)",
-    "digits-nas": "8x8 digits, one NAS-Bench-201 cell of 16 channels (DM)",
-    "digits-vgg": "8x8 digits, six 3x3 convolutions, batch norm",
-    "digits-resnet": "8x8 digits, ResNet of 8 layers with group norm",
-    "mnist5k-mlp": "5000 MNIST digits, 784-20-10 sigmoid",
-    "mnist5k-relu": "5000 MNIST digits, 784-20-10 ReLU",
-    "mnist5k-deeper": "5000 MNIST digits, 784-20-20-10 sigmoid",
-    "mnist5k-conv": "5000 MNIST digits, the published ConvNet",
-    "mnist5k-conv-constant": "5000 MNIST digits, ConvNet, norm by √1.001 (L2O-Scale)",
-    "mnist5k-conv-unpooled": "5000 MNIST digits, ConvNet, no norm, no pool (L2O-Scale)",
-    "mnist5k-lenet": "5000 MNIST digits, LeNet with batch norm (DM)",
-    "mnist5k-nas": "5000 MNIST digits, one NAS-Bench-201 cell of 16 channels (DM)",
-    "mnist5k-vgg": "5000 MNIST digits, six 3x3 convolutions, batch norm",
-    "mnist5k-resnet": "5000 MNIST digits, ResNet of 8 layers with group norm",
-    "mnist-mlp": "MNIST from a local folder, 784-20-10 sigmoid: the published meta-training task",
-    "mnist-relu": "MNIST from a local folder, 784-20-10 ReLU",
-    "mnist-deeper": "MNIST from a local folder, 784-20-20-10 sigmoid",
-    "mnist-conv": "MNIST from a local folder, the published ConvNet",
-    "mnist-conv-constant": "MNIST from a local folder, ConvNet, norm by √1.001 (L2O-Scale)",
-    "mnist-conv-unpooled": "MNIST from a local folder, ConvNet, no norm, no pool (L2O-Scale)",
-    "mnist-lenet": "MNIST from a local folder, LeNet with batch norm (DM)",
-    "mnist-nas": "MNIST from a local folder, one NAS-Bench-201 cell of 16 channels (DM)",
-    "mnist-vgg": "MNIST from a local folder, six 3x3 convolutions, batch norm",
-    "mnist-resnet": "MNIST from a local folder, ResNet of 8 layers with group norm",
-    "cifar10-relu": "CIFAR-10 from a local folder, 3072-20-10 ReLU",
-    "cifar10-conv": "CIFAR-10 from a local folder, the published ConvNet with stride 2",
-    "cifar10-conv-constant": "CIFAR-10 from a local folder, ConvNet, norm by √1.001 (L2O-Scale)",
-    "cifar10-conv-unpooled": "CIFAR-10 from a local folder, ConvNet, no norm, no pool (L2O-Scale)",
-    "cifar10-lenet": "CIFAR-10 from a local folder, LeNet with batch norm (DM)",
-    "cifar10-nas": "CIFAR-10 from a local folder, one NAS-Bench-201 cell of 16 channels (DM)",
-    "cifar10-vgg": "CIFAR-10 from a local folder, six 3x3 convolutions, batch norm",
-    "cifar10-vgg16": "CIFAR-10 from a local folder, VGG-16 with batch norm (DM)",
-    "cifar10-resnet": "CIFAR-10 from a local folder, ResNet of 8 layers with group norm",
-    "cifar10-resnet20": "CIFAR-10 from a local folder, ResNet of 20 layers with group norm",
+Sizes, condition numbers and noise of the synthetic tasks are those of the training problems of
+Wichrowska et al., "Learned optimizers that scale and generalize", ICML 2017 (L2O-Scale), those that
+end in `-dm` of the Open-L2O code for Andrychowicz et al., NeurIPS 2016 (DM). Networks and their
+sizes are those of the papers' experiments, with linear logits; on 8x8 digits the ConvNet pads.
+"""
+
+import math
+from typing import Any
+
+from ..core.entry import Entry, Made, table
+
+SYNTHETIC, WRAPPERS, NETWORKS = ".tasks.synthetic.", ".tasks.synthetic.", ".tasks.networks:"
+QUADRATIC, BOWL, NORM, FORMULA = (
+    SYNTHETIC + f"{file}:{kind}"
+    for file, kind in {
+        "quadratic": "Quadratic",
+        "bowl": "Bowl",
+        "norm": "Norm",
+        "functions": "Formula",
+    }.items()
+)
+FUNCTIONS = {  # name: what it looks like
+    "ackley": "many ripples on a funnel",
+    "beale": "a plain with sharp walls",
+    "booth": "a quadratic valley",
+    "branin": "three global minima",
+    "log-sum-exp": "smooth and convex",
+    "matyas": "a nearly flat valley",
+    "michalewicz": "ridges on a plain",
+    "rosenbrock": "a curved valley",
+    "styblinski-tang": "four minima, one of them global",
 }
+
+
+def _formula(name: str, about: str, target: str, **arguments: Any) -> Entry:
+    return Entry(name, about, target, arguments, "synthetic")
+
+
+def _quadratic(name: str, about: str, n: int, **arguments: Any) -> Entry:
+    scale = {"instances": 1, "data": "normal", "start": 1.0, "factor": 0.5}
+    return _formula(name, about, QUADRATIC, n=n, **scale | arguments)
+
+
+def _lasso(name: str, about: str, **arguments: Any) -> Entry:
+    return _formula(name, about, SYNTHETIC + "lasso:Lasso", **arguments)
+
+
+def _rastrigin(name: str, about: str, **arguments: Any) -> Entry:
+    usual = {"n": 2, "data": "normal", "start": 1.0, "factor": 0.5}
+    return _formula(name, about, SYNTHETIC + "rastrigin:Rastrigin", **usual | arguments)
+
+
+def _bowl(name: str, about: str, **arguments: float) -> Entry:
+    return _formula(name, f"{about} (L2O-Scale)", BOWL, **arguments)
+
+
+def _noisy(name: str, about: str, task: Made, **noise: float) -> Entry:
+    return _formula(name, f"{about} (L2O-Scale)", WRAPPERS + "noisy:Noisy", task=task, **noise)
+
+
+def _classes(name: str, about: str, hidden: tuple[int, ...], data: str, **sizes: Any) -> Entry:
+    network = Made(NETWORKS + "MLP", {"hidden": hidden, "start": "unit"})
+    target = SYNTHETIC + "two_classes:TwoClasses"
+    return _formula(name, f"{about} (L2O-Scale)", target, network=network, data=data, **sizes)
+
+
+def _clouds(features: int, separation: float, batch_size: int) -> Entry:
+    about = f"softmax regression of two clouds of points in {features} dimensions"
+    sizes = {"features": features, "separation": separation, "batch_size": batch_size}
+    return _classes(f"softmax-{features}", about, (), "clouds", **sizes)
+
+
+def _teacher(features: int, hidden: tuple[int, ...], batch_size: int) -> Entry:
+    name = "-".join(map(str, ("random-mlp", *hidden)))
+    widths = "-".join(map(str, (features, *hidden, 2)))
+    about = f"two random classes in {features} dimensions, {widths} sigmoid"
+    return _classes(name, about, hidden, "teacher", features=features, batch_size=batch_size)
+
+
+def _chain(form: str, about: str, n: int) -> Entry:
+    return _formula(form, f"{about} (L2O-Scale)", SYNTHETIC + "chains:Chain", form=form, n=n)
+
+
+def _combined(name: str, about: str, kind: str, **arguments: Any) -> Entry:
+    return _formula(name, f"{about} (L2O-Scale)", f"{WRAPPERS}forms:{kind}", **arguments)
+
+
+LASSO_DM = {"n": 2, "instances": 128, "data": "uniform", "l1": 0.005, "start": 0.01}
+SYNTHETIC_TASKS = (
+    _quadratic(
+        "quadratic", "½‖Wx − y‖², one system in 20 unknowns, all entries N(0, 1) (L2O-Scale)", 20
+    ),
+    _quadratic(
+        "quadratic-dm",
+        "mean of ‖Wx − y‖² over 128 systems in 10 unknowns, entries U(0, 1) (DM)",
+        10,
+        instances=128,
+        data="uniform",
+        start=0.01,
+        factor=1.0,
+    ),
+    _formula(
+        "wells",
+        "a wide and a narrow well of equal depth in 2 dimensions: where does a run end?",
+        SYNTHETIC + "wells:Wells",
+    ),
+    *(
+        _quadratic(f"quadratic-{n}", f"½‖Wx − y‖² in {n} unknowns (L2O-Scale)", n)
+        for n in (25, 50, 100)
+    ),
+    *(
+        _quadratic(f"quadratic-{n}", f"½‖Wx − y‖² in {n} unknowns (L2O-Scale, large)", n)
+        for n in (784, 1024, 2048)
+    ),
+    _noisy(
+        "quadratic-noisy",
+        "½‖Wx − y‖² in 20 unknowns, N(0, 0.5²) added to gradients",
+        Made(QUADRATIC, {"n": 20}),
+        deviation=0.5,
+    ),
+    _noisy(
+        "quadratic-50-noisy",
+        "½‖Wx − y‖² in 50 unknowns, N(0, 1) added to gradients",
+        Made(QUADRATIC, {"n": 50}),
+        deviation=1.0,
+    ),
+    _noisy(
+        "quadratic-100-noisy",
+        "½‖Wx − y‖² in 100 unknowns, N(0, 2²) added to gradients",
+        Made(QUADRATIC, {"n": 100}),
+        deviation=2.0,
+    ),
+    _lasso(
+        "lasso",
+        "½‖Wx − y‖² + ‖x‖₁, 20 unknowns, entries N(0, 1) (L2O-Scale)",
+        n=20,
+        instances=1,
+        data="normal",
+        l1=1.0,
+        start=1.0,
+    ),
+    _lasso(
+        "lasso-dm", "mean of ½‖Wx − y‖² + 0.005‖x‖₁ over 128 systems in 2 unknowns (DM)", **LASSO_DM
+    ),
+    _lasso(
+        "lasso-dm-fixed", "lasso-dm with the same data in every episode (DM)", **LASSO_DM, seed=0
+    ),
+    _rastrigin(
+        "rastrigin",
+        "a bowl with ripples in 2 unknowns, may be negative (L2O-Scale)",
+        instances=1,
+        reduce="mean",
+        offset="n2",
+    ),
+    _rastrigin(
+        "rastrigin-dm",
+        "mean of 128 bowls with ripples in 2 unknowns, may be negative (DM)",
+        instances=128,
+        reduce="sum",
+        offset="n",
+    ),
+    _rastrigin(
+        "square-cos-dm",
+        "mean of 128 bowls with ripples in 2 unknowns, entries U(0, 1) (DM)",
+        instances=128,
+        reduce="sum",
+        offset="n",
+        data="uniform",
+        start=0.01,
+        factor=1.0,
+    ),
+    _bowl("bowl-0.1", "½(0.1 x² + y²)", condition=0.1),
+    _bowl("bowl-1", "½(x² + y²)", condition=1.0),
+    _bowl("bowl-5", "½(5 x² + y²)", condition=5.0),
+    _bowl("bowl-5-rotated", "½(5 x² + y²) turned by 45°", condition=5.0, angle=math.pi / 4),
+    *(
+        _formula(name, f"test function: {about}, 2 unknowns", FORMULA, function=name)
+        for name, about in FUNCTIONS.items()
+    ),
+    _clouds(10, 2.0, 100),
+    _clouds(100, 1.0, 50),
+    _clouds(200, 1.5, 20),
+    _clouds(256, 1.5, 100),
+    _teacher(9, (8,), 128),
+    _teacher(8, (8, 5), 10),
+    _teacher(12, (8, 5, 3), 200),
+    _teacher(11, (4, 5, 6), 64),
+    _teacher(5, (4, 4, 4, 4), 100),
+    _teacher(8, (32, 64), 10),
+    _formula("norm-1", "‖Wx − y‖₁ in 27 unknowns (L2O-Scale)", NORM, n=27, power=1.0),
+    _formula("norm-2", "‖Wx − y‖₂ in 25 unknowns (L2O-Scale)", NORM, n=25, power=2.0),
+    _formula("norm-3", "‖Wx − y‖₃ in 22 unknowns (L2O-Scale)", NORM, n=22, power=3.0),
+    _formula(
+        "matmul",
+        "find an algorithm for 2x2 matrices with 7 multiplications (L2O-Scale)",
+        SYNTHETIC + "matmul:Matmul",
+        n=2,
+        k=7,
+    ),
+    _formula(
+        "matmul-3",
+        "find an algorithm for 3x3 matrices with 23 multiplications (L2O-Scale)",
+        SYNTHETIC + "matmul:Matmul",
+        n=3,
+        k=23,
+    ),
+    _chain("min-max-well", "only the largest and smallest of 20 unknowns have a gradient", 20),
+    _chain("dependency-chain", "21 unknowns that come down one after the other", 21),
+    _chain("outward-snake", "a winding path to infinity in 20 dimensions", 20),
+    _chain("projection-quadratic", "a quadratic seen through other directions at each step", 20),
+    _combined(
+        "log-quadratic", "the logarithm of quadratic", "Log", task=Made(QUADRATIC, {"n": 20})
+    ),
+    _combined("log-bowl", "the logarithm of bowl-5", "Log", task=Made(BOWL, {"condition": 5.0})),
+    _combined(
+        "rescaled-quadratic",
+        "quadratic-25 with all unknowns 10 times as large",
+        "Rescaled",
+        task=Made(QUADRATIC, {"n": 25}),
+        scale=10.0,
+    ),
+    _combined(
+        "rescaled-norm",
+        "‖Wx − y‖ with p = 1.5 in 18 unknowns, 8 times as large",
+        "Rescaled",
+        task=Made(NORM, {"n": 18, "power": 1.5}),
+        scale=8.0,
+    ),
+    _noisy(
+        "sparse-quadratic",
+        "quadratic with 99 % of each gradient set to zero",
+        Made(QUADRATIC, {"n": 20}),
+        zero=0.99,
+    ),
+    _noisy(
+        "sparse-bowl",
+        "bowl-5 with 99 % of each gradient set to zero",
+        Made(BOWL, {"condition": 5.0}),
+        zero=0.99,
+    ),
+    _combined(
+        "sum-quadratics",
+        "seven systems of 3 to 13 unknowns at once",
+        "Sum",
+        tasks=tuple(Made(QUADRATIC, {"n": n}) for n in (11, 3, 9, 7, 5, 13, 12)),
+    ),
+    _combined(
+        "sum-functions",
+        "the nine test functions at once",
+        "Sum",
+        tasks=tuple(Made(FORMULA, {"function": name}) for name in FUNCTIONS),
+    ),
+)
+
+
+IMAGES = {  # data set: how it is called in a task's line
+    "digits": "8x8 digits",
+    "mnist5k": "5000 MNIST digits",
+    "mnist": "MNIST from a local folder",
+    "cifar10": "CIFAR-10 from a local folder",
+}
+CONSTANT = {"padding": "VALID", "norm": "constant"}
+UNPOOLED = {"channels": (8, 8), "pool": 1, "norm": "none", "batch_size": 64}
+SIXTEEN = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+def _images(data: str, ending: str, about: str, network: str, **arguments: Any) -> Entry:
+    """`batch_size` is the task's; what else is given, the network's."""
+    task = {"dataset": data, "network": Made(NETWORKS + network)}
+    words = f"{IMAGES[data]}, {about}"
+    return Entry(f"{data}-{ending}", words, ".tasks.classify:Classify", task | arguments, data)
+
+
+IMAGE_TASKS = (
+    _images("digits", "mlp", "64-20-10 sigmoid", "MLP"),
+    _images("digits", "relu", "64-20-10 ReLU", "MLP", activation="relu"),
+    _images("digits", "deeper", "64-20-20-10 sigmoid", "MLP", hidden=(20, 20)),
+    _images("digits", "conv", "two padded convolutions with batch norm", "ConvNet"),
+    _images(
+        "digits", "conv-unpooled", "ConvNet, no norm, no pool (L2O-Scale)", "ConvNet", **UNPOOLED
+    ),
+    _images("digits", "nas", "one NAS-Bench-201 cell of 16 channels (DM)", "NASCell"),
+    _images("digits", "vgg", "six 3x3 convolutions, batch norm", "VGG"),
+    _images("digits", "resnet", "ResNet of 8 layers with group norm", "ResNet"),
+    _images("mnist5k", "mlp", "784-20-10 sigmoid", "MLP"),
+    _images("mnist5k", "relu", "784-20-10 ReLU", "MLP", activation="relu"),
+    _images("mnist5k", "deeper", "784-20-20-10 sigmoid", "MLP", hidden=(20, 20)),
+    _images("mnist5k", "conv", "the published ConvNet", "ConvNet", padding="VALID"),
+    _images(
+        "mnist5k", "conv-constant", "ConvNet, norm by √1.001 (L2O-Scale)", "ConvNet", **CONSTANT
+    ),
+    _images(
+        "mnist5k", "conv-unpooled", "ConvNet, no norm, no pool (L2O-Scale)", "ConvNet", **UNPOOLED
+    ),
+    _images("mnist5k", "lenet", "LeNet with batch norm (DM)", "LeNet"),
+    _images("mnist5k", "nas", "one NAS-Bench-201 cell of 16 channels (DM)", "NASCell"),
+    _images("mnist5k", "vgg", "six 3x3 convolutions, batch norm", "VGG"),
+    _images("mnist5k", "resnet", "ResNet of 8 layers with group norm", "ResNet"),
+    _images("mnist", "mlp", "784-20-10 sigmoid: the published meta-training task", "MLP"),
+    _images("mnist", "relu", "784-20-10 ReLU", "MLP", activation="relu"),
+    _images("mnist", "deeper", "784-20-20-10 sigmoid", "MLP", hidden=(20, 20)),
+    _images("mnist", "conv", "the published ConvNet", "ConvNet", padding="VALID"),
+    _images("mnist", "conv-constant", "ConvNet, norm by √1.001 (L2O-Scale)", "ConvNet", **CONSTANT),
+    _images(
+        "mnist", "conv-unpooled", "ConvNet, no norm, no pool (L2O-Scale)", "ConvNet", **UNPOOLED
+    ),
+    _images("mnist", "lenet", "LeNet with batch norm (DM)", "LeNet"),
+    _images("mnist", "nas", "one NAS-Bench-201 cell of 16 channels (DM)", "NASCell"),
+    _images("mnist", "vgg", "six 3x3 convolutions, batch norm", "VGG"),
+    _images("mnist", "resnet", "ResNet of 8 layers with group norm", "ResNet"),
+    _images("cifar10", "relu", "3072-20-10 ReLU", "MLP", activation="relu"),
+    _images(
+        "cifar10",
+        "conv",
+        "the published ConvNet with stride 2",
+        "ConvNet",
+        padding="VALID",
+        strides=(2, 2),
+    ),
+    _images(
+        "cifar10",
+        "conv-constant",
+        "ConvNet, norm by √1.001 (L2O-Scale)",
+        "ConvNet",
+        **CONSTANT | {"strides": (2, 2)},
+    ),
+    _images(
+        "cifar10",
+        "conv-unpooled",
+        "ConvNet, no norm, no pool (L2O-Scale)",
+        "ConvNet",
+        **UNPOOLED | {"channels": (16, 16)},
+    ),
+    _images("cifar10", "lenet", "LeNet with batch norm (DM)", "LeNet"),
+    _images("cifar10", "nas", "one NAS-Bench-201 cell of 16 channels (DM)", "NASCell"),
+    _images("cifar10", "vgg", "six 3x3 convolutions, batch norm", "VGG"),
+    _images("cifar10", "vgg16", "VGG-16 with batch norm (DM)", "VGG", stages=SIXTEEN),
+    _images("cifar10", "resnet", "ResNet of 8 layers with group norm", "ResNet"),
+    _images("cifar10", "resnet20", "ResNet of 20 layers with group norm", "ResNet", blocks=3),
+)
+
+TASKS = table(*SYNTHETIC_TASKS, *IMAGE_TASKS)
 
 SUITES: dict[str, tuple[str, ...]] = {  # named lists of tasks
     "published-evaluation": (  # DM and RNNprop
@@ -112,7 +356,7 @@ SUITES: dict[str, tuple[str, ...]] = {  # named lists of tasks
         "mnist-mlp", "mnist-relu", "mnist-deeper", "mnist-conv-constant", "cifar10-conv-constant",
     ),
     **{
-        data: tuple(name for name in NAMES if name.startswith(f"{data}-"))
+        data: tuple(name for name, entry in TASKS.items() if entry.family == data)
         for data in ("digits", "mnist5k", "mnist", "cifar10")
     },
     "dm-synthetic": (

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..core.messages import at_least
 from ..store.manifest import DTYPES, Header, complaint, described, read
-from ..zoo.resolve import locate
+from ..zoo.resolve import resolve
 from .rules import BLOCK, AbstractRule, DMRule, RNNPropRule
 from .scale import ScaleRule
 
@@ -240,12 +240,12 @@ def working_dtype(p: Tensor, rule: AbstractRule) -> torch.dtype:
 
 
 def read_rule(source: str | os.PathLike) -> AbstractRule:
-    """The rule of a trained optimizer, given as any word that `zoo.resolve.locate` takes.
+    """The rule of a trained optimizer, given as any source that `zoo.resolve` takes.
 
     Raises CheckpointError for a file that is not there, damaged, no optimizer's, or of one that has
     no form in PyTorch.
     """
-    header, body = read(locate(source))
+    header, body = read(resolve(source))
     found = described(header, source)
     kind = found["kind"]
     if kind not in RULES:

@@ -21,8 +21,7 @@ from ..estimators.es import ES
 from ..estimators.imitation import Imitation
 from ..estimators.mix import Mix
 from ..estimators.pes import PES
-from ..flatness import kinds as measures
-from ..flatness.names import TAKES
+from ..flatness import names as measures
 from ..flatness.units import Adaptive, Relative
 from ..objectives.regularized import Regularized
 from ..objectives.trajectory import Trajectory
@@ -31,8 +30,8 @@ from ..tasks.augment import scaled, with_bowl
 from ..train.curriculum import Curriculum
 from ..train.separate_states import apart
 from ..train.validate import Validation
-from .io import build
 from .recipe import Estimator, Meta, Penalty, Recipe
+from .registry import build
 
 MAKE: dict[str, Callable[[float], AbstractOptimizer]] = {  # teachers by name
     "adam": adam,
@@ -121,7 +120,7 @@ def measure(penalty: Penalty, task: AbstractTask) -> AbstractMeasure:
             f"gauss-newton needs a task with a model and a criterion of its outputs, which "
             f"{type(task).__name__} has not; use trace, or a task of digits."
         )
-    arguments = {name: getattr(penalty, name) for name in TAKES.get(penalty.kind, ())}
+    arguments = {name: getattr(penalty, name) for name in measures.MEASURES[penalty.kind].tunable}
     if arguments.get("temperature", 0) is None:
         arguments["temperature"] = 1 / examples(task)
     base = measures.build(penalty.kind, **arguments)

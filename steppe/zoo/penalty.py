@@ -7,8 +7,7 @@ import dataclasses
 from typing import Literal
 
 from ..core.settings import check, setting
-from ..flatness.names import NAMES as MEASURES
-from ..flatness.names import TAKES
+from ..flatness.names import MEASURES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ class Penalty:
 
     def __post_init__(self):
         check(self, "penalty.")
-        takes = {name for names in TAKES.values() for name in names}
+        takes = {name for entry in MEASURES.values() for name in entry.tunable}
         if self.kind == "none":
             return
         if self.weight is None:
@@ -79,7 +78,8 @@ class Penalty:
                 f"`penalty.kind {self.kind}` needs `penalty.weight X`, how much it counts; with "
                 "`penalty.normalise initial`, log or log1p, 1e-5 to 1e-1 are worth trying."
             )
-        self._refuse(takes - set(TAKES.get(self.kind, ())), f"{self.kind} does not take it")
+        unused = takes - set(MEASURES[self.kind].tunable)
+        self._refuse(unused, f"{self.kind} does not take it")
         if self.units == "weights" and self.kind == "entropy":
             raise ValueError(
                 "`penalty.units weights` is not for entropy, whose gradient knows no units; take "

@@ -1,4 +1,4 @@
-"""Where a trained optimizer is: one word for a file, a run, what is shipped, and the Hub.
+"""Where a trained optimizer is: one source for a file, a run, what is shipped, and the Hub.
 
     rnnprop-v1                  in the package (`names.PRETRAINED`)
     runs/a/model.safetensors    that file
@@ -14,33 +14,30 @@ from pathlib import Path
 
 from ..core.messages import did_you_mean
 from ..store.manifest import STEPS, CheckpointError
-from .names import PRETRAINED
-from .shipped import path as shipped
-
-HUB = "hub://"
+from .names import HUB, PRETRAINED, WEIGHTS
 
 
-def locate(word: str | os.PathLike) -> Path:
+def resolve(source: str | os.PathLike) -> Path:
     """The file of a trained optimizer. Whether it is intact is seen when it is read.
 
     Raises CheckpointError where there is none, and for a hub:// that cannot be had.
     """
-    if isinstance(word, str) and word.startswith(HUB):
+    if isinstance(source, str) and source.startswith(HUB):
         from .hub import fetch
 
-        return fetch(word.removeprefix(HUB))
-    path = Path(word)
+        return fetch(source.removeprefix(HUB))
+    path = Path(source)
     if path.is_dir():
         return finished(path)
     if path.exists():
         return path
-    if word in PRETRAINED:
-        return shipped(str(word))
+    if source in PRETRAINED:
+        return WEIGHTS / f"{source}.safetensors"
     if path.suffix or len(path.parts) > 1:
         raise CheckpointError(f"{path} does not exist; give the path of a checkpoint.")
     raise CheckpointError(
-        f"There is no file and no pretrained optimizer {str(word)!r}; "
-        f"{did_you_mean(str(word), PRETRAINED)}"
+        f"There is no file and no pretrained optimizer {str(source)!r}; "
+        f"{did_you_mean(str(source), PRETRAINED)}"
     )
 
 

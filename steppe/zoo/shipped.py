@@ -1,7 +1,4 @@
-"""Optimizers that come trained, and what is known of each.
-
-    opt = load("rnnprop-v1")
-    card("rnnprop-v1").failures
+"""Cards of the optimizers that come trained: `card("rnnprop-v1").failures`.
 
 One safetensors file each, in `weights/`: the weights, and in its manifest the card. Nothing of a
 card is written by hand: `steppe reproduce shipped_weights` trains, judges, and writes both. A name
@@ -11,20 +8,19 @@ JAX is imported by `load` and `save` alone.
 """
 
 import dataclasses
-import importlib.metadata
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.messages import did_you_mean
-from ..store.manifest import CheckpointError, read_manifest
-from .names import PRETRAINED
+from ..core.entry import find
+from ..store.manifest import CheckpointError
+from .io import manifest, write
+from .names import PRETRAINED, WEIGHTS
 
 if TYPE_CHECKING:
     from ..core.optimizer import AbstractOptimizer
 
-FOLDER = Path(__file__).parent / "weights"
 LICENCE = "Apache-2.0"
 
 
@@ -73,44 +69,31 @@ class Card:
     licence: str = LICENCE
 
 
-def load(name: str) -> "AbstractOptimizer":
-    """The pretrained optimizer of this name (`zoo.names.PRETRAINED`)."""
-    from .io import load_optimizer
+def card(source: str | os.PathLike) -> Card:
+    """The card in the file of a trained optimizer, which those have that come with steppe.
 
-    return load_optimizer(path(name))[0]
-
-
-def card(name: str) -> Card:
-    """What is known of the pretrained optimizer of this name."""
-    found = read_card(read_manifest(path(name)))
+    `source`: anything that `load` takes. Raises CheckpointError where there is none.
+    """
+    found = read_card(manifest(source))
     if found is None:
-        raise CheckpointError(f"{path(name)} has no card of this version; install steppe again.")
+        raise CheckpointError(
+            f"{os.fspath(source)} has no card of this version; `steppe.manifest` gives all that is "
+            "known of it."
+        )
     return found
 
 
 def path(name: str) -> Path:
     """The file of a pretrained optimizer."""
-    if name not in PRETRAINED:
-        raise ValueError(
-            f"There is no pretrained optimizer {name!r}; {did_you_mean(name, PRETRAINED)}"
-        )
-    return FOLDER / f"{name}.safetensors"
+    return WEIGHTS / f"{find('pretrained optimizer', PRETRAINED, name).name}.safetensors"
 
 
-def save(path: str | os.PathLike, opt: "AbstractOptimizer", card: Card) -> None:
+def write_shipped(path: str | os.PathLike, opt: "AbstractOptimizer", card: Card) -> None:
     """Write an optimizer and its card to one file."""
-    from ..store import checkpoint
-    from ..store.describe import describe
-
     options = {name: x for name, x in card.meta_task.items() if name != "name"}
-    told = {"task": card.meta_task["name"], "horizon": card.recipe["horizon"]}
-    manifest = {
-        **describe(opt),
-        "recipe": told | {"task_options": options},  # what `steppe eval` goes by
-        "steppe": importlib.metadata.version("steppe"),
-        "card": dataclasses.asdict(card),
-    }
-    checkpoint.save(path, opt, manifest=manifest)
+    # What `steppe eval` goes by.
+    recipe = {"task": card.meta_task["name"], "horizon": card.recipe["horizon"]}
+    write(path, opt, recipe=recipe | {"task_options": options}, card=dataclasses.asdict(card))
 
 
 def read_card(manifest: Mapping[str, Any]) -> Card | None:

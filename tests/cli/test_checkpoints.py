@@ -13,7 +13,7 @@ from cli.runs import contents
 from steppe.interop.open_l2o import DM_SHAPES
 from steppe.optimizers.learned.dm import DM
 from steppe.store import checkpoint
-from steppe.zoo.io import load_optimizer
+from steppe.zoo.io import load, manifest
 
 
 class Evil:
@@ -69,8 +69,8 @@ def test_a_damaged_checkpoint_is_one_sentence(command, damage, finished, steppe,
 def test_info_tells_what_the_file_holds(finished, steppe):
     path = finished / "model.safetensors"
     content = json.loads(steppe("info", path, "--json").out)
-    opt, manifest = load_optimizer(path)
-    assert content["manifest"] == manifest
+    opt = load(path)
+    assert content["manifest"] == manifest(path)
     assert content["what"] == "optimizer"
     assert content["tensors"][".lstm.layers[0].w_gates"]["shape"] == list(
         opt.lstm.layers[0].w_gates.shape
@@ -99,9 +99,9 @@ def test_convert_reads_published_weights(steppe, tmp_path):
     answer = steppe("convert", "dm.npz", "dm.safetensors", "--json")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["kind"] == "DM"
-    opt, manifest = load_optimizer(tmp_path / "dm.safetensors")
+    opt = load(tmp_path / "dm.safetensors")
     assert isinstance(opt, DM)
-    assert manifest["recipe"]["converted_from"] == "dm.npz"
+    assert manifest(tmp_path / "dm.safetensors")["recipe"]["converted_from"] == "dm.npz"
     np.testing.assert_array_equal(opt.head.w, arrays["linear/w"])
 
 

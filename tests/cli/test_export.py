@@ -39,9 +39,9 @@ def test_for_pytorch_it_is_tried_there(steppe, tmp_path, name):
 
 def test_a_kind_that_pytorch_has_not_is_refused_and_nothing_written(steppe, tmp_path):
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from steppe.zoo.io import build, save_optimizer
+    from steppe.zoo import build, save
 
-    save_optimizer(tmp_path / "a.safetensors", build("learned-adam"))
+    save(tmp_path / "a.safetensors", build("learned-adam"))
     done = steppe("export", "a.safetensors", "--to", "torch", "--out", "b.safetensors")
     assert done.code == 2 and "LearnedAdam" in done.err
     assert not (tmp_path / "b.safetensors").exists()

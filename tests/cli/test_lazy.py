@@ -1,7 +1,11 @@
 """`import steppe` is free, its flat names are those of the files."""
 
+import ast
+import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,11 +24,63 @@ def test_every_name_is_there(name):
     assert name in dir(steppe)
 
 
-def test_all_lists_what_can_be_looked_up():
-    assert set(steppe.__all__) == {*steppe.FILES, "__version__"}
-    assert callable(steppe.data.digits)  # a package, without importing it first
+ROOT = Path(__file__).parents[2]
+FACES = sorted(Path(steppe.__file__).parent.rglob("__init__.pyi"))
+
+
+@pytest.mark.parametrize("stub", FACES, ids=lambda path: path.parent.name)
+def test_a_stub_is_the_one_list_of_what_a_package_shows(stub):
+    name = ".".join(stub.parent.relative_to(Path(steppe.__file__).parents[1]).parts)
+    package = importlib.import_module(name)
+    froms = [n for n in ast.parse(stub.read_text()).body if isinstance(n, ast.ImportFrom)]
+    shown = {alias.asname: (node.module, alias.name) for node in froms for alias in node.names}
+    assert set(shown) == set(package.__all__) and set(shown) <= set(dir(package))
+    for public, (module, original) in shown.items():
+        assert original == public  # what `import … as …` of one name takes for public
+        found = importlib.import_module(f"{name}.{module or original}")
+        assert getattr(package, public) is (getattr(found, original) if module else found)
+        # A file or folder of that name would take its place as soon as it is imported.
+        taken = any((stub.parent / part).exists() for part in (public, f"{public}.py"))
+        assert taken == (module is None), f"{name}.{public} is a module and not only one"
+
+
+def test_every_lazy_package_has_a_stub():
+    root = Path(steppe.__file__).parent
+    lazy = {p.parent for p in root.rglob("__init__.py") if "attach(__name__" in p.read_text()}
+    assert lazy == {stub.parent for stub in FACES}
 
 
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="no attribute 'unrol'"):
         steppe.unrol  # noqa: B018
+
+
+def blocks(path):
+    """The Python of a page."""
+    return re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_what_a_page_names_is_there(page):
+    for block in blocks(page):
+        for words in re.findall(r"(?<![\w./-])steppe((?:\.\w+)+)", block):
+            found = steppe
+            for word in words.removeprefix(".").split("."):
+                found = (
+                    importlib.import_module(f"steppe{words}")
+                    if words == ".torch"
+                    else getattr(found, word)
+                )
+
+
+def test_readme_loads_what_is_shipped_and_its_card(capsys):
+    [block] = [block for block in blocks(ROOT / "README.md") if "steppe.load(" in block]
+    names = {"steppe": steppe}
+    exec(block, names)
+    assert names["opt"].hidden == (20,)
+    assert capsys.readouterr().out.splitlines() == list(steppe.card("rnnprop-flat-v1").failures)
+    assert steppe.zoo.load is steppe.load and steppe.zoo.card is steppe.card
+    assert steppe.manifest("rnnprop-flat-v1")["kind"] == type(names["opt"]).__name__

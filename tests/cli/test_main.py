@@ -113,24 +113,12 @@ def test_help_goes_to_stdout(steppe):
 
 
 def test_list_as_json_is_one_document(steppe):
-    from steppe.data.names import NAMES as data
-    from steppe.flatness.names import NAMES as measures
-    from steppe.tasks.names import NAMES as tasks
-    from steppe.zoo.names import NAMES as optimizers
-    from steppe.zoo.names import PRESETS as presets
-    from steppe.zoo.names import PRETRAINED as pretrained
+    from steppe.zoo.registry import TABLES
 
-    tables = {
-        "tasks": tasks,
-        "suites": {name: list(held) for name, held in SUITES.items()},
-        "optimizers": optimizers,
-        "presets": presets,
-        "pretrained": pretrained,
-        "data": data,
-        "measures": measures,
-    }
+    tables = {what: {n: e.line for n, e in table.items()} for what, table in TABLES.items()}
+    tables["suites"] = {name: list(held) for name, held in SUITES.items()}
     assert json.loads(steppe("list", "--json").out) == tables
-    assert json.loads(steppe("list", "data", "--json").out) == {"data": data}
+    assert json.loads(steppe("list", "data", "--json").out) == {"data": tables["data"]}
     for table in tables.values():
         assert set(table) <= set(steppe("list").out.split())
 

@@ -16,7 +16,8 @@ NAME = "rnnprop-flat-v1"
 
 
 def test_list_tells_them(steppe):
-    assert json.loads(steppe("list", "pretrained", "--json").out) == {"pretrained": PRETRAINED}
+    lines = {name: entry.about for name, entry in PRETRAINED.items()}
+    assert json.loads(steppe("list", "pretrained", "--json").out) == {"pretrained": lines}
     assert NAME in steppe("list", "pretrained").out
 
 

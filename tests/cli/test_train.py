@@ -11,8 +11,7 @@ from cli.runs import TINY, contents
 
 from steppe.cli.train import Train
 from steppe.core.settings import settings_of
-from steppe.flatness.kinds import build
-from steppe.flatness.names import NAMES, TAKES
+from steppe.flatness.names import MEASURES, build
 from steppe.flatness.units import Adaptive
 from steppe.objectives.regularized import FOREVER, Regularized
 from steppe.objectives.trajectory import Trajectory
@@ -22,7 +21,7 @@ from steppe.runs import session
 from steppe.runs.errors import Failed
 from steppe.store.manifest import read_manifest
 from steppe.train.loop import MetaTrainingError
-from steppe.zoo.io import load_optimizer, save_optimizer
+from steppe.zoo.io import load, manifest, save
 
 
 @pytest.fixture
@@ -59,11 +58,11 @@ def test_the_folder_of_a_run_holds_what_the_manual_says(finished):
 
 
 def test_the_model_is_the_best_one_and_says_how_it_was_made(finished):
-    opt, manifest = load_optimizer(finished / "model.safetensors")
+    opt = load(finished / "model.safetensors")
     assert isinstance(opt, DM)
     rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     best = min((row["valid_loss"], row["step"]) for row in rows if "valid_loss" in row)
-    recipe = manifest["recipe"]
+    recipe = manifest(finished)["recipe"]
     assert (recipe["valid_loss"], recipe["best_step"]) == pytest.approx(best)
     assert (recipe["task"]["name"], recipe["optimizer"]["name"]) == ("quadratic", "dm")
     assert recipe["run"]["steps"] == 12
@@ -216,10 +215,10 @@ def test_a_measure_enters_the_objective_as_asked(kind, steppe, no_training, tmp_
     measure, strength = objective.measure, float(objective.strength)
     if isinstance(measure, Adaptive):
         measure = measure.base
-    assert type(measure) is type(build(kind, **dict.fromkeys(TAKES.get(kind, ()), 1)))
+    assert type(measure) is type(build(kind, **dict.fromkeys(MEASURES[kind].tunable, 1)))
     assert strength == pytest.approx(1e-3)
     given = {words[i].removeprefix("--flat."): words[i + 1] for i in range(0, len(words), 2)}
-    for option in TAKES.get(kind, ()):
+    for option in MEASURES[kind].tunable:
         value = float(given.get(option, 1.0))
         assert getattr(measure, option) == value
     assert objective.where == given.get("where", "end")
@@ -250,8 +249,8 @@ def test_a_measure_without_a_value_is_named_as_a_cause(words, said, steppe, no_t
 
 
 def test_every_named_measure_can_be_asked_for():
-    assert set(FLAT) == set(NAMES)
-    assert settings_of(Train)["penalty.kind"].choices == ("none", *NAMES)
+    assert set(FLAT) == set(MEASURES)
+    assert settings_of(Train)["penalty.kind"].choices == ("none", *MEASURES)
 
 
 def test_without_a_kind_the_objective_is_the_plain_one(steppe, no_training):
@@ -338,7 +337,7 @@ def test_progress_goes_to_stderr_and_quiet_leaves_it_out(steppe, no_training):
 
 def test_identity_check_notices_one_bit(tmp_path):
     opt = DM(hidden=(2,), key=jr.key(0))
-    save_optimizer(tmp_path / "a.safetensors", opt)
+    save(tmp_path / "a.safetensors", opt)
     session.check_identity(tmp_path / "a.safetensors", opt)
     b = np.asarray(opt.head.b).copy()
     b.view(np.uint8)[0] ^= 1

@@ -23,13 +23,14 @@ from steppe.optimizers.classic.from_optax import FromOptax
 from steppe.optimizers.classic.sam import SAM
 from steppe.store.describe import describe, rebuild
 from steppe.testing import gradients
-from steppe.zoo import KINDS, load_optimizer, save_optimizer
+from steppe.zoo import classes, load, manifest, save
 
 STEPS = 3
 ROUNDING = {"rtol": 1e-10, "atol": 1e-13}  # of float64, through a few hundred operations
 # Their kinds, without computing a weight.
 MADE = {name: eqx.filter_eval_shape(make) for name, make in OPTIMIZERS.items()}
 COORDINATEWISE = [name for name, opt in MADE.items() if isinstance(opt, AbstractCoordinatewise)]
+KINDS = classes()
 SAVED = [name for name, opt in MADE.items() if type(opt) in KINDS.values()]
 
 TREES = {
@@ -276,9 +277,9 @@ def test_three_steps_and_new_weights_compile_once(opt, getkey):
 @pytest.mark.parametrize("name", SAVED)
 def test_saved_and_loaded_it_gives_the_same_updates(name, getkey, tmp_path):
     opt = example(name)
-    save_optimizer(tmp_path / "opt.safetensors", opt, seed=1)
-    loaded, manifest = load_optimizer(tmp_path / "opt.safetensors")
-    assert manifest["kind"] == type(opt).__name__ and manifest["recipe"] == {"seed": 1}
+    save(tmp_path / "opt.safetensors", opt, seed=1)
+    loaded, said = load(tmp_path / "opt.safetensors"), manifest(tmp_path / "opt.safetensors")
+    assert said["kind"] == type(opt).__name__ and said["recipe"] == {"seed": 1}
     assert eqx.tree_equal(loaded, opt)
     params, key = TREES["shapes"](), getkey()
     assert eqx.tree_equal(run(loaded, params, key), run(opt, params, key))

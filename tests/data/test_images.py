@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steppe.data import NAMES, cifar10, digits, load, mnist, mnist5k, raw_mnist5k, whole
+from steppe.data import DATA, cifar10, digits, load, mnist, mnist5k, raw_mnist5k, whole
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(
@@ -219,7 +219,7 @@ def test_the_development_files_are_accepted(name, sizes):
 
 
 def test_the_table_of_names_is_what_load_knows():
-    for name in NAMES:
+    for name in DATA:
         try:
             assert load(name).name == name
         except FileNotFoundError as error:

@@ -15,7 +15,7 @@ from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
 from steppe.optimizers.learned.tensors import Layout
-from steppe.zoo import load_optimizer, save_optimizer
+from steppe.zoo import load, manifest, save
 
 
 def updates_of(opt, gradients):
@@ -51,9 +51,9 @@ def test_weights_read_from_a_file_act_as_in_numpy(kind, cls, tmp_path):
 def test_read_weights_survive_a_checkpoint_bit_by_bit(tmp_path):
     np.savez(tmp_path / "dm.npz", **lstm.random_weights("dm", seed=3))
     opt = read(tmp_path / "dm.npz")
-    save_optimizer(tmp_path / "dm.safetensors", opt, source="dm.npz")
-    loaded, manifest = load_optimizer(tmp_path / "dm.safetensors")
-    assert manifest["recipe"] == {"source": "dm.npz"}
+    save(tmp_path / "dm.safetensors", opt, source="dm.npz")
+    loaded, said = load(tmp_path / "dm.safetensors"), manifest(tmp_path / "dm.safetensors")
+    assert said["recipe"] == {"source": "dm.npz"}
     for a, b in zip(jtu.tree_leaves(opt), jtu.tree_leaves(loaded), strict=True):
         assert a.dtype == b.dtype and (a == b).all()
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import steppe
+from steppe.zoo import load
 from steppe.zoo.names import PRETRAINED
-from steppe.zoo.shipped import load, path
+from steppe.zoo.shipped import path
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'steppe[torch]'")
 
@@ -97,7 +98,7 @@ SCALES = [
     ids=str,
 )
 def test_every_option_means_the_same(name, options, tmp_path):
-    from steppe.zoo.io import build
+    from steppe.zoo import build
 
     with jax.enable_x64(True):
         extra = {"lr_range": (1e-2, 1e-1)} if name == "l2o-scale" else {}

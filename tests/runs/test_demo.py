@@ -9,7 +9,7 @@ from steppe.evaluate.records import read_records
 from steppe.report.page import report_from_folders
 from steppe.runs.demo import NAME, RIVALS, Settings, config, demo
 from steppe.train.sinks import read_rows
-from steppe.zoo import load_optimizer
+from steppe.zoo import manifest
 
 TINY = Settings(meta_steps=20, episodes=2, horizon=40, seeds=4, tuning_seeds=2)
 
@@ -41,7 +41,7 @@ def test_demo_leaves_everything_in_its_folder(tmp_path):
         assert unpaired(case) == []
         assert all(r.tuning["split"] == "valid" for r in case.records if not r.learned)
     assert len(read_rows(tmp_path / "metrics.jsonl")) > 0
-    assert load_optimizer(tmp_path / "rnnprop.safetensors")[1]["kind"] == "RNNProp"
+    assert manifest(tmp_path / "rnnprop.safetensors")["kind"] == "RNNProp"
     again = report_from_folders([tmp_path], tmp_path / "again.html")
     assert again.read_text() == verdict.report.read_text()
     assert set(verdict.sentences) <= set(said)

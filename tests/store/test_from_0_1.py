@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from steppe.cli.main import main
-from steppe.zoo import PRETRAINED, load_optimizer
+from steppe.zoo import PRETRAINED, load
 
 FOLDER = Path(__file__).parents[1] / "golden" / "from_0_1"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())
@@ -40,7 +40,7 @@ def digests(opt):
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_optimizer_loads_bit_for_bit(name):
     source = name if name in PRETRAINED else FOLDER / name
-    assert digests(load_optimizer(source)[0]) == EXPECTED[name]
+    assert digests(load(source)) == EXPECTED[name]
 
 
 def test_every_shipped_optimizer_is_among_them():

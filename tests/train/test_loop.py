@@ -14,7 +14,7 @@ import pytest
 from steppe.core.episode import begin, unroll
 from steppe.core.task import AbstractTask
 from steppe.estimators.bptt import BPTT
-from steppe.flatness.kinds import build as measure
+from steppe.flatness.names import build as measure
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import sgd

@@ -16,7 +16,8 @@ hub = pytest.importorskip(
 )
 
 from steppe.store.manifest import CheckpointError, read  # noqa: E402
-from steppe.zoo.resolve import locate  # noqa: E402
+from steppe.zoo import publish  # noqa: E402
+from steppe.zoo.resolve import resolve  # noqa: E402
 from steppe.zoo.shipped import path  # noqa: E402
 
 NAME = "someone/rnnprop"
@@ -121,8 +122,8 @@ def run(server, tmp_path):
     return run
 
 
-PUSH = "import sys; from steppe.zoo.hub import push; print(push(sys.argv[1], sys.argv[2]))"
-FIND = "import sys; from steppe.zoo.resolve import locate; print(locate(sys.argv[1]))"
+PUSH = "import sys; from steppe.zoo.publish import push; print(push(sys.argv[1], sys.argv[2]))"
+FIND = "import sys; from steppe.zoo.resolve import resolve; print(resolve(sys.argv[1]))"
 
 
 def test_what_is_pushed_is_found_again_byte_for_byte_and_then_without_the_hub(run, server):
@@ -204,7 +205,7 @@ def test_a_hub_out_of_reach_is_one_sentence(monkeypatch):
 
     monkeypatch.setattr(hub, "hf_hub_download", unreachable)
     with pytest.raises(CheckpointError, match=f"hub://{NAME}: .* cannot be reached"):
-        locate(f"hub://{NAME}")
+        resolve(f"hub://{NAME}")
 
 
 def test_what_is_no_optimizer_is_not_published(run, server, tmp_path):
@@ -217,20 +218,20 @@ def test_what_is_no_optimizer_is_not_published(run, server, tmp_path):
 
 
 def test_a_local_folder_is_a_repository_too(tmp_path):
-    hub.Published(path("dm-v1")).save_pretrained(tmp_path / "repository")
-    again = hub.Published.from_pretrained(tmp_path / "repository")
+    publish.Published(path("dm-v1")).save_pretrained(tmp_path / "repository")
+    again = publish.Published.from_pretrained(tmp_path / "repository")
     assert again.file.read_bytes() == path("dm-v1").read_bytes()
-    assert locate(tmp_path / "repository") == tmp_path / "repository" / "model.safetensors"
+    assert resolve(tmp_path / "repository") == tmp_path / "repository" / "model.safetensors"
 
 
 def test_places_that_are_none(tmp_path):
     with pytest.raises(CheckpointError, match="did you mean 'dm-v1'"):
-        locate("dm-v11")
+        resolve("dm-v11")
     with pytest.raises(CheckpointError, match="does not exist"):
-        locate(tmp_path / "none.safetensors")
+        resolve(tmp_path / "none.safetensors")
     with pytest.raises(CheckpointError, match="no finished optimizer"):
-        locate(tmp_path)
+        resolve(tmp_path)
     for name in "ab":
         (tmp_path / f"{name}.safetensors").touch()
     with pytest.raises(CheckpointError, match="2 checkpoints"):
-        locate(tmp_path)
+        resolve(tmp_path)

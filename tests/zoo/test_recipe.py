@@ -20,10 +20,10 @@ from steppe.flatness.hessian import HessianTrace, LogDet
 from steppe.flatness.units import Adaptive
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
+from steppe.optimizers.names import OPTIMIZERS
 from steppe.tasks import Quadratic
 from steppe.train.loop import meta_train
 from steppe.zoo.assemble import MAKE, assemble, measure, meta_optimizer, objective
-from steppe.zoo.names import NAMES
 from steppe.zoo.names import PRESETS as WORDS
 from steppe.zoo.presets import PRESETS, recipe
 from steppe.zoo.recipe import TEACHERS, Estimator, Imitation, Optimizer, Penalty, Recipe
@@ -35,7 +35,7 @@ DM = Optimizer(name="dm")
 
 def test_every_preset_has_words_and_an_optimizer_of_the_list():
     assert list(PRESETS) == list(WORDS)
-    assert {found.optimizer.name for found in PRESETS.values()} <= set(NAMES)
+    assert {found.optimizer.name for found in PRESETS.values()} <= set(OPTIMIZERS)
 
 
 def test_every_teacher_can_be_made():

@@ -22,7 +22,7 @@ from ...evaluate.records import number
 from ...evaluate.run import skeleton
 from ...train.environment import environment
 from ...zoo.names import PRETRAINED
-from ...zoo.shipped import Card, Line, card, path, save
+from ...zoo.shipped import Card, Line, card, path, write_shipped
 from ..flatness import design, work
 from ..flatness.scales import SMALL
 
@@ -72,7 +72,7 @@ def ship(
     found = {label: work.look(cell, how, opt, SMALL.horizon) for label, how in TASKS.items()}
     made = Card(
         name=name,
-        summary=PRETRAINED[name],
+        summary=PRETRAINED[name].about,
         recipe=cell["recipe"],
         meta_task=cell["meta_task"],
         meta_seed=seed,
@@ -88,7 +88,7 @@ def ship(
         table=tuple(lines(found, rivals)),
         failures=tuple(failures(found, rivals["adam"], cell["recipe"]["horizon"])),
     )
-    save(path(name), opt, made)
+    write_shipped(path(name), opt, made)
     return made
 
 

@@ -60,9 +60,9 @@ def in_jax(kind: str, n: int) -> tuple[Call, Callable[[], np.ndarray]]:
     if kind == "adam":
         tx = optax.adam(1e-3)
     elif form:
-        tx = per_tensor.in_jax(steppe.load(name)[0])
+        tx = per_tensor.in_jax(steppe.load(name))
     else:
-        tx = steppe.to_optax(steppe.load(name)[0])
+        tx = steppe.to_optax(steppe.load(name))
     params = [jnp.asarray(x) for x in arrays(n, 0)]
     grads = [jnp.asarray(x) for x in arrays(n, 1)]
 

@@ -7,10 +7,11 @@ import jax.tree_util as jtu
 import pytest
 
 from steppe.core.task import draw
-from steppe.tasks.names import NAMES, SUITES
+from steppe.tasks.names import SUITES, TASKS
 from steppe.tasks.suite import build
 from steppe.tasks.synthetic.functions import FUNCTIONS
-from steppe.tasks.synthetic.table import SYNTHETIC
+
+SYNTHETIC = [name for name, entry in TASKS.items() if entry.family == "synthetic"]
 
 
 @pytest.mark.parametrize("name", SYNTHETIC)
@@ -31,7 +32,7 @@ def test_every_name_builds_a_task_with_a_loss_a_gradient_and_metrics(name):
 
 def test_suites_hold_known_names_once():
     for names in SUITES.values():
-        assert len(set(names)) == len(names) and set(names) <= set(NAMES)
+        assert len(set(names)) == len(names) and set(names) <= set(TASKS)
 
 
 def test_every_synthetic_task_of_a_published_set_is_in_a_suite():

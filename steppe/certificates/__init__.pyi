@@ -1,0 +1,13 @@
+from .audit import recheck as recheck
+from .audit import verify as verify
+from .certificate import Certificate as Certificate
+from .certificate import load as load
+from .claims import Holds as Holds
+from .claims import Iterations as Iterations
+from .claims import MeanIterations as MeanIterations
+from .claims import Quantile as Quantile
+from .claims import Success as Success
+from .episodes import Episodes as Episodes
+from .runs import Calls as Calls
+from .runs import FixedPoint as FixedPoint
+from .runs import Metric as Metric

@@ -1,0 +1,92 @@
+"""The named optimizers. Standard library only."""
+
+from ..core.entry import Entry, table
+
+LEARNED = ".optimizers.learned."
+CLASSIC = ".optimizers.classic."
+OPTAX = CLASSIC + "from_optax:"
+
+OPTIMIZERS = table(
+    Entry(
+        "dm",
+        "LSTM on size and sign of the gradient (Andrychowicz et al. 2016)",
+        LEARNED + "dm:DM",
+        family="networks",
+        learned=True,
+    ),
+    Entry(
+        "rnnprop",
+        "LSTM on Adam-like features, bounded steps (Lv et al. 2017)",
+        LEARNED + "rnnprop:RNNProp",
+        family="networks",
+        learned=True,
+    ),
+    Entry(
+        "l2o-scale",
+        "GRUs of a coordinate, a tensor, a problem (Wichrowska et al. 2017)",
+        LEARNED + "scale:Scale",
+        family="networks",
+        learned=True,
+    ),
+    Entry(
+        "gru",
+        "GRU on scaled gradients, a rate for each coordinate (Wichrowska et al. 2017)",
+        LEARNED + "gru:CoordinatewiseGRU",
+        family="networks",
+        learned=True,
+    ),
+    Entry(
+        "learned-adam",
+        "the four numbers of Adam",
+        LEARNED + "learned_adam:LearnedAdam",
+        family="a few numbers",
+        learned=True,
+        tunable=("lr",),
+    ),
+    Entry(
+        "learned-schedule",
+        "a rate for each step of gradient descent",
+        LEARNED + "rates:LearningRateSchedule",
+        family="a few numbers",
+        learned=True,
+        tunable=("steps", "lr"),
+    ),
+    Entry(
+        "learned-rate",
+        "one rate of gradient descent",
+        LEARNED + "rates:global_learning_rate",
+        family="a few numbers",
+        learned=True,
+        tunable=("lr",),
+    ),
+    Entry("sgd", "gradient descent", OPTAX + "sgd", family="by hand", tunable=("lr",)),
+    Entry("momentum", "heavy ball", OPTAX + "momentum", family="by hand", tunable=("lr", "decay")),
+    Entry("adam", "Adam (Kingma & Ba 2015)", OPTAX + "adam", family="by hand", tunable=("lr",)),
+    Entry(
+        "rmsprop",
+        "RMSProp (Tieleman & Hinton 2012)",
+        OPTAX + "rmsprop",
+        family="by hand",
+        tunable=("lr",),
+    ),
+    Entry(
+        "optax",
+        "any optax factory: make=NAME and its arguments",
+        OPTAX + "FromOptax",
+        family="by hand",
+    ),
+    Entry(
+        "entropy-sgd",
+        "gradient of the local entropy, by a chain at each step (Chaudhari et al. 2017)",
+        CLASSIC + "entropy_sgd:EntropySGD",
+        family="by hand",
+        tunable=("learning_rate", "gamma"),
+    ),
+    Entry(
+        "sam",
+        "another optimizer, base, on the gradient at the worst nearby point (Foret et al. 2021)",
+        CLASSIC + "sam:SAM",
+        family="wrappers",
+        tunable=("rho",),
+    ),
+)

@@ -1,0 +1,16 @@
+from .augment import scaled as scaled
+from .augment import with_bowl as with_bowl
+from .classify import Classify as Classify
+from .names import SUITES as SUITES
+from .names import TASKS as TASKS
+from .networks import MLP as MLP
+from .networks import VGG as VGG
+from .networks import ConvNet as ConvNet
+from .networks import LeNet as LeNet
+from .networks import NASCell as NASCell
+from .networks import ResNet as ResNet
+from .suite import build as build
+from .suite import options as options
+from .synthetic.noisy import Noisy as Noisy
+from .synthetic.quadratic import Quadratic as Quadratic
+from .synthetic.wells import Wells as Wells

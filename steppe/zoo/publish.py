@@ -1,0 +1,120 @@
+"""Publish learned optimizers on the Hugging Face Hub: a file of weights, and its card.
+
+    push("runs/a/model.safetensors", "owner/name")
+    opt = steppe.load("hub://owner/name")
+
+`Published` is the Hub's own kind of object (`ModelHubMixin`), for those who know its methods. Only
+the file travels: no code is downloaded, none is run. No JAX. Importing this needs huggingface_hub.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from ..core.messages import missing
+
+try:
+    from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
+except ModuleNotFoundError as error:
+    raise ImportError(missing(error)) from None
+
+from ..store.manifest import described, read
+from .hub import FILE, REFUSALS, refused
+from .resolve import resolve
+from .shipped import LICENCE, Card, read_card
+
+TEMPLATE = Path(__file__).parent / "card.md.j2"
+
+
+class Published(
+    ModelHubMixin,
+    library_name="steppe",
+    tags=["learned-optimizer", "learning-to-optimize"],
+    license=LICENCE.lower(),
+    model_card_template=TEMPLATE.read_text(encoding="utf-8"),
+):
+    """The file of a trained optimizer, to be published or as it was found.
+
+    Raises CheckpointError where it is not intact, or not an optimizer's.
+    """
+
+    def __init__(self, file: Path):
+        self.file = Path(file)
+        header, _ = read(self.file)
+        self.described, self.manifest = described(header, self.file), header.manifest
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        about = {**self.described, "steppe": self.manifest.get("steppe")}
+        (save_directory / FILE).write_bytes(self.file.read_bytes())
+        config = json.dumps(about, indent=1, ensure_ascii=False)
+        (save_directory / "config.json").write_text(config + "\n", encoding="utf-8")
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        **_: Any,
+    ) -> Self:
+        if os.path.isdir(model_id):
+            return cls(Path(model_id) / FILE)
+        found = hf_hub_download(
+            model_id,
+            FILE,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        return cls(Path(found))
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The README.md of the repository."""
+        return ModelHubMixin.generate_model_card(self, **shown(self.manifest), **kwargs)
+
+
+def shown(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template shows."""
+    card = read_card(manifest)
+    recipe = card.recipe if isinstance(card, Card) else manifest.get("recipe") or {}
+    return {
+        "kind": manifest.get("kind"),
+        "hyper": json.dumps(manifest.get("hyper"), ensure_ascii=False),
+        "recipe": json.dumps(recipe, indent=1, ensure_ascii=False),
+        "steppe": manifest.get("steppe"),
+        "card": card,
+    }
+
+
+def push(
+    source: str | os.PathLike,
+    repository: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    message: str = "A learned optimizer, by steppe",
+) -> str:
+    """Publish a trained optimizer (any source that `load` takes) as owner/name; its address.
+
+    The repository is made where it does not exist. Raises CheckpointError where the file is not
+    intact or not an optimizer's, or the Hub refuses.
+    """
+    published = Published(resolve(source))
+    try:
+        return published.push_to_hub(
+            repository,
+            private=private,
+            token=token,
+            commit_message=message,
+            model_card_kwargs={"repository": repository},
+        )
+    except REFUSALS as error:
+        raise refused(repository, error) from error

@@ -1,0 +1,70 @@
+"""All named things in one place, and optimizers by name: `build("adam", lr=1e-3)`.
+
+No JAX until something is built.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core.entry import Entry, find
+from ..core.messages import did_you_mean
+from ..data.names import DATA
+from ..estimators.names import ESTIMATORS
+from ..flatness.names import MEASURES
+from ..optimizers.names import OPTIMIZERS
+from ..tasks.names import TASKS
+from .names import PRESETS, PRETRAINED
+
+if TYPE_CHECKING:
+    from ..core.optimizer import AbstractOptimizer
+    from ..core.types import Key
+
+TABLES: Mapping[str, Mapping[str, Entry]] = {
+    "tasks": TASKS,
+    "optimizers": OPTIMIZERS,
+    "presets": PRESETS,
+    "pretrained": PRETRAINED,
+    "data": DATA,
+    "measures": MEASURES,
+    "estimators": ESTIMATORS,
+}
+
+
+def learned() -> list[str]:
+    """Names of the optimizers that have weights to train."""
+    return [name for name, entry in OPTIMIZERS.items() if entry.learned]
+
+
+def tunable() -> list[str]:
+    """Names of the hand-made optimizers with a learning rate to tune."""
+    return [n for n, entry in OPTIMIZERS.items() if "lr" in entry.tunable and not entry.learned]
+
+
+def classes() -> dict[str, type["AbstractOptimizer"]]:
+    """Classes of optimizers by the name that a checkpoint calls them."""
+    found = (entry.load() for entry in OPTIMIZERS.values())
+    return {kind.__name__: kind for kind in found if isinstance(kind, type)}
+
+
+def build(name: str, *, key: "Key | None" = None, **options: Any) -> "AbstractOptimizer":
+    """The optimizer of this name; `key` is for those with random weights.
+
+    ValueError for a name or an option that there is not, and for one that is missing.
+    """
+    entry = find("optimizer", OPTIMIZERS, name)
+    make, options = entry.load(), {**entry.arguments, **options}
+    arguments = inspect.signature(make).parameters
+    known = [n for n, a in arguments.items() if n != "key" and a.kind is not a.VAR_KEYWORD]
+    takes_any = any(a.kind is a.VAR_KEYWORD for a in arguments.values())
+    for option in options:
+        if option not in known and not takes_any:
+            raise ValueError(f"{name} has no option {option!r}; {did_you_mean(option, known)}")
+    for option in known:
+        if arguments[option].default is inspect.Parameter.empty and option not in options:
+            raise ValueError(f"{name} needs the option {option!r}; give {option}=….")
+    if "key" not in arguments:
+        return make(**options)
+    if key is None:
+        raise ValueError(f"{name} starts from random weights; give key=jax.random.key(seed).")
+    return make(**options, key=key)

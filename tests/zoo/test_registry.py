@@ -1,0 +1,87 @@
+"""One entry is all that a named thing needs."""
+
+import json
+import subprocess
+import sys
+
+import equinox as eqx
+import jax.numpy as jnp
+import pytest
+
+from steppe.core.entry import Entry, find
+from steppe.core.optimizer import AbstractOptimizer
+from steppe.store.manifest import CheckpointError
+from steppe.zoo import TABLES, build, load, manifest, save
+from steppe.zoo.names import PRETRAINED
+from steppe.zoo.presets import recipe
+
+ENTRIES = [(what, entry) for what, table in TABLES.items() for entry in table.values()]
+
+
+class Halving(AbstractOptimizer):
+    """A rule of a user's own."""
+
+    rate: jnp.ndarray
+    steps: int = eqx.field(static=True)
+
+    def __init__(self, rate: float = 0.5, steps: int = 3):
+        self.rate, self.steps = jnp.asarray(rate), steps
+
+    def init(self, params, *, key=None):
+        return ()
+
+    def update(self, grads, state, params, **extra):
+        return grads, state
+
+
+@pytest.fixture
+def added(monkeypatch):
+    entry = Entry("halving", "half of the way", f"{__name__}:Halving", tunable=("rate",))
+    monkeypatch.setitem(TABLES["optimizers"], entry.name, entry)
+    return entry
+
+
+def test_an_entry_is_in_the_list_is_built_suggested_saved_and_loaded(added, capsys, tmp_path):
+    from steppe.cli.main import main
+
+    assert main(["list", "optimizers", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["optimizers"]["halving"] == "half of the way: rate"
+    opt = build("halving", rate=0.25)
+    assert isinstance(opt, Halving) and opt.rate == 0.25
+    with pytest.raises(ValueError, match="no optimizer 'halvin'; did you mean 'halving'"):
+        build("halvin")
+    with pytest.raises(ValueError, match="halving has no option 'rat'; did you mean 'rate'"):
+        build("halving", rat=1.0)
+    save(tmp_path / "a.safetensors", opt, note="mine")
+    assert manifest(tmp_path / "a.safetensors")["kind"] == "Halving"
+    assert eqx.tree_equal(load(tmp_path / "a.safetensors"), opt)
+
+
+def test_a_class_without_an_entry_is_not_rebuilt(tmp_path):
+    save(tmp_path / "a.safetensors", Halving())
+    with pytest.raises(CheckpointError, match="No class of the name 'Halving' is known"):
+        load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(("what", "entry"), ENTRIES, ids=lambda x: getattr(x, "name", x))
+def test_an_entry_is_true(what, entry):
+    made = entry.load()
+    assert callable(made) and entry.about and "\n" not in entry.about
+    assert find(what, TABLES[what], entry.name) is entry
+    if what == "optimizers":  # a rule to train is in the folder of those
+        assert entry.learned == made.__module__.startswith("steppe.optimizers.learned.")
+
+
+def test_entries_of_presets_and_weights_say_how_to_get_them():
+    assert eqx.tree_equal(PRETRAINED["dm-v1"].load()("dm-v1"), load("dm-v1"))
+    for name, entry in TABLES["presets"].items():
+        assert entry.load()(name) == recipe(name)
+        assert entry.load()(name).optimizer.name == entry.family
+
+
+def test_all_tables_are_read_without_jax_and_numpy():
+    code = (
+        "import sys, steppe.zoo.registry as r; [e.line for t in r.TABLES.values() for e in "
+        "t.values()]; sys.exit(bool({'jax', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
