@@ -16,7 +16,7 @@ from steppe.runs import config, session
 from steppe.runs import folder as folders
 from steppe.runs.errors import BadInput
 from steppe.store.checkpoint import read_manifest
-from steppe.zoo import load_optimizer
+from steppe.zoo import load, manifest
 from steppe.zoo.presets import recipe
 
 OLD = Path(__file__).parents[1] / "golden" / "from_0_1" / "run"
@@ -32,9 +32,8 @@ def test_a_recipe_is_trained_into_a_folder_and_goes_on(tmp_path):
     result = session.train(how, tmp_path / "run", probe=False, say=said.append)
     assert any("compiling" in line for line in said)
     assert config.read(tmp_path / "run") == how
-    again, manifest = load_optimizer(result.model)
-    assert eqx.tree_equal(again, result.opt)
-    assert manifest["recipe"]["task"]["name"] == "quadratic"
+    assert eqx.tree_equal(load(result.model), result.opt)
+    assert manifest(result.model)["recipe"]["task"]["name"] == "quadratic"
     longer = session.resume(tmp_path / "run", steps=4)
     assert longer.history.rows[-1]["step"] == 4
     assert {finding.what for finding in longer.findings} >= {"meta-gradient", "probe: loss"}
@@ -70,7 +69,7 @@ def test_a_run_of_0_1_goes_on_where_it_was(tmp_path):
     assert "at meta-step 2" in done.stderr and folders.done_steps(run) == 4
     mine, theirs = (path / "step-00000004.safetensors" for path in (run, OLD))
     assert read_manifest(mine) == read_manifest(theirs)  # the recipe word for word
-    new, old = (load_optimizer(path / "model.safetensors")[0] for path in (run, OLD))
+    new, old = (load(path) for path in (run, OLD))
     for a, b in zip(*map(jax.tree.leaves, (new, old)), strict=True):
         assert abs(a - b).max() <= 1e-5 * abs(b).max()  # compiled otherwise
     assert json.loads((run / "config.json").read_text())["recipe"]["meta"]["clip"] is None
