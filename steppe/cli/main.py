@@ -111,7 +111,7 @@ def overview() -> str:
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """What went wrong in one sentence, and the exit code."""
+    """One sentence about an error, and the exit code."""
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "Stopped.", 130
     if isinstance(error, ModuleNotFoundError):

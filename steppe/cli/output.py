@@ -1,4 +1,4 @@
-"""Where words go: progress to stderr, results to stdout, and with --json nothing else there."""
+"""Progress goes to stderr, results to stdout; with --json nothing else goes there."""
 
 import json
 import sys

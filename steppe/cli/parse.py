@@ -117,7 +117,7 @@ def reword(text: str, cls: type) -> str:
 
 
 def help_text(command: str, cls: type) -> str:
-    """What `steppe COMMAND --help` prints."""
+    """The text of `steppe COMMAND --help`."""
     options = [option for option in settings_of(cls).values() if option.kind is not dict]
     places = [option for option in options if option.positional]
     others = [option for option in options if not option.positional]

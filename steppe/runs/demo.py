@@ -70,7 +70,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the demo found."""
+    """The findings of the demo."""
 
     records: list[Record]
     table: str  # the headline tables as text
@@ -138,7 +138,7 @@ def finish(
     say: Callable[[str], None],
     history: History | None = None,
 ) -> Verdict:
-    """What was measured into the folder, the report, the words."""
+    """Write the measurements into the folder, then the report and the words."""
     write_records(folder / "records.jsonl", records, where)
     write(folder / "rule.json", [dataclasses.asdict(rule) for rule in rules])
     seconds["in all"] = clock.total()

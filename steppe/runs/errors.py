@@ -1,9 +1,9 @@
-"""How a command fails: one sentence on stderr and an exit code."""
+"""The two ways in which a command fails, each with one sentence."""
 
 
 class BadInput(Exception):
-    """What the user gave cannot be used; exit code 2."""
+    """The input cannot be used; exit code 2 of the command line."""
 
 
 class Failed(Exception):
-    """The command ran and found a failure; exit code 1."""
+    """The run failed, or found a failure; exit code 1 of the command line."""

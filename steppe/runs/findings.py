@@ -1,4 +1,4 @@
-"""What the log and the probe of a run say about its health. Standard library only.
+"""Checks of the health of a run, on its log and on its probe. Standard library only.
 
 Every check is a function of numbers that returns a `Finding`, good or bad. The thresholds are
 rules of thumb, named here and said in the findings. `doctor.py` takes the numbers of a probe.
@@ -118,7 +118,7 @@ def exploded(rows: Sequence[Mapping]) -> Finding:
 
 
 def moving(rows: Sequence[Mapping]) -> Finding:
-    """Whether the last fifth of the meta-losses is lower than the first, beyond their noise."""
+    """Check that the last fifth of the meta-losses is below the first, beyond their noise."""
     what, losses = "meta-loss", numbers(rows, "meta_loss")
     if len(losses) < FEW:
         return Finding(what, True, f"too early to say after {len(losses)} rows")
@@ -159,7 +159,7 @@ def best_early(rows: Sequence[Mapping]) -> Finding:
 
 
 def learning(probe: Probe) -> Finding:
-    """Whether a training with the optimizer lowers the loss at all."""
+    """Check that a training with the optimizer lowers the loss at all."""
     what, before, after = "probe: loss", probe.first, probe.losses[0]
     found = {"first": before, "at_horizon": after, "seconds": probe.seconds}
     text = f"{before:.4g} at first, {after:.4g} after {probe.horizon} steps"
@@ -208,7 +208,7 @@ def saturation(probe: Probe) -> Finding:
 
 
 def cells(probe: Probe) -> Finding:
-    """Whether the cells of an LSTM keep growing where it runs longer than it was trained."""
+    """Check that the cells of an LSTM stop growing where it runs longer than it was trained."""
     what, first, last = "probe: LSTM state", probe.cells[0], probe.cells[-1]
     count, found = len(probe.cells), {"first": first, "last": last}
     text = f"largest |c| {first:.3g} in the first {probe.horizon} steps, {last:.3g} in the last"
@@ -222,7 +222,7 @@ def cells(probe: Probe) -> Finding:
 
 
 def longer(probe: Probe) -> Finding:
-    """Whether an inner training that goes on after the horizon gets worse."""
+    """Check that an inner training that goes on after the horizon does not get worse."""
     what, end = "probe: longer runs", len(probe.losses) * probe.horizon
     found = {"gap": probe.gap, "at_horizon": probe.losses[0], "at_end": probe.losses[-1]}
     fix = (

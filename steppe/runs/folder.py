@@ -1,4 +1,4 @@
-"""The run folder: who may write there, and the options of the run it holds.
+"""The run folder: one process at a time writes there, and files are whole whenever they are there.
 
 `config.json` is written once the run can begin, and a run goes on by what it says. A folder is
 held by a lock while a process trains in it; the system frees the lock if the process dies.
@@ -30,7 +30,7 @@ ENVIRONMENT = "env.json"
 
 
 def read_config(folder: Path) -> dict:
-    """What `config.json` of a run of `steppe train` says."""
+    """The content of `config.json` of a run of `steppe train`."""
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -148,7 +148,7 @@ def train_opened(
 
 
 def _kept(folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """What checkpoints say of the recipe: in a run of 0.1, word for word what they said there."""
+    """The recipe as checkpoints have it: in a run of 0.1, word for word as it stood there."""
     path, _ = checkpoint.newest(folder, STEPS)
     if path is not None:
         found = read_manifest(path).get("recipe") or {}

@@ -1,4 +1,4 @@
-"""From a recipe to the objects that `meta_train` takes.
+"""Make the objects that `meta_train` takes from a recipe.
 
 task = steppe.tasks.build("mnist-mlp")
 opt, how = assemble(recipe("dm-cl-il"), task, key=jax.random.key(0))

@@ -1,4 +1,4 @@
-"""How an optimizer is meta-trained: every setting, declared once.
+"""The recipe of a meta-training: every setting, declared once.
 
     recipe("dm-cl-il")                              a `Recipe`, exactly as published
     recipe("dm-cl-il", steps=500, meta_lr=1e-2)     with some of its settings changed

@@ -1,5 +1,8 @@
 """The command line and TOML files against what the dataclasses say."""
 
+import dataclasses
+import inspect
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,7 @@ from steppe.cli import main
 from steppe.cli.evaluate import Eval
 from steppe.cli.parse import flag, help_text, make, metavar, parse_argv, reword
 from steppe.cli.report import Report
-from steppe.cli.train import Train, line_of
+from steppe.cli.train import Train, line_of, prepare
 from steppe.core.settings import from_table, settings_of
 from steppe.runs.config import read_file
 from steppe.runs.errors import BadInput
@@ -192,11 +195,36 @@ def test_a_table_made_from_options_gives_the_options_back():
     assert make(Train, parse_argv(Train, line.split()[2:])) == made
 
 
+def test_the_lines_of_the_readme_are_taken():
+    text = (Path(__file__).parents[2] / "README.md").read_text().replace("\\\n", " ")
+    lines = [
+        shlex.split(x, comments=True) for x in text.splitlines() if x.startswith("steppe train")
+    ]
+    assert len(lines) >= 3
+    for _, _, *words in lines:
+        options, folder = prepare(parse_argv(Train, words))
+        assert folder == options.out and options.recipe.task.name == "digits-mlp"
+
+
 def test_settings_are_worded_as_options():
     assert reword("finish it: `resume runs/a`", Eval) == "finish it: `steppe train --resume runs/a`"
     text = "lower `meta.lr`, or `estimator.kind pes`; see `steppe list`, `nothing.known`."
     said = "lower --meta-lr, or --estimator pes; see `steppe list`, `nothing.known`."
     assert reword(text, Train) == said
+
+
+def test_other_verbs_have_the_defaults_of_the_library():
+    from steppe.certificates.certify import certify
+    from steppe.cli.certify import Certify
+    from steppe.cli.curvature import Curvature
+    from steppe.evaluate.curvature import Settings
+
+    options = settings_of(Curvature)
+    for field in dataclasses.fields(Settings):
+        assert options[field.name].default == field.default, field.name
+    arguments = inspect.signature(certify).parameters
+    for name in ("tolerances", "delta", "n", "seed"):
+        assert settings_of(Certify)[name].default == arguments[name].default, name
 
 
 def test_defaults_of_the_line_are_those_of_python():
