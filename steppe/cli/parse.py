@@ -127,7 +127,8 @@ def help_text(command: str, cls: type) -> str:
     usage = " ".join(part for part in (command, line, needed, "[options]") if part)
     rows = [(_shown(option), reword(_about(option), cls)) for option in [*places, *others]]
     wide = min(26, max(len(left) for left, _ in rows)) + 2
-    lines = [f"usage: steppe {usage}", "", inspect.cleandoc(cls.__doc__ or ""), ""]
+    lines = textwrap.wrap(f"usage: steppe {usage}", WIDTH, subsequent_indent="    ")
+    lines += ["", inspect.cleandoc(cls.__doc__ or ""), ""]
     for left, right in rows:
         body = textwrap.wrap(right, WIDTH - wide - 2) or [""]
         if len(left) + 2 > wide:
