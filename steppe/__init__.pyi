@@ -36,10 +36,10 @@ from .train.separate_states import apart as apart
 from .train.step import meta_step as meta_step
 from .train.validate import Validation as Validation
 from .zoo.assemble import assemble as assemble
+from .zoo.io import card as card
 from .zoo.io import load as load
 from .zoo.io import manifest as manifest
 from .zoo.io import save as save
 from .zoo.presets import recipe as recipe
-from .zoo.shipped import card as card
 
 __version__: str

@@ -72,7 +72,7 @@ def run(values: dict) -> int:
 
 def publish(options: Export, source: Path) -> tuple[str, str]:
     """Its address on the Hub, and the word that `steppe.load` takes."""
-    from ..zoo.publish import push
+    from ..zoo.hub import push
 
     name = str(options.out).removeprefix(HUB)
     return push(source, name, private=options.private or None), HUB + name

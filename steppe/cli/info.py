@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ..core.settings import setting
 from ..store.manifest import Header, read
+from ..zoo.io import Card, Line, read_card
 from ..zoo.resolve import resolve
-from ..zoo.shipped import Card, Line, read_card
 from .output import document
 from .parse import make
 

@@ -32,8 +32,7 @@ from ..evaluate.tune import Tuning, choose
 from ..evaluate.update_curve import probe
 from ..tasks.suite import build
 from ..train.environment import environment
-from ..zoo.io import load
-from ..zoo.shipped import Card, card
+from ..zoo.io import Card, card, load
 from .demo import RIVALS, Clock, Verdict, finish, write
 
 NAMES = ("rnnprop-v1", "rnnprop-flat-v1")  # twins: the same program does for both

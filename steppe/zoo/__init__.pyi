@@ -1,3 +1,5 @@
+from .io import Card as Card
+from .io import card as card
 from .io import load as load
 from .io import manifest as manifest
 from .io import save as save
@@ -8,5 +10,3 @@ from .registry import OPTIMIZERS as OPTIMIZERS
 from .registry import TABLES as TABLES
 from .registry import build as build
 from .registry import classes as classes
-from .shipped import Card as Card
-from .shipped import card as card

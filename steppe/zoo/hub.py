@@ -1,58 +1,117 @@
-"""Learned optimizers from the Hugging Face Hub: `fetch("owner/name@revision")`.
+"""Publish learned optimizers on the Hugging Face Hub: a file of weights, and its card.
 
-One file is asked for, and kept; no code is downloaded, none is run. No JAX. Importing this needs
-huggingface_hub.
+    push("runs/a/model.safetensors", "owner/name")
+    opt = steppe.load("hub://owner/name")
+
+`Published` is the Hub's own kind of object (`ModelHubMixin`), for those who know its methods. Only
+the file travels: no code is downloaded, none is run. No JAX. Importing this needs huggingface_hub.
 """
 
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
 from ..core.messages import missing
 
 try:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 except ModuleNotFoundError as error:
     raise ImportError(missing(error)) from None
 
-from ..store.manifest import CheckpointError
-from .names import HUB
+from ..store.manifest import described, read
+from .io import LICENCE, Card, read_card
+from .resolve import MODEL, refusals, resolve
 
-FILE = "model.safetensors"
-REFUSALS = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled)
+TEMPLATE = Path(__file__).parent / "card.md.j2"
 
 
-def fetch(place: str) -> Path:
-    """The file of "owner/name" or "owner/name@revision": from the cache, else from the Hub.
+class Published(
+    ModelHubMixin,
+    library_name="steppe",
+    tags=["learned-optimizer", "learning-to-optimize"],
+    license=LICENCE.lower(),
+    model_card_template=TEMPLATE.read_text(encoding="utf-8"),
+):
+    """The file of a trained optimizer, to be published or as it was found.
 
-    With HF_HUB_OFFLINE=1 from the cache alone.
+    Raises CheckpointError where it is not intact, or not an optimizer's.
     """
-    repository, _, revision = place.partition("@")
-    try:
-        return Path(hf_hub_download(repository, FILE, revision=revision or None))
-    except REFUSALS as error:
-        raise refused(place, error) from error
+
+    def __init__(self, file: Path):
+        self.file = Path(file)
+        header, _ = read(self.file)
+        self.described, self.manifest = described(header, self.file), header.manifest
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        about = {**self.described, "steppe": self.manifest.get("steppe")}
+        (save_directory / MODEL).write_bytes(self.file.read_bytes())
+        config = json.dumps(about, indent=1, ensure_ascii=False)
+        (save_directory / "config.json").write_text(config + "\n", encoding="utf-8")
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        **_: Any,
+    ) -> Self:
+        if os.path.isdir(model_id):
+            return cls(Path(model_id) / MODEL)
+        found = hf_hub_download(
+            model_id,
+            MODEL,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        return cls(Path(found))
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The README.md of the repository."""
+        return ModelHubMixin.generate_model_card(self, **shown(self.manifest), **kwargs)
 
 
-def refused(place: str, error: Exception) -> CheckpointError:
-    """One sentence about what the Hub said."""
-    known = {
-        RepositoryNotFoundError: "there is no such repository, or it is private; check the name, "
-        "or log in with `hf auth login`",
-        RevisionNotFoundError: "there is no such revision; leave @… away for the newest",
-        LocalEntryNotFoundError: "it is not in the cache and the Hub cannot be reached; connect "
-        "once, or unset HF_HUB_OFFLINE",
-        OfflineModeIsEnabled: "it is not in the cache and HF_HUB_OFFLINE is set; unset it, or give "
-        "a path",
-        EntryNotFoundError: f"the repository has no {FILE}: it is no optimizer of steppe's",
-        HFValidationError: "that is no name of a repository; give owner/name",
+def shown(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template shows."""
+    card = read_card(manifest)
+    recipe = card.recipe if isinstance(card, Card) else manifest.get("recipe") or {}
+    return {
+        "kind": manifest.get("kind"),
+        "hyper": json.dumps(manifest.get("hyper"), ensure_ascii=False),
+        "recipe": json.dumps(recipe, indent=1, ensure_ascii=False),
+        "steppe": manifest.get("steppe"),
+        "card": card,
     }
-    said = next((text for kind, text in known.items() if isinstance(error, kind)), None)
-    return CheckpointError(f"{HUB}{place}: {said or str(error).splitlines()[0]}.")
+
+
+def push(
+    source: str | os.PathLike,
+    repository: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    message: str = "A learned optimizer, by steppe",
+) -> str:
+    """Publish a trained optimizer (any source that `load` takes) as owner/name; its address.
+
+    The repository is made where it does not exist. Raises CheckpointError where the file is not
+    intact or not an optimizer's, or the Hub refuses.
+    """
+    published = Published(resolve(source))
+    with refusals(repository):
+        return published.push_to_hub(
+            repository,
+            private=private,
+            token=token,
+            commit_message=message,
+            model_card_kwargs={"repository": repository},
+        )

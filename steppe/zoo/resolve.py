@@ -9,12 +9,16 @@
 No JAX, and no network but for hub://.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from ..core.messages import did_you_mean
+from ..core.messages import did_you_mean, missing
 from ..store.manifest import STEPS, CheckpointError
 from .names import HUB, PRETRAINED, WEIGHTS
+
+MODEL = "model.safetensors"  # in a repository of the Hub
 
 
 def resolve(source: str | os.PathLike) -> Path:
@@ -23,8 +27,6 @@ def resolve(source: str | os.PathLike) -> Path:
     Raises CheckpointError where there is none, and for a hub:// that cannot be had.
     """
     if isinstance(source, str) and source.startswith(HUB):
-        from .hub import fetch
-
         return fetch(source.removeprefix(HUB))
     path = Path(source)
     if path.is_dir():
@@ -54,3 +56,41 @@ def finished(folder: Path) -> Path:
         f"{folder} has no finished optimizer; finish its run by `resume {folder}`, or give a "
         "checkpoint."
     )
+
+
+def fetch(place: str) -> Path:
+    """The file of "owner/name" or "owner/name@revision": from the cache, else from the Hub.
+
+    One file is asked for; no code is downloaded. With HF_HUB_OFFLINE=1 from the cache alone.
+    """
+    try:
+        from huggingface_hub import hf_hub_download
+    except ModuleNotFoundError as error:
+        raise ImportError(missing(error)) from None
+
+    repository, _, revision = place.partition("@")
+    with refusals(place):
+        return Path(hf_hub_download(repository, MODEL, revision=revision or None))
+
+
+@contextlib.contextmanager
+def refusals(place: str) -> Iterator[None]:
+    """Turn a refusal of the Hub into a CheckpointError of one sentence about `place`."""
+    from huggingface_hub import errors
+
+    known = {
+        errors.RepositoryNotFoundError: "there is no such repository, or it is private; check the "
+        "name, or log in with `hf auth login`",
+        errors.RevisionNotFoundError: "there is no such revision; leave @… away for the newest",
+        errors.LocalEntryNotFoundError: "it is not in the cache and the Hub cannot be reached; "
+        "connect once, or unset HF_HUB_OFFLINE",
+        errors.OfflineModeIsEnabled: "it is not in the cache and HF_HUB_OFFLINE is set; unset it, "
+        "or give a path",
+        errors.EntryNotFoundError: f"the repository has no {MODEL}: it is no optimizer of steppe's",
+        errors.HFValidationError: "that is no name of a repository; give owner/name",
+    }
+    try:
+        yield
+    except (errors.HfHubHTTPError, *known) as error:
+        said = next((text for kind, text in known.items() if isinstance(error, kind)), None)
+        raise CheckpointError(f"{HUB}{place}: {said or str(error).splitlines()[0]}.") from error

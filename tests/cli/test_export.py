@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from steppe.zoo.shipped import path
+from steppe.zoo.io import path
 
 
 def test_a_copy_is_the_same_file_and_never_overwrites(steppe, tmp_path):

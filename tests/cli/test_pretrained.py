@@ -9,7 +9,7 @@ from steppe.cli import curvature
 from steppe.runs.comparison import decide
 from steppe.runs.subject import subject
 from steppe.zoo import card
-from steppe.zoo import shipped as pretrained
+from steppe.zoo import io as pretrained
 from steppe.zoo.names import PRETRAINED
 
 NAME = "rnnprop-flat-v1"

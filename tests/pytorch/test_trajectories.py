@@ -7,8 +7,8 @@ import pytest
 
 import steppe
 from steppe.zoo import load
+from steppe.zoo.io import path
 from steppe.zoo.names import PRETRAINED
-from steppe.zoo.shipped import path
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'steppe[torch]'")
 

@@ -16,9 +16,8 @@ hub = pytest.importorskip(
 )
 
 from steppe.store.manifest import CheckpointError, read  # noqa: E402
-from steppe.zoo import publish  # noqa: E402
+from steppe.zoo.io import path  # noqa: E402
 from steppe.zoo.resolve import resolve  # noqa: E402
-from steppe.zoo.shipped import path  # noqa: E402
 
 NAME = "someone/rnnprop"
 
@@ -122,7 +121,7 @@ def run(server, tmp_path):
     return run
 
 
-PUSH = "import sys; from steppe.zoo.publish import push; print(push(sys.argv[1], sys.argv[2]))"
+PUSH = "import sys; from steppe.zoo.hub import push; print(push(sys.argv[1], sys.argv[2]))"
 FIND = "import sys; from steppe.zoo.resolve import resolve; print(resolve(sys.argv[1]))"
 
 
@@ -203,7 +202,7 @@ def test_a_hub_out_of_reach_is_one_sentence(monkeypatch):
     def unreachable(*_, **__):  # after half a minute of trying
         raise LocalEntryNotFoundError("An error happened while trying to locate the file …")
 
-    monkeypatch.setattr(hub, "hf_hub_download", unreachable)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
     with pytest.raises(CheckpointError, match=f"hub://{NAME}: .* cannot be reached"):
         resolve(f"hub://{NAME}")
 
@@ -218,8 +217,8 @@ def test_what_is_no_optimizer_is_not_published(run, server, tmp_path):
 
 
 def test_a_local_folder_is_a_repository_too(tmp_path):
-    publish.Published(path("dm-v1")).save_pretrained(tmp_path / "repository")
-    again = publish.Published.from_pretrained(tmp_path / "repository")
+    hub.Published(path("dm-v1")).save_pretrained(tmp_path / "repository")
+    again = hub.Published.from_pretrained(tmp_path / "repository")
     assert again.file.read_bytes() == path("dm-v1").read_bytes()
     assert resolve(tmp_path / "repository") == tmp_path / "repository" / "model.safetensors"
 

@@ -17,7 +17,7 @@ from steppe.store.checkpoint import CheckpointError
 from steppe.store.manifest import read
 from steppe.tasks.suite import build
 from steppe.zoo import PRETRAINED, card, load, save
-from steppe.zoo import shipped as pretrained
+from steppe.zoo import io as pretrained
 from steppe.zoo.names import WEIGHTS
 from steppe.zoo.recipe_json import from_json
 

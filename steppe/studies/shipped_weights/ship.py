@@ -21,8 +21,8 @@ from ...evaluate.grid import run_grid
 from ...evaluate.records import number
 from ...evaluate.run import skeleton
 from ...train.environment import environment
+from ...zoo.io import Card, Line, card, path, write_shipped
 from ...zoo.names import PRETRAINED
-from ...zoo.shipped import Card, Line, card, path, write_shipped
 from ..flatness import design, work
 from ..flatness.scales import SMALL
 
