@@ -66,14 +66,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_what_a_page_names_is_there(page):
     for block in blocks(page):
-        for words in re.findall(r"(?<![\w./-])steppe((?:\.\w+)+)", block):
+        imported = re.findall(r"(?:from|import) (steppe\.[\w.]+)", block)
+        for words in re.findall(r"(?<![\w./-])steppe(?:\.\w+)+", block):
+            if words in imported:
+                importlib.import_module(words)
+                continue
             found = steppe
-            for word in words.removeprefix(".").split("."):
-                found = (
-                    importlib.import_module(f"steppe{words}")
-                    if words == ".torch"
-                    else getattr(found, word)
-                )
+            for word in words.split(".")[1:]:
+                found = getattr(found, word)
 
 
 def test_readme_loads_what_is_shipped_and_its_card(capsys):
