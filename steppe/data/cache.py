@@ -21,7 +21,7 @@ DIGESTS = "sha256"  # the entry of the npz file that holds {array name: SHA-256}
 
 
 def folder() -> Path:
-    """Where caches live; the folder need not exist yet."""
+    """The folder of all caches; it need not exist yet."""
     if chosen := os.environ.get("STEPPE_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
@@ -42,9 +42,11 @@ def fetch(
     build: Callable[[], dict[str, np.ndarray]],
     sha256: Mapping[str, str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The cached arrays, or those of `build()`, which are then cached.
+    """The cached arrays of a name, or those of `build()`, which are then cached.
 
-    With `sha256` (known digests) a cached copy of anything else is built again as well.
+    - `name`: of the file in the cache
+    - `build`: makes the arrays, by name
+    - `sha256`: known digests by name; a cached copy of anything else is built again
     """
     arrays = read(name)
     if arrays is None or (sha256 is not None and digests(arrays) != sha256):
@@ -69,7 +71,7 @@ def read(name: str) -> dict[str, np.ndarray] | None:
 
 
 def write(name: str, arrays: Mapping[str, np.ndarray]) -> bool:
-    """Store arrays under `name`; returns whether that worked.
+    """Store arrays under `name`; True if that worked.
 
     A reader sees the old file or the new one, never half of one.
     """

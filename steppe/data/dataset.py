@@ -80,11 +80,18 @@ def arrange(
     scale: float = 1.0,
     shuffled: int | None = None,
 ) -> Dataset:
-    """Permute the first `shuffled` rows (default: all), then cut into train, valid, test.
+    """Permute rows and cut them into train, valid and test.
 
-    `sizes` are the three lengths. Rows after `shuffled` keep their place: with
-    `shuffled = sizes[0] + sizes[1]` an official test set at the end stays the test set.
     The permutation is `numpy.random.default_rng(0)`: the same on every machine.
+
+    - `x`: rows, (n, …), uint8 or float
+    - `y`: class labels, (n,), 0 … classes − 1
+    - `sizes`: lengths of train, valid and test, which add up to n
+    - `name`: of the data set
+    - `classes`: number of classes
+    - `scale`: factor that brings x into [0, 1]
+    - `shuffled`: number of first rows to permute, None for all; with `sizes[0] + sizes[1]` an
+      official test set at the end stays the test set
     """
     n = len(x)
     shuffled = n if shuffled is None else shuffled
@@ -123,7 +130,13 @@ def span(dataset: Dataset, split: Split) -> tuple[int, int]:
 def minibatch(
     dataset: Dataset, key: Key, size: int, split: Split = "train"
 ) -> tuple[Float[Array, "size ..."], Int[Array, " size"]]:
-    """`size` rows of one split, i.i.d. uniform with replacement; x in [0, 1]."""
+    """Draw rows of one split, i.i.d. uniform with replacement; x in [0, 1].
+
+    - `dataset`: to draw from
+    - `key`: of the draw
+    - `size`: number of rows
+    - `split`: "train", "valid" or "test"
+    """
     start, stop = span(dataset, split)
     # int32 in float64 mode too: the same key then draws the same rows in both modes.
     rows = jr.randint(key, (size,), start, stop, dtype=jnp.int32)  # (size,)
@@ -135,7 +148,12 @@ def minibatch(
 def whole(
     dataset: Dataset, split: Split, limit: int | None = None
 ) -> tuple[Float[Array, "rows ..."], Int[Array, " rows"]]:
-    """All rows of one split, or its first `limit` rows; x in [0, 1]."""
+    """All rows of one split; x in [0, 1].
+
+    - `dataset`: to read from
+    - `split`: "train", "valid" or "test"
+    - `limit`: number of first rows to take, ≥ 1; None for all
+    """
     at_least(1, "whole", limit=limit)
     start, stop = span(dataset, split)
     stop = stop if limit is None else min(stop, start + limit)

@@ -1,4 +1,4 @@
-"""The files image data sets come in: IDX (MNIST), npz, and CIFAR-10's "python batches".
+"""File formats of image data sets: IDX (MNIST), npz, and CIFAR-10's "python batches".
 
 IDX: two zero bytes, the element type (8 = unsigned byte), the number of axes, every axis as a
 big-endian 32-bit integer, then the elements.
@@ -25,7 +25,7 @@ AGAIN = "download or copy it again"
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
-    """An IDX file of unsigned bytes, plain or gzipped, with `axes` axes."""
+    """Read an IDX file of unsigned bytes, plain or gzipped, with `axes` axes."""
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":  # gzip, whatever the file is called
         try:
@@ -52,15 +52,15 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """x_train, y_train, x_test, y_test of an npz file, under any of the common spellings."""
+    """Read x_train, y_train, x_test, y_test of an npz file, under any of the common spellings."""
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not an npz file (not a complete zip archive); {AGAIN}.")
     keys = {}
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as entries:
-            plain = {key.lower().replace("_", "").replace("-", ""): key for key in entries.files}
+            given = {key.lower().replace("_", "").replace("-", ""): key for key in entries.files}
             for part, spellings in _spellings().items():
-                keys[part] = next((plain[word] for word in spellings if word in plain), None)
+                keys[part] = next((given[word] for word in spellings if word in given), None)
             arrays = {part: entries[key] for part, key in keys.items() if key is not None}
     except Exception as error:  # a damaged archive raises nearly anything
         raise ValueError(
@@ -70,7 +70,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     if None in keys.values():
         missing = ", ".join(part for part, key in keys.items() if key is None)
         raise ValueError(
-            f"{path} has the arrays {', '.join(sorted(plain.values())) or '(none)'}, which leaves "
+            f"{path} has the arrays {', '.join(sorted(given.values())) or '(none)'}, which leaves "
             f"{missing} missing; name them x_train, y_train, x_test, y_test."
         )
     for part, array in arrays.items():
@@ -89,7 +89,7 @@ def _spellings() -> dict[str, list[str]]:
 
 
 class _Record:
-    """What a pickle gave to `numpy.ndarray`, `numpy.dtype` or `_reconstruct`: kept, never run."""
+    """Arguments of a pickle for `numpy.ndarray`, `numpy.dtype` or `_reconstruct`, never run."""
 
     arguments: tuple = ()  # on the class, as a pickle may skip __init__
     state: object = ()
@@ -114,7 +114,7 @@ class _BatchUnpickler(pickle.Unpickler):
 
 
 def read_cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 32, 32, 3) as uint8 and labels (n,) of one python batch."""
+    """Read images (n, 32, 32, 3) as uint8 and labels (n,) of one python batch."""
     try:
         batch = _BatchUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
     except OSError:
@@ -159,6 +159,10 @@ def check_images(x: np.ndarray, shape: tuple[int, ...], source: str) -> np.ndarr
 
     Flattened images and a trailing channel axis of one are reshaped, channels-first colour
     images transposed, whole numbers up to 255 of any dtype become uint8.
+
+    - `x`: images, (n, …), of any numeric dtype
+    - `shape`: of one image, (height, width) or (height, width, channels)
+    - `source`: named in error messages
     """
     n, given = len(x) if x.ndim else 0, x.shape
     if len(shape) == 3 and given[1:] == (shape[2], *shape[:2]):
@@ -193,7 +197,13 @@ def check_images(x: np.ndarray, shape: tuple[int, ...], source: str) -> np.ndarr
 
 
 def check_labels(y: np.ndarray, n: int, classes: int, source: str) -> np.ndarray:
-    """Labels as int32 (n,), each in 0 … classes − 1."""
+    """Labels as int32 (n,), each in 0 … classes − 1.
+
+    - `y`: labels, (n,) or (n, 1), of any whole-number dtype
+    - `n`: number of images
+    - `classes`: number of classes
+    - `source`: named in error messages
+    """
     y = np.asarray(y)
     if y.shape not in ((n,), (n, 1)):
         raise ValueError(

@@ -142,7 +142,7 @@ def _locate(
     homes: tuple[str, ...],
     pattern: str,
 ) -> Path:
-    """What to read: an npz file, or the folder that holds the original files."""
+    """The npz file to read, or the folder that holds the original files."""
     given = folder if folder is not None else os.environ.get("STEPPE_DATA")
     if not given:
         raise FileNotFoundError(

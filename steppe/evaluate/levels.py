@@ -29,7 +29,7 @@ from ..core.types import Key, Params, Scalar, Split
 from ..flatness import hutchinson
 from ..flatness.hessian import HessianTrace
 from ..flatness.power import top_eigenpair
-from ..flatness.probes import moved, normal_like
+from ..flatness.probes import normal_like, shift
 from ..flatness.products import hvp
 from ..flatness.units import Adaptive
 from .records import number
@@ -148,7 +148,7 @@ def _curvature(train: Problem, params: Params, key: Key) -> Float[Array, " 4"]:
     adaptive = Adaptive(HessianTrace(PROBES))(train.value, params, key=key_adaptive)
 
     def rise(key: Key) -> Scalar:
-        return train.value(moved(params, jnp.asarray(SIGMA), normal_like(key, params)))
+        return train.value(shift(params, jnp.asarray(SIGMA), normal_like(key, params)))
 
     risen = jax.lax.map(rise, jr.split(key_rise, DRAWS)).mean() - train.value(params)
     return jnp.stack([trace, top, adaptive, risen]).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Sentences for numbers that a measure cannot work with.
+"""Checks of the numbers that a measure is given.
 
 Only concrete values are judged: what is traced under `jit` or `vmap` has no value yet and passes.
 """

@@ -23,13 +23,17 @@ from .products import check_loss
 def cross_gradient_norm(
     loss_a: Callable[[Params], Scalar], loss_b: Callable[[Params], Scalar], params: Params
 ) -> Scalar:
-    """⟨∇f_a, ∇f_b⟩: without bias for ‖∇f‖² if the batches of f_a and f_b are independent."""
+    """⟨∇f_a, ∇f_b⟩, an unbiased estimate of ‖∇f‖² from two independent batches.
+
+    - `loss_a`, `loss_b`: params → loss on one batch each
+    - `params`: the point, any tree of floats
+    """
     slope_a, slope_b = (jax.grad(check_loss(loss))(params) for loss in (loss_a, loss_b))
     return tree.dot(slope_a, slope_b)
 
 
 class Halved(eqx.Module):
-    """A loss known by two independent halves; its value is their mean."""
+    """A loss given as two independent halves; its value is their mean."""
 
     first: Callable[[Params], Scalar]
     second: Callable[[Params], Scalar]

@@ -114,8 +114,8 @@ class TopEigenvalue(AbstractWarm):
 
     - `which`: "modulus", the eigenvalue of largest |λ| with its sign; "norm", that |λ|, the
       spectral norm; "algebraic", the largest λ.
-    - `products`: Hessian products to find u from nothing.
-    - `warm`: the same for `resume`, which goes on from the u of a nearby θ.
+    - `products`: number of Hessian products to find u from nothing.
+    - `warm`: number of products of `resume`, which goes on from the u of a nearby θ.
 
     u is found with the gradient stopped; one more product gives value and gradient, so that
     `resume` costs three and a gradient of the loss. For a simple eigenvalue ∂λ = uᵀ(∂H)u
@@ -136,8 +136,8 @@ class TopEigenvalue(AbstractWarm):
         check_count("TopEigenvalue", "warm", self.warm, least=2)  # after one, u is the start
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
-        nowhere = jtu.tree_map(jnp.zeros_like, params)
-        u = self._search(loss, params, nowhere, COLD, self.products, key)
+        zero = jtu.tree_map(jnp.zeros_like, params)
+        u = self._search(loss, params, zero, COLD, self.products, key)
         return self._along(loss, params, u)
 
     def did_you_mean(self, params: Params, *, key: Key) -> Params:
@@ -219,8 +219,8 @@ class LogDet(AbstractMeasure):
 class KrylovTrace(AbstractMeasure):
     """Σⱼ αⱼ = Σⱼ qⱼᵀHqⱼ, the trace of H over the Krylov space of k steps from random signs.
 
-    What the published code of flatness-aware learned optimizers calls "ESD": it finds the Ritz
-    values and leaves out their quadrature weights, so that their sum is all that remains. Kept for
+    The published code of flatness-aware learned optimizers calls this "ESD": it finds the Ritz
+    values and leaves out their quadrature weights, so that only their sum remains. Kept for
     comparison. It is no spectral density and no estimate of tr H, which it equals at k = n.
 
     Differentiated through the Lanczos recursion: k products with their derivatives.

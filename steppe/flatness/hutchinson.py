@@ -24,7 +24,13 @@ from .products import Product
 
 
 def trace(matvec: Product, like: Params, *, probes: int, key: Key) -> Estimate:
-    """tr A, without bias; `like` has the structure of the vectors that `matvec` takes."""
+    """Unbiased estimate of tr A.
+
+    - `matvec`: v ↦ A v for a symmetric A, on trees
+    - `like`: a tree of the structure, shapes and dtypes of v
+    - `probes`: number of products, ≥ 1
+    - `key`: of the random signs
+    """
 
     def sample(key):
         v = signs_like(key, like)
@@ -34,7 +40,13 @@ def trace(matvec: Product, like: Params, *, probes: int, key: Key) -> Estimate:
 
 
 def diagonal(matvec: Product, like: Params, *, probes: int, key: Key) -> Estimate:
-    """The diagonal of A as a tree like `like`, without bias. Keeps probes · n numbers."""
+    """Unbiased estimate of the diagonal of A, a tree like `like`; keeps probes · n numbers.
+
+    - `matvec`: v ↦ A v for a symmetric A, on trees
+    - `like`: a tree of the structure, shapes and dtypes of v
+    - `probes`: number of products, ≥ 1
+    - `key`: of the random signs
+    """
 
     def sample(key):
         v = signs_like(key, like)
@@ -44,7 +56,13 @@ def diagonal(matvec: Product, like: Params, *, probes: int, key: Key) -> Estimat
 
 
 def frobenius_squared(matvec: Product, like: Params, *, probes: int, key: Key) -> Estimate:
-    """‖A‖²_F = Σ λᵢ², without bias."""
+    """Unbiased estimate of ‖A‖²_F = Σ λᵢ².
+
+    - `matvec`: v ↦ A v for a symmetric A, on trees
+    - `like`: a tree of the structure, shapes and dtypes of v
+    - `probes`: number of products, ≥ 1
+    - `key`: of the random signs
+    """
 
     def sample(key):
         Av = matvec(signs_like(key, like))
@@ -60,5 +78,5 @@ def signs_like(key: Key, like: Params) -> Params:
 
 
 def flat_signs(key: Key, like: Params) -> Float[Array, " n"]:
-    """The same signs as one vector."""
+    """The signs of `signs_like` as one vector of the size of `like`."""
     return jr.rademacher(key, (tree.size(like),), tree.working_dtype(like))

@@ -27,7 +27,7 @@ from .checks import check_count
 from .products import FlatProduct
 
 BREAKDOWN = 30.0  # units of rounding; Hessian products of networks were seen to be off by 1 to 4
-STEPS = 10  # k where nobody chose one
+STEPS = 10  # k by default
 EXACT = jax.lax.Precision.HIGHEST
 
 
@@ -49,9 +49,13 @@ class Ritz(eqx.Module):
 
 
 def tridiagonalise(matvec: FlatProduct, start: Float[Array, " n"], k: int) -> Tridiagonal:
-    """k products of the symmetric `matvec`, from `start`.
+    """Tridiagonalise a symmetric matrix by k products.
 
     Differentiable, through the part before a breakdown; a reverse pass keeps k² n numbers.
+
+    - `matvec`: v ↦ A v for a symmetric A, on vectors (n,)
+    - `start`: first vector of the Krylov space, (n,), of any length
+    - `k`: number of products, 1 … n
     """
     n, dtype = len(start), start.dtype
     tolerance = BREAKDOWN * float(jnp.finfo(dtype).eps)
@@ -96,7 +100,12 @@ def ritz(t: Tridiagonal) -> Ritz:
 
 
 def number_of_steps(owner: str, k: int | None, n: int) -> int:
-    """The number of steps on n coordinates: k, or where it is None as many as are usual."""
+    """Check a number of Lanczos steps, or choose one.
+
+    - `owner`: named in error messages
+    - `k`: 1 … n; None for min(10, n)
+    - `n`: number of coordinates
+    """
     if n == 0:
         raise ValueError(f"{owner}: there are no parameters, so there is no curvature.")
     if k is None:

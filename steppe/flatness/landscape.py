@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..core.types import Key, Params, Scalar
 from .checks import check_count
-from .probes import moved, normal_like
+from .probes import normal_like, shift
 from .products import check_loss
 
 
@@ -34,7 +34,13 @@ def filter_direction(
     vectors: Literal["zero", "whole"] = "zero",
     key: Key,
 ) -> Params:
-    """A Gaussian direction with the norm of `params` in each output unit of each tensor."""
+    """A Gaussian direction with the norm of `params` in each output unit of each tensor.
+
+    - `params`: the point, any tree of floats
+    - `output_axis`: axis of the output units
+    - `vectors`: "zero" or "whole", for tensors of fewer than two axes, see above
+    - `key`: of the draw
+    """
     if vectors not in ("zero", "whole"):
         raise ValueError(
             f"filter_direction: vectors is {vectors!r}, expected one of ('zero', 'whole')."
@@ -65,10 +71,17 @@ def line(
     *,
     together: int = 1,
 ) -> Float[Array, " points"]:
-    """f(θ + a·direction) for each a of `offsets`, `together` of them at a time."""
+    """The loss f(θ + a·direction) along a line.
+
+    - `loss`: params → one real number
+    - `params`: θ, any tree of floats
+    - `direction`: a tree like `params`
+    - `offsets`: the a, (points,)
+    - `together`: number of points worked on at once
+    """
     _check_direction("line", params, direction)
     offsets, loss = _axis("line", offsets), check_loss(loss)
-    return _each(lambda a: loss(moved(params, a, direction)), offsets, together)
+    return _each(lambda a: loss(shift(params, a, direction)), offsets, together)
 
 
 def plane(
@@ -81,16 +94,22 @@ def plane(
     *,
     together: int = 1,
 ) -> Float[Array, "rows columns"]:
-    """Entry (i, j) is f(θ + aᵢ·first + bⱼ·second): a whole grid in one loop.
+    """The loss f(θ + aᵢ·first + bⱼ·second) over a plane, as entry (i, j).
 
-    Directions may be any, such as two eigenvectors. For a contour plot with `first` to the
-    right, transpose.
+    For a contour plot with `first` to the right, transpose.
+
+    - `loss`: params → one real number
+    - `params`: θ, any tree of floats
+    - `first`, `second`: any two directions, trees like `params`
+    - `a`: offsets along `first`, (rows,)
+    - `b`: offsets along `second`, (columns,)
+    - `together`: number of points worked on at once
     """
     _check_direction("plane", params, first)
     _check_direction("plane", params, second)
     a, b = jnp.meshgrid(_axis("plane", a), _axis("plane", b), indexing="ij")
     loss = check_loss(loss)
-    at = lambda ab: loss(moved(moved(params, ab[0], first), ab[1], second))
+    at = lambda ab: loss(shift(shift(params, ab[0], first), ab[1], second))
     return _each(at, (a.ravel(), b.ravel()), together).reshape(a.shape)
 
 

@@ -1,4 +1,4 @@
-"""The top eigenpair of a symmetric A from a few products: power iteration that forgets nothing.
+"""The top eigenpair of a symmetric A from a few products, all of which are kept.
 
 Power iteration keeps the last of v, Av, A²v, … alone. Here all m of them are kept, as an
 orthonormal basis Q of what they span, and the answer is the best that they contain
@@ -31,7 +31,7 @@ Which = Literal["modulus", "algebraic"]
 
 
 class Eigenpair(eqx.Module):
-    """A vector ≈ value · vector, ‖vector‖ = 1, off by `residual` in norm, rounding included."""
+    """A · vector ≈ value · vector, ‖vector‖ = 1, off by `residual` in norm, rounding included."""
 
     value: Scalar
     vector: Params
@@ -47,10 +47,16 @@ def top_eigenpair(
     start: Params | None = None,
     key: Key,
 ) -> Eigenpair:
-    """The eigenvalue of largest modulus (signed) or the algebraically largest one.
+    """The eigenvalue of largest modulus (signed), or the algebraically largest one.
 
-    `start`: a guess of the eigenvector; None: a random one from `key`. More products than there
-    are coordinates are not taken. The value is NaN if a product is; the vector stays finite.
+    The value is NaN if a product is; the vector stays finite.
+
+    - `matvec`: v ↦ A v for a symmetric A, on trees
+    - `like`: a tree of the structure, shapes and dtypes of v
+    - `which`: "modulus" or "algebraic"
+    - `products`: number of products, ≥ 1; no more than coordinates are taken
+    - `start`: a guess of the eigenvector; None for a random one
+    - `key`: of the random guess
     """
     check_which("top_eigenpair", which)
     check_count("top_eigenpair", "products", products)

@@ -14,7 +14,7 @@ from ..core import tree
 from ..core.types import Key, Params, Scalar
 from .checks import check_count
 
-# Probes advanced side by side. On networks of 16 k and 200 k weights 4 to 16 are as fast as each
+# Probes worked on side by side. On networks of 16 k and 200 k weights 4 to 16 are as fast as each
 # other on two cores; more cost memory.
 TOGETHER = 8
 
@@ -31,7 +31,12 @@ class Estimate(eqx.Module):
 
 
 def each_probe(sample: Callable[[Key], PyTree], *, probes: int, key: Key) -> PyTree:
-    """`sample` of `probes` fresh keys, stacked."""
+    """Call `sample` with each of `probes` fresh keys and stack the results.
+
+    - `sample`: key → a number or a tree of arrays
+    - `probes`: number of calls, ≥ 1
+    - `key`: split into one for each
+    """
     check_count("A stochastic estimate", "probes", probes)
     keys = jr.split(key, probes)
     if probes == 1:  # a batch of one would still be a batched program
@@ -62,7 +67,7 @@ def normal_like(key: Key, like: Params) -> Params:
     return unravel(jr.normal(key, (tree.size(like),), dtype))
 
 
-def moved(params: Params, a: Scalar, direction: Params) -> Params:
+def shift(params: Params, a: Scalar, direction: Params) -> Params:
     """θ + a·direction, each leaf in its own dtype."""
     return jtu.tree_map(lambda p, d: (p + a * d).astype(p.dtype), params, direction)
 

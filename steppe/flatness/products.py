@@ -33,14 +33,24 @@ FlatProduct = Callable[[Float[Array, " n"]], Float[Array, " n"]]  # the same on 
 
 
 def hvp(loss: Callable[[Params], Scalar], params: Params, v: Params) -> Params:
-    """H(params) v."""
+    """Hessian-vector product H(params) v.
+
+    - `loss`: params → one real number
+    - `params`: the point, any tree of floats
+    - `v`: a tree like `params`
+    """
     return jax.jvp(jax.grad(check_loss(loss)), (params,), (v,))[1]
 
 
 def second_derivative(
     loss: Callable[[Params], Scalar], params: Params, v: Params, w: Params
 ) -> Scalar:
-    """vᵀ H(params) w; with v = w the curvature of the loss along v."""
+    """Second derivative vᵀ H(params) w; with v = w the curvature of the loss along v.
+
+    - `loss`: params → one real number
+    - `params`: the point, any tree of floats
+    - `v`, `w`: trees like `params`
+    """
     f = check_loss(loss)
     slope = lambda at: jax.jvp(f, (at,), (v,))[1]
     try:
@@ -75,7 +85,7 @@ def flat_product(
 
 
 def check_loss(loss: Callable[[Params], Scalar]) -> Callable[[Params], Scalar]:
-    """The same loss, refusing with a sentence to be anything but one real number."""
+    """The same loss, which now raises ValueError unless its value is one real number."""
 
     def checked(params: Params) -> Scalar:
         value = loss(params)

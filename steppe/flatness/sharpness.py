@@ -30,7 +30,13 @@ from .products import check_loss
 def worst_direction(
     grads: Updates, params: Params, *, rho: float | Scalar, adaptive: bool = False
 ) -> Updates:
-    """ε above; 0 where the gradient is 0."""
+    """The step ε to the worst point nearby, to first order; 0 if the gradient is 0.
+
+    - `grads`: gradient at `params`, a tree like it
+    - `params`: the point, any tree of floats
+    - `rho`: ρ > 0, length of the step
+    - `adaptive`: measure the step against the size of each parameter (ASAM)
+    """
     if not adaptive:
         return jtu.tree_map(lambda u: (rho * u).astype(u.dtype), unit(grads))
     scaled = unit(jtu.tree_map(lambda p, g: jnp.abs(p) * g, params, grads))
@@ -40,7 +46,13 @@ def worst_direction(
 def worst_point(
     grads: Updates, params: Params, *, rho: float | Scalar, adaptive: bool = False
 ) -> Params:
-    """θ + ε: where SAM takes its gradient. `params` itself where `grads` is 0."""
+    """The point θ + ε at which SAM takes its gradient; `params` itself if `grads` is 0.
+
+    - `grads`: gradient at `params`, a tree like it
+    - `params`: the point θ, any tree of floats
+    - `rho`: ρ > 0, length of the step
+    - `adaptive`: measure the step against the size of each parameter (ASAM)
+    """
     return tree.apply_updates(params, worst_direction(grads, params, rho=rho, adaptive=adaptive))
 
 

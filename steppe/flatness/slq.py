@@ -50,7 +50,7 @@ class Quadrature(eqx.Module):
 
 
 class Probe(eqx.Module):
-    """What k products from one probe v tell: f ↦ vᵀf(A)v and f ↦ f(A)v."""
+    """Result of k products from one probe v: gives vᵀf(A)v and f(A)v for any function f."""
 
     nodes: Float[Array, " k"]
     weights: Float[Array, " k"]
@@ -78,7 +78,12 @@ class Density(eqx.Module):
 
 
 def probe(matvec: FlatProduct, v: Float[Array, " n"], k: int) -> Probe:
-    """k products from the vector of signs v, summed up."""
+    """Take k products from one probe and keep the result for any function of A.
+
+    - `matvec`: v ↦ A v for a symmetric A, on vectors (n,)
+    - `v`: a vector of signs, (n,)
+    - `k`: number of products, 1 … n
+    """
     t = tridiagonalise(matvec, v, k)
     pairs = ritz(t)
     first = jnp.where(pairs.used, pairs.vectors[0], 0)  # e₁ᵀyᵢ
@@ -88,7 +93,14 @@ def probe(matvec: FlatProduct, v: Float[Array, " n"], k: int) -> Probe:
 def quadrature(
     matvec: Product, like: Params, *, k: int | None = None, probes: int, key: Key
 ) -> Quadrature:
-    """Gauss rules of k nodes (None: 10, or n if that is fewer) for `probes` random vectors."""
+    """Gauss rules for the spectrum of A, one for each of some random vectors.
+
+    - `matvec`: v ↦ A v for a symmetric A, on trees
+    - `like`: a tree of the structure, shapes and dtypes of v
+    - `k`: nodes of a rule, 1 … n; None for min(10, n)
+    - `probes`: number of random vectors, each for k products
+    - `key`: of the random signs
+    """
     n = tree.size(like)
     k = number_of_steps("Lanczos quadrature", k, n)
     flat, _ = flat_product(matvec, like)
@@ -110,7 +122,15 @@ def trace_of_function(
     probes: int,
     key: Key,
 ) -> Estimate:
-    """tr f(A). The standard error is that of the probes; it knows nothing of k < n."""
+    """Estimate tr f(A). The standard error is that over probes; it knows nothing of k < n.
+
+    - `matvec`: v ↦ A v for a symmetric A, on trees
+    - `like`: a tree of the structure, shapes and dtypes of v
+    - `f`: a function of eigenvalues, entry by entry
+    - `k`: products a probe, 1 … n; None for min(10, n)
+    - `probes`: number of random vectors, ≥ 1
+    - `key`: of the random signs
+    """
     return quadrature(matvec, like, k=k, probes=probes, key=key).trace(f)
 
 
@@ -123,9 +143,16 @@ def log_det(
     probes: int,
     key: Key,
 ) -> tuple[Estimate, Int[Array, ""]]:
-    """ln det(A + γI), and for how many probes A + γI was seen not to be positive definite.
+    """Estimate ln det(A + γI), and count the probes that prove A + γI not positive definite.
 
     A node θ ≤ −γ proves an eigenvalue ≤ −γ; then the logarithm is NaN. No such node proves nothing.
+
+    - `matvec`: v ↦ A v for a symmetric A, on trees
+    - `like`: a tree of the structure, shapes and dtypes of v
+    - `gamma`: γ > 0, in the unit of the eigenvalues
+    - `k`: products a probe, 1 … n; None for min(10, n)
+    - `probes`: number of random vectors, ≥ 1
+    - `key`: of the random signs
     """
     check_positive("log_det", "gamma", gamma, "It is what is added to every eigenvalue.")
     rules = quadrature(matvec, like, k=k, probes=probes, key=key)
@@ -146,8 +173,16 @@ def spectral_density(
 ) -> Density:
     """The density of eigenvalues, each widened to a Gaussian of width σ.
 
-    σ is 1 % of the range of the nodes where it is None. A feature narrower than σ is drawn σ wide;
-    bumps between well separated nodes come from k, not from the spectrum.
+    A feature narrower than σ is drawn σ wide; bumps between well separated nodes come from k, not
+    from the spectrum.
+
+    - `matvec`: v ↦ A v for a symmetric A, on trees
+    - `like`: a tree of the structure, shapes and dtypes of v
+    - `k`: products a probe, 1 … n; None for min(10, n)
+    - `probes`: number of random vectors, ≥ 1
+    - `key`: of the random signs
+    - `sigma`: σ > 0, in the unit of the eigenvalues; None for 1 % of their range
+    - `points`: length of the grid, ≥ 2
     """
     check_count("spectral_density", "points", points, least=2)
     rules = quadrature(matvec, like, k=k, probes=probes, key=key)

@@ -3,10 +3,10 @@
     θ ← θ − lr · weight_decay · θ + lr · u,      u = rule(∇f, state)
 
 All parameters of one device and dtype are one matrix of coordinates (`rules.py`), so that a step
-costs the same for one large tensor and for many small ones. What the rule remembers lies in one
-buffer a name, (features, coordinates); `state[p]` holds each parameter's part as a view, which is
-what `state_dict` sees. Whatever takes the views away (a copy, a loaded state, a new parameter) is
-noticed at the next step, and the buffers are put together again.
+costs the same for one large tensor and for many small ones. The state of the rule lies in one
+buffer a name, (features, coordinates); `state[p]` holds the part of each parameter as a view, and
+`state_dict` sees these. If a copy, a loaded state or a new parameter takes the views away, the next
+step notices and puts the buffers together again.
 
 A file of weights is read as in JAX: checked, nothing in it executed.
 """
@@ -26,7 +26,7 @@ from .rules import BLOCK, AbstractRule, DMRule, RNNPropRule
 from .scale import ScaleRule
 
 RULES: dict[str, type] = {"DM": DMRule, "RNNProp": RNNPropRule, "Scale": ScaleRule}
-PROBLEM = "problem"  # the key in `state` of what is remembered once for all parameters
+PROBLEM = "problem"  # the key in `state` of the state that all parameters share
 REFUSED = ("fused", "capturable", "differentiable", "amsgrad", "momentum", "betas", "eps")
 
 
@@ -34,15 +34,15 @@ class LearnedOptimizer(torch.optim.Optimizer):
     """Train the parameters of a model with a learned rule.
 
     - `rule`: the name of a pretrained optimizer, a file of steppe's, or an `AbstractRule`
-    - `lr`: multiplies the learned update; 1 is what the rule was trained for. Schedulers set it
+    - `lr`: factor of the learned update, ≥ 0; the rule was trained for 1. Schedulers set it
     - `weight_decay`: decoupled, as in AdamW: parameters shrink by lr · weight_decay a step
     - `maximize`: climb instead of descend
-    - `state_dtype`: of what the rule remembers; None: float32, or float64 for float64 parameters.
+    - `state_dtype`: precision of the state; None: float32, or float64 for float64 parameters.
       bfloat16 halves the memory at a cost in accuracy
     - `block`: coordinates worked on at once; for speed, the result is the same
 
-    `foreach` is accepted: it always is one for all parameters. Sparse and complex gradients are
-    refused. Raises ValueError for options out of range, and for options of other optimizers.
+    `foreach` is accepted and changes nothing: all parameters always go together. Sparse and complex
+    gradients are refused. Raises ValueError for options out of range or of other optimizers.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; with a `closure` that gives the loss, its loss is returned."""
+        """Take one step; return the loss of `closure` if one is given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -99,7 +99,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """As in every optimizer, but what the rule remembers keeps the dtype it was saved in."""
+        """Load a state as every optimizer does; that of the rule keeps its saved dtype."""
         given: dict = {}
         handle = self.register_load_state_dict_pre_hook(lambda _, state: given.update(state))
         try:
@@ -143,7 +143,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
 
 class Matrix:
-    """The coordinates of all parameters of one device and dtype, and what the rule remembers."""
+    """The coordinates of all parameters of one device and dtype, and the state of their rule."""
 
     def __init__(
         self, opt: LearnedOptimizer, device: torch.device, dtype: torch.dtype, params: list[Tensor]
@@ -176,7 +176,7 @@ class Matrix:
             state.setdefault("step", torch.tensor(0.0))
 
     def intact(self, opt: LearnedOptimizer) -> bool:
-        """Whether `state` still is what the buffers hold."""
+        """True if `state` still is a view of the buffers."""
         return all(state.get(name) is part for state, name, part in self.views)
 
     def step(self, opt: LearnedOptimizer) -> None:
@@ -211,7 +211,7 @@ class Matrix:
         return -g if group["maximize"] else g
 
     def _of(self, moving: Sequence[int]) -> tuple[dict[str, Tensor], Callable[[], None]]:
-        """What is remembered of these parameters, and what writes it back."""
+        """The state of these parameters, and a function that writes it back."""
         if len(moving) == len(self.params):
             return self.buffers, lambda: None
         starts = list(itertools.accumulate(self.sizes, initial=0))
@@ -234,16 +234,16 @@ def everything(opt: LearnedOptimizer) -> dict[Any, dict[str, Tensor]]:
 
 
 def working_dtype(p: Tensor, rule: AbstractRule) -> torch.dtype:
-    """What a step on p is computed in: float32, or wider where p or the weights are."""
+    """The dtype of a step on p: float32, or wider if p or the weights are."""
     weight = next(iter(rule.weights.values()))
     return torch.promote_types(torch.promote_types(p.dtype, weight.dtype), torch.float32)
 
 
 def read_rule(source: str | os.PathLike) -> AbstractRule:
-    """The rule of a trained optimizer, given as any source that `zoo.resolve` takes.
+    """Read the rule of a trained optimizer: a file, a run, a shipped name or hub://….
 
-    Raises CheckpointError for a file that is not there, damaged, no optimizer's, or of one that has
-    no form in PyTorch.
+    Raises CheckpointError if there is no such file, if it is damaged or holds no optimizer, and for
+    an optimizer that has no form in PyTorch.
     """
     header, body = read(resolve(source))
     found = described(header, source)

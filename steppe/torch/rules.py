@@ -4,9 +4,10 @@ All coordinates of all tensors stand side by side, features first:
 
     g : (n,)      state[name] : (features, n)      →      u : (n,), to be added to the parameters
 
-A rule of coordinates goes through them in blocks that fit the cache, and writes their state in
-place: what a step needs besides is a few blocks. Equations and sources are those of the modules
-of the same names in `steppe.optimizers.learned`, and so are the numbers, to rounding.
+A coordinatewise rule goes through them in blocks that fit the cache, and writes their state in
+place: besides the state, a step needs the memory of a few blocks. Equations and sources are those
+of the modules of the same names in `steppe.optimizers.learned`, and so are the numbers, to
+rounding.
 """
 
 import abc
@@ -28,12 +29,13 @@ State = dict[str, Tensor]
 
 
 class AbstractRule(abc.ABC):
-    """What a learned optimizer does, without its state.
+    """The update rule of a learned optimizer, without its state.
 
-    - `weights`: by their names in the file, at least float32
-    - `rows`: floats that it remembers for a coordinate, by name; `tensors`: for a tensor;
-      `problem`: once
-    - `first`: their values before the first step where that is not 0
+    - `weights`: tensors by their names in the file, at least float32
+    - `rows`: number of floats of state for each coordinate, by name
+    - `tensors`: number of floats of state for each tensor, by name
+    - `problem`: number of floats of state shared by all, by name
+    - `first`: values before the first step, by name, if not 0
     """
 
     weights: Mapping[str, Tensor]
@@ -46,27 +48,31 @@ class AbstractRule(abc.ABC):
     def update(
         self, g: Tensor, state: State, sizes: Sequence[int], counts: Sequence[int], block: int
     ) -> Tensor:
-        """u (n,) for the gradients g (n,) of tensors of `sizes`; `state` is changed in place.
+        """The updates u, (n,), of one step; `state` is changed in place.
 
-        `counts`: the number of this step, from 1, for each tensor: a tensor may come later.
+        - `g`: gradients of all tensors side by side, (n,)
+        - `state`: tensors (features, …) by name
+        - `sizes`: number of coordinates of each tensor
+        - `counts`: number of this step for each tensor, from 1; a tensor may come later
+        - `block`: coordinates worked on at once
         """
 
     @property
     def floats(self) -> int:
-        """Of state, for a coordinate."""
+        """Number of floats of state for each coordinate."""
         return sum(self.rows.values())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """The same rule with its weights there."""
-        moved = copy.copy(self)
-        moved.weights = {name: w.to(device, dtype) for name, w in self.weights.items()}
-        return moved
+        """The same rule with its weights on this device and in this dtype."""
+        rule = copy.copy(self)
+        rule.weights = {name: w.to(device, dtype) for name, w in self.weights.items()}
+        return rule
 
 
 class AbstractCoordinatewiseRule(AbstractRule):
     """A rule that treats every coordinate alike and alone: features, an LSTM, a linear head.
 
-    A final class declares `features`, how many numbers the LSTM sees, `begin` and `end`.
+    A final class declares `features` (the number of inputs of the LSTM), `begin` and `end`.
     """
 
     tensors: Mapping[str, int] = MappingProxyType({})
@@ -77,11 +83,17 @@ class AbstractCoordinatewiseRule(AbstractRule):
 
     @abc.abstractmethod
     def begin(self, g: Tensor, state: State, count: int, x: Tensor) -> None:
-        """Write into x (features, rows) what the LSTM sees; `state` is changed in place."""
+        """Write the input of the LSTM into x; `state` is changed in place.
+
+        - `g`: gradients, (rows,)
+        - `state`: tensors (features, rows) by name
+        - `count`: number of this step, from 1
+        - `x`: (features, rows)
+        """
 
     @abc.abstractmethod
     def end(self, y: Tensor) -> Tensor:
-        """u (rows,) for y (rows,), what the head says; y may be overwritten."""
+        """The updates (rows,) from the output y (rows,) of the head; y may be overwritten."""
 
     def update(
         self, g: Tensor, state: State, sizes: Sequence[int], counts: Sequence[int], block: int
@@ -151,7 +163,7 @@ class LSTM:
 
         z (4·hidden, rows) = [b, W, U] · [1; x; h]    c ← σ(f) c + σ(i) tanh(j)    h ← σ(o) tanh(c)
 
-    The forget bias +1 is part of b. `x` (features, rows) is where the input is to be written.
+    The forget bias +1 is part of b. The input is written into `x` (features, rows).
     """
 
     def __init__(
@@ -176,7 +188,7 @@ class LSTM:
         self.x = self.layers[0][1][1 : 1 + features] if hidden else like.new_empty(features, rows)
 
     def advance(self, state: State, rows: int) -> Tensor:
-        """What the head says (rows,) of the first `rows` of `x`; `state` is changed in place."""
+        """Output of the head, (rows,), for the first `rows` of `x`; `state` is changed in place."""
         x = self.x[:, :rows]
         for k, (whole, seen, z) in enumerate(self.layers):
             inputs, width = self.widths[k : k + 2]

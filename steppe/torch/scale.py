@@ -4,8 +4,8 @@
     for every tensor, then once             t, p
     for every block of coordinates          u = −e^(ℓ'+b) δ / rms δ
 
-A tensor's sums go over its blocks, so that what a step needs besides the state is one block and
-two floats a coordinate. Tensors stand side by side: a block meets few of them, and sums over each
+A tensor's sums go over its blocks, so that a step needs, besides the state, one block and two
+floats a coordinate. Tensors stand side by side: a block meets few of them, and sums over each
 are one small product with the matrix [coordinate belongs to tensor].
 """
 
@@ -116,7 +116,7 @@ class ScaleRule(AbstractRule):
         return self.weights[f".{name}.b"][:, None] + self.weights[f".{name}.w"].T @ x
 
     def _mean_rates(self, state: State, sizes: Sequence[int], dtype: torch.dtype) -> Tensor | None:
-        """What ℓ is compared with, (1, tensors): its mean over the problem or over the tensor."""
+        """The mean of ℓ over the problem or over each tensor, (1, tensors)."""
         if not self.hyper["relative_lr"]:
             return None
         sums = torch.stack([x.sum(dtype=dtype) for x in state["log_lr"][0].split(list(sizes))])

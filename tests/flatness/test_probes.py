@@ -6,7 +6,7 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 
-from steppe.flatness.probes import moved, normal_like, unit
+from steppe.flatness.probes import normal_like, shift, unit
 
 TREE = {
     "a": jnp.arange(1.0, 7.0).reshape(2, 3),
@@ -25,7 +25,7 @@ def test_normal_numbers_are_standard_and_independent(getkey):
 
 def test_vectors_keep_structure_shapes_and_dtypes(getkey):
     wide = jnp.asarray(2.0, jnp.float64)
-    for v in (normal_like(getkey(), TREE), unit(TREE), moved(TREE, wide, TREE)):
+    for v in (normal_like(getkey(), TREE), unit(TREE), shift(TREE, wide, TREE)):
         same = jtu.tree_map(lambda a, b: a.shape == b.shape and a.dtype == b.dtype, v, TREE)
         assert all(jtu.tree_leaves(same))
 

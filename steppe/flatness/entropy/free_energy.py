@@ -7,7 +7,7 @@ at temperature τ (in units of the loss), seen through a window of width √(τ/
 Entropy-SGD (Chaudhari et al., ICLR 2017), G̃ their local entropy with the Gaussian normalised.
 Its derivative is γ (θ − ⟨w⟩), the mean over the Gibbs law π ∝ exp(−(f(w) + γ/2 ‖w − θ‖²)/τ).
 
-| function | what it takes | error |
+| function | cost | error |
 |---|---|---|
 | `quadratic` | f, ∇f, ∇²f as arrays | none if f is quadratic |
 | `laplace` | dense Hessian | what f has beyond second order |
@@ -35,7 +35,7 @@ from ...core import tree
 from ...core.types import Key, Params, Scalar
 from ..checks import check_draws, check_not_negative, check_positive
 from ..lanczos import number_of_steps
-from ..probes import Estimate, each_probe, moved, normal_like
+from ..probes import Estimate, each_probe, normal_like, shift
 from ..probes import mean as mean_of
 from ..products import check_loss, flat_product, hvp
 from ..slq import integrate, log_det, probe
@@ -51,7 +51,14 @@ def quadratic(
     gamma: float | Scalar,
     temperature: float | Scalar,
 ) -> Scalar:
-    """F = f − ½ gᵀ(H + γI)⁻¹g + (τ/2) ln det(I + H/γ). NaN unless H + γI is positive definite."""
+    """F = f − ½ gᵀ(H + γI)⁻¹g + (τ/2) ln det(I + H/γ). NaN unless H + γI is positive definite.
+
+    - `value`: f at the point
+    - `gradient`: g, (n,)
+    - `hessian`: H, (n, n), symmetric
+    - `gamma`: γ > 0, in units of curvature
+    - `temperature`: τ ≥ 0, in units of the loss
+    """
     _check_law("quadratic", gamma, temperature)
     shifted = hessian + gamma * jnp.eye(len(gradient), dtype=hessian.dtype)
     L = jnp.linalg.cholesky(shifted)
@@ -70,6 +77,11 @@ def laplace(
     """`quadratic` with value, gradient and dense Hessian of `loss` at `params`.
 
     n² numbers and n Hessian-vector products: for n up to a few thousand.
+
+    - `loss`: params → one real number
+    - `params`: θ, any tree of floats
+    - `gamma`: γ > 0, in units of curvature
+    - `temperature`: τ ≥ 0, in units of the loss
     """
     flat, unravel = tree.ravel(params, tree.working_dtype(tree.strongly_typed(params)))
     f = lambda x: check_loss(loss)(unravel(x))
@@ -90,8 +102,16 @@ def laplace_by_products(
 ) -> Estimate:
     """`laplace` by Lanczos: k products from the gradient, k from each of `probes` random vectors.
 
-    NaN where a node shows that H + γI is not positive definite. The standard error is that of
-    the log-determinant over probes.
+    NaN if a node shows that H + γI is not positive definite. The standard error is that of the
+    log-determinant over probes.
+
+    - `loss`: params → one real number
+    - `params`: θ, any tree of floats
+    - `gamma`: γ > 0, in units of curvature
+    - `temperature`: τ ≥ 0, in units of the loss
+    - `k`: products a probe, 1 … n; None for min(10, n)
+    - `probes`: number of random vectors, ≥ 1
+    - `key`: of the random signs
     """
     _check_law("laplace_by_products", gamma, temperature)
     loss, params = check_loss(loss), tree.strongly_typed(params)
@@ -122,14 +142,22 @@ def monte_carlo(
     samples: int,
     key: Key,
 ) -> Estimate:
-    """−τ ln mean exp(−f(θ ± ξ)/τ) over `samples`/2 pairs. One pair: the error is NaN, unknown."""
+    """−τ ln mean exp(−f(θ ± ξ)/τ) over `samples`/2 pairs. One pair: the error is NaN, unknown.
+
+    - `loss`: params → one real number
+    - `params`: θ, any tree of floats
+    - `gamma`: γ > 0, in units of curvature
+    - `temperature`: τ ≥ 0, in units of the loss
+    - `samples`: number of losses, even
+    - `key`: of the draws
+    """
     _check_law("monte_carlo", gamma, temperature)
     check_draws("monte_carlo", samples, 2, "draws come in pairs ±ξ")
     loss, sigma = check_loss(loss), jnp.sqrt(temperature / gamma)
 
     def pair(key: Key) -> Float[Array, "2"]:
         xi = normal_like(key, params)
-        return jax.vmap(lambda a: loss(moved(params, a, xi)))(sigma * SIGNS)
+        return jax.vmap(lambda a: loss(shift(params, a, xi)))(sigma * SIGNS)
 
     return _soft_minimum(each_probe(pair, probes=samples // 2, key=key), temperature)
 
@@ -153,6 +181,14 @@ def importance(
     Z is without bias for any `mean` that does not look at the draws, and no weight exceeds twice
     that of plain Monte Carlo: a bad mean wastes half of the draws, no more (the defensive
     mixture of Hesterberg 1995). The Gibbs mean takes away the variance that a slope causes.
+
+    - `loss`: params → one real number
+    - `params`: θ, any tree of floats
+    - `mean`: centre of half of the draws, a tree like `params`
+    - `gamma`: γ > 0, in units of curvature
+    - `temperature`: τ ≥ 0, in units of the loss
+    - `samples`: number of losses, a multiple of 4
+    - `key`: of the draws
     """
     _check_law("importance", gamma, temperature)
     check_draws("importance", samples, 4, "pairs ±ξ are drawn around two points")
@@ -166,7 +202,7 @@ def importance(
         tilt = gamma * sigma * tree.dot(delta, xi)
 
         def cost(centre, offset, a):
-            f = loss(moved(centre, a * sigma, xi))
+            f = loss(shift(centre, a * sigma, xi))
             log_ratio = a * tilt + offset  # τ ln q/p at this draw
             return (f + _half_and_half(log_ratio, temperature)).astype(f.dtype)
 

@@ -1,4 +1,4 @@
-"""Local entropy: how little of the loss's low ground is in view around a point.
+"""Local entropy: a measure of how much low ground of the loss lies around a point.
 
     F(θ) = −τ ln E exp(−f(θ + ξ)/τ),  ξ ~ N(0, τ/γ I)          (−G̃_τ, small = wide, low valley)
     ∇F(θ) = γ (θ − ⟨w⟩),  ⟨w⟩ the mean over the Gibbs law ∝ exp(−(f(w) + γ/2 ‖w − θ‖²)/τ)
@@ -14,7 +14,7 @@ that the term counts: 1 for a loss in nats over a data set, 1/n for its mean ove
 
 **Gamma** sets the resolution: γ ≫ λ gives τ tr H/(2γ), γ ≪ λ gives (τ/2) ln det H + constant.
 
-**How it is had.** The gradient is that of ⟨c, θ⟩, c = γ(θ − μ) held constant, μ from a short
+**How it is computed.** The gradient is that of ⟨c, θ⟩, c = γ(θ − μ) held constant, μ from a short
 Langevin chain (`sgld.py`): first derivatives only, nothing stored. Differentiating through the
 chain instead would be wrong for a finite noisy one and store every step. The value is estimated
 separately, by `free_energy.py`; it is what evolution strategies see. The two agree as `steps` and

@@ -38,14 +38,14 @@ from jaxtyping import Array, Int
 from ...core import tree
 from ...core.types import Key, Params, Scalar
 from ..checks import check_count, check_not_negative, check_positive
-from ..probes import moved, normal_like, unit
+from ..probes import normal_like, shift, unit
 from ..products import hvp
 
 STABLE = "A chain is stable if step_size · (largest eigenvalue of the Hessian + gamma) < 2."
 
 
 class Chain(eqx.Module):
-    """A walker, where its last gradient was taken, its centre, and the average of its places."""
+    """State of a chain: a walker, the point of its last gradient, its centre, and its average."""
 
     params: Params
     point: Params
@@ -55,13 +55,13 @@ class Chain(eqx.Module):
 
 
 class Langevin(eqx.Module):
-    """The chain above, on any tree of parameters.
+    """A Langevin chain with a spring, on any tree of parameters.
 
     - `gamma` (γ), `temperature` (τ, in units of the loss), `step_size` (η): numbers or 0-d
       arrays; `run` is differentiable in all of them and in the centre.
     - `decay` (α): weight of the old average, which starts at the centre. None: the plain mean.
-    - `burn_in`: over so many first steps the average is the walker itself.
-    - `midpoint`: see above.
+    - `burn_in`: number of first steps over which the average is the walker itself.
+    - `midpoint`: take the gradient with half of the coming noise added, see above.
     """
 
     gamma: float | Scalar
@@ -91,15 +91,20 @@ class Langevin(eqx.Module):
         key: Key,
         sign: int | Int[Array, ""] = 1,
     ) -> Chain:
-        """One step; `gradient(params, key)` may be that of a fresh minibatch.
+        """Advance a chain by one step.
 
-        `sign` multiplies the noise: two chains on one key with signs +1 and −1 are mirror
-        images of each other as far as f is quadratic.
+        Two chains on one key with signs +1 and −1 are mirror images of each other as far as f is
+        quadratic.
+
+        - `gradient`: (params, key) → gradient, which may be that of a fresh minibatch
+        - `chain`: the state before the step
+        - `key`: of the noise and of the minibatch
+        - `sign`: ±1, multiplies the noise
         """
         key_gradient, key_noise = jr.split(key)
         n = normal_like(key_noise, chain.params)
         sigma = sign * _root(2 * self.step_size * self.temperature)
-        at = moved(chain.params, sigma / 2, n) if self.midpoint else chain.params
+        at = shift(chain.params, sigma / 2, n) if self.midpoint else chain.params
         g = gradient(at, key_gradient)
 
         def move(w, at, g, c, n):
@@ -121,7 +126,14 @@ class Langevin(eqx.Module):
         key: Key,
         sign: int | Int[Array, ""] = 1,
     ) -> Chain:
-        """The walker after `steps` steps from `centre`."""
+        """Run a chain from its centre.
+
+        - `gradient`: (params, key) → gradient, which may be that of a fresh minibatch
+        - `centre`: start and centre of the spring, any tree of floats
+        - `steps`: number of gradients, ≥ 1
+        - `key`: of the noise and of the minibatches
+        - `sign`: ±1, multiplies the noise
+        """
         check_count("Langevin.run", "steps", steps)
         check_burn_in("Langevin.run", self.burn_in, steps)
 
@@ -166,8 +178,14 @@ def stable_step_size(
     """η = 1 / (λ + γ), where λ estimates the largest |eigenvalue| of the Hessian at `params`.
 
     λ = ‖H u‖ after `products` power iterations from the gradient with a random vector added.
-    λ is never too large. The chain is unstable where λ + γ is below half of the truth: where the
+    λ is never too large. The chain is unstable if λ + γ is below half of the truth: if the
     estimate is that poor, or the chain meets that much more curvature elsewhere.
+
+    - `loss`: params → one real number
+    - `params`: the point, any tree of floats
+    - `gamma`: γ > 0, in units of curvature
+    - `products`: number of Hessian products, ≥ 1
+    - `key`: of the random vector
     """
     check_count("stable_step_size", "products", products)
     u = tree.add(unit(jax.grad(loss)(params)), unit(normal_like(key, params)))

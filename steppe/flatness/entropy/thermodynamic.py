@@ -41,8 +41,19 @@ def integral(
     """F from `chains` Langevin chains at each of `nodes` values of s.
 
     A chain averages f over its last `steps` − `burn_in` points. The error is that over chains; it
-    knows nothing of what is left of the start after burn-in, of the O(η²) of the midpoint
-    chain (0 on quadratics), or of the nodes.
+    knows nothing of the trace of the start after burn-in, of the O(η²) of the midpoint chain (0 on
+    quadratics), or of the nodes.
+
+    - `loss`: params → one real number
+    - `params`: θ, any tree of floats
+    - `gamma`: γ > 0, in units of curvature
+    - `temperature`: τ ≥ 0, in units of the loss
+    - `step_size`: η of the chains; stable if η(λ_max + γ) < 2
+    - `steps`: gradients a chain
+    - `burn_in`: first steps that are not averaged, fewer than `steps`
+    - `nodes`: values of s, ≥ 1
+    - `chains`: independent chains for each s, ≥ 1
+    - `key`: of the noise
     """
     loss = check_loss(loss)
     check_count("thermodynamic.integral", "nodes", nodes)

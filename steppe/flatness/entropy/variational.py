@@ -1,4 +1,4 @@
-"""The variational bound of the local free energy: what PAC-Bayes bounds are made of.
+"""The variational bound of the local free energy, of which PAC-Bayes bounds are made.
 
     F(θ) = min_Q  E_Q f + τ KL(Q ‖ N(θ, τ/γ I))
 
@@ -31,7 +31,7 @@ from ...core import tree
 from ...core.measure import AbstractMeasure
 from ...core.types import Key, Params, Scalar
 from ..checks import check_draws, check_not_negative, check_positive
-from ..probes import Estimate, each_probe, moved, normal_like
+from ..probes import Estimate, each_probe, normal_like, shift
 from ..probes import mean as mean_of
 from ..products import check_loss
 
@@ -48,13 +48,17 @@ def prior(params: Params) -> Window:
     return Window(params, jtu.tree_map(jnp.ones_like, params))
 
 
-def narrowed(mean: Params, diagonal: Params, *, gamma: float | Scalar) -> Window:
+def narrow(mean: Params, diagonal: Params, *, gamma: float | Scalar) -> Window:
     """The window of width² = γ/(γ + h), h = `diagonal` of the Hessian.
 
     h < 0 counts as 0: the bound holds for any window, and one wider than the prior looks
     beyond where h was taken.
+
+    - `mean`: centre of the window, any tree of floats
+    - `diagonal`: h, a tree like `mean`
+    - `gamma`: γ > 0, in units of curvature
     """
-    check_positive("narrowed", "gamma", gamma, "temperature/gamma is the variance of the prior.")
+    check_positive("narrow", "gamma", gamma, "temperature/gamma is the variance of the prior.")
     width = lambda h: jnp.sqrt(gamma / (gamma + jnp.maximum(h, 0))).astype(h.dtype)
     return Window(mean, jtu.tree_map(width, diagonal))
 
@@ -73,6 +77,14 @@ def bound(
 
     Each draw w gives f(w) + τ ln [Q(w)/prior(w)], whose variance vanishes where Q is the Gibbs
     law. Differentiable in the posterior, so that any optimizer can tighten the bound.
+
+    - `loss`: params → one real number
+    - `params`: θ, centre of the prior, any tree of floats
+    - `posterior`: the window Q
+    - `gamma`: γ > 0, in units of curvature
+    - `temperature`: τ ≥ 0, in units of the loss
+    - `samples`: number of losses, even
+    - `key`: of the draws
     """
     check_positive("bound", "gamma", gamma, "temperature/gamma is the variance of the prior.")
     check_not_negative("bound", "temperature", temperature, "0 gives f + γ/2 ‖m − θ‖² at m.")
@@ -80,7 +92,7 @@ def bound(
     loss = check_loss(loss)
     s = jnp.sqrt(temperature / gamma)
     delta = jtu.tree_map(jnp.subtract, posterior.mean, params)  # δ = m − θ
-    shift = 0.5 * gamma * tree.dot(delta, delta)
+    pull = 0.5 * gamma * tree.dot(delta, delta)
     log_volume = sum(jnp.sum(jnp.log(sigma)) for sigma in jtu.tree_leaves(posterior.width))
 
     # τ ln [Q/prior] = γ/2 ‖δ‖² + √(γτ) δ·σξ + τ/2 (‖σξ‖² − ‖ξ‖²) − τ Σ ln σ
@@ -88,9 +100,9 @@ def bound(
         xi = normal_like(key, params)
         step = jtu.tree_map(jnp.multiply, posterior.width, xi)  # σξ
         stretch = 0.5 * (tree.dot(step, step) - tree.dot(xi, xi))
-        f = jax.vmap(lambda a: loss(moved(posterior.mean, a, step)))(jnp.stack([s, -s]))
+        f = jax.vmap(lambda a: loss(shift(posterior.mean, a, step)))(jnp.stack([s, -s]))
         # In the pair δ·σξ cancels.
-        return (f.mean() + shift + temperature * (stretch - log_volume)).astype(f.dtype)
+        return (f.mean() + pull + temperature * (stretch - log_volume)).astype(f.dtype)
 
     return mean_of(each_probe(pair, probes=samples // 2, key=key))
 
@@ -114,7 +126,7 @@ class Smoothed(AbstractMeasure):
 
         def pair(key):
             xi = normal_like(key, params)
-            at = lambda a: loss(moved(params, a, xi))
+            at = lambda a: loss(shift(params, a, xi))
             return jax.vmap(at)(jnp.stack([sigma, -sigma])).mean()
 
         return each_probe(pair, probes=self.samples // 2, key=key).mean()

@@ -135,7 +135,7 @@ def _best_window(rng: np.random.Generator, key: Key) -> Row:
     H = np.exp(rng.normal(size=3))
     f, theta = Quadratic(np.diag(H), rng.normal(size=3), 0.0), rng.normal(size=3)
     mean = (H * f.star + GAMMA * theta) / (H + GAMMA)
-    Q = variational.narrowed(jnp.asarray(mean), jnp.asarray(H), gamma=GAMMA)
+    Q = variational.narrow(jnp.asarray(mean), jnp.asarray(H), gamma=GAMMA)
     law = {"gamma": GAMMA, "temperature": TAU}
     seen = variational.bound(f.loss, jnp.asarray(theta), Q, samples=2, key=key, **law).value
     statement = "B5  the estimate is exact if H is diagonal"

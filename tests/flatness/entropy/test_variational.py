@@ -51,7 +51,7 @@ def test_bound_is_expected_loss_plus_divergence_and_above_the_free_energy(seed, 
 def test_bound_is_attained_without_variance_by_the_gibbs_law(getkey):
     H, theta = jnp.array([0.3, 1.0, 8.0]), jnp.array([1.0, -1.0, 0.5])
     loss = lambda w: 0.5 * jnp.sum(H * w**2) - 2
-    gibbs = variational.narrowed(theta * LAW["gamma"] / (H + LAW["gamma"]), H, gamma=LAW["gamma"])
+    gibbs = variational.narrow(theta * LAW["gamma"] / (H + LAW["gamma"]), H, gamma=LAW["gamma"])
     seen = variational.bound(loss, theta, gibbs, samples=8, key=getkey(), **LAW)
     gamma, tau = LAW["gamma"], LAW["temperature"]
     smoothed = 0.5 * jnp.sum(gamma * H / (gamma + H) * theta**2)
@@ -63,7 +63,7 @@ def test_bound_is_attained_without_variance_by_the_gibbs_law(getkey):
 def test_narrowed_widths_are_the_best_and_miss_the_free_energy_by_the_stated_gap():
     quadratic, theta = draw_quadratic(3, 4)
     m, h = quadratic.gibbs_mean(theta, LAW["gamma"]), np.diag(quadratic.H)
-    width = np.asarray(variational.narrowed(m, jnp.asarray(h), gamma=LAW["gamma"]).width)
+    width = np.asarray(variational.narrow(m, jnp.asarray(h), gamma=LAW["gamma"]).width)
     best = exact(quadratic, theta, m, width, **LAW)
     P = quadratic.H + LAW["gamma"] * np.eye(4)
     gap = np.sum(np.log(LAW["gamma"] + h)) - np.linalg.slogdet(P)[1]
@@ -76,7 +76,7 @@ def test_narrowed_widths_are_the_best_and_miss_the_free_energy_by_the_stated_gap
 
 def test_negative_curvature_leaves_the_width_of_the_prior():
     h = {"a": jnp.array([-5.0, 0.0]), "b": jnp.asarray(3.4)}
-    width = variational.narrowed(h, h, gamma=1.7).width
+    width = variational.narrow(h, h, gamma=1.7).width
     np.testing.assert_allclose(width["a"], 1)
     np.testing.assert_allclose(width["b"], np.sqrt(1 / 3))
 
