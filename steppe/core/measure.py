@@ -26,7 +26,7 @@ class AbstractWarm(AbstractMeasure):
     """Capability: an evaluation leaves a guess that makes the next one, nearby, cheaper."""
 
     @abc.abstractmethod
-    def did_you_mean(self, params: Params, *, key: Key) -> PyTree:
+    def guess(self, params: Params, *, key: Key) -> PyTree:
         """What the first evaluation starts from."""
 
     @abc.abstractmethod

@@ -140,7 +140,7 @@ class TopEigenvalue(AbstractWarm):
         u = self._search(loss, params, zero, COLD, self.products, key)
         return self._along(loss, params, u)
 
-    def did_you_mean(self, params: Params, *, key: Key) -> Params:
+    def guess(self, params: Params, *, key: Key) -> Params:
         return unit(normal_like(key, params))
 
     def resume(

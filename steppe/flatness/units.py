@@ -56,10 +56,8 @@ class Adaptive(AbstractWarm):
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         return self.base(*self._seen(loss, params), key=key)
 
-    def did_you_mean(self, params: Params, *, key: Key) -> PyTree:
-        return (
-            self.base.did_you_mean(params, key=key) if isinstance(self.base, AbstractWarm) else ()
-        )
+    def guess(self, params: Params, *, key: Key) -> PyTree:
+        return self.base.guess(params, key=key) if isinstance(self.base, AbstractWarm) else ()
 
     def resume(
         self, loss: Callable[[Params], Scalar], params: Params, guess: PyTree, *, key: Key
@@ -104,10 +102,8 @@ class Relative(AbstractWarm):
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         return self.base(loss, params, key=key) * self._size(params)
 
-    def did_you_mean(self, params: Params, *, key: Key) -> PyTree:
-        return (
-            self.base.did_you_mean(params, key=key) if isinstance(self.base, AbstractWarm) else ()
-        )
+    def guess(self, params: Params, *, key: Key) -> PyTree:
+        return self.base.guess(params, key=key) if isinstance(self.base, AbstractWarm) else ()
 
     def resume(
         self, loss: Callable[[Params], Scalar], params: Params, guess: PyTree, *, key: Key

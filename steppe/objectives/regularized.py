@@ -139,7 +139,7 @@ class Regularized(AbstractObjective):
             self.measure(problem.surface(), params, key=key_initial)
             if self.normalise == "initial"
             else None,
-            warm.did_you_mean(params, key=key_guess) if isinstance(warm, AbstractWarm) else (),
+            warm.guess(params, key=key_guess) if isinstance(warm, AbstractWarm) else (),
         )
 
     def observe(self, step: Step, memo: Kept) -> Seen:

@@ -149,7 +149,7 @@ def measured(measure, params, key):
     loss = Halved(SURFACE, SURFACE) if isinstance(measure, CrossGradNorm) else SURFACE
     if not isinstance(measure, AbstractWarm):
         return jax.value_and_grad(lambda p: measure(loss, p, key=key))(params), ((), ())
-    guess = measure.did_you_mean(params, key=key)
+    guess = measure.guess(params, key=key)
     resume = lambda p: measure.resume(loss, p, guess, key=key)
     (value, after), grads = jax.value_and_grad(resume, has_aux=True)(params)
     return (value, grads), (guess, after)

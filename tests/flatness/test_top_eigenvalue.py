@@ -22,7 +22,7 @@ def test_warm_eigenvalue_follows_a_slow_change_with_two_products():
     )
     quadratic = lambda A: lambda x: 0.5 * x @ A @ x
     M, D = (np.random.default_rng(i).normal(size=(8, 8)) for i in range(2))
-    guess = measure.did_you_mean(jnp.ones(8), key=KEY)
+    guess = measure.guess(jnp.ones(8), key=KEY)
     errors = []
     for t in range(20):
         A = M @ M.T + 0.02 * t * (D + D.T)

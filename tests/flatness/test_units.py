@@ -101,12 +101,12 @@ def test_both_halves_of_a_loss_are_passed_on():
 def test_a_warm_measure_stays_warm_and_others_have_no_guess():
     params = as_tree(X)
     warm = Adaptive(TopEigenvalue("algebraic", products=3, warm=3))
-    guess, value = warm.did_you_mean(params, key=KEY), None
+    guess, value = warm.guess(params, key=KEY), None
     for step in range(6):
         value, guess = warm.resume(SURFACE.loss, params, guess, key=jr.fold_in(KEY, step))
     np.testing.assert_allclose(value, EXACT["top"][1](jnp.asarray(X)), rtol=1e-3)
     cold = Adaptive(HessianTrace())
-    assert cold.did_you_mean(params, key=KEY) == ()
+    assert cold.guess(params, key=KEY) == ()
     again, nothing = cold.resume(SURFACE.loss, params, (), key=KEY)
     assert nothing == () and eqx.tree_equal(again, cold(SURFACE.loss, params, key=KEY))
 
@@ -153,15 +153,15 @@ def test_gradient_is_finite_at_zero():
 def test_passes_the_guess_through_and_has_none_to_pass_for_others():
     params, loss = as_tree(INDEFINITE.x), INDEFINITE.loss
     base, size = TopEigenvalue(), float(INDEFINITE.x @ INDEFINITE.x)
-    guess = Relative(base).did_you_mean(params, key=FIXED)
-    assert eqx.tree_equal(guess, base.did_you_mean(params, key=FIXED))
+    guess = Relative(base).guess(params, key=FIXED)
+    assert eqx.tree_equal(guess, base.guess(params, key=FIXED))
     (value, after), (expected, expected_after) = jax.jit(
         lambda p: [m.resume(loss, p, guess, key=FIXED) for m in (Relative(base), base)]
     )(params)
     np.testing.assert_allclose(value, expected * size, rtol=1e-12)
     assert eqx.tree_equal(after, expected_after)
     cold = Relative(HessianTrace())
-    assert cold.did_you_mean(params, key=FIXED) == ()
+    assert cold.guess(params, key=FIXED) == ()
     assert cold.resume(loss, params, (), key=FIXED) == (cold(loss, params, key=FIXED), ())
 
 

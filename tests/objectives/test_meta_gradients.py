@@ -102,7 +102,7 @@ class Frozen(AbstractWarm):
     surrogate: object = eqx.field(static=True)
     at: PyTree[Array]
 
-    def did_you_mean(self, params, *, key):
+    def guess(self, params, *, key):
         return jnp.zeros((), jnp.int32)
 
     def resume(self, loss, params, guess, *, key):

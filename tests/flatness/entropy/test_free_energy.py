@@ -123,7 +123,7 @@ def test_draws_find_the_integral_over_two_wells(getkey):
     theta, law = np.array([0.2]), {"gamma": 1.0, "temperature": 0.3}
     expected = by_quadrature(quartic, theta, **law)
     for estimator in (free_energy.monte_carlo, around(jnp.array([-1.0]))):
-        (value,), (error,) = drawn(estimator, quartic, jnp.asarray(theta), getkey, 40_000, **law)
+        (value,), (error,) = drawn(estimator, quartic, jnp.asarray(theta), getkey, 80_000, **law)
         assert error < 0.01
         assert abs(value - expected) < 3 * error
     one_point = jax.jit(lambda x: free_energy.laplace(quartic, x, **law))(jnp.asarray(theta))
