@@ -30,7 +30,7 @@ STEPS = 3
 
 @dataclasses.dataclass
 class Subject:
-    """What is being checked."""
+    """The transformation that is checked, and how to call it."""
 
     opt: AbstractOptimizer | Transform
     needs_params: bool = False

@@ -27,7 +27,7 @@ class AbstractWarm(AbstractMeasure):
 
     @abc.abstractmethod
     def guess(self, params: Params, *, key: Key) -> PyTree:
-        """What the first evaluation starts from."""
+        """The start of the first evaluation."""
 
     @abc.abstractmethod
     def resume(

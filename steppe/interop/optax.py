@@ -27,7 +27,7 @@ from ..core.types import Key, OptState, Params, Scalar, Updates
 
 
 class OptaxState(eqx.Module):
-    """What `to_optax` keeps between steps."""
+    """State of a learned optimizer as optax carries it from step to step."""
 
     opt_state: OptState
     key: Key | None  # None if `to_optax` was given no key

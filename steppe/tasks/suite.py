@@ -44,7 +44,7 @@ def build(name: str, **overrides) -> AbstractTask:
 
 
 def options(name: str) -> dict[str, Any]:
-    """What `build` takes for this task, with the values it takes if nothing is said.
+    """Options of `build` for this task, with their values where nothing is said.
 
     Of a task on images, its own options and those of its network.
 

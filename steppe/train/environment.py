@@ -1,4 +1,4 @@
-"""environment: what a number depends on besides its settings, for every file that keeps numbers."""
+"""The surroundings that a number depends on besides its settings, for files that keep numbers."""
 
 import importlib.metadata
 import os
@@ -13,7 +13,7 @@ PACKAGES = ("steppe", "jax", "jaxlib", "equinox", "optax", "numpy")
 
 
 def environment() -> dict[str, Any]:
-    """Versions, device, commit and date: what a number depends on besides its settings."""
+    """Versions, device, commit and date, as plain data."""
     import jax
 
     return {

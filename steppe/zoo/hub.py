@@ -81,7 +81,7 @@ class Published(
 
 
 def shown(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template shows."""
+    """Values of the template of a card."""
     card = read_card(manifest)
     recipe = card.recipe if isinstance(card, Card) else manifest.get("recipe") or {}
     return {

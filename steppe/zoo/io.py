@@ -48,7 +48,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Card:
-    """What is known of a pretrained optimizer. Plain data.
+    """The facts about a pretrained optimizer. Plain data.
 
     - `recipe`: as `zoo.recipe_json.to_flat` gives it; `meta_task`: arguments of `tasks.build`
     - `meta_steps`: done; `kept`: the one whose optimizer had the best validation loss
