@@ -1,4 +1,7 @@
-"""`steppe export`: a trained optimizer for others, as one file or on the Hub. No JAX."""
+"""`steppe export` and `steppe convert`: trained optimizers to others, and from Open-L2O.
+
+`export` needs no JAX.
+"""
 
 import dataclasses
 import shutil
@@ -54,6 +57,18 @@ class Export:
             raise BadInput(f"--private means nothing to --to {self.to}; leave it away.")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Turn published weights of Open-L2O (.npz) into a checkpoint."""
+
+    source: Path = setting(dataclasses.MISSING, "the .npz file", positional=True)
+    target: Path = setting(
+        dataclasses.MISSING, "the .safetensors file to write; must not exist", positional=True
+    )
+    json: bool = setting(False, "print where it was written as one JSON document")
+    quiet: bool = setting(False, "print nothing")
+
+
 def run(values: dict) -> int:
     options = make(Export, values)
     source = resolve(options.ckpt)
@@ -107,3 +122,22 @@ def try_in_torch(source: Path) -> None:
     opt.step()
     if not bool(weights.isfinite().all()):
         raise BadInput(f"{source} does not give a finite first step in PyTorch; train it again.")
+
+
+def run_convert(values: dict) -> int:
+    options = make(Convert, values)
+    check_new_checkpoint(options.target)
+    if not options.source.is_file():
+        raise BadInput(f"{options.source} does not exist; give the .npz file to convert.")
+
+    from ..interop.open_l2o import read as read_published
+    from ..zoo.io import save
+
+    opt = read_published(options.source)
+    save(options.target, opt, converted_from=options.source.name)
+    kind = type(opt).__name__
+    if options.json:
+        document({"source": options.source, "target": options.target, "kind": kind})
+    elif not options.quiet:
+        print(f"{options.target}: {kind} with the weights of {options.source}")
+    return 0

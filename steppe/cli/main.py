@@ -37,7 +37,9 @@ VERBS = {
     "theory": Verb("theory", "Theory", "check the theory of flatness by numbers"),
     "reproduce": Verb("reproduce", "Reproduce", "do a study again: tables and verdicts"),
     "export": Verb("export", "Export", "hand a trained optimizer on: file, Hub"),
-    "convert": Verb("convert", "Convert", "published Open-L2O weights to a checkpoint"),
+    "convert": Verb(
+        "export", "Convert", "published Open-L2O weights to a checkpoint", "run_convert"
+    ),
 }
 
 GLOBAL = ("--help", "--version")

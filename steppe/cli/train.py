@@ -135,7 +135,10 @@ def line_of(options: object, command: str = "train", without: Collection[str] = 
     values = values_of(options)
     for path, option in settings_of(type(options)).items():
         value = values[path]
-        if path in without or option.kind is dict or value == implied.get(path, option.default):
+        if path in without or value == implied.get(path, option.default):
+            continue
+        if option.kind is dict:  # can be said in a file alone
+            words += ["--config", str(values["config"])] if values.get("config") else []
             continue
         parts = [option.nothing] if value is None else value if option.many else [value]  # pyright: ignore
         words += [] if option.positional else [flag(option)]

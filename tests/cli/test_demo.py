@@ -16,20 +16,20 @@ def played(monkeypatch) -> list[dict]:
     """Stand in for the demo itself; the arguments it was called with."""
     calls = []
 
-    def play(folder, seed, say, fast, history):
+    def play(folder, seed, command, say, fast, history):
         calls.append({"folder": folder, "seed": seed, "fast": fast})
         say("training…")
-        command = f"steppe demo --seed {seed}" + (" --fast" if fast else "")
+        assert command == f"steppe demo --seed {seed}" + (" --fast" if fast else "")
         (folder / "config.json").write_text(json.dumps({"command": command}))
         words, report = ["case 1: worse than Adam."], folder / "report.html"
         return demos.Verdict([], "the table", words, history, {"in all": 1.0}, folder, report)
 
-    def demo(folder, *, seed, say, sinks):
+    def demo(folder, *, seed, command, say, sinks):
         history = History(rows=[], best=None, best_step=1, seconds=1.0, compile_seconds=0.5)
-        return play(folder, seed, say, False, history)
+        return play(folder, seed, command, say, False, history)
 
-    def fast(folder, *, seed, say):
-        return play(folder, seed, say, True, None)
+    def fast(folder, *, seed, command, say):
+        return play(folder, seed, command, say, True, None)
 
     monkeypatch.setattr(demos, "demo", demo)
     monkeypatch.setattr(shipped, "demo", fast)

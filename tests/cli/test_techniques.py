@@ -105,3 +105,13 @@ def test_what_cannot_be_is_refused_before_the_run_begins(words, said, steppe, tm
     answer = steppe("train", *TINY, *words.split(), "--out", "run")
     assert answer.code == 2 and said in answer.sentence
     assert not (tmp_path / "run").exists()
+
+
+def test_options_of_an_optimizer_come_from_a_file(steppe, given, tmp_path):
+    """There is no flag for each of them; the line names the file instead."""
+    (tmp_path / "dm.toml").write_text("[optimizer.options]\nzero_head = true\n")
+    assert steppe("train", *TINY, "--config", "dm.toml", "--out", "run").code == 1
+    assert given["opt"].zero_head is True
+    config = json.loads(Path("run/config.json").read_text())
+    assert config["recipe"]["optimizer"]["options"] == {"zero_head": True}
+    assert "--config dm.toml" in config["command"]
