@@ -13,46 +13,38 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Int, PyTree
 
 from ..core import tree
 from ..core.coordinatewise import AbstractCoordinatewise
-from ..core.episode import Episode, unroll
-from ..core.estimator import AbstractEstimator, Stats
-from ..core.lanes import lanes_together, map_lanes
+from ..core.messages import at_least
 from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
-from .average import Lane, average
+from ..core.window import Window, open_window, score
 from .replay import replay_gradient
-from .windows import Window, open_window, open_windows, refresh
+from .windows import AbstractWindowed, Lane, Windows, finished_unless
 
 
-class BPTT(AbstractEstimator):
+class BPTT(AbstractWindowed):
     """Truncated back-propagation through `length` of the `horizon` steps of each episode.
 
-    - `horizon` is an array: it can change from call to call without recompiling. An
-      episode ends at the first window boundary at or after it.
+    - `episodes`, `length`, `horizon`, `stagger`, `together`: as in `Windows`
+    - `second_order`: differentiate the gradients handed to the optimizer, too
     - `rows`: back-propagate through so many sampled coordinates instead of all; only
-      for coordinatewise optimizers in first-order mode (see `replay.py`).
+      for coordinatewise optimizers in first-order mode (see `replay.py`)
     - `remat`: recompute inner steps in the backward pass instead of storing them. None
-      decides by memory for coordinatewise optimizers, and stores for others.
-    - `together`: episodes that one device advances at once (default: chosen by size).
+      decides by memory for coordinatewise optimizers, and stores for others
 
     Episodes whose loss or gradient is not finite are left out of the mean, counted in
     `Stats.nonfinite` and begun afresh at the next call.
     """
 
-    episodes: int = eqx.field(static=True)
-    length: int = eqx.field(static=True)
-    horizon: Int[Array, ""]
+    windows: Windows
     second_order: bool = eqx.field(static=True)
     rows: int | None = eqx.field(static=True)
     remat: bool | None = eqx.field(static=True)
-    stagger: bool = eqx.field(static=True)
-    together: int | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -66,20 +58,14 @@ class BPTT(AbstractEstimator):
         stagger: bool = True,
         together: int | None = None,
     ):
-        for name, number in (("episodes", episodes), ("length", length), ("horizon", horizon)):
-            if not isinstance(number, Tracer) and not number >= 1:
-                raise ValueError(f"BPTT: {name} must be at least 1, got {number}.")
-        if rows is not None and rows < 1:
-            raise ValueError(f"BPTT: rows must be at least 1, or None for all; got {rows}.")
+        at_least(1, "BPTT", rows=rows)
         if rows is not None and second_order:
             raise ValueError(
                 "BPTT: sampled coordinates (rows) need the gradients handed to the optimizer "
                 "to be constants, which second_order=True undoes. Use rows=None."
             )
-        self.episodes, self.length = episodes, length
-        self.horizon = jnp.asarray(horizon, jnp.int32)
+        self.windows = Windows(episodes, length, horizon, stagger, together, owner="BPTT")
         self.second_order, self.rows, self.remat = second_order, rows, remat
-        self.stagger, self.together = stagger, together
 
     def init(
         self,
@@ -89,47 +75,24 @@ class BPTT(AbstractEstimator):
         *,
         key: Key,
     ) -> Window:
-        return open_windows(
-            task,
-            opt,
-            objective,
-            key,
-            episodes=self.episodes,
-            length=self.length,
-            horizon=self.horizon,
-            stagger=self.stagger,
-        )
+        return self.windows.open(task, opt, objective, key=key)
 
-    def __call__(
+    def lane(
         self,
         task: AbstractTask,
         opt: AbstractOptimizer,
-        state: Window,
         objective: AbstractObjective,
-        *,
+        state: Window,
         key: Key,
-    ) -> tuple[PyTree, Window, Stats]:
-        arrays, static = eqx.partition((task, opt, objective, self.horizon), eqx.is_array)
-
-        def one(arrays, lane):
-            task, opt, objective, horizon = eqx.combine(arrays, static)
-            window, key = lane
-            key_reset, key_loss = jr.split(key)
-            window, over = refresh(task, opt, objective, window, key_reset, horizon)
-            score, episode, grads = self.gradient(
-                task, opt, window, objective, key=key_loss, begun=(over, key_reset)
-            )
-            fine = jnp.isfinite(score.value) & tree.finite(grads)
-            left = jnp.where(fine, window.left - self.length, 0)
-            lane = Lane(score.value, score.parts, grads, fine, over)
-            return Window(episode, score.memo, left), lane
-
-        n = tree.size(state.episode.params) // self.episodes
-        together = self.together or lanes_together(n)
-        xs = (state, jr.split(key, self.episodes))
-        state, lanes = map_lanes(one, arrays, xs, batch_size=together)
-        grads, stats = average(lanes, inner_steps=self.episodes * self.length)
-        return grads, state, stats
+    ) -> tuple[Window, Lane]:
+        key_reset, key_loss = jr.split(key)
+        window, reset = self.windows.refresh(task, opt, objective, state, key=key_reset)
+        found, after, grads = self.gradient(
+            task, opt, window, objective, key=key_loss, begun=(reset, key_reset)
+        )
+        finite = jnp.isfinite(found.value) & tree.finite(grads)
+        lane = Lane(found.value, found.parts, grads, finite, reset, self.windows.length)
+        return finished_unless(finite, after), lane
 
     def gradient(
         self,
@@ -140,25 +103,17 @@ class BPTT(AbstractEstimator):
         *,
         key: Key,
         begun: tuple[Bool[Array, ""], Key] | None = None,
-    ) -> tuple[Score, Episode, PyTree]:
-        """The score of one window, the episode after it, and dscore/dθ.
+    ) -> tuple[Score, Window, PyTree]:
+        """The score of one window, the window after it, and dscore/dθ.
 
         `begun`: whether the window is the first of its episode, and the key it was begun with.
         The state that an episode begins with is then differentiated too, where θ has a say in it
         (coordinatewise rules begin at constants).
         """
+        length = self.windows.length
         if isinstance(opt, AbstractCoordinatewise) and not self.second_order:
-            return replay_gradient(
-                task,
-                opt,
-                window.episode,
-                objective,
-                window.memo,
-                length=self.length,
-                rows=self.rows,
-                remat=self.remat,
-                key=key,
-            )
+            how = {"rows": self.rows, "remat": self.remat}
+            return replay_gradient(task, opt, window, objective, length=length, key=key, **how)
         if self.rows is not None:
             raise ValueError(
                 f"BPTT: rows={self.rows} needs a coordinatewise optimizer, but "
@@ -166,29 +121,21 @@ class BPTT(AbstractEstimator):
             )
         theta, rest = split_meta(opt)
         key_objective, _ = jr.split(key)  # the same draw as in replay_gradient
+        how = {"second_order": self.second_order, "remat": bool(self.remat)}
 
-        def value(theta: PyTree) -> tuple[Scalar, tuple[Score, Episode]]:
-            live, start = join_meta(theta, rest), window.episode
+        def value(theta: PyTree) -> tuple[Scalar, tuple[Score, Window]]:
+            live, start = join_meta(theta, rest), window
             if begun is not None:
-                over, key_reset = begun
+                reset, key_reset = begun
                 fresh = open_window(task, live, None, key_reset, self.horizon).episode.opt_state
-                state = tree.select(over, fresh, start.opt_state)
                 start = eqx.tree_at(
-                    lambda e: e.opt_state, start, state, is_leaf=lambda x: x is None
+                    lambda w: w.episode.opt_state,
+                    start,
+                    tree.select(reset, fresh, start.episode.opt_state),
+                    is_leaf=lambda x: x is None,
                 )
+            found, after = score(task, live, start, objective, length, key=key_objective, **how)
+            return found.value, (found, after)
 
-            observe = lambda step: objective.observe(step, window.memo)
-            episode, obs = unroll(
-                task,
-                live,
-                start,
-                self.length,
-                observe,
-                second_order=self.second_order,
-                remat=bool(self.remat),
-            )
-            score = objective(task, episode, obs, window.memo, key=key_objective)
-            return score.value, (score, episode)
-
-        (_, (score, episode)), grads = jax.value_and_grad(value, has_aux=True)(theta)
-        return score, episode, grads
+        (_, (found, after)), grads = jax.value_and_grad(value, has_aux=True)(theta)
+        return found, after, grads

@@ -9,42 +9,36 @@ BPTT is: it does not see what an update of this window does to later ones. With 
 the `horizon` every window is a whole episode, and the estimate is that of the whole horizon.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
-from ..core.estimator import AbstractEstimator, Stats
-from ..core.lanes import lanes_together, map_lanes
 from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
-from .average import Lane, average
-from .perturb import both, check, moved, normal_like, played, slope
-from .windows import Window, open_windows, refresh
+from ..core.window import Window, score
+from .perturb import antithetic, check_sigma, es_gradient, normal_like, perturbed
+from .windows import AbstractWindowed, Lane, Windows, finished_unless
 
 
-class ES(AbstractEstimator):
+class ES(AbstractWindowed):
     """Antithetic evolution strategies over windows of `length` steps.
 
     - `episodes`: pairs of perturbed runs, each pair from one episode in flight
+    - `length`, `horizon`, `stagger`, `together`: as in `Windows`; length = horizon is
+      full-horizon ES
     - `sigma`: standard deviation of the perturbation of every number of θ, an array
-    - `length`, `horizon`, `stagger`, `together`: as in `BPTT`; length = horizon is full-horizon ES
 
     An episode goes on with θ itself: a third run, left out where the window ends it. `Stats.loss`
     is the mean over the pairs, `Stats.grad_error` their standard error.
     """
 
-    episodes: int = eqx.field(static=True)
-    length: int = eqx.field(static=True)
-    horizon: Int[Array, ""]
+    windows: Windows
     sigma: Float[Array, ""]
-    stagger: bool = eqx.field(static=True)
-    together: int | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -56,11 +50,9 @@ class ES(AbstractEstimator):
         stagger: bool = True,
         together: int | None = None,
     ):
-        check("ES", episodes=episodes, length=length, horizon=horizon, sigma=sigma)
-        self.episodes, self.length = episodes, length
-        self.horizon = jnp.asarray(horizon, jnp.int32)
+        check_sigma("ES", sigma)
+        self.windows = Windows(episodes, length, horizon, stagger, together, owner="ES")
         self.sigma = jnp.asarray(sigma, jnp.result_type(float))
-        self.stagger, self.together = stagger, together
 
     def init(
         self,
@@ -70,68 +62,37 @@ class ES(AbstractEstimator):
         *,
         key: Key,
     ) -> Window:
-        return open_windows(
-            task,
-            opt,
-            objective,
-            key,
-            episodes=self.episodes,
-            length=self.length,
-            horizon=self.horizon,
-            stagger=self.stagger,
-        )
+        return self.windows.open(task, opt, objective, key=key)
 
-    def __call__(
+    def lane(
         self,
         task: AbstractTask,
         opt: AbstractOptimizer,
+        objective: AbstractObjective,
         state: Window,
-        objective: AbstractObjective,
-        *,
         key: Key,
-    ) -> tuple[PyTree, Window, Stats]:
-        arrays, static = eqx.partition((task, opt, objective, self), eqx.is_array)
-
-        def one(arrays, lane):
-            task, opt, objective, self = eqx.combine(arrays, static)
-            return self._pair(task, opt, objective, *lane)
-
-        n = tree.size(state.episode.params) // self.episodes
-        together = self.together or lanes_together(n)
-        xs = (state, jr.split(key, self.episodes))
-        state, (lanes, carried) = map_lanes(one, arrays, xs, batch_size=together)
-        steps = self.length * (2 * self.episodes + jnp.sum(carried))
-        grads, stats = average(lanes, inner_steps=steps)
-        return grads, state, stats
-
-    def _pair(
-        self,
-        task: AbstractTask,
-        opt: AbstractOptimizer,
-        objective: AbstractObjective,
-        window: Window,
-        key: Key,
-    ) -> tuple[Window, tuple[Lane, Bool[Array, ""]]]:
+    ) -> tuple[Window, Lane]:
         key_reset, key_eps, key_score = jr.split(key, 3)
         eps = normal_like(split_meta(opt)[0], self.sigma, key_eps)
+        length = self.windows.length
 
         def run(opt: AbstractOptimizer) -> tuple[Score, Window]:
             """The window with this θ, from its start if it is the first of an episode."""
-            begun, _ = refresh(task, opt, objective, window, key_reset, self.horizon)
-            return played(task, opt, begun, objective, self.length, key_score)
+            window, _ = self.windows.refresh(task, opt, objective, state, key=key_reset)
+            return score(task, opt, window, objective, length, key=key_score)
 
         def side(sign: Scalar, _: PyTree) -> tuple[Scalar, dict]:
-            score, _ = run(moved(opt, eps, sign))
-            return score.value, score.parts
+            found, _ = run(perturbed(opt, eps, sign))
+            return found.value, found.parts
 
-        losses, parts = both(side, ())
-        begun, over = refresh(task, opt, objective, window, key_reset, self.horizon)
-        goes_on = begun.left > self.length
-        stay = lambda: Window(begun.episode, begun.memo, jnp.zeros_like(begun.left))
+        losses, parts = antithetic(side, ())
+        window, reset = self.windows.refresh(task, opt, objective, state, key=key_reset)
+        goes_on = window.steps_left > length
+        stay = lambda: Window(window.episode, window.memo, jnp.zeros_like(window.steps_left))
         after = jax.lax.cond(goes_on, lambda: run(opt)[1], stay)
 
-        loss, grads = jnp.mean(losses), slope(eps, losses, self.sigma)
-        fine = jnp.isfinite(loss) & tree.finite((grads, after.episode.params))
-        after = Window(after.episode, after.memo, jnp.where(fine, after.left, 0))
+        loss, grads = jnp.mean(losses), es_gradient(eps, losses, self.sigma)
+        finite = jnp.isfinite(loss) & tree.finite((grads, after.episode.params))
         parts = jtu.tree_map(lambda part: jnp.mean(part, axis=0), parts)
-        return after, (Lane(loss, parts, grads, fine, over), goes_on)
+        steps = length * (2 + goes_on.astype(jnp.int32))
+        return finished_unless(finite, after), Lane(loss, parts, grads, finite, reset, steps)

@@ -19,21 +19,19 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
 from ..core.coordinatewise import AbstractCoordinatewise, CoordinateState, from_blocks, to_blocks
 from ..core.episode import Step, unroll
-from ..core.estimator import AbstractEstimator, Stats
-from ..core.lanes import lanes_together, map_lanes
+from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, frozen, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, OptState, Params, Scalar, Updates
-from .average import Lane, average
+from ..core.window import Window
 from .replay import all_rows, pull_back
-from .windows import Window, open_windows, refresh
+from .windows import AbstractWindowed, Lane, Windows, finished_unless
 
 FOLLOW = ("teacher", "student")
 BLOCK = 256  # rows pulled back at once on a CPU, as in replay.py
@@ -79,7 +77,7 @@ class Record(eqx.Module):
     params: Params
 
 
-class Imitation(AbstractEstimator):
+class Imitation(AbstractWindowed):
     """Meta-gradients that draw a student's updates to a teacher's.
 
     - `teacher`: any optimizer, a hand-made one or a trained one (its arrays are constants)
@@ -97,11 +95,8 @@ class Imitation(AbstractEstimator):
     follow: Literal["teacher", "student"] = eqx.field(static=True)
     every: int = eqx.field(static=True)
     weights: Literal["sum", "uniform"] = eqx.field(static=True)
-    episodes: int = eqx.field(static=True)
-    length: int = eqx.field(static=True)
-    horizon: Int[Array, ""]
-    stagger: bool = eqx.field(static=True)
-    together: int | None = eqx.field(static=True)
+    windows: Windows
+    every: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -116,10 +111,7 @@ class Imitation(AbstractEstimator):
         stagger: bool = True,
         together: int | None = None,
     ):
-        sizes = {"episodes": episodes, "length": length, "horizon": horizon, "every": every}
-        for name, number in sizes.items():
-            if not isinstance(number, Tracer) and not number >= 1:
-                raise ValueError(f"Imitation: {name} must be at least 1, got {number}.")
+        at_least(1, "Imitation", length=length, every=every)
         if follow not in FOLLOW:
             raise ValueError(f"Imitation: follow must be teacher or student, got {follow!r}.")
         if weights not in ("sum", "uniform"):
@@ -130,9 +122,8 @@ class Imitation(AbstractEstimator):
                 'leads must see every gradient. Use follow="teacher" or every=1.'
             )
         self.teacher, self.follow, self.every, self.weights = teacher, follow, every, weights
-        self.episodes, self.length = episodes, length
-        self.horizon = jnp.asarray(horizon, jnp.int32)
-        self.stagger, self.together = stagger, together
+        steps = length * every
+        self.windows = Windows(episodes, steps, horizon, stagger, together, owner="Imitation")
 
     def init(
         self,
@@ -143,52 +134,26 @@ class Imitation(AbstractEstimator):
         key: Key,
     ) -> Window:
         key_windows, key_student = jr.split(key)
-        state = open_windows(
-            task,
-            self._shadow(opt),
-            None,
-            key_windows,
-            episodes=self.episodes,
-            length=self.length * self.every,
-            horizon=self.horizon,
-            stagger=self.stagger,
-        )
-        keys = jr.split(key_student, self.episodes)
+        state = self.windows.open(task, self._shadow(opt), None, key=key_windows)
+        keys = jr.split(key_student, self.windows.episodes)
         student = jax.vmap(lambda params, key: self._student(opt, params, key))
-        return Window(state.episode, student(state.episode.params, keys), state.left)
+        return Window(state.episode, student(state.episode.params, keys), state.steps_left)
 
-    def __call__(
+    def lane(
         self,
         task: AbstractTask,
         opt: AbstractOptimizer,
-        state: Window,
         objective: AbstractObjective,
-        *,
+        state: Window,
         key: Key,
-    ) -> tuple[PyTree, Window, Stats]:
-        arrays, static = eqx.partition((task, opt, self), eqx.is_array)
-
-        def one(arrays, lane):
-            task, opt, self = eqx.combine(arrays, static)
-            return self._window(task, opt, *lane)
-
-        n = tree.size(state.episode.params) // self.episodes
-        together = self.together or lanes_together(n)
-        xs = (state, jr.split(key, self.episodes))
-        state, lanes = map_lanes(one, arrays, xs, batch_size=together)
-        steps = self.episodes * self.length * self.every
-        grads, stats = average(lanes, inner_steps=steps)
-        return grads, state, stats
-
-    def _window(
-        self, task: AbstractTask, opt: AbstractOptimizer, window: Window, key: Key
     ) -> tuple[Window, Lane]:
         key_reset, key_student = jr.split(key)
-        shadow = self._shadow(opt)
-        bare = Window(window.episode, (), window.left)
-        bare, over = refresh(task, shadow, None, bare, key_reset, self.horizon)
+        shadow, steps = self._shadow(opt), self.windows.length
+        length = steps // self.every
+        bare = Window(state.episode, (), state.steps_left)
+        bare, reset = self.windows.refresh(task, shadow, None, bare, key=key_reset)
         first = self._student(opt, bare.episode.params, key_student)
-        student = tree.select(over, first, window.memo)
+        student = tree.select(reset, first, state.memo)
         if self.follow == "student":
             student = bare.episode.opt_state.leader
 
@@ -196,20 +161,20 @@ class Imitation(AbstractEstimator):
             shadow = step.after.opt_state
             return Record(shadow.grads, shadow.label, step.before.params)
 
-        episode, record = unroll(task, shadow, bare.episode, self.length * self.every, observe)
+        episode, record = unroll(task, shadow, bare.episode, steps, observe)
         record = jtu.tree_map(
-            lambda x: x.reshape(self.length, self.every, *x.shape[1:]), record
+            lambda x: x.reshape(length, self.every, *x.shape[1:]), record
         )  # (length, every, …)
         first_of = lambda x: jtu.tree_map(lambda leaf: leaf[:, 0], x)
         label = jtu.tree_map(lambda leaf: jnp.sum(leaf, axis=1), record.label)
         record = Record(first_of(record.grads), label, first_of(record.params))
-        weight = 1.0 if self.weights == "sum" else 1.0 / self.length
+        weight = 1.0 if self.weights == "sum" else 1.0 / length
         loss, student, grads = draw_to(opt, student, record, weight)
 
-        fine = jnp.isfinite(loss) & tree.finite(grads)
-        left = jnp.where(fine, bare.left - self.length * self.every, 0)
+        finite = jnp.isfinite(loss) & tree.finite(grads)
         memo = () if self.follow == "student" else student
-        return Window(episode, memo, left), Lane(loss, {}, grads, fine, over)
+        after = Window(episode, memo, bare.steps_left - steps)
+        return finished_unless(finite, after), Lane(loss, {}, grads, finite, reset, steps)
 
     def _shadow(self, opt: AbstractOptimizer) -> Shadow:
         teacher = frozen(self.teacher)

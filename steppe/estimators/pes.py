@@ -18,15 +18,13 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
 from ..core.episode import Episode
-from ..core.estimator import AbstractEstimator, Stats
-from ..core.lanes import lanes_together, map_lanes
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
-from .average import Lane, average
-from .perturb import both, check, moved, normal_like, played, slope
-from .windows import Window, open_windows, refresh
+from ..core.window import Window, score
+from .perturb import antithetic, check_sigma, es_gradient, normal_like, perturbed
+from .windows import AbstractWindowed, Lane, Windows, finished_unless
 
 
 class Pair(eqx.Module):
@@ -41,19 +39,15 @@ class Pair(eqx.Module):
         return self.window.episode
 
 
-class PES(AbstractEstimator):
+class PES(AbstractWindowed):
     """Persistent evolution strategies over windows of `length` of the `horizon` steps.
 
     `episodes` counts pairs. A gradient is that of the mean over an episode's windows, so it has
     the scale of the objective as `BPTT` has. Arguments are those of `ES`; θ is kept once a pair.
     """
 
-    episodes: int = eqx.field(static=True)
-    length: int = eqx.field(static=True)
-    horizon: Int[Array, ""]
+    windows: Windows
     sigma: Float[Array, ""]
-    stagger: bool = eqx.field(static=True)
-    together: int | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -65,11 +59,9 @@ class PES(AbstractEstimator):
         stagger: bool = True,
         together: int | None = None,
     ):
-        check("PES", episodes=episodes, length=length, horizon=horizon, sigma=sigma)
-        self.episodes, self.length = episodes, length
-        self.horizon = jnp.asarray(horizon, jnp.int32)
+        check_sigma("PES", sigma)
+        self.windows = Windows(episodes, length, horizon, stagger, together, owner="PES")
         self.sigma = jnp.asarray(sigma, jnp.result_type(float))
-        self.stagger, self.together = stagger, together
 
     def init(
         self,
@@ -79,65 +71,35 @@ class PES(AbstractEstimator):
         *,
         key: Key,
     ) -> Pair:
-        windows = open_windows(
-            task,
-            opt,
-            objective,
-            key,
-            episodes=self.episodes,
-            length=self.length,
-            horizon=self.horizon,
-            stagger=self.stagger,
-        )
+        windows = self.windows.open(task, opt, objective, key=key)
         twice = jtu.tree_map(lambda x: jnp.stack([x, x], axis=1), windows)  # (episodes, 2, …)
-        zero = lambda t: jnp.zeros((self.episodes, *t.shape), t.dtype)
+        zero = lambda t: jnp.zeros((self.windows.episodes, *t.shape), t.dtype)
         return Pair(twice, jtu.tree_map(zero, split_meta(opt)[0]))
 
-    def __call__(
+    def lane(
         self,
         task: AbstractTask,
         opt: AbstractOptimizer,
+        objective: AbstractObjective,
         state: Pair,
-        objective: AbstractObjective,
-        *,
-        key: Key,
-    ) -> tuple[PyTree, Pair, Stats]:
-        arrays, static = eqx.partition((task, opt, objective, self), eqx.is_array)
-
-        def one(arrays, lane):
-            task, opt, objective, self = eqx.combine(arrays, static)
-            return self._pair(task, opt, objective, *lane)
-
-        n = tree.size(state.window.episode.params) // (2 * self.episodes)
-        together = self.together or lanes_together(n)
-        xs = (state, jr.split(key, self.episodes))
-        state, lanes = map_lanes(one, arrays, xs, batch_size=together)
-        grads, stats = average(lanes, inner_steps=2 * self.length * self.episodes)
-        return grads, state, stats
-
-    def _pair(
-        self,
-        task: AbstractTask,
-        opt: AbstractOptimizer,
-        objective: AbstractObjective,
-        pair: Pair,
         key: Key,
     ) -> tuple[Pair, Lane]:
         key_reset, key_eps, key_score = jr.split(key, 3)
         eps = normal_like(split_meta(opt)[0], self.sigma, key_eps)
+        length = self.windows.length
 
-        def side(sign: Scalar, window: Window):
-            opt_side = moved(opt, eps, sign)
-            begun, over = refresh(task, opt_side, objective, window, key_reset, self.horizon)
-            score, after = played(task, opt_side, begun, objective, self.length, key_score)
-            return score.value, score.parts, after, over
+        def side(sign: Scalar, window: Window) -> tuple:
+            here = perturbed(opt, eps, sign)
+            window, reset = self.windows.refresh(task, here, objective, window, key=key_reset)
+            found, after = score(task, here, window, objective, length, key=key_score)
+            return found.value, found.parts, after, reset
 
-        losses, parts, after, overs = both(side, pair.window)
-        over = overs[0]  # the two have the same age
-        before = jtu.tree_map(lambda t: jnp.where(over, jnp.zeros_like(t), t), pair.total)
+        losses, parts, after, resets = antithetic(side, state.window)
+        reset = resets[0]  # the two have the same age
+        before = jtu.tree_map(lambda t: jnp.where(reset, jnp.zeros_like(t), t), state.total)
         total = tree.add(before, eps)
-        loss, grads = jnp.mean(losses), slope(total, losses, self.sigma)
-        fine = jnp.isfinite(loss) & tree.finite((grads, after.episode.params))
-        after = Window(after.episode, after.memo, jnp.where(fine, after.left, 0))
+        loss, grads = jnp.mean(losses), es_gradient(total, losses, self.sigma)
+        finite = jnp.isfinite(loss) & tree.finite((grads, after.episode.params))
         parts = jtu.tree_map(lambda part: jnp.mean(part, axis=0), parts)
-        return Pair(after, total), Lane(loss, parts, grads, fine, over)
+        lane = Lane(loss, parts, grads, finite, reset, 2 * length)
+        return Pair(finished_unless(finite, after), total), lane

@@ -5,11 +5,11 @@ n coordinates are independent runs of one small network, tied only through θ:
 
     dL/dθ = Σ_i Σ_t λ_{t,i} · ∂u_{t,i}/∂θ,      λ_t = dL/du_t
 
-1. *Play*: one unroll with θ stopped records the gradients g and, through `nudges`,
+1. *Record*: one unroll with θ stopped records the gradients g and, through `nudges`,
    the cotangents λ. No activation of the network is kept.
 2. *Replay*: block of coordinates after block, the rule runs again on (g_i) and is
    pulled back with its own λ_i. A block stays in cache from its first step to its
-   last. (If all coordinates are wanted and memory allows, play keeps the states it
+   last. (If all coordinates are wanted and memory allows, recording keeps the states it
    passes through, and only the pull back is left to do.)
 
 The sum over i may run over all coordinates (exact), or over k sampled ones weighted
@@ -20,6 +20,7 @@ the best there is, and never draws a dead pixel.
 
 import typing
 from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -37,11 +38,12 @@ from ..core.coordinatewise import (
     from_blocks,
     to_blocks,
 )
-from ..core.episode import Episode, Step, unroll
+from ..core.episode import Step
 from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer, frozen, join_meta, split_meta
 from ..core.task import AbstractTask
-from ..core.types import Key, Memo, OptState, Params, Scalar, Updates
+from ..core.types import Key, OptState, Params, Scalar, Updates
+from ..core.window import Window, score_and_record
 
 BLOCK = 256  # rows replayed at once on a CPU; see docs/speed.md
 
@@ -61,40 +63,50 @@ class Recorded(AbstractOptimizer):
         return updates, (base, grads)
 
 
-def play(
+class Recording(NamedTuple):
+    """One window with θ stopped."""
+
+    score: Score
+    window: Window  # after it
+    g: Float[Array, "length n"]
+    lam: Float[Array, "length n"]  # λ, the cotangents of the updates
+    rows: PyTree | None  # the optimizer's state before every step, where it was kept
+
+
+def record(
     task: AbstractTask,
     opt: AbstractCoordinatewise,
-    episode: Episode,
+    window: Window,
     objective: AbstractObjective,
-    memo: Memo,
     length: int,
     key: Key,
     *,
     keep: bool = False,
-) -> tuple[Score, Episode, Float[Array, "length n"], Float[Array, "length n"], PyTree | None]:
-    """Unroll with θ stopped: the score, the episode after, all g, all λ.
+) -> Recording:
+    """Score a window with θ stopped, and keep what the rule is replayed on.
 
-    With `keep` also the rows of the optimizer's state before every step (leading axis
-    length), else None.
+    With `keep` also the rows of the optimizer's state before every step (leading axis length).
     """
     recorded = Recorded(frozen(opt))
-    params = episode.params
-    wrapped = _with_state(episode, (episode.opt_state, jtu.tree_map(jnp.zeros_like, params)))
+    params, state = window.episode.params, window.episode.opt_state
+    wrapped = _with_state(window, (state, jtu.tree_map(jnp.zeros_like, params)))
+
+    def look(step: Step) -> tuple[Updates, PyTree | None]:
+        return step.after.opt_state[1], step.before.opt_state[0].rows if keep else None
 
     def value(nudges: Updates) -> tuple[Scalar, tuple]:
-        def observe(step: Step) -> tuple:
-            rows = step.before.opt_state[0].rows if keep else None
-            return objective.observe(step, memo), step.after.opt_state[1], rows
-
-        after, (obs, grads, rows) = unroll(task, recorded, wrapped, length, observe, nudges=nudges)
-        score = objective(task, after, obs, memo, key=key)
-        return score.value, (score, after, grads, rows)
+        found = score_and_record(
+            task, recorded, wrapped, objective, length, look, key=key, nudges=nudges
+        )
+        return found[0].value, found
 
     zeros = jtu.tree_map(lambda p: jnp.zeros((length, *p.shape), p.dtype), params)
-    (_, (score, after, grads, rows)), cotangents = jax.value_and_grad(value, has_aux=True)(zeros)
+    (_, found), cotangents = jax.value_and_grad(value, has_aux=True)(zeros)
+    score, after, (grads, rows) = found
     dtype = opt.dtype(params)
     flat = jax.vmap(lambda x: tree.ravel(x, dtype)[0])
-    return score, _with_state(after, after.opt_state[0]), flat(grads), flat(cotangents), rows
+    after = _with_state(after, after.episode.opt_state[0])
+    return Recording(score, after, flat(grads), flat(cotangents), rows)
 
 
 def replay(
@@ -133,7 +145,7 @@ def replay_kept(
     g: Float[Array, "length n"],
     lam: Float[Array, "length n"],
 ) -> PyTree:
-    """As `replay`, from the rows that `play` kept, in the blocks of the optimizer's state."""
+    """As `replay`, from the rows that `record` kept, in the blocks of the optimizer's state."""
     block = opt.block_of(g.shape[-1])
     g, lam = to_blocks(g, block), to_blocks(lam, block)
     counts = _counts(state, g.shape[1])
@@ -216,40 +228,41 @@ def sample_rows(
 def replay_gradient(
     task: AbstractTask,
     opt: AbstractCoordinatewise,
-    episode: Episode,
+    window: Window,
     objective: AbstractObjective,
-    memo: Memo,
     *,
     length: int,
     rows: int | None,
     remat: bool | None,
     key: Key,
-) -> tuple[Score, Episode, PyTree]:
-    """Score, episode after `length` steps, and the first-order meta-gradient.
+) -> tuple[Score, Window, PyTree]:
+    """Score, window after `length` steps, and the first-order meta-gradient.
 
-    `rows=None` sums over all coordinates, a number over so many sampled ones. The
-    score and the episode are the same to the last bit either way. `remat` runs the
-    rule again where `play` could have kept its states; None: where they would take
-    more than KEEP bytes an episode.
+    - `rows`: None sums over all coordinates, a number over so many sampled ones. The score and the
+      window are the same to the last bit either way
+    - `remat`: run the rule again where its recorded states could have been kept; None: where they
+      would take more than KEEP bytes an episode
     """
     key_objective, key_rows = jr.split(key)
-    n = tree.size(episode.params)
+    n, state = tree.size(window.episode.params), window.episode.opt_state
     sampled = n if rows is None else min(rows, n)
     exact = sampled == n
     if remat is None:
-        leaves = jtu.tree_leaves(episode.opt_state.rows)
+        leaves = jtu.tree_leaves(state.rows)
         remat = length * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) > KEEP
-    score, after, g, lam, kept = play(
-        task, opt, episode, objective, memo, length, key_objective, keep=exact and not remat
+    score, after, g, lam, kept = record(
+        task, opt, window, objective, length, key_objective, keep=exact and not remat
     )
     if kept is not None:
-        return score, after, replay_kept(opt, episode.opt_state, kept, g, lam)
-    state = all_rows(episode.opt_state, n)
+        return score, after, replay_kept(opt, state, kept, g, lam)
+    state = all_rows(state, n)
     if not exact:
         index, weight = sample_rows(jnp.sqrt(jnp.sum(lam**2, axis=0)), sampled, key_rows)
         state, g, lam = take_rows(state, index), g[:, index], lam[:, index] * weight[None]
     return score, after, replay(opt, state, g, lam)
 
 
-def _with_state(episode: Episode, opt_state: OptState) -> Episode:
-    return eqx.tree_at(lambda e: e.opt_state, episode, opt_state, is_leaf=lambda x: x is None)
+def _with_state(window: Window, opt_state: OptState) -> Window:
+    return eqx.tree_at(
+        lambda w: w.episode.opt_state, window, opt_state, is_leaf=lambda x: x is None
+    )

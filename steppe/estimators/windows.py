@@ -1,78 +1,192 @@
-"""Truncation windows: episodes in flight, staggered starts, resets. Shared by all estimators."""
+"""Truncation windows side by side: episodes in flight, staggered starts, resets, and the mean over
+what each contributes. An estimator holds `Windows` and says what one lane does."""
+
+import abc
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, Int
+import jax.tree_util as jtu
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..core import tree
-from ..core.episode import Episode, begin
+from ..core.estimator import AbstractEstimator, Stats
+from ..core.lanes import lanes_together, map_lanes
+from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
-from ..core.task import AbstractTask, draw
-from ..core.types import Key, Memo
+from ..core.task import AbstractTask
+from ..core.types import Key
+from ..core.window import Window, open_window
 
 
-class Window(eqx.Module):
-    """An episode between two truncations, with its objective's memo."""
+class Lane(eqx.Module):
+    """Contribution of one episode to a meta-gradient; stacked, the leading axis is episodes."""
 
-    episode: Episode
-    memo: Memo
-    left: Int[Array, ""]  # inner steps until the episode is over
-
-
-def open_window(
-    task: AbstractTask,
-    opt: AbstractOptimizer,
-    objective: AbstractObjective | None,
-    key: Key,
-    horizon: Int[Array, ""],
-) -> Window:
-    """A fresh episode that will run for `horizon` inner steps; no memo without an objective."""
-    key_begin, key_problem, key_start = jr.split(key, 3)
-    episode = begin(task, opt, key_begin)
-    if objective is None:
-        return Window(episode, (), horizon)
-    problem = draw(task, episode.instance, key_problem, split="train")
-    memo = tree.strongly_typed(objective.start(problem, episode, key=key_start))
-    return Window(episode, memo, horizon)
+    loss: Float[Array, "..."]
+    parts: dict[str, Float[Array, "..."]]
+    grads: PyTree  # in the structure of θ
+    finite: Bool[Array, "..."]  # loss and gradient are finite
+    reset: Bool[Array, "..."]  # the episode began afresh
+    steps: Int[Array, "..."] | int  # inner steps taken
 
 
-def open_windows(
-    task: AbstractTask,
-    opt: AbstractOptimizer,
-    objective: AbstractObjective | None,
-    key: Key,
-    *,
-    episodes: int,
-    length: int,
-    horizon: Int[Array, ""],
-    stagger: bool,
-) -> Window:
-    """`episodes` windows, stacked.
+class Windows(eqx.Module):
+    """How many episodes run, in windows of which length, and when they begin afresh.
 
-    With `stagger` their first episodes are cut at evenly spread ages (multiples of
-    `length`), so that later on a batch of episodes covers all ages.
+    - `episodes`: episodes side by side
+    - `length`: inner steps of a window, after which the episode is carried over as a constant
+    - `horizon`: inner steps of an episode, an array: it changes without compiling again. An
+      episode ends at the first window boundary at or after it
+    - `stagger`: cut the first episodes at evenly spread ages (multiples of `length`), so that
+      later on a batch of episodes covers all ages
+    - `together`: episodes that one device advances at once; None: chosen by size
     """
-    left = jnp.broadcast_to(horizon, (episodes,))
-    if stagger:
-        # fraction (e + 1)/E of the horizon, rounded up to whole windows
-        left = length * -(-(horizon * jnp.arange(1, episodes + 1)) // (episodes * length))
-    opened = jax.vmap(lambda key, left: open_window(task, opt, objective, key, left))
-    return opened(jr.split(key, episodes), left.astype(horizon.dtype))
+
+    episodes: int = eqx.field(static=True)
+    length: int = eqx.field(static=True)
+    horizon: Int[Array, ""]
+    stagger: bool = eqx.field(static=True)
+    together: int | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        episodes: int,
+        length: int,
+        horizon: int | Int[Array, ""],
+        stagger: bool = True,
+        together: int | None = None,
+        *,
+        owner: str = "Windows",
+    ):
+        at_least(1, owner, episodes=episodes, length=length)
+        if not isinstance(horizon, Tracer):
+            at_least(1, owner, horizon=int(horizon))
+        self.episodes, self.length = episodes, length
+        self.horizon = jnp.asarray(horizon, jnp.int32)
+        self.stagger, self.together = stagger, together
+
+    def open(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        objective: AbstractObjective | None,
+        *,
+        key: Key,
+    ) -> Window:
+        """The first window of every episode, stacked."""
+        steps = jnp.broadcast_to(self.horizon, (self.episodes,))
+        if self.stagger:
+            # fraction (e + 1)/E of the horizon, rounded up to whole windows
+            part = self.horizon * jnp.arange(1, self.episodes + 1)
+            steps = self.length * -(-part // (self.episodes * self.length))
+        opened = jax.vmap(lambda key, steps: open_window(task, opt, objective, key, steps))
+        return opened(jr.split(key, self.episodes), steps.astype(self.horizon.dtype))
+
+    def refresh(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        objective: AbstractObjective | None,
+        window: Window,
+        *,
+        key: Key,
+    ) -> tuple[Window, Bool[Array, ""]]:
+        """The window, begun afresh if its episode is finished; and whether it was."""
+        finished = window.steps_left <= 0
+        # Reset by select, not by cond: under vmap both branches run anyway.
+        fresh = open_window(task, opt, objective, key, self.horizon)
+        return tree.select(finished, fresh, window), finished
+
+    def run(
+        self, lane: Callable[..., tuple[PyTree, Lane]], shared: tuple, state: PyTree, *, key: Key
+    ) -> tuple[PyTree, PyTree, Stats]:
+        """Run every lane and average: meta-gradient, next state, statistics.
+
+        - `lane(*shared, window, key)` returns the window after and its contribution
+        - `shared`: what lanes have in common, data and θ included
+        - `state`: what each lane carries, stacked; it has its episodes as `.episode`
+        """
+        arrays, static = eqx.partition(shared, eqx.is_array)
+        one = lambda arrays, x: lane(*eqx.combine(arrays, static), *x)
+        runs = state.episode.step.size  # more than one a lane where θ is perturbed
+        batch_size = self.together or lanes_together(tree.size(state.episode.params) // runs)
+        xs = (state, jr.split(key, self.episodes))
+        state, lanes = map_lanes(one, arrays, xs, batch_size=batch_size)
+        grads, stats = average(lanes)
+        return grads, state, stats
 
 
-def refresh(
-    task: AbstractTask,
-    opt: AbstractOptimizer,
-    objective: AbstractObjective | None,
-    window: Window,
-    key: Key,
-    horizon: Int[Array, ""],
-) -> tuple[Window, Bool[Array, ""]]:
-    """The window, begun afresh if its episode is over; and whether it was."""
-    over = window.left <= 0
-    # Reset by select, not by cond: under vmap both branches run anyway.
-    fresh = open_window(task, opt, objective, key, horizon)
-    return tree.select(over, fresh, window), over
+class AbstractWindowed(AbstractEstimator):
+    """An estimator whose every lane advances windows of episodes; it says what one lane does."""
+
+    windows: eqx.AbstractVar[Windows]
+
+    @property
+    def horizon(self) -> Int[Array, ""]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.windows.horizon
+
+    @abc.abstractmethod
+    def lane(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        objective: AbstractObjective,
+        state: PyTree,
+        key: Key,
+    ) -> tuple[PyTree, Lane]:
+        """Advance one lane by a window: its state after, and its contribution."""
+
+    def __call__(
+        self,
+        task: AbstractTask,
+        opt: AbstractOptimizer,
+        state: PyTree,
+        objective: AbstractObjective,
+        *,
+        key: Key,
+    ) -> tuple[PyTree, PyTree, Stats]:
+        return self.windows.run(type(self).lane, (self, task, opt, objective), state, key=key)
+
+
+def finished_unless(finite: Bool[Array, ""], window: Window) -> Window:
+    """The window, its episode finished where something was not finite."""
+    return Window(window.episode, window.memo, jnp.where(finite, window.steps_left, 0))
+
+
+def average(lanes: Lane) -> tuple[PyTree, Stats]:
+    """Mean gradient over the finite episodes, and statistics.
+
+    The standard error is that of independent episodes; NaN from one episode alone.
+    """
+    finite = lanes.finite
+    count = jnp.sum(finite)
+
+    def mean(x: Array) -> Array:
+        mask = finite.reshape(-1, *[1] * (x.ndim - 1))
+        return jnp.sum(jnp.where(mask, x, 0), axis=0) / jnp.maximum(count, 1).astype(x.dtype)
+
+    def scatter(x: Array, m: Array) -> Array:
+        mask = finite.reshape(-1, *[1] * (x.ndim - 1))
+        return jnp.where(mask, x - m[None], 0)
+
+    grads = jtu.tree_map(mean, lanes.grads)
+    off = jtu.tree_map(scatter, lanes.grads, grads)
+    squares = tree.dot(off, off)
+    pairs = (count * (count - 1)).astype(squares.dtype)
+    error = jnp.where(count > 1, jnp.sqrt(squares / jnp.maximum(pairs, 1)), jnp.nan)
+    shown = lambda x: jnp.where(count > 0, mean(x), jnp.nan)
+    return grads, Stats(
+        loss=shown(lanes.loss),
+        parts=jtu.tree_map(shown, lanes.parts),
+        grad_norm=tree.norm(grads),
+        grad_error=error,
+        nonfinite=jnp.sum(~finite),
+        resets=jnp.sum(lanes.reset),
+        episodes=jnp.asarray(finite.shape[0], jnp.int32),
+        inner_steps=jnp.sum(lanes.steps).astype(jnp.int32),
+        part=jnp.zeros((), jnp.int32),
+    )

@@ -63,13 +63,22 @@ def save(path: str | os.PathLike, tree: PyTree, *, manifest: Mapping) -> None:
     _write(Path(path), header, body)
 
 
-def load(path: str | os.PathLike, like: PyTree) -> tuple[PyTree, dict]:
+def load(
+    path: str | os.PathLike, like: PyTree, *, renamed: Mapping[str, str] | None = None
+) -> tuple[PyTree, dict]:
     """Read a checkpoint into the structure of `like`; return it with the manifest.
 
     `like` holds arrays or `ShapeDtypeStruct`s, as from `eqx.filter_eval_shape`;
-    its other leaves are kept. All arrays come back with a strong type.
+    its other leaves are kept. All arrays come back with a strong type. `renamed` is {name of a
+    field in older files: its name now}, for fields that hold an array.
     """
     header, body = read(path)
+    for old, new in (renamed or {}).items():
+        now = lambda name, old=old, new=new: re.sub(rf"\.{old}$", f".{new}", name)
+        header = header._replace(
+            tensors={now(name): tensor for name, tensor in header.tensors.items()},
+            keys={now(name): impl for name, impl in header.keys.items()},
+        )
     expected = _named(like)
     _check_names(path, set(header.tensors), set(expected))
     _check_types(path, header, expected)

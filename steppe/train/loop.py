@@ -32,6 +32,8 @@ from .sinks import JSONL, Row, Sink
 from .step import TrainState, meta_step, start
 from .validate import Validation
 
+RENAMED = {"left": "steps_left"}  # fields of a run's state as files of 0.1 name them
+
 
 class MetaTrainingError(RuntimeError):
     """Meta-training cannot go on; the message says why and what to change."""
@@ -200,7 +202,7 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
             )
             + "). Give the settings it was begun with to resume it, or another folder."
         )
-    run, _ = checkpoint.load(path, run)
+    run, _ = checkpoint.load(path, run, renamed=RENAMED)
     for sink in sinks:
         sink.say(f"Resumed from {path} at meta-step {int(run.state.step)}.")
     return run

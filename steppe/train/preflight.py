@@ -144,7 +144,8 @@ def changes(
     est_state = state.est_state
     if hasattr(estimator, "parts"):  # a Mix: its first part is the main one
         estimator, est_state = estimator.parts[0].estimator, est_state[0]  # pyright: ignore
-    episodes, length = getattr(estimator, "episodes", 1), getattr(estimator, "length", 1)
+    windows = getattr(estimator, "windows", None)
+    episodes, length = getattr(windows, "episodes", 1), getattr(windows, "length", 1)
     outside, there = found.whole - found.between, found.whole - found.more
     room = left + there - outside  # for what lies between
     ways: list[tuple[str, int]] = []
@@ -155,7 +156,7 @@ def changes(
     episode = getattr(est_state, "episode", None)
     n = tree.size(episode.params) // episodes if episode is not None else 1
     share = _share(episodes)
-    group = at_once(share, getattr(estimator, "together", None) or lanes_together(n))
+    group = at_once(share, getattr(windows, "together", None) or lanes_together(n))
     if group == share:  # else they take turns already
         fits = math.floor(episodes * (left + there) / found.whole)
         if fits >= 1:
@@ -173,18 +174,18 @@ def _rematerialised(
     """What is saved by not keeping the optimizer's inner steps; `lanes` episodes at once."""
     if estimator.remat:
         return []
-    count = estimator.episodes
+    count, length = estimator.windows.episodes, estimator.windows.length
     of = lambda part: sum(_bytes(leaf) for leaf in jtu.tree_leaves(part)) // count
     if isinstance(state.opt, AbstractCoordinatewise) and not estimator.second_order:
-        kept = estimator.length * of(episode.opt_state.rows)
+        kept = length * of(episode.opt_state.rows)
         if estimator.rows is not None or estimator.remat is False or kept > KEEP:
             return []
         rows, without = min(ROWS, n // 2), found.whole - lanes * kept
         if jax.default_backend() == "cpu":  # replays few rows at once, in room that is free by then
             return [(f"rows {rows}", without), ("BPTT(remat=True)", without)]
         return [(f"rows {rows}", without + lanes * kept * rows // max(n, 1))]
-    step = found.between // estimator.length  # of the one step that is gone through again
-    carried = lanes * estimator.length * of((episode.params, episode.opt_state))
+    step = found.between // length  # of the one step that is gone through again
+    carried = lanes * length * of((episode.params, episode.opt_state))
     return [("BPTT(remat=True)", found.whole - found.between + step + carried)]
 
 

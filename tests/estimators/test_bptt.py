@@ -132,7 +132,7 @@ def test_meta_gradient_is_the_central_difference(name, second_order, objective, 
     scalar = lambda opt: held(opt)[0]
     assert float(score.value) == pytest.approx(float(expected), rel=1e-12)
     for leaf, slow_leaf in zip(
-        jtu.tree_leaves(after.params), jtu.tree_leaves(slow_after.params), strict=True
+        jtu.tree_leaves(after.episode.params), jtu.tree_leaves(slow_after.params), strict=True
     ):
         np.testing.assert_allclose(leaf, slow_leaf, rtol=1e-12)
     differences = central_differences(scalar, opt)
@@ -196,10 +196,8 @@ def test_sampled_gradient_is_unbiased_and_the_loss_is_the_same_to_the_bit(rows, 
     draws = 3000
     draw = jax.jit(lambda key: sampled.gradient(task, opt, window, objective, key=key)[::2])
     # One draw of the objective's randomness, many of the rows: keys that share their first half.
-    play = jax.jit(
-        lambda: replay.play(task, opt, window.episode, objective, window.memo, 5, jr.split(key)[0])
-    )
-    _, _, g, lam, _ = play()
+    record = jax.jit(lambda: replay.record(task, opt, window, objective, 5, jr.split(key)[0]))
+    _, _, g, lam, _ = record()
     state = replay.all_rows(window.episode.opt_state, 40)
     truth = flat(jax.jit(lambda: replay.replay(opt, state, g, lam))())
 
@@ -328,7 +326,7 @@ def test_staggered_episodes_end_at_evenly_spread_ages(getkey):
     opt = OPTIMIZERS["rnnprop"](getkey())
     estimator = BPTT(4, 5, 20)
     state = _init(estimator, task, opt, objective, getkey())
-    assert np.asarray(state.left).tolist() == [5, 10, 15, 20]
+    assert np.asarray(state.steps_left).tolist() == [5, 10, 15, 20]
     call = eqx.filter_jit(estimator)
     resets = []
     for _ in range(9):

@@ -24,9 +24,9 @@ from steppe.core.measure import AbstractMeasure, AbstractWarm
 from steppe.core.objective import AbstractObjective, Score
 from steppe.core.optimizer import join_meta, split_meta
 from steppe.core.task import AbstractPredictive, draw
+from steppe.core.window import Window
 from steppe.estimators import replay
 from steppe.estimators.bptt import BPTT
-from steppe.estimators.windows import Window
 from steppe.flatness.entropy import free_energy
 from steppe.flatness.entropy.local_entropy import LocalEntropy
 from steppe.flatness.entropy.variational import Smoothed
@@ -275,10 +275,8 @@ def test_cotangents_of_the_updates_are_gradients_of_the_measure_still_to_come(ev
     s, length = 0.6, 5
     regularized = objective(Descent(), strength=s, every=every)
     start = window(HEAVY, regularized)
-    play = lambda: replay.play(
-        Curved(), HEAVY, start.episode, regularized, start.memo, length, jr.key(5)
-    )
-    lam = eqx.filter_jit(play)()[3]
+    record = lambda: replay.record(Curved(), HEAVY, start, regularized, length, jr.key(5))
+    lam = eqx.filter_jit(record)().lam
     points = np.arange(every, length + 1, every)
     ahead = np.array([np.sum(points >= t) for t in range(1, length + 1)])
     expected = s / len(points) * ahead[:, None] * np.ones((1, 3))

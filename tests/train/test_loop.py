@@ -19,7 +19,7 @@ from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import sgd
 from steppe.optimizers.learned.rnnprop import RNNProp
-from steppe.store import checkpoint
+from steppe.store import checkpoint, manifest
 from steppe.store.manifest import STEPS
 from steppe.tasks.suite import build
 from steppe.tasks.synthetic.quadratic import Quadratic
@@ -90,6 +90,20 @@ def test_a_stopped_run_resumes_bit_for_bit(whole, tmp_path):
         for rows in (read_rows(tmp_path / "metrics.jsonl"), read_rows(whole[2] / "metrics.jsonl"))
     )
     assert one == two
+
+
+def test_a_run_of_0_1_resumes_with_the_names_of_its_files(whole, tmp_path):
+    train(tmp_path, steps=3)
+    path, _ = checkpoint.newest(tmp_path, STEPS)
+    header, body = manifest.read(path)
+    old = lambda name: name.replace(".steps_left", ".left")
+    tensors = {old(name): tensor for name, tensor in header.tensors.items()}
+    assert tensors.keys() != header.tensors.keys()
+    sha = header.body_sha256
+    path.write_bytes(manifest.pack(tensors, header.keys, header.manifest, sha) + body)
+    opt, history = train(tmp_path)
+    assert [row["step"] for row in history.rows] == [4, 5, 6]
+    assert_same(opt, whole[0])
 
 
 def test_resume_passes_over_a_damaged_checkpoint(whole, tmp_path):
