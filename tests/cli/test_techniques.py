@@ -35,7 +35,7 @@ def test_a_preset_sets_the_options_and_what_is_given_besides_it_counts(steppe, g
     assert steppe("train", *words.split(), "--out", "run").code == 1
     mix, curriculum = given["estimator"], given["curriculum"]
     assert isinstance(mix, Mix) and mix.names == ("main", "adam")
-    assert isinstance(mix.parts[0].estimator, BPTT) and mix.parts[0].estimator.episodes == 2
+    assert isinstance(mix.parts[0].estimator, BPTT) and mix.parts[0].estimator.windows.episodes == 2
     assert isinstance(mix.parts[1].estimator, Imitation)
     assert (curriculum.stages, curriculum.patience) == (8, 7)
     assert curriculum.staged(mix, 2).weights.tolist() == pytest.approx([0.7, 0.3])
@@ -50,7 +50,11 @@ def test_evolution_strategies_are_asked_for_by_name(name, kind, steppe, given):
     assert steppe("train", *TINY, *words).code == 1
     estimator = given["estimator"]
     assert isinstance(estimator, kind) and float(estimator.sigma) == pytest.approx(0.05)
-    assert (estimator.episodes, estimator.length, int(estimator.horizon)) == (2, 2, 4)
+    assert (estimator.windows.episodes, estimator.windows.length, int(estimator.horizon)) == (
+        2,
+        2,
+        4,
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -182,7 +182,7 @@ def test_options_reach_the_library(steppe, no_training, tmp_path):
     assert steppe("train", *TINY, *words.split(), "--out", "run").code == 1
     [(_, opt, options)] = no_training
     estimator, objective = options["estimator"], options["objective"]
-    assert (estimator.rows, estimator.length, int(estimator.horizon)) == (3, 2, 4)
+    assert (estimator.rows, estimator.windows.length, int(estimator.horizon)) == (3, 2, 4)
     assert estimator.second_order is False
     assert (objective.transform, objective.weights) == ("ratio", "uniform")
     assert opt.hidden == (2,)
