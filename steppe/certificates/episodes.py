@@ -23,9 +23,10 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from ..core import tree
-from ..core.episode import Episode, Step, begin, unroll
+from ..core.episode import Episode, Step
 from ..core.messages import did_you_mean
 from ..core.optimizer import AbstractOptimizer
+from ..core.rollout import rollout
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Instance, Key, Params, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
@@ -151,14 +152,15 @@ def play(
     - `read`: the error before a step
     """
     key_begin, key_read, key_batch = jr.split(key, 3)
-    episode = begin(task, opt, key_begin)
 
     def observe(step: Step) -> Array:
         return read(step.problem, step.before, step.after, key_read)
 
-    _, errors = unroll(task, opt, episode, steps + 1, observe)
-    batch = draw(task, episode.instance, key_batch, split="train").batch
-    return errors, sketch((episode.instance, episode.params, batch))
+    start = lambda episode: (episode.instance, episode.params)
+    found = rollout(task, opt, key_begin, steps + 1, start, at=(0,), observe=observe)
+    instance, params = jax.tree.map(lambda leaf: leaf[0], found.looks)
+    batch = draw(task, instance, key_batch, split="train").batch
+    return found.steps, sketch((instance, params, batch))
 
 
 def described(opt: AbstractOptimizer) -> dict[str, Any]:

@@ -28,8 +28,8 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ..core import tree
-from ..core.episode import begin, unroll
 from ..core.optimizer import AbstractOptimizer
+from ..core.rollout import rollout, shapes
 from ..core.task import AbstractTask, Composed, Problem, examples, length
 from ..core.types import Key, Params, Scalar
 from ..flatness import hutchinson, slq
@@ -43,7 +43,7 @@ from ..flatness.products import check_deterministic, gauss_newton_product, hvp
 from ..flatness.sharpness import Sharpness
 from .curvature_record import Density, Plane, Point, Row, Slice
 from .records import Number, number
-from .run import TRAIN_ROWS, quick, rows, seed_keys, skeleton
+from .run import TRAIN_ROWS, quick, rows, seed_keys
 
 PRODUCTS = 40  # to find an eigenvector
 CHAIN = 20  # steps of each of two mirrored chains to the Gibbs mean
@@ -138,22 +138,23 @@ def plain(x: Array) -> list[Number]:
 
 def check(task: AbstractTask, settings: Settings) -> int:
     """Refuse more Lanczos steps than there are parameters; the number of these."""
-    n = tree.size(skeleton(task))
+    n = tree.size(shapes(task))
     number_of_steps("curvature", settings.k, n)
     return n
 
 
 def _trained(task: AbstractTask, opt: AbstractOptimizer, steps: int, key: Key) -> tuple:
-    arrays, static = eqx.partition((task, opt), eqx.is_array)
+    """The instance, parameters before and after the training, and a key to measure with."""
+    look = lambda episode: (episode.instance, episode.params)
+    at = (0, steps) if steps else (0,)
 
-    def run(arrays: PyTree, key: Key) -> tuple:
-        task, opt = eqx.combine(arrays, static)
+    def run(task: AbstractTask, opt: AbstractOptimizer, key: Key) -> tuple:
         key_begin, key_loss = jr.split(key)
-        first = begin(task, opt, key_begin)
-        last, _ = unroll(task, opt, first, steps, lambda step: ())
-        return first.instance, first.params, last.params, key_loss
+        instances, path = rollout(task, opt, key_begin, steps, look, at=at).looks
+        pick = lambda i, x: jtu.tree_map(lambda leaf: leaf[i], x)
+        return pick(0, instances), pick(0, path), pick(-1, path), key_loss
 
-    return jax.jit(run, compiler_options=quick())(arrays, seed_keys(key, [0], "evaluate")[0])
+    return _jit(run)(task, opt, seed_keys(key, [0], "evaluate")[0])
 
 
 def _jit(f: Callable, *static: object) -> Callable:

@@ -21,11 +21,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..core import tree
-from ..core.episode import begin, unroll
+from ..core.episode import Episode
 from ..core.lanes import map_lanes
 from ..core.optimizer import AbstractOptimizer
+from ..core.rollout import episodes
 from ..core.task import AbstractTask, Problem
-from ..core.types import Key, Params, Scalar, Split
+from ..core.types import Instance, Key, Params, Scalar, Split
 from ..flatness import hutchinson
 from ..flatness.hessian import HessianTrace
 from ..flatness.power import top_eigenpair
@@ -99,45 +100,39 @@ def _run(
     curved: bool,
     held_out: Split,
 ) -> tuple[Float[Array, "runs looks 4"], Bool[Array, "runs levels"], Float[Array, "runs points m"]]:
-    def one(shared: PyTree, key: Key) -> tuple:
-        task, opt = shared
-        key_begin, key_loss = jr.split(key)
-        episode = begin(task, opt, key_begin)
-        instance = episode.instance
-        train = Problem(
-            task, instance, rows(task.whole(instance, split="train"), TRAIN_ROWS), key_loss
-        )
-        other = Problem(task, instance, task.whole(instance, split=held_out), key_loss)
+    begins, measures = jax.vmap(jr.split, out_axes=1)(keys)
 
-        def look(params: Params) -> Float[Array, " 4"]:
-            metrics = task.metrics(params, instance, other.batch, key_loss)
-            accuracy = metrics.get("accuracy", jnp.nan)
-            seen = train.value(params), other.value(params), accuracy, tree.dot(params, params)
-            return jnp.stack([jnp.asarray(x, jnp.float32) for x in seen])
+    def losses(instance: Instance, key: Key) -> tuple[Problem, Problem]:
+        batch = rows(task.whole(instance, split="train"), TRAIN_ROWS)
+        other = task.whole(instance, split=held_out)
+        return Problem(task, instance, batch, key), Problem(task, instance, other, key)
 
-        def advance(carry: tuple, _) -> tuple[tuple, Array]:
-            episode, points, reached = carry
-            episode, _ = unroll(task, opt, episode, every, lambda step: ())
-            seen = look(episode.params)
-            first = (seen[0] <= levels) & ~reached
-            keep = lambda old, new: jnp.where(first.reshape(-1, *[1] * new.ndim), new[None], old)
-            points = jtu.tree_map(keep, points, episode.params)
-            return (episode, points, reached | first), seen
+    def seen(train: Problem, other: Problem, params: Params) -> Float[Array, " 4"]:
+        metrics = task.metrics(params, train.instance, other.batch, train.key)
+        accuracy = metrics.get("accuracy", jnp.nan)
+        found = train.value(params), other.value(params), accuracy, tree.dot(params, params)
+        return jnp.stack([jnp.asarray(x, jnp.float32) for x in found])
 
-        points = jtu.tree_map(
-            lambda x: jnp.broadcast_to(x, (len(levels), *x.shape)), episode.params
-        )
-        carry = (episode, points, jnp.zeros(len(levels), bool))
-        (episode, points, reached), path = jax.lax.scan(advance, carry, length=horizon // every)
-        points = jtu.tree_map(lambda p, x: jnp.concatenate([p, x[None]]), points, episode.params)
+    def look(episode: Episode, key: Key) -> tuple:
+        at = seen(*losses(episode.instance, key), episode.params)
+        return at, episode.instance, episode.params
+
+    def one(_: PyTree, lane: tuple) -> tuple:
+        (path, instances, points), key = lane  # looks in front
+        train, other = losses(jtu.tree_map(lambda leaf: leaf[0], instances), key)
+        below = path[:, :1] <= levels[None]  # (looks, levels)
+        reached, first = below.any(0), below.argmax(0)
+        last = jnp.append(first, len(path) - 1)
 
         def numbers(params: Params) -> Array:
-            curvature = _curvature(train, params, key_loss) if curved else jnp.zeros(0)
-            return jnp.concatenate([look(params), curvature])
+            curvature = _curvature(train, params, key) if curved else jnp.zeros(0)
+            return jnp.concatenate([seen(train, other, params), curvature])
 
-        return path, reached, jax.lax.map(numbers, points)
+        return path, reached, jax.lax.map(numbers, jtu.tree_map(lambda leaf: leaf[last], points))
 
-    return map_lanes(one, (task, opt), keys, batch_size=1)
+    at = range(every, horizon + 1, every)
+    found = episodes(task, opt, begins, horizon, look, beside=measures, at=at, batch_size=1)
+    return map_lanes(one, (), (found.looks, measures), batch_size=1)
 
 
 def _curvature(train: Problem, params: Params, key: Key) -> Float[Array, " 4"]:

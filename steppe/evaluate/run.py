@@ -19,10 +19,9 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ..core import tree
-from ..core.episode import Episode, begin, unroll
-from ..core.lanes import map_lanes
 from ..core.messages import at_least
 from ..core.optimizer import AbstractOptimizer
+from ..core.rollout import episodes, rollout, shapes
 from ..core.task import AbstractTask, Problem, length
 from ..core.types import Batch, Key, Params, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
@@ -62,12 +61,10 @@ def evaluate(
     """
     seeds = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
     at_least(1, "evaluate", horizon=horizon, points=points, seeds=len(seeds))
-    every = -(-horizon // points)
-    steps = [*range(0, horizon, every), horizon]
     train = train or trainer(task, opt, horizon=horizon, points=points)
     losses, *measurable = train(opt, seed_keys(key, seeds, "evaluate"))
     metrics = measure_all(task, *measurable)
-    params = skeleton(task)
+    params = shapes(task)
     losses = np.asarray(losses, np.float64)  # (seeds, horizon)
     metrics = {m: np.asarray(values, np.float64) for m, values in metrics.items()}
     last = [values[:, -1] for m, values in metrics.items() if m.endswith("_loss")]
@@ -81,7 +78,7 @@ def evaluate(
         hyper=described(opt),
         horizon=horizon,
         seeds=seeds,
-        points=steps,
+        points=marks(horizon, points),
         metrics={m: [[number(x) for x in row] for row in rows] for m, rows in metrics.items()},
         curve_steps=curve_steps,
         curve=[[number(x) for x in row] for row in curve],
@@ -97,44 +94,28 @@ def evaluate(
 def trainer(task: AbstractTask, opt: AbstractOptimizer, *, horizon: int, points: int) -> Train:
     """f(opt, keys) → losses (seeds, horizon), instances, paths, keys to measure with (seeds,).
 
-    For optimizers that differ from `opt` in their numbers alone it is compiled once.
+    A path is the parameters at every point. For optimizers that differ from `opt` in their numbers
+    alone it is compiled once.
     """
-    every = -(-horizon // points)
-    (shared, _), static = eqx.partition((task, opt), eqx.is_array)
+    at = marks(horizon, points)
+    look = lambda episode, _: (episode.instance, episode.params)
+    loss = lambda step: step.value
 
-    def one(arrays: PyTree, key: Key) -> PyTree:
-        task, opt = eqx.combine(arrays, static)
-        key_begin, key_measure = jr.split(key)
-        episode = begin(task, opt, key_begin)
-        losses, path = trajectory(task, opt, episode, horizon, every)
-        return losses, episode.instance, path, key_measure
+    def train(pair: tuple[AbstractTask, AbstractOptimizer], keys: Key) -> tuple:
+        begins, measures = jax.vmap(jr.split, out_axes=1)(keys)
+        found = episodes(
+            *pair, begins, horizon, look, at=at, observe=loss, batch_size=side_by_side()
+        )
+        instances, paths = found.looks
+        return found.steps, jtu.tree_map(lambda leaf: leaf[:, 0], instances), paths, measures
 
-    run = compiled(one)
-    return lambda opt, keys: run((shared, eqx.filter(opt, eqx.is_array)), keys)
+    run = spread(train)
+    return lambda opt, keys: run((task, opt), keys)
 
 
-def trajectory(
-    task: AbstractTask, opt: AbstractOptimizer, episode: Episode, horizon: int, every: int
-) -> tuple[Float[Array, " horizon"], PyTree[Float[Array, "points ..."]]]:
-    """Minibatch loss before each step, and the parameters at 0, every, 2·every, …, horizon."""
-
-    def advance(episode: Episode, length: int) -> tuple[Episode, tuple]:
-        episode, losses = unroll(task, opt, episode, length, lambda step: step.value)
-        return episode, (losses, episode.params)
-
-    whole, rest = divmod(horizon, every)
-    stretch = lambda x: jtu.tree_map(lambda leaf: leaf[None], x)
-    path = [stretch(episode.params)]
-    episode, (losses, reached) = jax.lax.scan(
-        lambda episode, _: advance(episode, every), episode, length=whole
-    )
-    losses = losses.reshape(-1)
-    path.append(reached)
-    if rest:
-        _, (tail, last) = advance(episode, rest)
-        losses = jnp.concatenate([losses, tail])
-        path.append(stretch(last))
-    return losses, jtu.tree_map(lambda *leaves: jnp.concatenate(leaves), *path)
+def marks(horizon: int, points: int) -> list[int]:
+    """The start, every ⌈horizon / points⌉ steps, and the end."""
+    return [*range(0, horizon, -(-horizon // points)), horizon]
 
 
 @eqx.filter_jit  # compiled once for all optimizers on a task
@@ -169,32 +150,31 @@ def rows(batch: Batch, limit: int | None) -> Batch:
     return jtu.tree_map(lambda leaf: leaf[:limit], batch)
 
 
-def compiled(one: Callable[[PyTree, PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
-    """`map_lanes` as a compiled call, spread over this process's devices; results on the first."""
+def spread(f: Callable[[PyTree, PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
+    """f(shared, lanes), compiled, on this process's devices; results on the first.
+
+    `f` maps arrays (lanes, …) to arrays (lanes, …), each lane by itself (`core.lanes`).
+    """
     mesh = meshes.episode_mesh()
-    cpu = jax.default_backend() == "cpu"
+    run = eqx.filter_jit(f, compiler_options=quick())  # pyright: ignore[reportCallIssue]
 
-    def every(arrays: PyTree, xs: PyTree) -> PyTree:
-        # One lane after the other on a processor: such a program compiles in two thirds of the
-        # time, which takes longer than the run.
-        return map_lanes(one, arrays, xs, batch_size=1 if cpu else _lanes(xs))
-
-    run = jax.jit(every, compiler_options=quick())
-
-    def call(arrays: PyTree, xs: PyTree) -> PyTree:
-        lanes = _lanes(xs)
+    def call(shared: PyTree, xs: PyTree) -> PyTree:
+        lanes = jtu.tree_leaves(xs)[0].shape[0]
         # Spread only if the devices divide their number: some are run twice and cut off.
         filled = lanes if mesh is None else -(-lanes // mesh.size) * mesh.size
         xs = jtu.tree_map(lambda x: x[jnp.arange(filled) % lanes], xs)
         with meshes.active(mesh):
-            out = run(arrays, xs)
+            out = run(shared, xs)
         return jtu.tree_map(lambda x: jax.device_put(x, jax.local_devices()[0])[:lanes], out)
 
     return call
 
 
-def _lanes(xs: PyTree) -> int:
-    return jtu.tree_leaves(xs)[0].shape[0]
+def side_by_side() -> int:
+    """Episodes at once on a device: one on a processor, on which such a program compiles in two
+    thirds of the time, which takes longer than the run.
+    """
+    return 1 if jax.default_backend() == "cpu" else 2**31
 
 
 def quick() -> dict[str, int]:
@@ -206,11 +186,6 @@ def seed_keys(key: Key, seeds: Sequence[int], stream: str) -> Key:
     """One key a seed, (seeds,), different for evaluation and tuning."""
     base = jr.fold_in(key, STREAMS[stream])
     return jnp.stack([jr.fold_in(base, seed) for seed in seeds])
-
-
-def skeleton(task: AbstractTask) -> PyTree:
-    """Shapes and dtypes of a task's parameters."""
-    return eqx.filter_eval_shape(lambda key: task.init(task.sample(key), key), jr.key(0))
 
 
 def state_bytes(opt: AbstractOptimizer, params: PyTree) -> int:
@@ -232,8 +207,7 @@ def time_step(
 
     def steps_of(arrays: PyTree, key: Key) -> Params:
         task, opt = eqx.combine(arrays, static)
-        episode, _ = unroll(task, opt, begin(task, opt, key), steps, lambda step: ())
-        return episode.params
+        return rollout(task, opt, key, steps, lambda end: end.params).looks
 
     run = jax.jit(steps_of, compiler_options=quick())
 

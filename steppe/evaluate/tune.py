@@ -10,18 +10,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Float, PyTree
+from jaxtyping import Float
 
-from ..core.episode import begin, unroll
+from ..core.episode import Episode
 from ..core.optimizer import AbstractOptimizer
+from ..core.rollout import episodes
 from ..core.task import AbstractTask, Problem
 from ..core.types import Key, Scalar
 from .records import Number, number
-from .run import compiled, seed_keys
+from .run import seed_keys, side_by_side, spread
 
 # Quarter decades from 1e-4 to 10: wide enough for SGD on a small sigmoid network, and so fine
 # that no baseline loses much between two rates.
@@ -62,20 +63,24 @@ def tune(
             f"tune: expected a grid, seeds and a horizon of at least 1, got {len(grid)} rates, "
             f"{seeds} seeds and horizon {horizon}."
         )
-    arrays, static = eqx.partition(task, eqx.is_array)
 
-    def one(arrays: PyTree, x: tuple[Scalar, Key]) -> Scalar:
-        lr, key = x
-        task, opt = eqx.combine(arrays, static), make(lr)
-        key_begin, key_loss = jr.split(key)
-        episode, _ = unroll(task, opt, begin(task, opt, key_begin), horizon, lambda step: ())
-        batch = task.whole(episode.instance, split="valid")
-        return Problem(task, episode.instance, batch, key_loss).value(episode.params)
+    def train(task: AbstractTask, lanes: tuple[Scalar, Key]) -> Scalar:
+        lrs, keys = lanes
+        begins, measures = jax.vmap(jr.split, out_axes=1)(keys)
+
+        def score(end: Episode, lane: tuple[Scalar, Key]) -> Scalar:
+            batch = task.whole(end.instance, split="valid")
+            return Problem(task, end.instance, batch, lane[1]).value(end.params)
+
+        own = lambda lane: make(lane[0])
+        return episodes(
+            task, own, begins, horizon, score, beside=(lrs, measures), batch_size=side_by_side()
+        ).looks
 
     keys = seed_keys(key, range(seeds), "tune")
     lrs = jnp.repeat(jnp.asarray(grid, jnp.result_type(float)), seeds)
     lanes = (lrs, jnp.tile(keys, len(grid)))  # (rates · seeds,), the seeds of a rate side by side
-    losses = np.asarray(compiled(one)(arrays, lanes), np.float64)
+    losses = np.asarray(spread(train)(task, lanes), np.float64)
     return choose(grid, losses.reshape(len(grid), seeds), horizon)
 
 

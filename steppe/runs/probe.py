@@ -18,12 +18,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from ..core import tree
-from ..core.episode import Episode, begin, unroll
-from ..core.lanes import lanes_together, map_lanes
+from ..core import rollout, tree
+from ..core.episode import Episode
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem
-from ..core.types import Key, OptState, Params, Updates
+from ..core.types import Key, OptState, Params, Scalar, Updates
 from ..train import mesh as meshes
 from .findings import Finding, Probe, of_probe, of_rows
 
@@ -110,30 +109,28 @@ def probe(
 ) -> Probe:
     """Train `episodes` fresh problems with `opt` for LONGER horizons, and look."""
     began = time.perf_counter()
-    arrays, static = eqx.partition((task, Watched(opt)), eqx.is_array)
+    watched, steps = Watched(opt), LONGER * horizon
+    at = range(0, steps + 1, horizon)
 
-    def one(arrays: PyTree, key: Key) -> tuple:
-        task, watched = eqx.combine(arrays, static)
-        key_begin, key_batch, key_loss = jr.split(key, 3)
-        episode = begin(task, watched, key_begin)
-        batch = task.batch(episode.instance, key_batch, split="train")
-        same = Problem(task, episode.instance, batch, key_loss)
+    @eqx.filter_jit
+    def run(task: AbstractTask, watched: Watched, keys: Key) -> rollout.Records:
+        begins, *draws = jax.vmap(lambda key: jr.split(key, 3), out_axes=1)(keys)
+
+        def look(episode: Episode, keys: list[Key]) -> Scalar:
+            batch = task.batch(episode.instance, keys[0], split="train")
+            return Problem(task, episode.instance, batch, keys[1]).value(episode.params)
+
         see = lambda step: (step.value, step.after.opt_state[2])
+        return rollout.episodes(
+            task, watched, begins, steps, look, beside=draws, at=at, observe=see
+        )
 
-        def one_horizon(episode: Episode, _) -> tuple[Episode, tuple]:
-            episode, seen = unroll(task, watched, episode, horizon, see)
-            return episode, (same.value(episode.params), *seen)
-
-        _, (losses, values, sights) = jax.lax.scan(one_horizon, episode, length=LONGER)
-        return same.value(episode.params), losses, values, sights
-
-    keys = jr.split(key, episodes)
-    n = tree.size(eqx.filter_eval_shape(lambda k: task.init(task.sample(k), k), keys[0]))
-    mesh = meshes.episode_mesh()
-    run = lambda arrays, keys: map_lanes(one, arrays, keys, batch_size=lanes_together(n))
-    with meshes.active(mesh):
-        seen = jax.device_get(jax.jit(run)(arrays, keys))
-    return _summary(horizon, *seen, seconds=time.perf_counter() - began)
+    with meshes.active(meshes.episode_mesh()):
+        losses, seen = jax.device_get(run(task, watched, jr.split(key, episodes)))
+    by_horizon = lambda leaf: leaf.reshape(len(leaf), LONGER, horizon)
+    values, sights = jax.tree.map(by_horizon, seen)
+    seconds = time.perf_counter() - began
+    return _summary(horizon, losses[:, 0], losses[:, 1:], values, sights, seconds=seconds)
 
 
 def _summary(

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Int
 
-from ..core import tree
-from ..core.episode import Episode, begin, unroll
-from ..core.lanes import lanes_together, map_lanes
+from ..core.episode import Episode, unroll
 from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
+from ..core.rollout import episodes
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Scalar
 
@@ -53,41 +52,36 @@ class Validation(eqx.Module):
         `horizon` may be traced: one compilation serves all lengths. None: the field's. By the
         objective, which has to be given then, at least `window` steps are taken.
         """
-        horizon = jnp.asarray(self.horizon if horizon is None else horizon, jnp.int32)
-        arrays, static = eqx.partition((task, opt, horizon, objective), eqx.is_array)
+        steps = jnp.asarray(self.horizon if horizon is None else horizon, jnp.int32)
+        begins, keys = jax.vmap(jr.split, out_axes=1)(jr.split(key, self.episodes))
+        if self.by == "valid":
 
-        def one(arrays, key):
-            task, opt, horizon, objective = eqx.combine(arrays, static)
-            key_begin, key_end = jr.split(key)
-            episode = begin(task, opt, key_begin)
-            if self.by == "objective":
-                return self._objective(task, opt, episode, horizon, objective, key_end)
-            episode = advanced(task, opt, episode, horizon)
-            batch = task.whole(episode.instance, split="valid")
-            return Problem(task, episode.instance, batch, key_end).value(episode.params)
+            def held_out(end: Episode, key: Key) -> Scalar:
+                batch = task.whole(end.instance, split="valid")
+                return Problem(task, end.instance, batch, key).value(end.params)
 
-        keys = jr.split(key, self.episodes)
-        n = tree.size(eqx.filter_eval_shape(lambda k: task.init(task.sample(k), k), keys[0]))
-        losses = map_lanes(one, arrays, keys, batch_size=lanes_together(n))
+            losses = episodes(task, opt, begins, steps, held_out, beside=keys).looks
+        else:
+            losses = self._objective(task, opt, begins, steps, objective, keys)
         return jnp.where(jnp.all(jnp.isfinite(losses)), jnp.mean(losses), jnp.inf)
 
-    def _objective(self, task, opt, episode, horizon, objective, key: Key) -> Scalar:
-        """Of the last `window` steps, with what the objective remembers of the start."""
+    def _objective(self, task, opt, begins: Key, steps, objective, keys: Key) -> Scalar:
+        """Values over the last `window` steps, with what the objective remembers of the start."""
         if objective is None:
             raise ValueError("Validation: by='objective' needs the objective; give objective=….")
-        key_problem, key_start, key_score = jr.split(key, 3)
-        problem = draw(task, episode.instance, key_problem, split="train")
-        memo = objective.start(problem, episode, key=key_start)
-        episode = advanced(task, opt, episode, horizon - self.window)
 
-        observe = lambda step: objective.observe(step, memo)
-        episode, obs = unroll(task, opt, episode, self.window, observe)
-        return objective(task, episode, obs, memo, key=key_score).value
+        def start(episode: Episode, key: Key) -> tuple:
+            key_problem, key_start, key_score = jr.split(key, 3)
+            problem = draw(task, episode.instance, key_problem, split="train")
+            return episode, objective.start(problem, episode, key=key_start), key_score
 
+        starts, memos, scores = episodes(task, opt, begins, 0, start, beside=keys).looks
 
-def advanced(
-    task: AbstractTask, opt: AbstractOptimizer, episode: Episode, steps: Int[Array, ""]
-) -> Episode:
-    """The episode so many steps later."""
-    step = lambda _, episode: unroll(task, opt, episode, 1, lambda step: ())[0]
-    return jax.lax.fori_loop(0, steps, step, episode)
+        def value(episode: Episode, beside: tuple) -> Scalar:
+            memo, key = beside
+            observe = lambda step: objective.observe(step, memo)
+            episode, obs = unroll(task, opt, episode, self.window, observe)
+            return objective(task, episode, obs, memo, key=key).value
+
+        beside = (memos, scores)
+        return episodes(task, opt, starts, steps - self.window, value, beside=beside).looks

@@ -12,8 +12,9 @@ import pytest
 
 from examples import pictures
 from steppe.core.episode import begin
+from steppe.core.rollout import shapes
 from steppe.core.task import AbstractTask, Problem
-from steppe.evaluate.run import evaluate, rows, seed_keys, skeleton, state_bytes, thin, time_step
+from steppe.evaluate.run import evaluate, rows, seed_keys, state_bytes, thin, time_step
 from steppe.evaluate.tune import tune
 from steppe.optimizers.classic.from_optax import adam, momentum, sgd
 from steppe.optimizers.learned.rnnprop import RNNProp
@@ -137,7 +138,7 @@ def test_diverged_seeds_are_counted_not_hidden(getkey):
 
 def test_state_is_counted_in_bytes():
     """Adam in float64: two moments of 8 bytes and one int32 count; SGD has nothing."""
-    params = skeleton(Quadratic(n=5))
+    params = shapes(Quadratic(n=5))
     assert state_bytes(adam(0.1), params) == 2 * 5 * 8 + 4
     assert state_bytes(sgd(0.1), params) == 0
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ...core import tree
+from ...core.rollout import shapes
 from ...core.task import AbstractTask
 from ...evaluate.compare import figure
 from ...evaluate.grid import run_grid
 from ...evaluate.records import number
-from ...evaluate.run import skeleton
 from ...train.environment import environment
 from ...zoo.io import Card, Line, card, path, write_shipped
 from ...zoo.names import PRETRAINED
@@ -162,7 +162,7 @@ def mean(found: Found, metric: str) -> float | None:
 
 
 def weights(task: AbstractTask) -> int:
-    return tree.size(skeleton(task))
+    return tree.size(shapes(task))
 
 
 def markdown(names: list[str]) -> Iterator[str]:

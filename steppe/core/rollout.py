@@ -1,0 +1,138 @@
+"""Run episodes and look at them: the one way to train problems and see how it went.
+
+    final = lambda episode, _: episode.params
+    ends = episodes(task, opt, jr.split(key, 8), 100, final).looks        # (8, …) each array
+
+Validation, tuning, evaluation, certificates and studies differ in what they look at, and when.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+from jaxtyping import Array, Int, PyTree
+
+from . import tree
+from .episode import Episode, Step, begin, unroll
+from .lanes import lanes_together, map_lanes
+from .optimizer import AbstractOptimizer
+from .task import AbstractTask
+from .types import Key, Obs
+
+Optimizer = AbstractOptimizer | Callable[[PyTree], AbstractOptimizer]
+
+
+class Records(NamedTuple):
+    """Records of rollouts, stacked."""
+
+    looks: Obs  # of the episode after each step of `at`; of its end alone without `at`
+    steps: Obs  # of every inner step
+
+
+def nothing(step: Step) -> tuple[()]:
+    """Observe a step and record nothing of it."""
+    return ()
+
+
+def rollout(
+    task: AbstractTask,
+    opt: AbstractOptimizer,
+    start: Key | Episode,
+    steps: int | Int[Array, ""],
+    look: Callable[[Episode], Obs],
+    *,
+    at: Sequence[int] | None = None,
+    observe: Callable[[Step], Obs] = nothing,
+) -> Records:
+    """Run one episode and look at it.
+
+    - `start`: a key to begin the episode from, or the episode
+    - `steps`: inner steps. An array serves all lengths with one compilation, but allows one look
+      alone, at the end, and observes nothing
+    - `look`: episode → record
+    - `at`: numbers of steps, 0 … `steps`, ascending, after which to look; None: after the last
+    - `observe`: step → record, for every inner step
+    """
+    episode = start if isinstance(start, Episode) else begin(task, opt, start)
+    if isinstance(steps, jax.Array):
+        if at is not None or observe is not nothing:
+            raise ValueError("rollout: of a number of steps that is an array only the end is seen.")
+        step = lambda _, episode: unroll(task, opt, episode, 1, nothing)[0]
+        return Records(look(jax.lax.fori_loop(0, steps, step, episode)), ())
+    if at is None:
+        episode, seen = unroll(task, opt, episode, steps, observe)
+        return Records(look(episode), seen)
+    marks = [int(mark) for mark in at]
+    if not marks or marks != sorted(set(marks)) or marks[0] < 0 or marks[-1] > steps:
+        raise ValueError(f"rollout: at must ascend from 0 to {steps} at most, got {marks}.")
+
+    def advance(episode: Episode, length: int) -> tuple[Episode, tuple[Obs, Obs]]:
+        if not length:
+            return episode, (look(episode), None)
+        episode, seen = unroll(task, opt, episode, length, observe)
+        return episode, (look(episode), seen)
+
+    looks, seen = [], []
+    gaps = [after - before for before, after in itertools.pairwise([0, *marks])]
+    for gap, same in itertools.groupby(gaps):
+        if (count := len(list(same))) == 1:
+            episode, (found, observed) = advance(episode, gap)
+            found = jtu.tree_map(lambda leaf: jnp.asarray(leaf)[None], found)
+        else:
+            again = lambda episode, _, gap=gap: advance(episode, gap)
+            episode, (found, observed) = jax.lax.scan(again, episode, length=count)
+            observed = jtu.tree_map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), observed)
+        looks.append(found)
+        seen += [observed] if gap else []
+    if marks[-1] < steps:
+        seen.append(unroll(task, opt, episode, steps - marks[-1], observe)[1])
+    join = lambda parts: jtu.tree_map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    return Records(join(looks), join(seen) if seen else ())
+
+
+def episodes(
+    task: AbstractTask,
+    opt: Optimizer,
+    starts: Key | Episode,
+    steps: int | Int[Array, ""],
+    look: Callable[[Episode, PyTree], Obs],
+    *,
+    beside: PyTree = (),
+    at: Sequence[int] | None = None,
+    observe: Callable[[Step], Obs] = nothing,
+    batch_size: int | None = None,
+) -> Records:
+    """Run episodes side by side and look at them: `rollout` of each, the records stacked.
+
+    - `opt`: the optimizer; or f(that of `beside`) → optimizer, where every episode has its own
+    - `starts`: (episodes,) keys to begin from, or episodes, stacked
+    - `steps`, `at`, `observe`: as in `rollout`
+    - `look`: (episode, that of `beside`) → record
+    - `beside`: arrays (episodes, …), for an episode each: keys to draw with, learning rates
+    - `batch_size`: episodes advanced at once on a device; None: what suits their size
+
+    Returns records whose arrays have the episodes in front. To be called under `jit`; episodes go
+    over the devices of a mesh that is active (`train.mesh`).
+    """
+    shared, static = eqx.partition((task, opt, steps), eqx.is_array)
+
+    def one(shared: PyTree, lane: tuple[Key | Episode, PyTree]) -> Records:
+        start, beside = lane
+        task, opt, steps = eqx.combine(shared, static)
+        own = opt if isinstance(opt, AbstractOptimizer) else opt(beside)
+        see = lambda episode: look(episode, beside)
+        return rollout(task, own, start, steps, see, at=at, observe=observe)
+
+    if batch_size is None:
+        batch_size = lanes_together(tree.size(shapes(task)))
+    return map_lanes(one, shared, (starts, beside), batch_size=batch_size)
+
+
+def shapes(task: AbstractTask) -> PyTree:
+    """Shapes and dtypes of a task's parameters."""
+    return eqx.filter_eval_shape(lambda key: task.init(task.sample(key), key), jr.key(0))
