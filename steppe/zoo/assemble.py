@@ -17,10 +17,9 @@ from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractPredictive, AbstractTask, examples
 from ..core.types import Key
 from ..estimators.bptt import BPTT
-from ..estimators.es import ES
 from ..estimators.imitation import Imitation
 from ..estimators.mix import Mix
-from ..estimators.pes import PES
+from ..estimators.names import ESTIMATORS
 from ..flatness import names as measures
 from ..flatness.units import Adaptive, Relative
 from ..objectives.regularized import Regularized
@@ -147,7 +146,7 @@ def _main(how: Estimator) -> AbstractEstimator:
     sizes = how.episodes, how.unroll, how.horizon
     if how.kind == "bptt":
         return BPTT(*sizes, second_order=how.second_order, rows=how.rows)
-    return {"es": ES, "pes": PES}[how.kind](*sizes, sigma=how.sigma)
+    return ESTIMATORS[how.kind].load()(*sizes, sigma=how.sigma)
 
 
 def _imitation(recipe: Recipe, name: str, opt: AbstractOptimizer) -> Imitation:

@@ -24,6 +24,7 @@ from ..core.settings import (
     settings_of,
     values_of,
 )
+from ..estimators.names import ESTIMATORS
 from .penalty import Penalty
 
 R = TypeVar("R", bound="Recipe")
@@ -72,10 +73,11 @@ class Optimizer:
 class Estimator:
     """The estimator of the meta-gradient (`BPTT`, `ES`, `PES`)."""
 
-    kind: Literal["bptt", "es", "pes"] = setting(
+    kind: str = setting(
         "bptt",
         "estimator of the meta-gradient: back-propagation through time, evolution strategies, or "
         "persistent ones",
+        choices=tuple(ESTIMATORS),
         flag="estimator",
     )
     sigma: float = setting(
