@@ -43,7 +43,7 @@ def run(values: dict) -> int:
     with folders.held(folder):
         check_same(folder, command)
         try:
-            verdict = play(options, folder, command)
+            verdict = run_demo(options, folder, command)
         except KeyboardInterrupt:
             again = f"{command} --out {folder}" if options.out else command
             raise KeyboardInterrupt(f"Stopped; `{again}` goes on from there.") from None
@@ -56,7 +56,7 @@ def run(values: dict) -> int:
     return 0
 
 
-def play(options: Demo, folder: Path, command: str):
+def run_demo(options: Demo, folder: Path, command: str):
     """Run the demo; progress goes to stdout, or with --json to stderr."""
     from ..runs import demo, shipped
     from ..train.loop import MetaTrainingError

@@ -95,6 +95,11 @@ def demo(
     records.jsonl, metrics.jsonl, config.json, env.json, rule.json, report.html, the optimizer
     in rnnprop.safetensors and the checkpoints of meta-training. A second call on the same
     folder finds meta-training done and only evaluates again.
+
+    - `seed`: of everything random
+    - `command`: the line that asks for the same, for config.json and the report
+    - `say`, `sinks`: take lines of progress, and the rows of meta-training
+    - `settings`: the numbers of the demo
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +143,13 @@ def finish(
     say: Callable[[str], None],
     history: History | None = None,
 ) -> Verdict:
-    """Write the measurements into the folder, then the report and the words."""
+    """Write the measurements into the folder, then the report and the words.
+
+    - `records`, `rules`: of the comparison, and the update rules to draw
+    - `where`: the environment; `seconds`: by part, the whole is added
+    - `clock`: started with the demo
+    - `history`: of the meta-training, if there was one
+    """
     write_records(folder / "records.jsonl", records, where)
     write(folder / "rule.json", [dataclasses.asdict(rule) for rule in rules])
     seconds["in all"] = clock.total()
@@ -165,7 +176,10 @@ def contest(
 ) -> list[Record]:
     """The learned optimizer and its rivals on one task, from the same starts.
 
-    `speeds` keeps the time of a step by task and optimizer, which the horizon does not change.
+    - `name`: of the task, as shown
+    - `horizon`: inner steps of each training
+    - `speeds`: milliseconds a step by task and optimizer, filled in; the horizon does not change
+      them
     """
     runners: list[tuple[str, AbstractOptimizer, dict[str, Any]]] = [(NAME, opt, {})]
     for rival, make in RIVALS.items():

@@ -246,7 +246,11 @@ def local_data() -> Finding:
 
 
 def writable(check: str, folder: Path, fix: str) -> Finding:
-    """Try to make a file in the folder, or in the nearest one above that exists."""
+    """Try to make a file in the folder, or in the nearest one above that exists.
+
+    - `check`: the name of the finding
+    - `fix`: what to do where it cannot be made
+    """
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent

@@ -57,7 +57,10 @@ def demo(
     say: Callable[[str], None] = print,
     settings: Settings = Settings(),
 ) -> Verdict:
-    """Run the quick demo and leave records, config, environment, rules and report in `folder`."""
+    """Run the quick demo and leave records, config, environment, rules and report in `folder`.
+
+    Arguments as of `runs.demo.demo`.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     where, seconds, clock = environment(), {}, Clock()
@@ -123,7 +126,13 @@ def tune(
     keys: Key,
     settings: Settings,
 ) -> Tuning:
-    """`evaluate.tune`, rate after rate with a program that is there already."""
+    """Tune as `evaluate.tune`, rate after rate with a program that is there already.
+
+    - `make`: a learning rate → the optimizer
+    - `train`: the program, compiled for that optimizer
+    - `keys`: one a training
+    - `settings`: has the grid of rates and the horizon
+    """
     losses = [valid_losses(task, *train(make(lr), keys)[1:]) for lr in settings.grid]
     return choose(settings.grid, np.asarray(losses, np.float64), settings.horizon)
 
