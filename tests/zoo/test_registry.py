@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from steppe.zoo import TABLES, build, load, manifest, save
 from steppe.zoo.names import PRETRAINED
 from steppe.zoo.presets import recipe
 
+DOCS = Path(__file__).parents[2] / "docs" / "names.md"
 ENTRIES = [(what, entry) for what, table in TABLES.items() for entry in table.values()]
 
 
@@ -79,9 +81,39 @@ def test_entries_of_presets_and_weights_say_how_to_get_them():
         assert entry.load()(name).optimizer.name == entry.family
 
 
+def page():
+    """docs/names.md, from the entries."""
+    lines = [
+        "# Names",
+        "",
+        "Made from the entries of `steppe.zoo.TABLES`; `steppe list` says the same.",
+    ]
+    for what, table in TABLES.items():
+        lines += [
+            "",
+            f"## {what.capitalize()}",
+            "",
+            "| name | family | | needs |",
+            "|---|---|---|---|",
+        ]
+        for entry in table.values():
+            line = entry.line.replace("|", "\\|")
+            lines.append(f"| `{entry.name}` | {entry.family} | {line} | {entry.needs} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_docs_name_everything():
+    written = DOCS.read_text(encoding="utf-8") == page()
+    assert written, "write docs/names.md anew: python tests/zoo/test_registry.py"
+
+
 def test_all_tables_are_read_without_jax_and_numpy():
     code = (
         "import sys, steppe.zoo.registry as r; [e.line for t in r.TABLES.values() for e in "
         "t.values()]; sys.exit(bool({'jax', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    DOCS.write_text(page(), encoding="utf-8")
