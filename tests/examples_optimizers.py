@@ -19,7 +19,7 @@ from steppe.optimizers.learned.learned_adam import LearnedAdam
 from steppe.optimizers.learned.rates import LearningRateSchedule
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
-from steppe.runs.probe import Watched
+from steppe.runs.probe import WithReference
 
 OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "dm": lambda: DM(hidden=(2, 2), key=jr.key(0)),
@@ -39,6 +39,6 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "sam-adaptive": lambda: SAM(momentum(0.1), 0.5, adaptive=True),
     "entropy-sgd": lambda: EntropySGD(0.5, 0.3, 3, 0.1, scoping=0.1),
     "recorded": lambda: Recorded(momentum(0.1)),
-    "watched": lambda: Watched(momentum(0.1)),
+    "watched": lambda: WithReference(momentum(0.1)),
     "shadow": lambda: Shadow(momentum(0.1), adam(0.1)),
 }

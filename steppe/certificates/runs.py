@@ -1,4 +1,4 @@
-"""How one task is drawn, an optimizer run on it, and the error read off.
+"""Runs of one task each: draw it, run an optimizer on it, read the error off.
 
     Episodes(task, opt)               a steppe or optax optimizer on a task     episodes.py
     FixedPoint(sample, start, map)    z ← T(z, task), written in JAX            below

@@ -12,7 +12,7 @@ from .types import Key
 
 
 class Stats(eqx.Module):
-    """How good a meta-gradient is. Means and norms are over the finite episodes only."""
+    """Quality of a meta-gradient. Means and norms are over the finite episodes only."""
 
     loss: Float[Array, ""]  # mean objective
     parts: dict[str, Float[Array, ""]]  # means of the objective's parts
@@ -26,7 +26,7 @@ class Stats(eqx.Module):
 
 
 class AbstractEstimator(eqx.Module):
-    """How a meta-gradient is obtained (BPTT, ES, PES).
+    """A way to obtain the meta-gradient (BPTT, ES, PES).
 
     `horizon`, the inner steps of an episode, is an array: it changes between two calls without
     compiling again, which is what a curriculum does.

@@ -74,7 +74,7 @@ def cases(records: Sequence[Record]) -> list[Case]:
 
 
 def metrics(case: Case) -> list[str]:
-    """What is compared: the training loss and everything on the test split."""
+    """Names of the compared metrics: the training loss and everything on the test split."""
     shared = [m for m in case.records[0].metrics if all(m in r.metrics for r in case.records)]
     first = [m for m in ("train_loss", "test_loss") if m in shared]
     return first + [m for m in shared if m.startswith("test_") and m not in first]
@@ -85,7 +85,7 @@ def lower_is_better(metric: str) -> bool:
 
 
 def pairable(a: Record, b: Record) -> bool:
-    """Whether equal places in two records are pairs: same seeds, same losses at the start."""
+    """True if equal places in two records are pairs: same seeds, same losses at the start."""
     if a.seeds != b.seeds or a.horizon != b.horizon:
         return False
     starts = [np.array([row[0] for row in r.metrics["train_loss"]], float) for r in (a, b)]
@@ -174,7 +174,7 @@ def table(case: Case) -> list[Row]:
 
 
 def sentences(records: Sequence[Record]) -> list[str]:
-    """Where each learned optimizer wins and where it loses, one sentence a case."""
+    """Wins and losses of each learned optimizer, one sentence a case."""
     said = []
     for case in cases(records):
         comparisons = compare(case)

@@ -55,12 +55,12 @@ class Diverged(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is measured, and how well.
+    """Settings of a curvature measurement.
 
-    - `batch`: training examples; None: all
-    - `temperature`: None: 1 over the number of training examples, which makes a mean loss in nats
-      what it is over the whole data set
-    - `points`: to a side of the landscape; 2·`points` + 1 along a line
+    - `batch`: number of training examples; None for all
+    - `temperature`: in units of the loss; None for 1/n, n the number of training examples, which
+      suits a mean loss in nats
+    - `points`: offsets on either side of the centre; a line has 2·`points` + 1
     """
 
     steps: int = 100

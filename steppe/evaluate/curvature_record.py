@@ -80,7 +80,7 @@ class Point:
 
 
 def from_plain(plain: Mapping[str, Any]) -> Point:
-    """What `dataclasses.asdict` made of it, e.g. out of a JSON file."""
+    """The record of a dictionary that `dataclasses.asdict` made, e.g. from a JSON file."""
     parts = {"density": Density, "plane": Plane}
     lists = {"rows": Row, "slices": Slice}
     try:
@@ -131,7 +131,7 @@ def width(text: str) -> int:
 
 
 def sentences(found: Point) -> list[str]:
-    """What a reader should take from the numbers, and what to hold against them."""
+    """Findings and reservations, a sentence each."""
     value = {row.name: row.value for row in found.rows}
     error = {row.name: row.error for row in found.rows}
     top, modulus = value["top_eigenvalue"], value["top_modulus"]

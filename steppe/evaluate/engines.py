@@ -48,7 +48,7 @@ Waiting = collections.deque[tuple[Cell, int]]  # with the number of the attempt
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """How a cell ended."""
+    """Outcome of one cell."""
 
     id: str
     cell: Cell
@@ -255,7 +255,7 @@ class _Worker:
 
 @contextlib.contextmanager
 def _pinned(share: list[int]) -> Iterator[None]:
-    """What starts here inherits these cores: XLA and BLAS count theirs before any code of ours."""
+    """Pin these cores for the processes started inside: XLA counts them before any code of ours."""
     if not hasattr(os, "sched_setaffinity"):  # macOS
         yield
         return

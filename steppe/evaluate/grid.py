@@ -117,7 +117,7 @@ def _locked(out: Path) -> Iterator[BinaryIO]:
 
 
 def _recover(out: Path, file: BinaryIO, work: str) -> dict[str, Row]:
-    """What the file holds, after cutting off a line half written."""
+    """The rows of a file, after cutting off a line half written."""
     header = _encoded({"steppe": "grid", "format": FORMAT, "work": work})
     file.seek(0)
     data = file.read()

@@ -232,7 +232,7 @@ def thin(
 
 
 def described(opt: AbstractOptimizer) -> dict[str, Any]:
-    """What `store.describe` says, {} for an optimizer that cannot be described."""
+    """The description of an optimizer by `store.describe`; {} if it has none."""
     try:
         return describe(opt)
     except CheckpointError:

@@ -102,7 +102,7 @@ def differences(ours: Sequence[float | None], theirs: Sequence[float | None]) ->
 
 
 def _verdict(seen: Interval, alone: int, alone_theirs: int, lower_is_better: bool) -> Verdict:
-    """From the differences, and the seeds on which one side alone diverged."""
+    """Verdict from the differences, and from the seeds on which one side alone diverged."""
     if sign_test(alone, alone_theirs) <= 1 - LEVEL:
         return "worse" if alone > alone_theirs else "better"
     if seen.low is None or seen.high is None or seen.low <= 0 <= seen.high:
@@ -113,7 +113,7 @@ def _verdict(seen: Interval, alone: int, alone_theirs: int, lower_is_better: boo
 
 
 def sign_test(k: int, m: int) -> float:
-    """How likely k : m or more uneven is if either side is equally likely, two-sided.
+    """Two-sided p-value of k wins against m losses if either side is equally likely.
 
     >>> sign_test(6, 0)
     0.03125

@@ -31,7 +31,7 @@ GRID = tuple(float(f"{10 ** (k / 4):.3g}") for k in range(-16, 5))
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """How a learning rate was found. `scores` belong to `grid`; None: diverged."""
+    """Result of a learning-rate search. `scores` belong to `grid`; None means diverged."""
 
     best: float
     grid: list[float]

@@ -105,7 +105,7 @@ def _scale(arrays: Mapping[str, np.ndarray]) -> Scale:
 
 
 def _scale_places(opt: Scale) -> list:
-    """Where the arrays of `SCALE_SHAPES` belong."""
+    """Places of the arrays of `SCALE_SHAPES` in the optimizer."""
     cells = [(c.w_gates, c.b_gates, c.w_candidate, c.b_candidate) for c in opt.cells]
     maps = [(a.w, a.b) for a in (opt.bias_tensor, opt.bias_problem, opt.bias_upper) if a]
     reads = [(r.w, r.b) for r in (opt.read_decay, opt.read_input_decay, opt.read_lr) if r]

@@ -17,7 +17,7 @@ DRAWN = 6  # tolerances
 
 
 def panel(cert: Certificate) -> dict[str, Any]:
-    """What the page shows of one certificate."""
+    """The entries of one certificate on the page."""
     tolerances = cert.counts["tolerances"][:DRAWN]
     return {
         "title": f"{named(cert.optimizer)} on {named(cert.tasks)}",
@@ -34,7 +34,7 @@ def panel(cert: Certificate) -> dict[str, Any]:
 
 
 def named(about: Mapping[str, Any]) -> str:
-    """As certificates describe it: "digits-relu, start he"."""
+    """The name of a task or optimizer with its options, e.g. "digits-relu, start he"."""
     options = [f"{name} {x}" for name, x in (about.get("options") or {}).items()]
     return ", ".join([str(about.get("name", "?")), *options])
 

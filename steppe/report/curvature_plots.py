@@ -1,4 +1,4 @@
-"""surface: pictures of a `point.Point`, for light and dark pages alike."""
+"""Figures of the curvature at one point, for light and dark pages alike."""
 
 from typing import TYPE_CHECKING
 

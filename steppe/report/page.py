@@ -1,4 +1,4 @@
-"""report: one HTML file that opens offline, made from records and metrics alone.
+"""A report: one HTML file that opens offline, made from records and metrics alone.
 
     report_from_folders(["runs/demo"], "report.html")
 
@@ -189,7 +189,7 @@ def _title(folders: Sequence[str | os.PathLike], certificates: Sequence[Certific
 
 
 def facts(config: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, str]:
-    """What a reader wants to know first, from config.json and env.json; nested entries are left."""
+    """Facts at the head of a report, from config.json and env.json; nested entries are left out."""
     plain = {
         name: str(value)
         for name, value in config.items()
@@ -221,7 +221,7 @@ def losses(groups: Sequence[compare.Case]) -> list[tuple[str, compare.Comparison
 
 
 def slowness(groups: Sequence[compare.Case]) -> list[str]:
-    """How many times a baseline's step a learned step takes, a sentence a task."""
+    """Ratio of the time of a learned step to that of a baseline, a sentence a task."""
     said = {}
     for case in groups:
         for ours in (r for r in case.records if r.learned):
@@ -238,7 +238,7 @@ def slowness(groups: Sequence[compare.Case]) -> list[str]:
 
 
 def fairness(groups: Sequence[compare.Case]) -> list[tuple[bool, str]]:
-    """What makes the comparison fair (True), and what a reader should hold against it (False)."""
+    """Points in favour of the fairness of a comparison (True), and against it (False)."""
     said: list[tuple[bool, str]] = []
     for case in groups:
         apart = compare.unpaired(case)

@@ -1,4 +1,4 @@
-"""plots: SVG figures from records, for light and dark pages alike.
+"""SVG figures from records, for light and dark pages alike.
 
 Text and axes are drawn in `currentColor`, series in the CSS variables --s0, --s1, … that the
 page defines for both themes (with a fallback that is readable on either). Series differ in
@@ -31,7 +31,7 @@ BAND = (10, 90)  # percentiles shaded around the median
 
 
 def styles(names: Sequence[str]) -> dict[str, int]:
-    """Which series each optimizer is, the same in all figures: by order of appearance."""
+    """Number of the series of each optimizer, the same in all figures: by order of appearance."""
     return {name: i % len(SERIES) for i, name in enumerate(dict.fromkeys(names))}
 
 
@@ -207,7 +207,12 @@ def plain_log(axis) -> None:
 
 
 def svg(draw: Callable[["Figure"], None], name: str, size: tuple[float, float]) -> str:
-    """What `draw` puts on a figure as an SVG element to be set into a page."""
+    """An SVG element of a figure, to be set into a page.
+
+    - `draw`: draws on the figure
+    - `name`: text for readers that do not see it
+    - `size`: width and height in inches
+    """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -104,7 +104,7 @@ def train_opened(
     live: bool,
     about: Mapping[str, Any],
 ) -> Result:
-    """As `train`, in a folder that is `config.opened`."""
+    """Train a recipe in a folder that `config.opened` holds open; see `train`."""
     new = not folders.begun(folder)
     run, cores = recipe.run, use_cores(recipe.run.cores)
     version, devices = importlib.metadata.version("steppe"), jax.devices()

@@ -80,7 +80,7 @@ def _arguments(cls: type) -> Mapping[str, inspect.Parameter]:
 
 
 def _special(value: object, where: str) -> object:
-    """What JSON has no word for: modules and 0-d arrays. The rest is refused."""
+    """JSON form of modules and 0-d arrays; the rest is refused."""
     if isinstance(value, eqx.Module):
         return describe(value)
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):

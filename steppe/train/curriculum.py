@@ -82,7 +82,7 @@ class Curriculum(eqx.Module):
 
 
 class Progress(eqx.Module):
-    """How far a run is in its curriculum; part of its checkpoints."""
+    """Position of a run in its curriculum; part of its checkpoints."""
 
     stage: Int[Array, ""]
     judgements: Int[Array, ""]  # in this stage

@@ -41,7 +41,7 @@ class MetaTrainingError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What a run leaves behind besides the optimizer."""
+    """Record of a run, besides the optimizer."""
 
     rows: list[Row]  # one per `log_every` meta-steps of this process
     best: float | None  # validation score of the optimizer returned, None without validation

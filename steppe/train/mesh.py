@@ -56,7 +56,7 @@ def active(mesh: Mesh | None) -> contextlib.AbstractContextManager:
 
 
 def shardings(state: TrainState, mesh: Mesh | None) -> TrainState | None:
-    """Where each array of a training state lives: episodes split, the rest everywhere."""
+    """Placement of each array of a training state: episodes split, the rest everywhere."""
     if mesh is None:
         return None
     everywhere = NamedSharding(mesh, PartitionSpec())

@@ -100,7 +100,7 @@ def _groups() -> list[Path]:
 
 
 def _group(folder: Path) -> int | None:
-    """What a control group has left; pages of files that it can drop count as left."""
+    """Free memory of a control group; pages of files that it can drop count as free."""
     for limit, usage in (
         ("memory.max", "memory.current"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -171,7 +171,7 @@ def changes(
 def _rematerialised(
     found: Memory, estimator: Any, state: TrainState, episode: Any, lanes: int, n: int
 ) -> list[tuple[str, int]]:
-    """What is saved by not keeping the optimizer's inner steps; `lanes` episodes at once."""
+    """Memory saved by not keeping the optimizer's inner steps; `lanes` episodes at once."""
     if estimator.remat:
         return []
     count, length = estimator.windows.episodes, estimator.windows.length
@@ -190,7 +190,7 @@ def _rematerialised(
 
 
 def _share(episodes: int) -> int:
-    """Of one device."""
+    """Number of episodes of one device."""
     devices = jax.device_count()
     return episodes // devices if episodes % devices == 0 else episodes
 

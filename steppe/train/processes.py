@@ -77,7 +77,7 @@ def connect(coordinator: str, processes: int, process: int, *, patience: int = 6
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes."""
+    """True for the process that writes."""
     return jax.process_index() == 0
 
 

@@ -1,4 +1,4 @@
-"""What a run keeps besides its state: the best optimizer, and where its curriculum stands."""
+"""The part of a run beside its state: the best optimizer, and the place in its curriculum."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from .step import TrainState
 
 
 class Run(eqx.Module):
-    """What a checkpoint of meta-training holds."""
+    """Complete state of a meta-training run; what a checkpoint holds."""
 
     state: TrainState
     best: AbstractOptimizer

@@ -1,4 +1,4 @@
-"""Where the rows of a run go. A sink has `write(row)`, `say(text)` and `close()`.
+"""Sinks, which take the rows of a run. A sink has `write(row)`, `say(text)` and `close()`.
 
 A row is a flat dict: step, time (seconds of this run), then named numbers.
 """

@@ -1,4 +1,4 @@
-"""Where a trained optimizer is: one source for a file, a run, what is shipped, and the Hub.
+"""The file of a trained optimizer, from a path, a run, a shipped name or the Hub.
 
     rnnprop-v1                  in the package (`names.PRETRAINED`)
     runs/a/model.safetensors    that file

@@ -204,7 +204,7 @@ def _float(x: float | Scalar) -> Array:
 
 
 def _is_number(value: object) -> bool:
-    """Whether a hyper-parameter is trained: a float, or an array of floats."""
+    """True for a hyper-parameter that is trained: a float, or an array of floats."""
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):
         return jnp.issubdtype(value.dtype, jnp.floating)
     return isinstance(value, float)

@@ -1,4 +1,4 @@
-"""What coordinatewise learned optimizers share: input features and recurrent cells.
+"""Parts that coordinatewise learned optimizers share: input features and recurrent cells.
 
 Shapes put features first and rows (coordinates) last, see `core/coordinatewise.py`.
 """

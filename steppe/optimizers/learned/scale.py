@@ -45,7 +45,7 @@ DECAYS = 0.93, 0.89  # of mean squares and of gradients, where they are not lear
 
 
 class ScaleState(eqx.Module):
-    """What L2O-Scale remembers: (height, columns) as in `Layout`, features first.
+    """State of L2O-Scale: arrays (height, columns) as in `Layout`, features first.
 
     None where the options leave a part out. `h`, `t` and `p` are zeros before the first step,
     which starts from the trained vectors.
@@ -395,6 +395,6 @@ class Scale(AbstractOptimizer):
         return delta / layout.spread(jnp.sqrt(layout.means(delta**2) + EPS))
 
     def dtype(self, params: Params) -> jnp.dtype:
-        """That of θ, or wider if a parameter is; float32 at least."""
+        """The dtype of θ, or that of a wider parameter; float32 at least."""
         theta, _ = split_meta(self)
         return tree.working_dtype((theta, params))

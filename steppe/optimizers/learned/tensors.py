@@ -26,7 +26,7 @@ PADDING = 0.25  # of the number of coordinates, at most
 
 
 class Layout(eqx.Module):
-    """Where each coordinate of a tree of arrays stands. Tensors without entries are none."""
+    """Place of each coordinate of a tree of arrays; tensors without entries are left out."""
 
     treedef: Any = eqx.field(static=True)
     shapes: tuple[tuple[int, ...], ...] = eqx.field(static=True)  # of all leaves
@@ -98,7 +98,7 @@ class Layout(eqx.Module):
         return jnp.matmul(x, owner, precision=jax.lax.Precision.HIGHEST)[..., None, :]
 
     def _entries(self) -> Int[np.ndarray, "height columns"]:
-        """Which entry of the tree stands at each place, counted from 1; 0 for none."""
+        """Number of the entry of the tree at each place, from 1; 0 for none."""
         each = lambda numbers: np.repeat(np.asarray(numbers, np.int32), self.widths)
         before = lambda numbers: each(np.cumsum([0, *numbers])[:-1])
         column = np.arange(self.shape[1], dtype=np.int32) - before(self.widths)
@@ -106,14 +106,14 @@ class Layout(eqx.Module):
         return np.where(within < each(self.sizes), within + before(self.sizes) + 1, 0)
 
     def _places(self) -> Int[np.ndarray, " n"]:
-        """Where each entry of the tree stands: row · columns + column."""
+        """Place of each entry of the tree: row · columns + column."""
         entries = self._entries().ravel()
         places = np.zeros(sum(self.sizes) + 1, np.int32)
         places[entries] = np.arange(entries.size)
         return places[1:]
 
     def _inside(self) -> Bool[Array, "height columns"]:
-        """Which places hold a coordinate."""
+        """Mask of the places that hold a coordinate."""
         return jnp.asarray(self._entries() > 0)
 
     def _owner(self, dtype: jnp.dtype) -> Float[Array, "columns tensors"]:

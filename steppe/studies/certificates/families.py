@@ -219,7 +219,7 @@ def kalman(T: int = 50, mu: float = 2.0, width: float = 2.0, rho: float = 1.0) -
         return M @ normal(key_w, 0.1).ravel() + v.ravel()
 
     def prox(v: Array) -> Array:
-        """Of φ/ρ, point by point in the plane."""
+        """Proximal map of φ/ρ, point by point in the plane."""
         points = v.reshape(T, 2)
         r = jnp.linalg.norm(points, axis=1, keepdims=True)
         inside = rho / (rho + 2 * mu)  # while the result is shorter than `width`

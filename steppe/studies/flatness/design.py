@@ -1,4 +1,4 @@
-"""What is compared, fixed before anything runs. Plain data, standard library only.
+"""Design of the comparison, fixed before anything runs. Plain data, standard library only.
 
     {DM, RNNProp, L2O-Scale} × {plain, CL, CL-IL} × arms × meta-seeds        "learned" cells
     {SGD, momentum, Adam, RMSProp, SAM, Entropy-SGD} × tasks × budgets       "classic" cells

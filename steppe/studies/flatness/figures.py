@@ -67,7 +67,7 @@ def forest(lines: Sequence[Line], metric: str, name: str) -> str:
 
 
 def reach(lines: Sequence[Line]) -> tuple[float, float]:
-    """How far intervals are drawn: three times as far as the means go."""
+    """Reach of drawn intervals: three times as far as the means go."""
     means = [line.found.mean or 0.0 for line in lines]
     far = 3 * max(map(abs, means), default=1.0)
     return -far, far

@@ -1,4 +1,4 @@
-"""From the rows of the study to its tables, its verdict on each claim, and sentences.
+"""Tables, verdicts and sentences of the study, from its rows.
 
     value(optimizer, technique, arm, s)     over the runs and tasks of meta-seed s, the unit of all
     difference(s) = value(flat, s) − value(other, s)      paired: same weights at the start, same

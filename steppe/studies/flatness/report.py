@@ -178,7 +178,7 @@ def facts(scale: Scale, rows: Sequence[Row]) -> dict[str, str]:
 
 
 def fairness(scale: Scale, rows: Sequence[Row]) -> list[tuple[bool, str]]:
-    """What makes the comparison fair (True), and what a reader should hold against it (False)."""
+    """Points in favour of the fairness of the comparison (True), and against it (False)."""
     learned = [row for row in rows if row.cell["part"] == "learned" and row.result]
     classic = [row for row in rows if row.cell["part"] == "classic" and row.result]
     first, *others = scale.tasks

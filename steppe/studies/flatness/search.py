@@ -1,4 +1,4 @@
-"""Which weight has each penalty, and which penalty is the one that the study's claims are about?
+"""Search for the weight of each penalty, and for the penalty of the study's claims.
 
     python -m steppe.studies.flatness.search run      # appends to search.jsonl; about half an hour
     python -m steppe.studies.flatness.search table

@@ -73,7 +73,7 @@ def answer(scale: Scale, found: Findings) -> str:
 
 
 def winners(found: Findings) -> list[str]:
-    """Who wins on tasks never seen, the best flat learned optimizer or a tuned one.
+    """Winners on tasks never seen: the best flat learned optimizer or a tuned one.
 
     One sentence each. Who wins in both, test loss and accuracy, does so in all 95 % intervals.
     """
@@ -204,7 +204,7 @@ Place = tuple[str, str, str]  # optimizer, technique, arm
 
 
 def _cells(lines: Sequence[Line], *, seen: bool = False) -> list[Place]:
-    """Where every metric is better."""
+    """Cells in which every metric is better."""
     by: dict[Place, list[bool]] = {}
     for line in lines:
         good = line.seen if seen else line.better

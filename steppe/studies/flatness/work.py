@@ -51,7 +51,7 @@ CLASSIC: dict[str, tuple[tuple[float, ...], Callable[..., AbstractOptimizer]]] =
 
 
 def run_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
-    """What `design.cells` asks for, in plain numbers."""
+    """Run one cell of `design.cells`; returns plain numbers."""
     return {"learned": learned, "search": search, "classic": classic}[cell["part"]](cell)
 
 

@@ -1,4 +1,4 @@
-"""Which meta-gradients find the best learning rate of a long episode from short windows?
+"""Search for the best learning rate of a long episode by meta-gradients of short windows.
 
 Gradient descent on a noisy quadratic, where the best constant rate over the whole episode is known
 in closed form, and so is the rate at which short windows, each on its own, are content:

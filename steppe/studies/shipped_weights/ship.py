@@ -123,7 +123,7 @@ def lines(ours: Mapping[str, Found], rivals: Mapping[str, Mapping[str, Found]]) 
 
 
 def failures(ours: Mapping[str, Found], adam: Mapping[str, Found], horizon: int) -> Iterator[str]:
-    """Where it should not be trusted, in sentences."""
+    """Cases in which it should not be trusted, a sentence each."""
     for label in TASKS:
         losses = ours[label]["at"]["end"]["test_loss"]
         diverged = sum(loss is None for loss in losses)

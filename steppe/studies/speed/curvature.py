@@ -1,4 +1,4 @@
-"""How exact the curvature numbers are: products in float32 against a dense Hessian in float64.
+"""Exactness of the curvature numbers: products in float32 against a dense Hessian in float64.
 
 A perceptron 64-20-10 on digits (1 510 parameters, the shape of the reference workload made
 small), at the start and after 300 steps of Adam, batch 512. Dense: `jax.hessian` and its

@@ -35,7 +35,7 @@ Call = Callable[[], None]
 
 
 def shapes(n: int) -> list[tuple[int, ...]]:
-    """Of 20 layers, about n parameters in all."""
+    """Shapes of 20 layers, about n parameters in all."""
     width = round(math.sqrt(n / LAYERS))
     return [(width, width), (width,)] * LAYERS
 

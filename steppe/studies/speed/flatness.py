@@ -1,4 +1,4 @@
-"""What a flatness regularizer costs, on the reference workload of `meta_step.py`, in pairs.
+"""Cost of a flatness regularizer on the reference workload of `meta_step.py`, in pairs.
 
 Exact gradient, 8 episodes, unroll 20; the measure is taken once an unroll, at its end. Every
 round runs the plain meta-step and all regularised ones, one after the other; a ratio is the

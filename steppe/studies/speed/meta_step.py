@@ -217,7 +217,7 @@ def over_processes(kind: str, processes: int, rounds: int) -> dict:
 
 
 def _again(*arguments: str) -> dict:
-    """What this program prints last when run with these arguments in a fresh process."""
+    """The last line that this program prints when run with these arguments in a fresh process."""
     out = subprocess.run(
         [sys.executable, "-m", "steppe.studies.speed.meta_step", *arguments],
         check=True,

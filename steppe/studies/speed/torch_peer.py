@@ -222,7 +222,7 @@ def transposed_start(layers, rows, dtype) -> LSTMStates:
 
 
 def transposed_advance(x, state, layers):
-    """As `gates_advance` with the rows last: each gate is then a contiguous slice."""
+    """`gates_advance` with the rows last: each gate is then a contiguous slice."""
     x, after = x.T, []
     for (w, b), (h, c) in zip(layers, state, strict=True):
         i, j, f, o = torch.addmm(b, w, torch.cat([x, h])).chunk(4)

@@ -64,7 +64,7 @@ def _pulls(tau: jax.Array, keys: jax.Array) -> jax.Array:
 
 
 def _pull(tau: float) -> float:
-    """What they should be. With y integrated out x has the loss τ/2 ACROSS ln(1 + eˣ/γ)."""
+    """The expected pulls. With y integrated out x has the loss τ/2 ACROSS ln(1 + eˣ/γ)."""
     volume = lambda x: tau / 2 * ACROSS * np.log1p(np.exp(x) / GAMMA)
     law = gibbs(volume, 0.0, gamma=GAMMA, temperature=tau)
     return -GAMMA * law.mean(law.points)

@@ -1,4 +1,4 @@
-"""What the networks are made of: convolution, normalisations, pools, laws of the weights.
+"""Parts of the networks: convolution, normalisations, pools, laws of the weights.
 
 Images are (rows, height, width, channels), kernels (height, width, inputs, outputs).
 """
@@ -54,7 +54,7 @@ def by_patches(
     lines = k if rows * height * width * k * k * inputs <= most else 1
 
     def seen(i: int, j: int) -> Array:
-        """What entry (i, j) of the kernel sees at each place."""
+        """Inputs of entry (i, j) of the kernel at each place."""
         stop = (rows, i + (height - 1) * stride + 1, j + (width - 1) * stride + 1, inputs)
         return jax.lax.slice(x, (0, i, j, 0), stop, (1, stride, stride, 1))
 

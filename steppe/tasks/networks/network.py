@@ -1,4 +1,4 @@
-"""What a network promises."""
+"""Interface of a network."""
 
 import abc
 
