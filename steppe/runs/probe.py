@@ -59,8 +59,8 @@ def examine(
         return [*found, Finding("probe", False, f"{type(error).__name__}: {sentence}", fix)]
 
 
-class Sight(eqx.Module):
-    """What is seen of one step."""
+class StepStats(eqx.Module):
+    """Statistics of one step."""
 
     square: Float[Array, ""]  # mean square of the updates
     square_adam: Float[Array, ""]  # of Adam's
@@ -68,29 +68,29 @@ class Sight(eqx.Module):
     cells: Float[Array, ""]  # largest |c|, −1 without an LSTM
 
 
-class Watched(AbstractOptimizer):
+class WithReference(AbstractOptimizer):
     """`base`, watched: its state keeps Adam's state and what was seen of the last step."""
 
     base: AbstractOptimizer
 
     def init(
         self, params: Params, *, key: Key | None = None
-    ) -> tuple[OptState, optax.OptState, Sight]:
-        blank = Sight(*[jnp.zeros((), jnp.float32)] * 4)
+    ) -> tuple[OptState, optax.OptState, StepStats]:
+        blank = StepStats(*[jnp.zeros((), jnp.float32)] * 4)
         return self.base.init(params, key=key), tree.strongly_typed(ADAM.init(params)), blank
 
     def update(
         self,
         grads: Updates,
-        state: tuple[OptState, optax.OptState, Sight],
+        state: tuple[OptState, optax.OptState, StepStats],
         params: Params,
         **extra,
-    ) -> tuple[Updates, tuple[OptState, optax.OptState, Sight]]:
+    ) -> tuple[Updates, tuple[OptState, optax.OptState, StepStats]]:
         updates, base = self.base.update(grads, state[0], params, **extra)
         adams, adam = ADAM.update(grads, state[1], params)
         bound = getattr(self.base, "bound", math.inf)
         at_bound = _mean(lambda u: jnp.abs(u) >= NEAR * bound, updates)
-        sight = Sight(
+        sight = StepStats(
             _mean(jnp.square, updates),
             _mean(jnp.square, adams),
             at_bound if 0 < bound < math.inf else jnp.asarray(NONE, jnp.float32),
@@ -109,11 +109,11 @@ def probe(
 ) -> Probe:
     """Train `episodes` fresh problems with `opt` for LONGER horizons, and look."""
     began = time.perf_counter()
-    watched, steps = Watched(opt), LONGER * horizon
+    watched, steps = WithReference(opt), LONGER * horizon
     at = range(0, steps + 1, horizon)
 
     @eqx.filter_jit
-    def run(task: AbstractTask, watched: Watched, keys: Key) -> rollout.Records:
+    def run(task: AbstractTask, watched: WithReference, keys: Key) -> rollout.Records:
         begins, *draws = jax.vmap(lambda key: jr.split(key, 3), out_axes=1)(keys)
 
         def look(episode: Episode, keys: list[Key]) -> Scalar:
@@ -138,7 +138,7 @@ def _summary(
     first: Float[np.ndarray, " episodes"],
     losses: Float[np.ndarray, "episodes horizons"],
     values: Float[np.ndarray, "episodes horizons steps"],
-    sights: Sight,  # of arrays like `values`
+    sights: StepStats,  # of arrays like `values`
     *,
     seconds: float,
 ) -> Probe:
