@@ -43,7 +43,11 @@ LISTED = 8  # names or mismatches spelled out in one message
 
 
 def save(path: str | os.PathLike, tree: PyTree, *, manifest: Mapping) -> None:
-    """Write the arrays of `tree` and the JSON-able `manifest` to one file, or change nothing.
+    """Write a tree of arrays to one file, or change nothing.
+
+    - `path`: the file, replaced if there is one
+    - `tree`: a pytree; leaves that are no arrays are not written
+    - `manifest`: words about it that JSON has
 
     Two saves of equal trees and manifests give equal files. The file appears
     under its name only when it is complete and on disk.
@@ -112,10 +116,11 @@ def newest(
 
 
 def keep_last(folder: str | os.PathLike, pattern: str, k: int) -> list[Path]:
-    """Delete what is older than the `k` newest intact checkpoints; return what was deleted.
+    """Delete all but the newest checkpoints of a folder; return the deleted files.
 
-    Broken files do not count towards `k`. Only checkpoints are deleted: what
-    the pattern matches besides, and files too damaged to be recognised, stay.
+    - `pattern`: of file names, as in `Path.glob`. Only checkpoints among them are deleted: other
+      files, and those too damaged to be recognised, stay
+    - `k`: number of intact checkpoints to keep, at least 1; broken files do not count
     """
     at_least(1, "keep_last", k=k)
     deleted = []

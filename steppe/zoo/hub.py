@@ -101,10 +101,15 @@ def push(
     token: str | None = None,
     message: str = "A learned optimizer, by steppe",
 ) -> str:
-    """Publish a trained optimizer (any source that `load` takes) as owner/name; its address.
+    """Publish a trained optimizer on the Hub and return its address.
 
-    The repository is made where it does not exist. Raises CheckpointError where the file is not
-    intact or not an optimizer's, or the Hub refuses.
+    - `source`: anything that `steppe.load` takes
+    - `repository`: owner/name, made where it does not exist
+    - `private`: of a new repository; None: as the owner's settings say
+    - `token`: of the owner; None: that of `hf auth login`
+    - `message`: of the commit
+
+    Raises CheckpointError where the file is not intact or not an optimizer's, or the Hub refuses.
     """
     published = Published(resolve(source))
     with refusals(repository):

@@ -48,9 +48,13 @@ def classes() -> dict[str, type["AbstractOptimizer"]]:
 
 
 def build(name: str, *, key: "Key | None" = None, **options: Any) -> "AbstractOptimizer":
-    """The optimizer of this name; `key` is for those with random weights.
+    """Build an optimizer by its name.
 
-    ValueError for a name or an option that there is not, and for one that is missing.
+    - `name`: a name in `OPTIMIZERS`
+    - `key`: PRNG key for those that start from random weights
+    - `options`: arguments of its class or function, e.g. `lr=1e-3`
+
+    Raises ValueError for a name or an option that there is not, and for one that is missing.
     """
     entry = find("optimizer", OPTIMIZERS, name)
     make, options = entry.load(), {**entry.arguments, **options}

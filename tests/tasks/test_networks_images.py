@@ -9,9 +9,9 @@ import pytest
 
 from steppe.core import tree
 from steppe.store.describe import describe, rebuild
+from steppe.tasks.names import SIXTEEN
 from steppe.tasks.networks import VGG, LeNet, NASCell, ResNet
 from steppe.tasks.networks.layers import average_pool, group_norm
-from steppe.tasks.networks.vgg import SIXTEEN
 from tests.reference.networks import (
     slow_average,
     slow_batch_norm,

@@ -2,7 +2,7 @@
 
     x → [[conv 3x3 + b → norm → ReLU] … → max-pool 2] … → flatten → W · + b (→ softmax)
 
-Simonyan & Zisserman, ICLR 2015; the 13 convolutions of their VGG-16 are `SIXTEEN`. With one linear
+Simonyan & Zisserman, ICLR 2015; the 13 convolutions of their VGG-16 are `names.SIXTEEN`. With one linear
 layer behind them, as in the DM code base (§9.1), on CIFAR-10 d = 14 719 818.
 
 Departures: batch norm (constant scale 1 and offset 0, statistics of the batch) and the "he" start
@@ -31,8 +31,6 @@ from .layers import (
     with_channels,
 )
 from .network import AbstractNetwork
-
-SIXTEEN = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
 def _nested(stages: Iterable[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
