@@ -2,8 +2,8 @@
 
     x → [[conv 3x3 + b → norm → ReLU] … → max-pool 2] … → flatten → W · + b (→ softmax)
 
-Simonyan & Zisserman, ICLR 2015; the 13 convolutions of their VGG-16 are `names.SIXTEEN`. With one linear
-layer behind them, as in the DM code base (§9.1), on CIFAR-10 d = 14 719 818.
+Simonyan & Zisserman, ICLR 2015; the 13 convolutions of their VGG-16 are `tasks.names.SIXTEEN`. With
+one linear layer behind them, as in the DM code base (§9.1), on CIFAR-10 d = 14 719 818.
 
 Departures: batch norm (constant scale 1 and offset 0, statistics of the batch) and the "he" start
 are the default, since weights N(0, 0.01²) without normalisation shrink the signal to nothing in 13
