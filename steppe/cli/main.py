@@ -18,7 +18,7 @@ from .parse import help_text, parse_argv, reword
 
 class Verb(NamedTuple):
     file: str  # in this package
-    options: str  # the class of its options
+    options: str  # the class of its options, or a function that takes the line and returns it
     summary: str
     run: str = "run"  # the function that takes their values and returns an exit code
 
@@ -35,7 +35,7 @@ VERBS = {
     "info": Verb("info", "Info", "what is in a checkpoint"),
     "doctor": Verb("doctor", "Doctor", "check the installation, or why a run went wrong"),
     "theory": Verb("theory", "Theory", "check the theory of flatness by numbers"),
-    "reproduce": Verb("reproduce", "Reproduce", "do a study again: tables and verdicts"),
+    "reproduce": Verb("reproduce", "options", "do a study again: tables and verdicts"),
     "export": Verb("export", "Export", "hand a trained optimizer on: file, Hub"),
     "convert": Verb(
         "export", "Convert", "published Open-L2O weights to a checkpoint", "run_convert"
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sentence, code = explain(error)
         if words[0] in VERBS:
-            sentence = reword(sentence, options_of(words[0]))
+            sentence = reword(sentence, options_of(words[0], words[1:]))
         print(f"steppe: {sentence}", file=sys.stderr)
         return code
 
@@ -79,7 +79,7 @@ def dispatch(words: list[str]) -> int:
     if name not in VERBS:
         kind = "option" if name.startswith("-") else "command"
         raise BadInput(f"There is no {kind} {name!r}; {did_you_mean(name, [*VERBS, *GLOBAL])}")
-    options = options_of(name)
+    options = options_of(name, rest)
     if "-h" in rest or "--help" in rest:
         print(help_text(name, options))
         return 0
@@ -91,9 +91,14 @@ def module(name: str) -> ModuleType:
     return import_module(f"{__package__}.{VERBS[name].file}")
 
 
-def options_of(name: str) -> type:
-    """The class of a verb's options."""
-    return getattr(module(name), VERBS[name].options)
+def options_of(name: str, words: Sequence[str] = ()) -> type:
+    """The class of a verb's options.
+
+    - `name`: the verb
+    - `words`: the rest of the line, which may decide on it
+    """
+    found = getattr(module(name), VERBS[name].options)
+    return found if isinstance(found, type) else found(words)
 
 
 def overview() -> str:

@@ -1,7 +1,9 @@
-"""Studies: questions of papers, asked again from scratch, with an answer that says what was seen.
+"""Questions asked of the library, one folder each; `steppe reproduce NAME` asks them again.
 
-    steppe reproduce flatness --scale tiny
+    study.py        what all of them share: cells, resume, records, tables, verdicts
+    names.py        the table of studies
+    NAME/README.md  expected, found, and the log of tries
+    NAME/*.jsonl    the records that README reports, in the repository and not in the wheel
 
-A study is three files: `design` (what is compared, fixed before anything runs), `work` (one cell,
-from a plain dictionary to plain numbers), `findings` (from the numbers to a table and sentences).
+Nothing but the command line imports this package.
 """

@@ -55,7 +55,7 @@ def test_pairs_differ_in_their_penalty_alone():
     for other in (flat, norm):
         bare = {k: v for k, v in other["recipe"].items() if k != "penalty"}
         assert other | {"arm": design.NONE, "recipe": bare} == none
-    both = design.armed(SMALL, SMALL.recipes["dm"], "valid+trace")
+    both = design.with_penalty(SMALL, SMALL.recipes["dm"], "valid+trace")
     assert both.objective.batch == "valid"
     assert both.penalty.kind == "gauss-newton"
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from steppe.studies.flatness import design, findings
-from steppe.studies.flatness import summary as telling
+from steppe.studies.flatness import design, findings, summary
+from steppe.studies.flatness.reproduce import conclude
+from steppe.studies.study import content
 from tests.studies.made import SCALE, look, nothing, row, rows, works
 
 CELLS = len(SCALE.recipes) * len(SCALE.techniques)
@@ -28,8 +29,8 @@ def test_an_effect_is_found_with_its_size_and_every_claim_holds():
     against = {(line.optimizer, line.theirs) for line in found.held_out}
     assert against == {(o, c) for o in SCALE.recipes for c in (design.EARLY, design.VALID)}
     assert all(line.better for line in found.held_out if line.metric == "ln test_loss")
-    assert all(verdict.holds for verdict in telling.verdicts(SCALE, found))
-    assert telling.answer(SCALE, found).startswith(
+    assert all(verdict.holds for verdict in summary.verdicts(SCALE, found))
+    assert summary.answer(SCALE, found).startswith(
         "Does flatness-aware meta-training make the trained models generalise? Yes, at the scale"
     )
 
@@ -37,13 +38,13 @@ def test_an_effect_is_found_with_its_size_and_every_claim_holds():
 def test_no_effect_is_told_as_none():
     found = of(SCALE, rows(nothing))
     assert not any(line.better for line in (*found.flatness, *found.generalisation))
-    assert not any(verdict.holds for verdict in telling.verdicts(SCALE, found))
-    assert "? No, at the scale" in telling.answer(SCALE, found)
+    assert not any(verdict.holds for verdict in summary.verdicts(SCALE, found))
+    assert "? No, at the scale" in summary.answer(SCALE, found)
 
 
 def test_flat_without_generalisation_is_told_in_part():
     flat = lambda *what: works(*what) if what[-1] in ("trace", "top_eigenvalue") else 0.0
-    said = telling.verdicts(SCALE, of(SCALE, rows(flat)))
+    said = summary.verdicts(SCALE, of(SCALE, rows(flat)))
     assert [verdict.holds for verdict in said] == [True, False, False]
 
 
@@ -51,7 +52,7 @@ def test_a_gain_that_small_weights_explain_does_not_count_as_one_of_flatness():
     same = lambda o, t, arm, metric: works(
         o, t, SCALE.flat[o] if arm == design.NORM else arm, metric
     )
-    said = telling.verdicts(SCALE, of(SCALE, rows(same)))
+    said = summary.verdicts(SCALE, of(SCALE, rows(same)))
     assert [verdict.holds for verdict in said] == [True, True, False]
 
 
@@ -65,11 +66,11 @@ def test_an_arm_chosen_later_counts_in_the_same_tests_and_is_told():
     found = of(scale, rows(effect, scale))
     assert len(found.generalisation) == 2 * (CELLS + len(scale.techniques))
     assert {x.ours for x in found.rivals if x.optimizer == "rnnprop"} == {"jacobian", "trace"}
-    said = telling.answer(scale, found)
+    said = summary.answer(scale, found)
     assert f"{CELLS} of {CELLS} cells" in said and "rnnprop plain, cl (trace)" in said
     assert "For rnnprop, trace was chosen after its ablation had been seen" in said
-    assert all(verdict.holds for verdict in telling.verdicts(scale, found))
-    without = telling.verdicts(SCALE, of(SCALE, rows(effect)))
+    assert all(verdict.holds for verdict in summary.verdicts(scale, found))
+    without = summary.verdicts(SCALE, of(SCALE, rows(effect)))
     assert [verdict.holds for verdict in without] == [True, False, False]
 
 
@@ -77,7 +78,7 @@ def test_worse_is_told_as_worse():
     against = lambda *what: -works(*what)
     found = of(SCALE, rows(against))
     assert all(line.worse and not line.better for line in found.flatness)
-    assert "worse" in telling.table("title", found.flatness)
+    assert "worse" in summary.table("title", found.flatness)
 
 
 def test_matched_is_at_the_lowest_level_that_both_sides_reach():
@@ -112,7 +113,7 @@ def test_what_is_missing_is_counted_and_nothing_stands_in_for_it():
     ]
     assert (line.found.n, line.found.missing) == (8, 2)
     assert found.diverged == {f"dm plain {SCALE.flat['dm']}": 1}
-    assert f"dm plain {SCALE.flat['dm']}: 1" in telling.text(SCALE, found)
+    assert f"dm plain {SCALE.flat['dm']}: 1" in summary.text(SCALE, found)
 
 
 def test_tuned_optimizers_are_compared_on_equal_networks():
@@ -123,7 +124,7 @@ def test_tuned_optimizers_are_compared_on_equal_networks():
     assert list(found.by_task) == list(SCALE.tasks)
     for lines in (found.rivals, *found.by_task.values()):
         assert len(lines) == 3 * 2 * 8  # optimizers, metrics, rivals with budgets
-    said = telling.winners(found)
+    said = summary.winners(found)
     assert len(said) == 8 and any(s.startswith("Against tuned adam: ") for s in said)
 
     # By hand, for one rival on one task: what `made.py` wrote, seed by seed.
@@ -156,7 +157,7 @@ def test_who_wins_against_a_tuned_optimizer_goes_by_both_metrics():
     ours = {"test_loss": -1.0, "test_accuracy": 0.2}
     for sign, tuned in ((1, False), (-1, True)):
         shifted = lambda o, t, arm, metric: sign * ours.get(metric, 0.0)  # noqa: B023
-        said = telling.winners(of(SCALE, rows(shifted)))
+        said = summary.winners(of(SCALE, rows(shifted)))
         assert all("wins in both (" in sentence for sentence in said), said
         assert all(("the tuned one" in sentence) == tuned for sentence in said), said
 
@@ -174,8 +175,8 @@ def test_the_tables_are_plain_values_and_text():
     import json
 
     found = of(SCALE, rows(works))
-    again = json.loads(json.dumps(telling.content(SCALE, found), allow_nan=False))
+    again = json.loads(json.dumps(content(conclude(SCALE, rows(works))), allow_nan=False))
     assert [v["holds"] for v in again["verdicts"]] == [True, True, True]
-    lines = telling.text(SCALE, found).splitlines()
+    lines = summary.text(SCALE, found).splitlines()
     assert lines[0].startswith("Does flatness-aware meta-training")
     assert any(line.startswith(f"dm plain {SCALE.flat['dm']}") for line in lines)

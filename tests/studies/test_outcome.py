@@ -1,16 +1,20 @@
 """What README says of the study is what its record says."""
 
+from pathlib import Path
+
 import pytest
 
 from steppe.evaluate.engines import cell_id
-from steppe.evaluate.grid import read_rows
 from steppe.studies.flatness import design, outcome
 from steppe.studies.flatness.scales import SMALL
+from steppe.studies.study import read
+
+FOLDER = Path(outcome.__file__).parent
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return read_rows(outcome.RECORDS)
+    return read(FOLDER / "small.jsonl")
 
 
 def test_every_cell_of_the_design_is_on_record_once(rows):
@@ -20,4 +24,4 @@ def test_every_cell_of_the_design_is_on_record_once(rows):
 
 
 def test_the_tables_are_those_of_the_record(rows):
-    assert outcome.tables(rows) in (outcome.RECORDS.parent / "README.md").read_text()
+    assert outcome.tables(SMALL, rows) in (FOLDER / "README.md").read_text()

@@ -1,6 +1,7 @@
 """The penalties of randomised optimizers: the prior is the best one, equal risk is read right."""
 
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ import pytest
 
 import steppe
 from steppe.certificates import pac_bayes
-from steppe.evaluate.grid import read_rows
 from steppe.studies.certificates import penalties
+from steppe.studies.certificates.settings import Penalties
+from steppe.studies.study import read
 
 
 def test_risk_is_crossed_between_two_spreads():
@@ -59,12 +61,12 @@ def test_no_other_prior_variance_is_cheaper():
 
 
 def test_twins_are_compared_seed_by_seed():
-    cells = list(penalties.cells())
+    cells = list(penalties.cells(Penalties()))
     assert len({(c["optimizer"], c["arm"], c["meta_seed"]) for c in cells}) == len(cells) == 54
     sizes = [{k: v for k, v in c.items() if k not in ("arm", "recipe")} for c in cells[:3]]
     assert sizes[0] == sizes[1] == sizes[2]  # but for what is added to meta-training
 
 
 def test_readme_has_the_table_of_the_record():
-    said = (penalties.RECORDS.parent / "README.md").read_text()
-    assert penalties.table(read_rows(penalties.RECORDS)) in said
+    folder = Path(penalties.__file__).parent
+    assert penalties.table(read(folder / "penalties.jsonl")) in (folder / "README.md").read_text()

@@ -1,5 +1,6 @@
 """The study from end to end on made-up cells; a real one, tiny, is slow."""
 
+import dataclasses
 import json
 import re
 
@@ -12,10 +13,15 @@ from tests.studies.made import SCALE
 FEW = design.change(SCALE, name="tiny", meta_seeds=(0, 1, 2), ablation_seeds=(), promised="seconds")
 
 
+def working(monkeypatch, work: str) -> None:
+    """Let the cells of the study be done by another function."""
+    monkeypatch.setattr(reproduce, "STUDY", dataclasses.replace(reproduce.STUDY, work=work))
+
+
 @pytest.fixture
 def steppe(monkeypatch, tmp_path, capsys):
     """`steppe reproduce flatness` on made-up numbers, in an empty folder."""
-    monkeypatch.setattr(reproduce, "WORK", "tests.studies.made:run_cell")
+    working(monkeypatch, "tests.studies.made:run_cell")
     monkeypatch.setitem(scales.SCALES, "tiny", FEW)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
@@ -55,7 +61,7 @@ def test_json_is_one_document(steppe):
 
 
 def test_a_failed_cell_is_told_and_is_the_exit_code(steppe, monkeypatch):
-    monkeypatch.setattr(reproduce, "WORK", "tests.studies.made:breaks")
+    working(monkeypatch, "tests.studies.made:breaks")
     code, out, _ = steppe("flatness", "--engine", "serial", "--quiet")
     assert code == 1 and "failed   " in out and "no such luck" in out
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steppe.studies.wells import wells
+from steppe.studies.wells.experiment import experiment
 
 
 @pytest.mark.slow
@@ -15,9 +15,7 @@ from steppe.studies.wells import wells
 def test_the_share_of_wide_wells_rises_with_curvature_and_not_with_cold_entropy(
     name, strength, rises
 ):
-    runs = wells.experiment(
-        name, 2, (0.0, strength), seeds=4, meta_steps=100, episodes=64, tests=400
-    )
+    runs = experiment(name, 2, (0.0, strength), seeds=4, meta_steps=100, episodes=64, tests=400)
     plain, flat = ([r.wide for r in runs if r.strength == s] for s in (0.0, strength))
     rise = np.mean(np.subtract(flat, plain))
     assert all(r.nonfinite == 0 for r in runs)

@@ -1,16 +1,12 @@
 """Certificates of classical and learned solvers, and of the shipped optimizers.
 
-    python -m steppe.studies.certificates.certificates run        # appends to certificates.jsonl
-    python -m steppe.studies.certificates.certificates table
+    steppe reproduce certificates --scale small
 
 Everything is fixed here before anything runs. What came out is in `README.md` beside this file.
 """
 
-import argparse
-import json
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,59 +14,80 @@ import jax.random as jr
 import numpy as np
 import optax
 
-import steppe
-
 from ...certificates import Episodes, FixedPoint
-from ...train.environment import environment
-from ...train.mesh import use_cores
+from ...certificates.certify import certify
+from ...certificates.runs import AbstractRun
+from ...data import mnist5k
+from ...evaluate.engines import Row
+from ...tasks import build
+from ...zoo.io import card, load
+from ..study import Cell, Conclusion, Study, markdown, records, use_cores
 from . import families
+from .settings import Certificates
 
-RECORDS = Path(__file__).parent / "certificates.jsonl"
 SHIPPED = ("dm-v1", "dm-flat-v1", "rnnprop-v1", "rnnprop-flat-v1", "l2o-scale-v1",
            "l2o-scale-flat-v1")  # fmt: skip
 TRAINING = 0x7EA1  # root of the keys that solvers are trained with, none of the certificates'
 
 
-def cells() -> Iterator[tuple[str, Callable, dict]]:
-    """Name, what makes the runs, and what is certified of them."""
+def cells(settings: Certificates) -> Iterator[Cell]:
+    """The name of a solver, and the arguments of `steppe.certify`."""
+    for name, how in claims():
+        if settings.only in name:
+            yield {"name": name, "how": how}
+
+
+def claims() -> Iterator[tuple[str, dict[str, Any]]]:
     lasso = {"steps": 1000, "tolerances": [1e-2, 1e-3, 1e-4], "levels": [0.9], "delta": 1e-4}
     for method in ("ista", "fista"):
         for n in (100, 1000):
             for semantics in ("first_hit", "stay"):
-                yield (
-                    f"lasso, {method}",
-                    lambda method=method: families.lasso(method),
-                    lasso | {"n": n, "semantics": semantics, "simultaneous": "pointwise"},
-                )
+                how = {"n": n, "semantics": semantics, "simultaneous": "pointwise"}
+                yield f"lasso, {method}", lasso | how
     quadratic = {"steps": 800, "tolerances": [1e-2, 1e-3, 1e-4], "levels": [0.5, 0.9], "n": 1000}
-    yield "quadratic, cold", lambda: families.quadratic(), quadratic
-    yield "quadratic, learned start", learned_start, quadratic
+    yield "quadratic, cold", quadratic
+    yield "quadratic, learned start", quadratic
     codes = {"steps": 10, "tolerances": [-5.0, -10.0, -15.0], "levels": [0.9], "n": 1000}
-    yield "sparse coding, ISTA", lambda: families.sparse_coding(None), codes
-    yield "sparse coding, ALISTA", learned_layers, codes
+    yield "sparse coding, ISTA", codes
+    yield "sparse coding, ALISTA", codes
     images = {"steps": 500, "tolerances": [0.1, 0.01], "levels": [0.5, 0.9], "n": 200}
-    yield "deblurring, OSQP", lambda: families.deblur(digits()), images
+    yield "deblurring, OSQP", images
     paths = {"steps": 300, "tolerances": [1e-2, 1e-4], "levels": [0.5, 0.9], "n": 1000}
-    yield "Kalman, ADMM", lambda: families.kalman(), paths
+    yield "Kalman, ADMM", paths
     curves = {"steps": 10, "tolerances": [0.501, 1.0, 1.995], "levels": [0.5, 0.9], "n": 1000}
-    yield "sine, untrained", lambda: families.sine(families.network(jr.key(0)), "untrained"), curves
-    yield "sine, learned start", learned_curve, curves
+    yield "sine, untrained", curves
+    yield "sine, learned start", curves
+    networks = {"steps": 200, "tolerances": [0.3, 0.2], "levels": [0.5, 0.9], "n": 200}
     for name in SHIPPED:
-        yield (
-            f"digits, {name}",
-            lambda name=name: shipped(name),
-            {"steps": 200, "tolerances": [0.3, 0.2], "levels": [0.5, 0.9], "n": 200},
-        )
+        yield f"digits, {name}", networks
+
+
+def solver(name: str) -> AbstractRun:
+    """The solver of this name, trained if it is a learned one."""
+    if name.startswith("digits, "):
+        return shipped(name.removeprefix("digits, "))
+    makers: dict[str, Callable[[], AbstractRun]] = {
+        "lasso, ista": lambda: families.lasso("ista"),
+        "lasso, fista": lambda: families.lasso("fista"),
+        "quadratic, cold": families.quadratic,
+        "quadratic, learned start": learned_start,
+        "sparse coding, ISTA": lambda: families.sparse_coding(None),
+        "sparse coding, ALISTA": learned_layers,
+        "deblurring, OSQP": lambda: families.deblur(digits()),
+        "Kalman, ADMM": families.kalman,
+        "sine, untrained": lambda: families.sine(families.network(jr.key(0)), "untrained"),
+        "sine, learned start": learned_curve,
+    }
+    return makers[name]()
 
 
 def shipped(name: str) -> Episodes:
-    how = dict(steppe.zoo.card(name).meta_task)
-    task = steppe.tasks.build(how.pop("name"), **how)
-    return Episodes(task, steppe.zoo.load(name), name=name)
+    how = dict(card(name).meta_task)
+    return Episodes(build(how.pop("name"), **how), load(name), name=name)
 
 
 def digits() -> np.ndarray:
-    return np.asarray(steppe.data.mnist5k().x, np.float64).reshape(-1, 28, 28) / 255
+    return np.asarray(mnist5k().x, np.float64).reshape(-1, 28, 28) / 255
 
 
 def learned_start() -> FixedPoint:
@@ -138,46 +155,27 @@ def descend(loss: Callable, weights, *, steps: int, batch: int, rate: float):
     return jax.block_until_ready(weights)
 
 
-def run(only: str) -> None:
+def run(cell: Cell) -> dict[str, Any]:
+    """The claims of one certificate, in float64."""
     use_cores()
-    jax.config.update("jax_enable_x64", True)
-    done = {line["key"] for line in read()}
-    for name, make, how in cells():
-        key = json.dumps([name, how], sort_keys=True)
-        if key in done or only not in name:
-            continue
-        subject = make()
-        began = time.perf_counter()
-        cert = steppe.certify(subject, **how)
-        seconds = time.perf_counter() - began
-        line = {
-            "key": key,
-            "name": name,
-            "n": cert.n,
-            "semantics": how.get("semantics", "first_hit"),
-            "seconds": float(f"{seconds:.3g}"),
-            "joint_delta": cert.joint_delta,
-            "metric": cert.metric["name"],
-            "claims": [
-                {x: v for x, v in claim.items() if x != "evidence"} for claim in cert.claims
-            ],
-            "warnings": cert.warnings,
-            "digest": cert.digest,
-            "environment": environment(),
-        }
-        with RECORDS.open("a") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        print(name, cert.n, f"{seconds:.1f} s", cert.statement, sep="\n  ")
+    with jax.enable_x64(True):
+        cert = certify(solver(cell["name"]), **cell["how"])
+    return {
+        "n": cert.n,
+        "semantics": cell["how"].get("semantics", "first_hit"),
+        "joint_delta": cert.joint_delta,
+        "metric": cert.metric["name"],
+        "claims": [{x: v for x, v in claim.items() if x != "evidence"} for claim in cert.claims],
+        "warnings": cert.warnings,
+        "digest": cert.digest,
+    }
 
 
-def read() -> list[dict]:
-    lines = RECORDS.read_text().splitlines() if RECORDS.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def table() -> str:
-    lines = ["| solver | n | claim | certified | δ |", "|---" * 5 + "|"]
-    for record in read():
+def conclude(settings: Certificates, rows: Sequence[Row]) -> Conclusion:
+    found = records(rows)
+    head = ["solver", "n", "claim", "certified", "δ"]
+    lines = []
+    for record in found:
         for claim in record["claims"]:
             bound = claim["bound"]
             if claim["type"] == "success":
@@ -187,18 +185,9 @@ def table() -> str:
                 word = "for good" if claim["semantics"] == "stay" else "first"
                 said = f"{100 * claim['level']:.0f} % reach {claim['tolerance']:g}, {word}"
                 value = "–" if bound is None else f"{bound:.0f} iterations"
-            lines.append(
-                f"| {record['name']} | {record['n']} | {said} | {value} | {claim['delta']:.2g} |"
-            )
-    return "\n".join(lines)
+            line = [record["name"], str(record["n"]), said, value, f"{claim['delta']:.2g}"]
+            lines.append(line)
+    return Conclusion(text=markdown(head, lines), content={"records": found})
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--only", default="", help="names that contain this")
-    given = parser.parse_args()
-    if given.what == "run":
-        run(given.only)
-    else:
-        print(table())
+STUDY = Study(cells, f"{__name__}:run", conclude)

@@ -11,18 +11,15 @@ own weights θ then bear more noise is the question.
 
 Equal risk r: the largest s of the grid, interpolated, up to which R_s ≤ r. There s and B are read.
 
-    python -m steppe.studies.certificates.penalties run      # appends to penalties.jsonl
-    python -m steppe.studies.certificates.penalties table
+    steppe reproduce certificates.penalties --scale small
 
 Meta-training is that of the study (`steppe/studies/flatness/scales.py`, "small", plain technique).
 Everything is fixed here before anything runs, but for the grid of s: four cells with 1e-7 … 0.1 had
 shown that risks rise above 1e-4 alone. What came out is in `README.md` beside this file.
 """
 
-import argparse
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -37,36 +34,34 @@ from ...certificates.randomised import Pairs
 from ...core.optimizer import AbstractOptimizer
 from ...core.types import Split
 from ...evaluate.engines import Row
-from ...evaluate.grid import read_rows, run_grid
 from ...evaluate.stats import Interval, differences, interval
 from ..flatness import design, work
 from ..flatness.scales import SMALL
+from ..study import Cell, Conclusion, Study, markdown
+from .settings import Penalties
 
-RECORDS = Path(__file__).parent / "penalties.jsonl"
 ARMS = (design.NONE, design.NORM, design.CHOICE)
-SEEDS = tuple(range(200, 206))  # none of the study's
 SPREADS = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-9, -1))  # s, 3e-5 … 0.1
 SPLITS: tuple[Split, ...] = ("valid",)
 STEPS = 200
 TOLERANCES = (0.5, 0.3, 0.2)
 LEVELS = (0.1, 0.2, 0.5)  # of risk
-PAIRS = 128  # of weights and tasks, the same for every s and every twin
 N, DELTA = 1000, 0.01  # of the bound
 
 
-def cells() -> Iterator[dict[str, Any]]:
-    for seed in SEEDS:
+def cells(settings: Penalties) -> Iterator[Cell]:
+    for seed in settings.seeds:
         for optimizer in design.OPTIMIZERS:
             for arm in ARMS:
                 arm = arm.replace(design.CHOICE, SMALL.flat[optimizer])
                 cell = design.learned(SMALL, optimizer, "plain", arm, seed)
                 keep = ("optimizer", "arm", "meta_seed", "recipe", "meta_task")
-                sizes = {"spreads": list(SPREADS), "steps": STEPS, "pairs": PAIRS}
+                sizes = {"spreads": list(SPREADS), "steps": STEPS, "pairs": settings.pairs}
                 yield {name: cell[name] for name in keep} | sizes | {"tolerances": list(TOLERANCES)}
 
 
 def measure(cell: Mapping[str, Any]) -> dict[str, Any]:
-    """Divergence and risks by spread."""
+    """Divergence and risks by spread; the weights and tasks are the same for every twin."""
     first, _, _ = work.start(cell)
     opt, meta = work.train(cell)
     task = work.build_task(cell["meta_task"])
@@ -129,11 +124,9 @@ def table(rows: Iterable[Row]) -> str:
         if row.result is not None
     }
     seeds = sorted({seed for _, _, seed in done})
-    lines = [
-        "| optimizer | loss on | tolerance | risk | B, plain | B, norm − plain | B, flat − plain "
-        "| ln s, flat − plain | B, flat − norm |",
-        "|---" * 9 + "|",
-    ]
+    head = ["optimizer", "loss on", "tolerance", "risk", "B, plain", "B, norm − plain",
+            "B, flat − plain", "ln s, flat − plain", "B, flat − norm"]  # fmt: skip
+    lines = []
     for optimizer in design.OPTIMIZERS:
         for split in SPLITS:
             for j, tolerance in enumerate(TOLERANCES):
@@ -142,8 +135,9 @@ def table(rows: Iterable[Row]) -> str:
                         arm: [read(done.get((optimizer, arm, s)), split, j, level) for s in seeds]
                         for arm in (design.NONE, design.NORM, SMALL.flat[optimizer])
                     }
-                    lines.append(line(optimizer, split, tolerance, level, *seen.values()))
-    return "\n".join(lines)
+                    place = [optimizer, split, str(tolerance), str(level)]
+                    lines.append([*place, *line(*seen.values())])
+    return markdown(head, lines)
 
 
 Read = tuple[float, float] | None  # ln s and B
@@ -161,31 +155,27 @@ def read(row: Row | None, split: str, j: int, level: float) -> Read:
     return at_risk(row.cell["spreads"], risks, budgets, level)
 
 
-def line(
-    optimizer: str, split: str, tolerance: float, level: float, plain: list, norm: list, flat: list
-) -> str:
+def line(plain: list, norm: list, flat: list) -> list[str]:
     take = lambda seen, k: [None if x is None else x[k] for x in seen]
-    less = lambda ours, theirs, k: told(interval(differences(take(ours, k), take(theirs, k))))
-    return (
-        f"| {optimizer} | {split} | {tolerance} | {level} | {told(interval(take(plain, 1)))} | "
-        f"{less(norm, plain, 1)} | {less(flat, plain, 1)} | {less(flat, plain, 0)} | "
-        f"{less(flat, norm, 1)} |"
-    )
+    less = lambda ours, theirs, k: shown(interval(differences(take(ours, k), take(theirs, k))))
+    return [
+        shown(interval(take(plain, 1))),
+        less(norm, plain, 1),
+        less(flat, plain, 1),
+        less(flat, plain, 0),
+        less(flat, norm, 1),
+    ]
 
 
-def told(x: Interval) -> str:
+def shown(x: Interval) -> str:
     if x.mean is None:
         return "–"
     half = "" if x.half is None else f" ± {x.half:.2f}"
     return f"{x.mean:+.2f}{half} (n = {x.n})"
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--workers", type=int, default=2)
-    given = parser.parse_args()
-    if given.what == "run":
-        how = {"out": RECORDS, "engine": "processes", "workers": given.workers}
-        run_grid(cells(), "steppe.studies.certificates.penalties:measure", **how)
-    print(table(read_rows(RECORDS)))
+def conclude(settings: Penalties, rows: Sequence[Row]) -> Conclusion:
+    return Conclusion(table(rows))
+
+
+STUDY = Study(cells, f"{__name__}:measure", conclude)

@@ -116,7 +116,7 @@ def cells(scale: Scale) -> Iterator[Cell]:
     for seed in scale.meta_seeds:
         for technique in scale.techniques:
             controls = scale.controls if technique == "plain" else ()
-            arms = [[*scale.arms, *claimed(scale, o), *controls] for o in scale.recipes]
+            arms = [[*scale.arms, *main_arms(scale, o), *controls] for o in scale.recipes]
             for turn in itertools.zip_longest(*arms):
                 for optimizer, arm in zip(scale.recipes, turn, strict=True):
                     if arm is not None:
@@ -127,19 +127,19 @@ def cells(scale: Scale) -> Iterator[Cell]:
                 yield classic(scale, optimizer, how, budget)
     for seed in scale.ablation_seeds:
         for optimizer in scale.recipes:
-            for arm in ablated(scale, optimizer):
+            for arm in ablation_arms(scale, optimizer):
                 yield learned(scale, optimizer, "plain", arm, seed)
 
 
-def claimed(scale: Scale, optimizer: str) -> list[str]:
+def main_arms(scale: Scale, optimizer: str) -> list[str]:
     """The measures of flatness that the claims are about, that of the search first."""
     return [flat[optimizer] for flat in (scale.flat, scale.later) if optimizer in flat]
 
 
-def ablated(scale: Scale, optimizer: str) -> list[str]:
+def ablation_arms(scale: Scale, optimizer: str) -> list[str]:
     """The arms of the ablation that are not there already."""
     arms = [arm.replace(CHOICE, scale.flat[optimizer]) for arm in scale.ablation]
-    there = (*claimed(scale, optimizer), *scale.arms, *scale.controls)
+    there = (*main_arms(scale, optimizer), *scale.arms, *scale.controls)
     return [arm for arm in arms if arm not in there]
 
 
@@ -166,7 +166,7 @@ def learned(
         "technique": technique,
         "arm": arm,
         "meta_seed": seed,
-        "recipe": to_flat(armed(scale, recipe, arm, weight)),
+        "recipe": to_flat(with_penalty(scale, recipe, arm, weight)),
         "meta_task": scale.meta_task,
         "tasks": scale.tasks,
         "horizon": scale.horizon,
@@ -176,7 +176,7 @@ def learned(
     }
 
 
-def armed(scale: Scale, recipe: Recipe, arm: str, weight: float | None = None) -> Recipe:
+def with_penalty(scale: Scale, recipe: Recipe, arm: str, weight: float | None = None) -> Recipe:
     """The recipe with what the arm adds; "valid+trace" adds both."""
     for part in arm.split("+"):
         if part == EARLY:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ...evaluate.engines import Row
 from ...evaluate.multiple_tests import Tested, tested
-from .design import COSTLY, NONE, NORM, Scale, ablated, claimed
+from .design import COSTLY, NONE, NORM, Scale, ablation_arms, main_arms
 
 Result = Mapping[str, Any]
 Number = float | None
@@ -95,7 +95,7 @@ def findings(scale: Scale, rows: Iterable[Row]) -> Findings:
     seeds = scale.meta_seeds
     unseen = list(scale.tasks)[1:]
     pairs = [
-        (o, t, arm) for o in scale.recipes for arm in claimed(scale, o) for t in scale.techniques
+        (o, t, arm) for o in scale.recipes for arm in main_arms(scale, o) for t in scale.techniques
     ]
     plain = [pair for pair in pairs if pair[1] == "plain"]
 
@@ -122,7 +122,7 @@ def findings(scale: Scale, rows: Iterable[Row]) -> Findings:
     ablation = [
         (o, "plain", arm)
         for o in scale.recipes
-        for arm in (*claimed(scale, o), *there, *ablated(scale, o))
+        for arm in (*main_arms(scale, o), *there, *ablation_arms(scale, o))
     ]
     return Findings(
         flatness=lines(pairs, NONE, flatter(list(scale.tasks)), seeds),
@@ -214,7 +214,7 @@ def rivals(
     cells, names = {}, []
     for name, found in theirs.items():
         missing = set(tasks) - set(found)
-        for optimizer, arm in [(o, arm) for o in scale.recipes for arm in claimed(scale, o)]:
+        for optimizer, arm in [(o, arm) for o in scale.recipes for arm in main_arms(scale, o)]:
             results = [learned.get((optimizer, "plain", arm, s)) for s in scale.meta_seeds]
             for metric, of in (("test_loss", mean_log), ("test_accuracy", every)):
                 shown = f"ln {metric}" if of is mean_log else metric

@@ -1,40 +1,35 @@
 """The tables of `README.md`, from the record of the study alone.
 
-    python -m steppe.studies.flatness.outcome
-
 A ratio of losses or curvatures is exp of the mean difference of logarithms over meta-seeds;
 accuracy is in points. In bold what is better in both 95 % intervals and after Holm's correction.
 Against tuned optimizers nothing but the intervals decides who wins.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ...evaluate.engines import Row
-from ...evaluate.grid import read_rows
-from .design import claimed
+from ..study import markdown
+from .design import Scale, main_arms
 from .findings import Findings, Line, findings
-from .scales import SMALL
 from .summary import answer, change, winners
 
-RECORDS = Path(__file__).parent / "small.jsonl"
 
-
-def tables(rows: Sequence[Row]) -> str:
-    found = findings(SMALL, rows)
+def tables(scale: Scale, rows: Sequence[Row]) -> str:
+    found = findings(scale, rows)
     failed = [row for row in rows if row.result is None]
+    hours = sum(row.seconds or 0.0 for row in rows) / 3600
     return "\n\n".join(
         [
-            "> " + answer(SMALL, found),
-            claims(found),
+            "> " + answer(scale, found),
+            claims(scale, found),
             "Less held-out data in meta-training, to choose the optimizer that is kept (early) or "
             "as the objective (valid); plain technique:",
             held_out(found.held_out),
             "Against tuned optimizers, on tasks never seen:",
             "\n".join(f"- {said}." for said in winners(found)),
-            f"Single measures less none, plain technique, n = {len(SMALL.ablation_seeds)}:",
+            f"Single measures less none, plain technique, n = {len(scale.ablation_seeds)}:",
             ablation(found.ablation),
-            f"{len(rows)} cells, {sum(row.seconds for row in rows) / 3600:.1f} core-hours; failed: "
+            f"{len(rows)} cells, {hours:.1f} core-hours; failed: "
             f"{'; '.join(map(lost, failed)) or 'none'}.",
         ]
     )
@@ -45,7 +40,7 @@ def lost(row: Row) -> str:
     return f"{' '.join(names)} ({(row.error or '').split('. ')[0]})"
 
 
-def claims(found: Findings) -> str:
+def claims(scale: Scale, found: Findings) -> str:
     """A row an optimizer and technique, with the penalty less without and less ‖θ‖²."""
     columns = {
         "trace": (found.flatness, "ln trace"),
@@ -59,13 +54,13 @@ def claims(found: Findings) -> str:
         [
             f"{optimizer} {technique}, {arm}",
             *(
-                told(pick(lines, (optimizer, technique, arm, name)))
+                shown(pick(lines, (optimizer, technique, arm, name)))
                 for lines, name in columns.values()
             ),
         ]
-        for optimizer in SMALL.recipes
-        for arm in claimed(SMALL, optimizer)
-        for technique in SMALL.techniques
+        for optimizer in scale.recipes
+        for arm in main_arms(scale, optimizer)
+        for technique in scale.techniques
     ]
     return markdown(["", *columns], rows)
 
@@ -76,7 +71,7 @@ def held_out(lines: Sequence[Line]) -> str:
     by = {(line.optimizer, line.ours, line.theirs, line.metric): line for line in lines}
     columns = [(c, m) for c in controls for m in ("ln test_loss", "test_accuracy")]
     heads = [f"{m.removeprefix('ln ').replace('_', ' ')} less {c}" for c, m in columns]
-    rows = [[f"{o} {arm}", *(told(by[o, arm, *column]) for column in columns)] for o, arm in keys]
+    rows = [[f"{o} {arm}", *(shown(by[o, arm, *column]) for column in columns)] for o, arm in keys]
     return markdown(["", *heads], rows)
 
 
@@ -84,9 +79,9 @@ def ablation(lines: Sequence[Line]) -> str:
     names = list(dict.fromkeys(line.metric for line in lines))
     keys = dict.fromkeys((line.optimizer, line.ours) for line in lines)
     by = {(line.optimizer, line.ours, line.metric): line for line in lines}
-    shown = [name.removeprefix("ln ").replace("_", " ") for name in names]
+    heads = [name.removeprefix("ln ").replace("_", " ") for name in names]
     return markdown(
-        ["", *shown],
+        ["", *heads],
         [[f"{o} {arm}", *(mean(by[o, arm, name]) for name in names)] for o, arm in keys],
     )
 
@@ -96,7 +91,7 @@ def pick(lines: Sequence[Line], wanted: tuple[str, str, str, str]) -> Line:
     return line
 
 
-def told(line: Line) -> str:
+def shown(line: Line) -> str:
     text = (
         "–"
         if line.found.mean is None
@@ -111,12 +106,3 @@ def mean(line: Line) -> str:
         return "–"
     missing = f" (n = {line.found.n})" if line.found.missing else ""
     return change(line).split(" ")[0] + missing
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-if __name__ == "__main__":
-    print(tables(read_rows(RECORDS)))

@@ -7,8 +7,7 @@ from typing import Any
 
 from ...evaluate.engines import Row
 from ...report.page import render, safe, write_page
-from . import figures
-from . import summary as telling
+from . import figures, summary
 from .design import COSTLY, NONE, NORM, Scale
 from .findings import Findings, Line, key
 
@@ -27,8 +26,8 @@ def write_report(
         "report.html.j2",
         title="Flat minima, learned",
         facts=facts(scale, rows),
-        answer=telling.answer(scale, found),
-        verdicts=telling.verdicts(scale, found),
+        answer=summary.answer(scale, found),
+        verdicts=summary.verdicts(scale, found),
         tables=tables(found),
         panels=[
             panel(scale, rows, optimizer, label)
@@ -36,10 +35,10 @@ def write_report(
             for label in list(scale.tasks)[:TASKS]
             if any(matches(row, optimizer, scale.flat[optimizer]) for row in rows)
         ],
-        winners=telling.winners(found),
+        winners=summary.winners(found),
         losses=losses(found),
         fairness=fairness(scale, rows),
-        row=telling.cells_of,
+        row=summary.cells_of,
         command=f"steppe reproduce flatness --scale {scale.name}",
     )
     return write_page(path, page)
@@ -49,9 +48,9 @@ def losses(found: Findings) -> list[tuple[str, Line]]:
     """(task, line) of what is worse with the penalty, or than a tuned optimizer."""
     flat = (*found.flatness, *found.generalisation, *found.control, *found.held_out)
     general = (*flat, *found.rivals)
-    told = [("all", line) for line in general]
-    told += [(task, line) for task, lines in found.by_task.items() for line in lines]
-    return [(task, line) for task, line in told if line.worse]
+    found_in = [("all", line) for line in general]
+    found_in += [(task, line) for task, lines in found.by_task.items() for line in lines]
+    return [(task, line) for task, line in found_in if line.worse]
 
 
 def tables(found: Findings) -> list[tuple[str, str, list[Any], list[Line]]]:
@@ -158,7 +157,7 @@ def shown(scale: Scale, optimizer: str, name: str) -> str:
 
 def facts(scale: Scale, rows: Sequence[Row]) -> dict[str, str]:
     environments = [row.environment for row in rows if row.environment]
-    told = lambda name: ", ".join(
+    listed = lambda name: ", ".join(
         dict.fromkeys(str(e[name]) for e in environments if e.get(name) is not None)
     )
     hours = sum(row.seconds or 0.0 for row in rows) / 3600
@@ -169,9 +168,9 @@ def facts(scale: Scale, rows: Sequence[Row]) -> dict[str, str]:
             "cells": f"{len(rows)} with a result",
             "meta-seeds": str(len(scale.meta_seeds)),
             "time": f"{hours:.1f} worker-hours",
-            "processor": told("processor"),
-            "commit": told("commit"),
-            "date": told("date").split("T")[0],
+            "processor": listed("processor"),
+            "commit": listed("commit"),
+            "date": listed("date").split("T")[0],
         }.items()
         if value
     }

@@ -1,59 +1,48 @@
-"""The whole study: do the cells, tell what they say.
+"""The whole study: its cells, and what follows from them as text, tables and a page."""
 
-rows.jsonl       one line a cell (`evaluate.grid`); what is in it is not done again
-findings.json    tables and verdicts
-table.txt        the same for a reader
-"""
-
-import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ...evaluate.grid import Grid, read_rows, run_grid
+from ...evaluate.engines import Row
 from ...zoo.recipe_json import from_json
-from . import summary as telling
+from ..study import Conclusion, Study
+from . import summary
 from .design import WORK, Cell, Scale, cells
-from .findings import Findings, findings
+from .findings import findings
+from .outcome import tables
 from .report import write_report
 
-ROWS, FINDINGS, TABLE, REPORT = "rows.jsonl", "findings.json", "table.txt", "report.html"
+REPORT, TABLES = "report.html", "tables.md"
 SIZES = {"digits": 1_500, "mnist5k": 16_000, "mnist": 16_000, "cifar10": 13_600}  # coordinates
 PER_COORDINATE = 0.4e-6  # core-seconds of an inner step, forward, of the learned optimizers
 BACKWARD = 3.0  # times that
 
 
-def reproduce(
-    scale: Scale,
-    folder: str | os.PathLike,
-    *,
-    engine: Literal["serial", "processes", "ray"] = "processes",
-    workers: int = 2,
-    say: Callable[[str], None] = print,
-) -> tuple[Findings, Grid]:
-    """Do what is not done yet in `folder`, then write the findings there.
-
-    Compiled programs are kept in the folder as well, for the workers to share.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str((folder / ".compiled").resolve()))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    grid = run_grid(cells(scale), WORK, out=folder / ROWS, engine=engine, workers=workers, say=say)
-    return conclude(scale, folder), grid
-
-
-def conclude(scale: Scale, folder: str | os.PathLike) -> Findings:
-    """The findings of the rows there are, written beside them."""
-    folder = Path(folder)
-    rows = read_rows(folder / ROWS)
+def conclude(scale: Scale, rows: Sequence[Row]) -> Conclusion:
     found = findings(scale, rows)
-    document = json.dumps(telling.content(scale, found), indent=1, allow_nan=False)
-    (folder / FINDINGS).write_text(document + "\n", encoding="utf-8")
-    (folder / TABLE).write_text(telling.text(scale, found) + "\n", encoding="utf-8")
-    write_report(folder / REPORT, scale, found, rows)
-    return found
+    files: dict[str, Callable[[Path], object]] = {
+        REPORT: lambda path: write_report(path, scale, found, rows)
+    }
+    if scale.ablation:
+        files[TABLES] = lambda path: path.write_text(tables(scale, rows) + "\n", encoding="utf-8")
+    return Conclusion(
+        summary.text(scale, found),
+        summary.content(scale, found),
+        summary.verdicts(scale, found),
+        files,
+    )
+
+
+def cost(scale: Scale) -> str:
+    """Time and memory in words."""
+    if scale.promised:
+        return scale.promised
+    planned = estimate(scale)
+    return (
+        f"about {planned['core_hours']:,g} core-hours and {planned['gigabytes']} GB of memory a "
+        "worker"
+    )
 
 
 def estimate(scale: Scale) -> dict[str, Any]:
@@ -85,3 +74,6 @@ def core_seconds(cell: Cell) -> float:
     task = cell["meta_task"] if cell["part"] == "learned" else cell["task"]
     coordinates = SIZES.get(task["name"].split("-")[0], 16_000)
     return inner_steps(cell) * coordinates * PER_COORDINATE * BACKWARD
+
+
+STUDY = Study(cells, WORK, conclude, cost=cost, keep_programs=True)

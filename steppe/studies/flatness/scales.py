@@ -78,7 +78,7 @@ SMALL_TECHNIQUES: dict[str, dict[str, Any]] = {
 }
 
 # Arm → optimizer → weight, and the arm of the claims: chosen by the search, on validation splits
-# alone (steppe/studies/flatness/search.py). The three below the line were not searched.
+# alone (search.py). The three below the line were not searched.
 WEIGHTS: dict[str, dict[str, float]] = {
     NORM: {"dm": 0.3, "rnnprop": 0.3, "l2o-scale": 0.3},
     "trace": {"dm": 0.3, "rnnprop": 0.3, "l2o-scale": 0.1},

@@ -1,7 +1,6 @@
 """Search for the weight of each penalty, and for the penalty of the study's claims.
 
-    python -m steppe.studies.flatness.search run      # appends to search.jsonl; about half an hour
-    python -m steppe.studies.flatness.search table
+    steppe reproduce flatness.search --scale small    # about half an hour
 
 Every penalty at every weight is meta-trained with meta-seeds that the study does not use, and
 looked at on validation splits of tasks that the study does not have (but for the task of
@@ -16,18 +15,14 @@ trace at matched training loss is lower than without. What came out is in `READM
 file and, as numbers, in `steppe/studies/flatness/scales.py`.
 """
 
-import argparse
 import math
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from ...evaluate.engines import Row
-from ...evaluate.grid import read_rows, run_grid
+from ..study import Conclusion, Study, markdown
 from . import design
 from .findings import every, matched, mean_log, minus
-from .scales import SMALL
 
-RECORDS = Path(__file__).parent / "search.jsonl"
 Place = tuple[str, str, float]  # optimizer, arm, weight
 
 
@@ -47,11 +42,11 @@ def differences(rows: Iterable[Row]) -> dict[Place, list[dict[str, float | None]
     for (optimizer, arm, weight, seed), result in sorted(done.items()):
         other = done.get((optimizer, design.NONE, 0.0, seed))
         if arm != design.NONE and other is not None:
-            found.setdefault((optimizer, arm, weight), []).append(told(result, other))
+            found.setdefault((optimizer, arm, weight), []).append(compared(result, other))
     return found
 
 
-def told(ours: dict, theirs: dict) -> dict[str, float | None]:
+def compared(ours: dict, theirs: dict) -> dict[str, float | None]:
     ends = [[side["tasks"][task]["at"]["end"] for side in (ours, theirs)] for task in ours["tasks"]]
     losses = [minus(*(mean_log(end["valid_loss"]) for end in pair)) for pair in ends]
     errors = [minus(*(mean_log(missed(end)) for end in pair)) for pair in ends]
@@ -98,29 +93,20 @@ def chosen(rows: Iterable[Row]) -> tuple[dict[str, dict[str, float]], dict[str, 
 def table(rows: Iterable[Row]) -> str:
     found = differences(rows)
     names = list(next(iter(found.values()))[0])
-    lines = [
-        "| optimizer | arm | weight | n | " + " | ".join(names) + " |",
-        "|---" * (4 + len(names)) + "|",
-    ]
     mean = lambda seeds, name: every([seed[name] for seed in seeds])
     order = lambda place: (place[0], math.inf if (s := mean(found[place], "score")) is None else s)
+    lines = []
     for place in sorted(found, key=order):
         seeds = found[place]
         values = ["–" if (x := mean(seeds, name)) is None else f"{x:+.3f}" for name in names]
-        lines.append(
-            f"| {place[0]} | {place[1]} | {place[2]} | {len(seeds)} | {' | '.join(values)} |"
-        )
-    return "\n".join(lines)
+        lines.append([*map(str, place), str(len(seeds)), *values])
+    return markdown(["optimizer", "arm", "weight", "n", *names], lines)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--workers", type=int, default=2)
-    given = parser.parse_args()
-    if given.what == "run":
-        cells = design.search(SMALL)
-        run_grid(cells, design.WORK, out=RECORDS, engine="processes", workers=given.workers)
-    rows = read_rows(RECORDS)
-    print(table(rows))
-    print(*chosen(rows), sep="\n")
+def conclude(scale: design.Scale, rows: Sequence[Row]) -> Conclusion:
+    weights, flat = chosen(rows)
+    text = f"{table(rows)}\n\nweights: {weights}\narms of the claims: {flat}"
+    return Conclusion(text, {"weights": weights, "flat": flat})
+
+
+STUDY = Study(design.search, design.WORK, conclude, keep_programs=True)

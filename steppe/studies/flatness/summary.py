@@ -5,17 +5,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ..study import Verdict
 from .design import Scale
 from .findings import Findings, Line
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """A claim of the study, whether it holds here, and what that rests on."""
-
-    claim: str
-    holds: bool
-    because: str
 
 
 def verdicts(scale: Scale, found: Findings) -> list[Verdict]:
@@ -179,7 +171,6 @@ def content(scale: Scale, found: Findings) -> dict[str, Any]:
     return {
         "scale": scale.name,
         "answer": answer(scale, found),
-        "verdicts": [dataclasses.asdict(v) for v in verdicts(scale, found)],
         **{name: plain(lines) for name, lines in vars(found).items() if isinstance(lines, list)},
         "winners": winners(found),
         "by_task": {task: plain(lines) for task, lines in found.by_task.items()},
@@ -222,5 +213,5 @@ def _listed(found: Sequence[Place]) -> str:
     by: dict[tuple[str, str], list[str]] = {}
     for optimizer, technique, arm in found:
         by.setdefault((optimizer, arm), []).append(technique)
-    told = [f"{o} {', '.join(techniques)} ({arm})" for (o, arm), techniques in by.items()]
-    return f": {'; '.join(told)}" if told else ""
+    shown = [f"{o} {', '.join(techniques)} ({arm})" for (o, arm), techniques in by.items()]
+    return f": {'; '.join(shown)}" if shown else ""

@@ -111,7 +111,7 @@ def train(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any]]:
     began = time.perf_counter()
     opt, how, key = start(cell)
     best, history = meta_train(how.pop("task"), opt, **how, key=key)
-    return best, told(history) | {"seconds": round(time.perf_counter() - began, 2)}
+    return best, summary(history) | {"seconds": round(time.perf_counter() - began, 2)}
 
 
 def start(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any], Key]:
@@ -121,7 +121,7 @@ def start(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any], K
     return opt, how, key_train
 
 
-def told(history: History) -> dict[str, Any]:
+def summary(history: History) -> dict[str, Any]:
     rows = history.rows
     judged = [row for row in rows if "valid_loss" in row]
     known = ("valid_loss", "flatness", "flatness_share")

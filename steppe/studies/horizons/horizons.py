@@ -11,21 +11,16 @@ the flat direction, which is late (Wu, Ren, Liao & Grosse, "Understanding short-
 stochastic meta-optimization", ICLR 2018). ln α is meta-trained from one start by each estimator,
 with the same number of inner steps.
 
-    python -m steppe.studies.horizons.horizons run       # writes horizons.jsonl
-    python -m steppe.studies.horizons.horizons table
-    python -m steppe.studies.horizons.horizons picture   # docs/horizons.png
+    steppe reproduce horizons --scale small
 
 What came out: `README.md` beside this file.
 """
 
-import argparse
-import json
+import functools
 import math
-import subprocess
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -41,14 +36,13 @@ from ...core.task import AbstractTask
 from ...estimators.bptt import BPTT
 from ...estimators.es import ES
 from ...estimators.pes import PES
+from ...evaluate.engines import Row
 from ...evaluate.stats import interval, paired
 from ...objectives.trajectory import Trajectory
 from ...optimizers.learned.rates import global_learning_rate
 from ...train.step import meta_step, start
-
-HERE = Path(__file__).parent
-RECORDS = HERE / "horizons.jsonl"
-PICTURE = HERE.parents[2] / "docs" / "horizons.png"
+from ..study import Cell, Conclusion, Record, Study, Verdict, markdown, records, sentences
+from .settings import BUDGET, Horizons
 
 CURVATURES = (1.0, 0.02)
 NOISE = 0.3
@@ -56,9 +50,8 @@ HORIZON, WINDOW = 200, 10
 FIRST = 0.1  # learning rate before meta-training
 SIGMA = 0.1  # of the perturbations of ln α
 PAIRS = 16
-BUDGET = 1_280_000  # inner steps of one meta-training
 META = optax.adam(0.03)
-SEEDS = range(100, 110)  # seeds below were used to find the settings above
+FIRST_SEED = 100  # seeds below were used to find the settings above
 RANGE = math.log(0.02), math.log(1.3)  # of ln α, where the closed forms look
 POINTS = 64  # of a recorded curve
 OBJECTIVE = Trajectory("uniform", "identity", "same")
@@ -99,12 +92,12 @@ ESTIMATORS: dict[str, tuple[Callable[..., AbstractEstimator], int, int]] = {
 }
 
 
-def make(name: str) -> tuple[AbstractEstimator, int]:
-    """The estimator, and the meta-steps that its share of inner steps is enough for."""
+def make(name: str, budget: int = BUDGET) -> tuple[AbstractEstimator, int]:
+    """The estimator, and the meta-steps that `budget` inner steps are enough for."""
     kind, window, cost = ESTIMATORS[name]
     special = {"second_order": True} if kind is BPTT else {"sigma": SIGMA}
     estimator = kind(PAIRS, window, HORIZON, together=PAIRS, **special)
-    return estimator, BUDGET // (PAIRS * cost)
+    return estimator, budget // (PAIRS * cost)
 
 
 def curve(name: str, meta_steps: int, seed: Array) -> tuple[Float[Array, " meta_steps"], Array]:
@@ -117,7 +110,7 @@ def curve(name: str, meta_steps: int, seed: Array) -> tuple[Float[Array, " meta_
 
     def step(state, _):
         state, stats = meta_step(task, state, estimator, OBJECTIVE, META)
-        return state, (state.opt.log_lrs[0], stats.nonfinite)
+        return state, (state.opt.log_lrs[0], stats.nonfinite)  # pyright: ignore[reportAttributeAccessIssue]
 
     _, (log_lr, nonfinite) = jax.lax.scan(step, state, length=meta_steps)
     return log_lr, nonfinite.sum()
@@ -165,78 +158,105 @@ def best_rate(soft: bool) -> float:
 
 def content_rate() -> float:
     """The rate at which short windows, on average, want neither more nor less."""
-    return math.exp(scipy.optimize.brentq(slope_of_windows, *RANGE))
+    low, high = RANGE
+    return math.exp(float(scipy.optimize.brentq(slope_of_windows, low, high)))  # pyright: ignore[reportArgumentType]
 
 
-# Records, table, picture.
+# Cells, table, picture.
 
 
-def run(names: list[str]) -> None:
-    kept = [row for row in rows() if row["estimator"] not in names] if RECORDS.exists() else []
-    least = whole(math.log(best_rate(False)))
-    for name in names:
-        began = time.perf_counter()
-        _, meta_steps = make(name)
-        lanes = jax.jit(jax.vmap(lambda seed, name=name, n=meta_steps: curve(name, n, seed)))
-        curves, nonfinite = jax.device_get(lanes(jnp.array(SEEDS)))
-        seconds = time.perf_counter() - began
-        for seed, log_lr, bad in zip(SEEDS, curves, nonfinite, strict=True):
-            late = log_lr[-meta_steps // 4 :]
-            at = np.linspace(0, meta_steps, POINTS + 1)[1:].astype(int) - 1
-            kept.append(
-                {
-                    "estimator": name,
-                    "seed": seed,
-                    "lr": round(float(np.exp(late.mean())), 5),
-                    "wander": round(float(late.std()), 5),
-                    "excess": round(whole(float(late.mean())) / least - 1, 6),
-                    "nonfinite": int(bad),
-                    "meta_steps": meta_steps,
-                    "inner_steps": BUDGET,
-                    "curve": np.exp(log_lr[at]).round(4).tolist(),
-                    "seconds": round(seconds, 1),
-                    "commit": commit(),
-                    "date": datetime.now(UTC).date().isoformat(),
-                }
-            )
-        print(name, [row["lr"] for row in kept[-len(SEEDS) :]], f"{seconds:.0f} s", flush=True)
-    order = list(ESTIMATORS)
-    kept.sort(key=lambda row: (order.index(row["estimator"]), row["seed"]))
-    RECORDS.write_text("".join(json.dumps(row) + "\n" for row in kept))
+def cells(settings: Horizons) -> Iterator[Cell]:
+    """One an estimator: its meta-seeds are lanes of one program."""
+    seeds = list(range(FIRST_SEED, FIRST_SEED + settings.seeds))
+    for name in ESTIMATORS:
+        yield {"estimator": name, "seeds": seeds, "budget": settings.budget}
 
 
-def rows() -> list[dict]:
-    return [json.loads(line) for line in RECORDS.read_text().splitlines()]
+def run(cell: Cell) -> dict[str, Any]:
+    """The learned rate of each meta-seed, its loss in closed form, and the way there."""
+    name, seeds = cell["estimator"], cell["seeds"]
+    _, meta_steps = make(name, cell["budget"])
+    lanes = jax.jit(jax.vmap(lambda seed: curve(name, meta_steps, seed)))
+    curves, nonfinite = jax.device_get(lanes(jnp.array(seeds)))
+    least, found = whole(math.log(best_rate(False))), []
+    for seed, log_lr, bad in zip(seeds, curves, nonfinite, strict=True):
+        late = log_lr[-meta_steps // 4 :]
+        at = np.linspace(0, meta_steps, POINTS + 1)[1:].astype(int) - 1
+        found.append(
+            {
+                "seed": seed,
+                "lr": round(float(np.exp(late.mean())), 5),
+                "wander": round(float(late.std()), 5),
+                "excess": round(whole(float(late.mean())) / least - 1, 6),
+                "nonfinite": int(bad),
+                "meta_steps": meta_steps,
+                "inner_steps": cell["budget"],
+                "curve": np.exp(log_lr[at]).round(4).tolist(),
+            }
+        )
+    return {"rows": found}
 
 
-def tabulate(records: list[dict]) -> str:
-    lines = [
-        f"best rate {best_rate(False):.3f}, of the smoothed loss {best_rate(True):.3f}; "
-        f"short windows are content at {content_rate():.3f}",
-        "",
-        "| estimator | meta-steps | learned rate | wanders (ln α) | loss above the least | "
-        "PES less this |",
-        "|---|---|---|---|---|---|",
+def conclude(settings: Horizons, rows: Sequence[Row]) -> Conclusion:
+    found = records(rows)
+    said = verdicts(found)
+    return Conclusion(
+        text=f"{table(found)}\n\n{sentences(said)}",
+        content={"records": found},
+        verdicts=said,
+        files={"horizons.png": functools.partial(picture, found)},
+    )
+
+
+def verdicts(found: list[Record]) -> list[Verdict]:
+    """Does PES find from short windows a better rate than BPTT and ES from the same ones?"""
+    excess = lambda start: [
+        100 * record["excess"] for record in found if record["estimator"].startswith(start)
     ]
-    by = {name: [row for row in records if row["estimator"] == name] for name in ESTIMATORS}
+    said = []
+    for other in ("BPTT, windows", "ES, windows"):
+        d = paired(excess("PES"), excess(other)).difference
+        if d.high is not None:
+            said.append(
+                Verdict(
+                    f"PES ends at a better rate than {other.replace(',', ' from the same')}",
+                    d.high < 0,
+                    f"loss {d.mean:+.2f} points [{d.low:+.2f}, {d.high:+.2f}]",
+                )
+            )
+    return said
+
+
+def table(found: list[Record]) -> str:
+    head = ["estimator", "meta-steps", "learned rate", "wanders (ln α)", "loss above the least",
+            "PES less this"]  # fmt: skip
+    by = {name: [row for row in found if row["estimator"] == name] for name in ESTIMATORS}
     excess = lambda name: [100 * row["excess"] for row in by[name]]
     pes = next(name for name in ESTIMATORS if name.startswith("PES"))
-    for name, found in by.items():
-        lr, above = interval([row["lr"] for row in found]), interval(excess(name))
+    lines = []
+    for name, own in by.items():
+        if not own:
+            continue
+        lr, above = interval([row["lr"] for row in own]), interval(excess(name))
         less = paired(excess(pes), excess(name)).difference
-        cells = [
-            name,
-            str(found[0]["meta_steps"]),
-            f"{lr.mean:.3f} [{lr.low:.3f}, {lr.high:.3f}]",
-            f"{np.mean([row['wander'] for row in found]):.3f}",
-            f"{above.mean:.2f} % [{above.low:.2f}, {above.high:.2f}]",
-            "" if name == pes else f"{less.mean:+.2f} [{less.low:+.2f}, {less.high:+.2f}]",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(
+            [
+                name,
+                str(own[0]["meta_steps"]),
+                f"{lr.mean:.3f} [{lr.low:.3f}, {lr.high:.3f}]",
+                f"{np.mean([row['wander'] for row in own]):.3f}",
+                f"{above.mean:.2f} % [{above.low:.2f}, {above.high:.2f}]",
+                "" if name == pes else f"{less.mean:+.2f} [{less.low:+.2f}, {less.high:+.2f}]",
+            ]
+        )
+    return (
+        f"best rate {best_rate(False):.3f}, of the smoothed loss {best_rate(True):.3f}; short "
+        f"windows are content at {content_rate():.3f}\n\n{markdown(head, lines)}"
+    )
 
 
-def picture(records: list[dict]) -> None:
+def picture(found: list[Record], path: Path) -> None:
+    """The learned rate over meta-training; the loss of a whole episode."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -247,12 +267,12 @@ def picture(records: list[dict]) -> None:
     )
     colors = ("#d55e00", "#cc79a7", "#0072b2", "#56b4e9", "#5f6b73")
     best, content = best_rate(False), content_rate()
-    x = np.linspace(0, BUDGET / 1e6, POINTS + 1)
+    x = np.linspace(0, found[0]["inner_steps"] / 1e6, POINTS + 1)
     for name, color in zip(ESTIMATORS, colors, strict=True):
-        found = np.array([[FIRST, *row["curve"]] for row in records if row["estimator"] == name])
-        for line in found:
+        lines = np.array([[FIRST, *row["curve"]] for row in found if row["estimator"] == name])
+        for line in lines:
             left.plot(x, line, color=color, lw=0.5, alpha=0.35)
-        left.plot(x, np.exp(np.log(found).mean(0)), color=color, lw=2, label=name)
+        left.plot(x, np.exp(np.log(lines).mean(0)), color=color, lw=2, label=name)
     grid = np.linspace(0.08, 1.25, 200)
     right.plot([whole(math.log(lr)) for lr in grid], grid, color="0.2", lw=1.4)
     for axis in (left, right):
@@ -266,31 +286,7 @@ def picture(records: list[dict]) -> None:
     left.legend(fontsize=7.5, frameon=False, loc="lower right", ncols=2)
     right.set_xlabel("loss of the whole episode, closed form")
     right.set_title("dashed: its least; dotted: short windows are content", fontsize=9)
-    figure.savefig(PICTURE, dpi=130)
+    figure.savefig(path, dpi=130)
 
 
-def commit() -> str:
-    shown = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
-    )
-    return shown.stdout.strip()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("run")
-    command.add_argument("--estimators", nargs="+", default=list(ESTIMATORS), choices=ESTIMATORS)
-    commands.add_parser("table")
-    commands.add_parser("picture")
-    args = parser.parse_args()
-    if args.command == "run":
-        run(args.estimators)
-    elif args.command == "table":
-        print(tabulate(rows()))
-    else:
-        picture(rows())
-
-
-if __name__ == "__main__":
-    main()
+STUDY = Study(cells, f"{__name__}:run", conclude)

@@ -1,15 +1,16 @@
 """Train the pretrained optimizers, judge them, and write weights and cards. See README.md.
 
-    python -m steppe.studies.shipped_weights.ship                     all six
-    python -m steppe.studies.shipped_weights.ship rnnprop-v1 dm-v1    these
-    python -m steppe.studies.shipped_weights.ship --table   tables of the cards, in Markdown
+    steppe reproduce shipped_weights --scale small                        all six
+    steppe reproduce shipped_weights --scale small --names rnnprop-v1     this one
 
 Optimizers and tasks are those of the flatness study at its small scale.
 """
 
-import argparse
-import os
-from collections.abc import Iterator, Mapping
+import base64
+import dataclasses
+import functools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,19 @@ from ...core import tree
 from ...core.rollout import shapes
 from ...core.task import AbstractTask
 from ...evaluate.compare import figure
-from ...evaluate.grid import run_grid
+from ...evaluate.engines import Row
 from ...evaluate.records import number
-from ...train.environment import environment
-from ...zoo.io import Card, Line, card, path, write_shipped
+from ...zoo.io import Card, Line, card, load, save, write_shipped
 from ...zoo.names import PRETRAINED
 from ..flatness import design, work
 from ..flatness.scales import SMALL
+from ..study import Cell, Conclusion, Study, markdown
+from .settings import Shipped
 
 FLAT_ARM = SMALL.flat  # optimizer → what is added to the objective of the flat twin
 VERSION = "v1"
 TASKS = {label: how for label, how in SMALL.tasks.items() if label != "ConvNet"}
 RIVALS = ("adam", "sam")
-RECORDS = Path(__file__).with_name("rivals.jsonl")
 
 LEVEL = "0.1"  # training loss at which curvature is compared
 METRICS = {  # as shown: (where, name) in what `descend` found
@@ -44,43 +45,76 @@ MUCH = 1.1  # times as large is a failure
 Found = Mapping[str, Any]  # what `work.look` returns
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Pretrained optimizers.")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--meta-seed", type=int, default=0)
-    parser.add_argument("--table", action="store_true")
-    args = parser.parse_args()
-    names = args.names or list(PRETRAINED)
-    if args.table:
-        print("\n".join(markdown(names)))
-        return
-    where = environment()  # before anything is written into the checkout
-    rivals = measure_rivals(args.meta_seed)
-    for name in names:
-        made = ship(name, args.meta_seed, rivals, where)
-        print(f"{name}: meta-trained in {made.seconds:.0f} s", *made.failures, sep="\n  ")
+def cells(settings: Shipped) -> Iterator[Cell]:
+    for rival in RIVALS:
+        for how in TASKS.values():
+            cell = design.classic(SMALL, rival, how, "steps")
+            yield cell | {"meta_seeds": [settings.meta_seed]}
+    for name in settings.names:
+        optimizer = name.removesuffix(f"-{VERSION}").removesuffix("-flat")
+        arm = FLAT_ARM[optimizer] if "-flat-" in name else design.NONE
+        cell = design.learned(SMALL, optimizer, "plain", arm, settings.meta_seed)
+        yield cell | {"part": "shipped", "name": name, "tasks": TASKS}
 
 
-def ship(
-    name: str, seed: int, rivals: Mapping[str, Mapping[str, Found]], where: Mapping[str, Any]
-) -> Card:
-    """Train, judge, write."""
-    optimizer = name.removesuffix(f"-{VERSION}").removesuffix("-flat")
-    arm = FLAT_ARM[optimizer] if "-flat-" in name else design.NONE
-    cell = design.learned(SMALL, optimizer, "plain", arm, seed)
+def run(cell: Cell) -> dict[str, Any]:
+    """Tune a rival on a task, or meta-train an optimizer and look at it on all tasks."""
+    if cell["part"] != "shipped":
+        return work.run_cell(cell)
     opt, meta = work.train(cell)
-    found = {label: work.look(cell, how, opt, SMALL.horizon) for label, how in TASKS.items()}
-    made = Card(
-        name=name,
-        summary=PRETRAINED[name].about,
+    tasks = {label: work.look(cell, how, opt, SMALL.horizon) for label, how in TASKS.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder, "it.safetensors"), opt)
+        file = Path(folder, "it.safetensors").read_bytes()
+    return {"meta": meta, "tasks": tasks, "file": base64.b64encode(file).decode()}
+
+
+def conclude(settings: Shipped, rows: Sequence[Row]) -> Conclusion:
+    """The cards, and the files of the optimizers: released, they are `steppe/zoo/weights/`."""
+    done = [row for row in rows if row.result is not None]
+    rivals = found_by(done)
+    complete = all(len(tasks) == len(TASKS) for tasks in rivals.values())
+    made = {
+        row.cell["name"]: (row, card_of(row, rivals))
+        for row in done
+        if row.cell["part"] == "shipped" and complete
+    }
+    cards = [card for _, card in made.values()] or [card(name) for name in settings.names]
+    failed = [f"{card.name}: {sentence}" for card in cards for sentence in card.failures]
+    return Conclusion(
+        "\n\n".join([table(cards), *failed]),
+        {"cards": [dataclasses.asdict(card) for card in cards]},
+        files={
+            f"{name}.safetensors": functools.partial(release, row=row, made=card)
+            for name, (row, card) in made.items()
+        },
+    )
+
+
+def found_by(rows: Sequence[Row]) -> dict[str, dict[str, Found]]:
+    """Rival → task → what it found there, tuned on the validation split of that task."""
+    found: dict[str, dict[str, Found]] = {rival: {} for rival in RIVALS}
+    for row in rows:
+        label = next((x for x, how in TASKS.items() if how == row.cell.get("task")), None)
+        if row.cell["part"] == "classic" and row.result is not None and label is not None:
+            found[row.cell["optimizer"]][label] = row.result["task"]
+    return found
+
+
+def card_of(row: Row, rivals: Mapping[str, Mapping[str, Found]]) -> Card:
+    cell, result, where = row.cell, row.result or {}, row.environment
+    meta, found = result["meta"], result["tasks"]
+    return Card(
+        name=cell["name"],
+        summary=PRETRAINED[cell["name"]].about,
         recipe=cell["recipe"],
         meta_task=cell["meta_task"],
-        meta_seed=seed,
+        meta_seed=cell["meta_seed"],
         meta_steps=meta["meta_steps"],
         kept=meta["best_step"],
         seconds=meta["seconds"],
         processor=where["processor"],
-        cores=len(os.sched_getaffinity(0)),
+        cores=where["share"],
         commit=where["commit"],
         date=datetime.fromisoformat(where["date"]).date().isoformat(),
         horizon=SMALL.horizon,
@@ -88,25 +122,15 @@ def ship(
         table=tuple(lines(found, rivals)),
         failures=tuple(failures(found, rivals["adam"], cell["recipe"]["horizon"])),
     )
-    write_shipped(path(name), opt, made)
-    return made
 
 
-def measure_rivals(seed: int) -> dict[str, dict[str, Found]]:
-    """Rival → task → what it found there, tuned on the validation split of that task."""
-    wanted = {
-        (rival, label): design.classic(SMALL, rival, how, "steps") | {"meta_seeds": [seed]}
-        for rival in RIVALS
-        for label, how in TASKS.items()
-    }
-    grid = run_grid(wanted.values(), design.WORK, out=RECORDS)
-    if grid.failed:
-        raise RuntimeError(f"{len(grid.failed)} cells failed, the first: {grid.failed[0].error}")
-    found: dict[str, dict[str, Found]] = {rival: {} for rival in RIVALS}
-    for (rival, label), row in zip(wanted, grid.done, strict=True):
-        assert row.result is not None  # for the type checker: it did not fail
-        found[rival][label] = row.result["task"]
-    return found
+def release(path: Path, row: Row, made: Card) -> None:
+    """Write the optimizer of a row with its card."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "it.safetensors")
+        file.write_bytes(base64.b64decode((row.result or {})["file"]))
+        opt = load(file)
+    write_shipped(path, opt, made)
 
 
 def lines(ours: Mapping[str, Found], rivals: Mapping[str, Mapping[str, Found]]) -> Iterator[Line]:
@@ -165,20 +189,16 @@ def weights(task: AbstractTask) -> int:
     return tree.size(shapes(task))
 
 
-def markdown(names: list[str]) -> Iterator[str]:
+def table(cards: Sequence[Card]) -> str:
     """Test losses of all cards, a row an optimizer."""
-    cards = [card(name) for name in names]
-    yield "| test loss | " + " | ".join(TASKS) + " |"
-    yield "|---" * (len(TASKS) + 1) + "|"
     rows = {made.name: [line.ours for line in chosen(made)] for made in cards}
     rows |= {rival: [getattr(line, rival) for line in chosen(cards[0])] for rival in RIVALS}
-    for name, values in rows.items():
-        yield f"| {name} | " + " | ".join(map(figure, values)) + " |"
+    named = [[name, *map(figure, values)] for name, values in rows.items()]
+    return markdown(["test loss", *TASKS], named)
 
 
 def chosen(made: Card) -> list[Line]:
     return [line for line in made.table if line.metric == "test loss"]
 
 
-if __name__ == "__main__":
-    main()
+STUDY = Study(cells, f"{__name__}:run", conclude)

@@ -1,29 +1,29 @@
 """Does L2O-Scale take longer to compile, or to run, where the same coordinates are in more tensors?
 
-    python -m steppe.studies.speed.compile_tensors --out compile_tensors.json
+    steppe reproduce speed.compile_tensors --scale small
 
 One meta-step (BPTT, 8 episodes, unroll 20) on a bowl of 16 000 coordinates in 2 and in 40 tensors,
 each compiled afresh in a process of its own, in turn. Beside L2O-Scale stands gradient descent with
 one learned rate: what compiling the rest costs, where every tensor has its loss and its gradient.
 """
 
-import argparse
 import itertools
-import json
 import statistics
-import subprocess
-import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from . import meta_step
+from ...evaluate.engines import Row
+from ..study import Cell
+from .clock import benchmark, cell, found, peak_mib, setup
+from .settings import CompileTensors
 
 COORDINATES, EPISODES, LENGTH = 16_000, 8, 20
 
 
 def one(kind: str, tensors: int) -> dict:
     """Seconds to compile a meta-step, and to run one; milliseconds per inner step and episode."""
-    meta_step.setup()
+    setup()
     import jax
     import jax.numpy as jnp
     import jax.random as jr
@@ -83,39 +83,29 @@ def one(kind: str, tensors: int) -> dict:
         "tensors": tensors,
         "compile_s": seconds,
         "ms_per_inner_step": 1e3 * best / (EPISODES * LENGTH),
-        "peak_mib": meta_step.peak_mib(),
+        "peak_mib": peak_mib(),
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one:
-        print(json.dumps(one(args.one[0], int(args.one[1]))))
-        return
-    report = meta_step.machine() | {"runs": []}
-    for _ in range(args.rounds):
+def cells(settings: CompileTensors) -> Iterator[Cell]:
+    for k in range(settings.rounds):
         for kind, tensors in itertools.product(("rate", "scale"), (2, 40)):
-            line = subprocess.run(
-                [sys.executable, "-m", __spec__.name, "--one", kind, str(tensors)],
-                check=True, capture_output=True, text=True,
-            ).stdout.splitlines()[-1]  # fmt: skip
-            report["runs"].append(json.loads(line))
-            print(line, flush=True)
+            yield cell(one, k, kind=kind, tensors=tensors)
+
+
+def report(settings: CompileTensors, rows: Sequence[Row]) -> dict[str, Any]:
+    runs = [result for _, result in found(rows, one)]
 
     def seconds(kind: str, tensors: int) -> float:
-        same = [r for r in report["runs"] if (r["opt"], r["tensors"]) == (kind, tensors)]
+        same = [r for r in runs if (r["opt"], r["tensors"]) == (kind, tensors)]
         return statistics.median(r["compile_s"] for r in same)
 
-    whole = seconds("scale", 40) / seconds("scale", 2)
     added = [seconds("scale", n) - seconds("rate", n) for n in (2, 40)]
-    report |= {"compile_40_over_2": whole, "compile_40_over_2_added": added[1] / added[0]}
-    print(f"compilation, 40 over 2: {whole:.2f}; of what Scale adds: {added[1] / added[0]:.2f}")
-    meta_step.write(args.out, report)
+    return {
+        "runs": runs,
+        "compile_40_over_2": seconds("scale", 40) / seconds("scale", 2),
+        "compile_40_over_2_added": added[1] / added[0],  # of what Scale adds
+    }
 
 
-if __name__ == "__main__":
-    main()
+STUDY = benchmark(cells, report)

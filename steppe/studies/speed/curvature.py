@@ -4,17 +4,20 @@ A perceptron 64-20-10 on digits (1 510 parameters, the shape of the reference wo
 small), at the start and after 300 steps of Adam, batch 512. Dense: `jax.hessian` and its
 eigenvalues. By products: what `steppe.flatness` returns in float32, with its own error bar.
 
-    python -m steppe.studies.speed.curvature --out steppe/studies/speed/results/curvature.json
+    steppe reproduce speed.curvature --scale small
 """
 
-import argparse
-import json
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from . import meta_step
+from ...evaluate.engines import Row
+from ..study import Cell
+from .clock import benchmark, cell, found
+from .settings import Curvature
 
 
-def measure() -> list[dict]:
+def measure(probes: int) -> dict[str, list[dict[str, Any]]]:
+    """Every quantity at both points, by products and dense."""
     import jax
     import jax.numpy as jnp
     import jax.random as jr
@@ -56,7 +59,7 @@ def measure() -> list[dict]:
         rows.append(row(where, "top eigenvalue", largest, pair.value, pair.residual, "residual"))
         for scale in (0.1, 1.0):
             gamma = scale * largest + max(0.0, -1.1 * float(eigenvalues[0]))
-            rules = quadrature(matvec, point, k=20, probes=512, key=jr.key(4))
+            rules = quadrature(matvec, point, k=20, probes=probes, key=jr.key(4))
             for name, f, truth in (
                 ("ln det(H + γI)", lambda x, g=gamma: jnp.log(x + g), np.log(eigenvalues + gamma)),
                 (
@@ -68,8 +71,8 @@ def measure() -> list[dict]:
                 got = rules.trace(f)
                 label = f"{name}, γ = {gamma:.3g}"
                 found = row(where, label, float(truth.sum()), got.value, got.standard_error, "s.e.")
-                rows.append(found | {"probes": 512, "k": 20, "n": n})
-    return rows
+                rows.append(found | {"probes": probes, "k": 20, "n": n})
+    return {"rows": rows}
 
 
 def row(where: str, name: str, truth: float, got, bar, kind: str) -> dict:
@@ -81,16 +84,12 @@ def row(where: str, name: str, truth: float, got, bar, kind: str) -> dict:
     }  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    report = meta_step.machine() | {"rows": measure()}
-    for found in report["rows"]:
-        print(json.dumps(found, ensure_ascii=False))
-    if args.out:
-        args.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+def cells(settings: Curvature) -> Iterator[Cell]:
+    yield cell(measure, probes=settings.probes)
 
 
-if __name__ == "__main__":
-    main()
+def report(settings: Curvature, rows: Sequence[Row]) -> dict[str, Any]:
+    return {"rows": [row for _, result in found(rows, measure) for row in result["rows"]]}
+
+
+STUDY = benchmark(cells, report)

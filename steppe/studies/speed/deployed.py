@@ -1,6 +1,6 @@
 """Speed and memory of a deployed step: a trained optimizer updates n parameters, gradients given.
 
-    python -m steppe.studies.speed.deployed --out steppe/studies/speed/results/deployed.json
+    steppe reproduce speed.deployed --scale small
 
 n parameters are a network of 20 equal square layers with biases, 40 tensors. In each framework, in
 turn, round by round: our optimizer, Adam of the framework, and the straightforward form of the
@@ -14,24 +14,24 @@ Memory: what the peak of a process rises by above parameters and gradients, a pr
 bfloat16: the same training of 64-20-10 on digits with the state in float32 and in bfloat16.
 """
 
-import argparse
-import json
 import math
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from . import meta_step, per_tensor
+from ...evaluate.engines import Row
+from ..study import Cell
+from . import per_tensor
+from .clock import CORES, benchmark, cell, found, peak_mib, resident
+from .settings import Deployed
 
-SIZES = (100_000, 1_000_000, 10_000_000)
 NAMES = ("dm-v1", "rnnprop-v1", "l2o-scale-v1")
 LAYERS = 20
 CHECKED = 5  # steps over which the two forms are compared
-Call = Callable[[], None]
+CHECKED_ON = 100_000  # parameters
+Call = Callable[[], object]
 
 
 def shapes(n: int) -> list[tuple[int, ...]]:
@@ -74,7 +74,7 @@ def in_jax(kind: str, n: int) -> tuple[Call, Callable[[], np.ndarray]]:
     now = [params, tx.init(params)]
 
     def call() -> None:
-        now[:] = step(*now, grads)
+        now[:] = step(now[0], now[1], grads)
         jax.block_until_ready(now[0])
 
     return call, lambda: np.concatenate([np.ravel(x) for x in now[0]])
@@ -88,7 +88,7 @@ def in_torch(kind: str, n: int) -> tuple[Call, Callable[[], np.ndarray]]:
 
     from ...torch import LearnedOptimizer, read_rule
 
-    torch.set_num_threads(meta_step.CORES)
+    torch.set_num_threads(CORES)
     params = [torch.nn.Parameter(torch.from_numpy(x)) for x in arrays(n, 0)]
     for p, g in zip(params, arrays(n, 1), strict=True):
         p.grad = torch.from_numpy(g)
@@ -117,7 +117,7 @@ def contenders(framework: str) -> list[str]:
     return found
 
 
-def agree(framework: str, n: int = SIZES[0]) -> dict[str, float]:
+def agree(framework: str, n: int = CHECKED_ON) -> dict[str, float]:
     """Largest difference of the two forms after some steps, relative to the way gone."""
     found = {}
     for name in NAMES[:2]:
@@ -165,7 +165,7 @@ def floor(block: int = 2**14, rounds: int = 200) -> dict[str, dict[str, float]]:
 
     from ...torch import read_rule
 
-    torch.set_num_threads(meta_step.CORES)
+    torch.set_num_threads(CORES)
 
     def ns(call: Call, numbers: int) -> float:
         taken = []
@@ -197,24 +197,19 @@ def memory(framework: str, kind: str, n: int) -> dict[str, float]:
     if framework == "jax":
         import jax.numpy as jnp
 
-        jnp.zeros(3) + 1  # the runtime itself
+        jnp.ones(3).block_until_ready()  # the runtime itself
     else:
         import torch
 
-        torch.zeros(3) + 1
+        torch.ones(3).sum()
     before = resident()
     call, where = MAKE[framework](kind, n)
     call()
     call()
     count = len(where())
     own = 2 * 4 * count / 2**20  # parameters and gradients
-    peak = meta_step.peak_mib() - before - own
+    peak = peak_mib() - before - own
     return {"mib": round(peak), "bytes_a_parameter": round(peak * 2**20 / count, 1)}
-
-
-def resident() -> float:
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
 
 
 def bfloat16(seeds: int = 10, steps: int = 500) -> dict[str, dict[str, list[float]]]:
@@ -256,60 +251,38 @@ def bfloat16(seeds: int = 10, steps: int = 500) -> dict[str, dict[str, list[floa
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.part:
-        what, framework, *rest = args.part
-        if what == "memory":
-            print(json.dumps(memory(framework, rest[0], int(rest[1]))))
-        elif what == "bfloat16":
-            print(json.dumps(bfloat16()))
-        elif what == "floor":
-            print(json.dumps(floor()))
-        else:
-            print(
-                json.dumps(
-                    {"agree": agree(framework)}
-                    | {str(n): times(framework, n, args.rounds) for n in args.sizes}
-                )
-            )
-        return
-    report = meta_step.machine() | {"rounds": args.rounds, "times": {}, "memory": {}}
+def both(framework: str, sizes: Sequence[int], rounds: int) -> dict[str, Any]:
+    """How far the two forms differ, and times at every size."""
+    timed = {str(n): times(framework, n, rounds) for n in sizes}
+    return {"agree": agree(framework)} | timed
 
-    def part(*words: object) -> dict:
-        command = [
-            sys.executable,
-            "-m",
-            "steppe.studies.speed.deployed",
-            "--rounds",
-            args.rounds,
-            "--sizes",
-            *args.sizes,
-        ]
-        command = [str(word) for word in (*command, "--part", *words)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        return json.loads(done.stdout.splitlines()[-1])
 
+def cells(settings: Deployed) -> Iterator[Cell]:
     for framework in MAKE:
-        report["times"][framework] = part("times", framework)
-        print(framework, json.dumps(report["times"][framework], indent=1), flush=True)
-        report["memory"][framework] = {}
+        sizes = list(settings.sizes)
+        yield cell(both, framework=framework, sizes=sizes, rounds=settings.rounds)
         for kind in contenders(framework):
             if not kind.endswith("per tensor"):
-                found = part("memory", framework, kind, max(args.sizes))
-                report["memory"][framework][kind] = found
-                print(framework, kind, found, flush=True)
-    report["bfloat16"] = part("bfloat16", "torch")
-    report["floor"] = part("floor", "torch")
-    if args.out:
-        args.out.write_text(json.dumps(report, indent=2) + "\n")
-        print(f"written to {args.out}")
+                yield cell(memory, framework=framework, kind=kind, n=max(sizes))
+    yield cell(bfloat16)
+    yield cell(floor)
 
 
-if __name__ == "__main__":
-    main()
+def report(settings: Deployed, rows: Sequence[Row]) -> dict[str, Any]:
+    alone = {name: found(rows, f) for name, f in (("bfloat16", bfloat16), ("floor", floor))}
+    return {
+        "rounds": settings.rounds,
+        "times": {how["framework"]: result for how, result in found(rows, both)},
+        "memory": {
+            framework: {
+                how["kind"]: result
+                for how, result in found(rows, memory)
+                if how["framework"] == framework
+            }
+            for framework in MAKE
+        },
+        **{name: results[0][1] for name, results in alone.items() if results},
+    }
+
+
+STUDY = benchmark(cells, report)

@@ -5,16 +5,18 @@ round runs the plain meta-step and all regularised ones, one after the other; a 
 median of the per-round ratios. Memory: what XLA plans for the buffers of one meta-step, and the
 peak of a process that runs one of them, with the compiler and what it leaves behind.
 
-    python -m steppe.studies.speed.flatness --out steppe/studies/speed/results/flatness.json
+    steppe reproduce speed.flatness --scale small
 """
 
-import argparse
-import json
-import subprocess
-import sys
-from pathlib import Path
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from . import meta_step
+from ...evaluate.engines import Row
+from ..study import Cell
+from .clock import benchmark, cell, found, peak_mib, setup
+from .meta_step import milliseconds, ours
+from .settings import Flatness
 
 AIMS = {  # time over that of the plain meta-step
     "trace": 1.10,
@@ -46,63 +48,51 @@ def memory(kind: str, name: str) -> dict[str, float]:
     """MiB that XLA plans for the largest program, and the peak of this process in two steps."""
     import jax
 
-    meta_step.setup()
+    setup()
     planned, compile = [], jax.stages.Lowered.compile
 
     def listening(lowered, *args, **options):
         compiled = compile(lowered, *args, **options)
-        planned.append(compiled.memory_analysis().temp_size_in_bytes / 2**20)
+        analysis = compiled.memory_analysis()
+        planned.append(analysis.temp_size_in_bytes / 2**20 if analysis else math.nan)
         return compiled
 
-    jax.stages.Lowered.compile = listening
-    call, _, _ = meta_step.ours(kind, None, flatten=regularised(name))
+    jax.stages.Lowered.compile = listening  # pyright: ignore[reportAttributeAccessIssue]
+    call, _, _ = ours(kind, None, flatten=regularised(name))
     call()
     call()
-    return {"planned": max(planned), "process": meta_step.peak_mib()}
+    return {"planned": max(planned), "process": peak_mib()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--kind", default="rnnprop")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--memory", metavar="MEASURE", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.memory:
-        print(json.dumps(memory(args.kind, args.memory)))
-        return
-    names = ["plain", *AIMS]
-    report = meta_step.machine() | {"optimizer": args.kind, "rounds": args.rounds, "measures": {}}
-    peaks = {}
-    for name in names:
-        command = [
-            sys.executable,
-            "-m",
-            "steppe.studies.speed.flatness",
-            "--kind",
-            args.kind,
-            "--memory",
-            name,
-        ]
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        peaks[name] = json.loads(out.splitlines()[-1])
-
-    import numpy as np
-
-    meta_step.setup()
-    calls = {}
-    for name in names:
-        calls[name], _, _ = meta_step.ours(args.kind, None, flatten=regularised(name))
+def times(kind: str, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of the plain meta-step and of all regularised ones, in turn."""
+    setup()
+    calls = {name: ours(kind, None, flatten=regularised(name))[0] for name in ("plain", *AIMS)}
     for call in calls.values():
         call()
-    times = {name: [] for name in names}
-    for _ in range(args.rounds):
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
         for name, call in calls.items():
-            times[name].append(meta_step.milliseconds(call))
-    for name in names:
-        ratios = [a / b for a, b in zip(times[name], times["plain"], strict=True)]
-        report["measures"][name] = row = {
-            "ms": float(np.median(times[name])),
+            taken[name].append(milliseconds(call))
+    return taken
+
+
+def cells(settings: Flatness) -> Iterator[Cell]:
+    for name in ("plain", *AIMS):
+        yield cell(memory, kind=settings.kind, name=name)
+    yield cell(times, kind=settings.kind, rounds=settings.rounds)
+
+
+def report(settings: Flatness, rows: Sequence[Row]) -> dict[str, Any]:
+    import numpy as np
+
+    peaks = {arguments["name"]: result for arguments, result in found(rows, memory)}
+    [(_, taken)] = found(rows, times)
+    measures = {}
+    for name, own in taken.items():
+        ratios = [a / b for a, b in zip(own, taken["plain"], strict=True)]
+        measures[name] = {
+            "ms": float(np.median(own)),
             "ratio": float(np.median(ratios)),
             "ratio_range": [min(ratios), max(ratios)],
             "aim": AIMS.get(name),
@@ -110,11 +100,7 @@ def main() -> None:
             "memory_ratio": {k: v / peaks["plain"][k] for k, v in peaks[name].items()},
             "memory_aim": MEMORY,
         }
-        print(name, json.dumps(row), flush=True)
-    if args.out:
-        args.out.write_text(json.dumps(report, indent=2) + "\n")
-        print(f"written to {args.out}")
+    return {"optimizer": settings.kind, "rounds": settings.rounds, "measures": measures}
 
 
-if __name__ == "__main__":
-    main()
+STUDY = benchmark(cells, report)

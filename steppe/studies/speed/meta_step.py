@@ -5,33 +5,24 @@ optimizer, 8 episodes, unroll 20, float32, two threads. Every round runs all con
 once, one after the other; the ratios are taken round by round, so they hold when the
 speed of the machine drifts.
 
-    pip install torch        # only for the peer
-    python -m steppe.studies.speed.meta_step --out steppe/studies/speed/results/meta_step.json
+    pip install torch        # only for the peer; or --peers none
+    steppe reproduce speed.meta_step --scale small
 
 "ms" is wall-clock per inner step and episode: seconds of a meta-step / (8 · 20).
 """
 
-import argparse
-import datetime
-import json
 import os
-import platform
-import subprocess
-import sys
 import time
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-CORES = 2
+from ...evaluate.engines import Row
+from ..study import Cell
+from .clock import CORES, benchmark, cell, found, peak_mib, setup
+from .settings import MetaStep
+
 EPISODES, LENGTH = 8, 20
 ROWS = (994, 248)  # ≈ n/16 and n/64
-
-
-def setup():
-    """JAX with one device per core; to be called before anything computes."""
-    from ...train.mesh import use_cores
-
-    use_cores(CORES)
 
 
 def ours(
@@ -94,7 +85,7 @@ def ours(
     return call, seconds, gradient
 
 
-def peer(kind: str, cell: str, together: bool):
+def peer(kind: Any, cell: Any, together: bool) -> Callable[[], object]:
     """One meta-step of the PyTorch peer on the same images and sizes."""
     import numpy as np
     import torch
@@ -120,17 +111,27 @@ def milliseconds(call) -> float:
     return 1e3 * (time.perf_counter() - began) / (EPISODES * LENGTH)
 
 
-def compare(kind: str, rounds: int, peers: list[tuple[str, bool]]) -> dict:
+def compare(kind: str, rounds: int, peers: Sequence[str]) -> dict[str, Any]:
+    """Times of all contenders in turn, round by round, and what sampling does to the gradient.
+
+    - `kind`: "dm" or "rnnprop"
+    - `rounds`: times that every contender runs
+    - `peers`: ways to write the PyTorch peer, CELL or CELL:together
+    """
+    setup()
     import jax.numpy as jnp
     import jax.random as jr
     import numpy as np
 
     contenders, compiled = {}, {}
-    for name, rows in (("exact", None), *((f"sampled {rows}", rows) for rows in ROWS)):
-        call, seconds, gradient = ours(kind, rows)
-        contenders[name], compiled[name], ours_last = call, seconds, call
-    for cell, together in peers:
-        contenders[f"torch {cell}{' together' if together else ''}"] = peer(kind, cell, together)
+    ours_last, seconds, gradient = ours(kind, None)
+    contenders["exact"], compiled["exact"] = ours_last, seconds
+    for rows in ROWS:
+        ours_last, seconds, gradient = ours(kind, rows)
+        contenders[f"sampled {rows}"], compiled[f"sampled {rows}"] = ours_last, seconds
+    for name in peers:
+        way, _, together = name.partition(":")
+        contenders[f"torch {name.replace(':', ' ')}"] = peer(kind, way, bool(together))
     for call in contenders.values():
         call()
     times = {name: [] for name in contenders}
@@ -176,26 +177,25 @@ def compare(kind: str, rounds: int, peers: list[tuple[str, bool]]) -> dict:
     return result
 
 
-def fresh_process(kind: str, rounds: int) -> dict:
+def fresh_process(kind: str, rounds: int) -> dict[str, Any]:
     """Milliseconds of the exact form and of both PyTorch forms, in turn, in this process."""
     setup()
     contenders = {"exact": ours(kind, None)[0]}
-    contenders |= {f"torch {cell}": peer(kind, cell, False) for cell in ("gates", "transposed")}
+    contenders |= {f"torch {way}": peer(kind, way, False) for way in ("gates", "transposed")}
     for call in contenders.values():
         call()
-    times = {name: [] for name in contenders}
+    times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():
             times[name].append(milliseconds(call))
     return {"optimizer": kind, "load": os.getloadavg()[0], "ms": times}
 
 
-def over_processes(kind: str, processes: int, rounds: int) -> dict:
+def over_processes(kind: str, rounds: int, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """PyTorch / exact in each of several fresh processes: PyTorch's time depends on the process."""
     import numpy as np
 
     median = lambda values: float(np.median(values))
-    runs = [_again("--fresh", kind, str(rounds)) for _ in range(processes)]  # one after the other
     ratios = {
         name: [
             median([t / e for t, e in zip(run["ms"][name], run["ms"]["exact"], strict=True)])
@@ -206,7 +206,7 @@ def over_processes(kind: str, processes: int, rounds: int) -> dict:
     }
     return {
         "optimizer": kind,
-        "processes": processes,
+        "processes": len(runs),
         "rounds": rounds,
         "exact_ms": [median(run["ms"]["exact"]) for run in runs],
         "torch_ms": {name: [median(run["ms"][name]) for run in runs] for name in ratios},
@@ -216,18 +216,7 @@ def over_processes(kind: str, processes: int, rounds: int) -> dict:
     }
 
 
-def _again(*arguments: str) -> dict:
-    """The last line that this program prints when run with these arguments in a fresh process."""
-    out = subprocess.run(
-        [sys.executable, "-m", "steppe.studies.speed.meta_step", *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    return json.loads(out.splitlines()[-1])
-
-
-def memory(kind: str, rows: int | None, length: int) -> dict:
+def memory(kind: str, rows: int | None, length: int) -> dict[str, Any]:
     """Peak resident memory of a process that runs nothing but this meta-step twice."""
     setup()
     call, seconds, _ = ours(kind, rows, length=length)
@@ -237,90 +226,29 @@ def memory(kind: str, rows: int | None, length: int) -> dict:
             "compile_s": seconds}  # fmt: skip
 
 
-def peak_mib() -> int:
-    """Peak resident memory of this process in MiB."""
-    # Not ru_maxrss, which a child inherits from the process that forked it.
-    status = Path("/proc/self/status").read_text().splitlines()
-    return round(next(int(ln.split()[1]) for ln in status if ln.startswith("VmHWM")) / 1024)
+def cells(settings: MetaStep) -> Iterator[Cell]:
+    for kind in settings.kinds:
+        for k in range(settings.processes):
+            yield cell(fresh_process, k, kind=kind, rounds=settings.rounds)
+    if settings.processes:
+        return
+    for kind in settings.kinds:
+        yield cell(compare, kind=kind, rounds=settings.rounds, peers=list(settings.peers or ()))
+    for kind in settings.kinds:
+        for rows, length in ((None, 20), (None, 100), (ROWS[0], 20)):
+            yield cell(memory, kind=kind, rows=rows, length=length)
 
 
-def machine() -> dict:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-        cwd=Path(__file__).parent, check=False,
-    ).stdout.strip()  # fmt: skip
-    cpu = ""
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((ln.split(":")[1].strip() for ln in lines if ln.startswith("model name")), "")
+def report(settings: MetaStep, rows: Sequence[Row]) -> dict[str, Any]:
+    runs = [result for _, result in found(rows, fresh_process)]
+    by = {kind: [run for run in runs if run["optimizer"] == kind] for kind in settings.kinds}
+    if runs:
+        several = [over_processes(kind, settings.rounds, own) for kind, own in by.items() if own]
+        return {"processes": several}
     return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit,
-        "cpu": cpu,
-        "cores": CORES,
-        "python": platform.python_version(),
-        "jax": version("jax"),
-        "torch": _version("torch"),
-        "load_before": os.getloadavg()[0],
+        "memory": [result for _, result in found(rows, memory)],
+        "speed": [result for _, result in found(rows, compare)],
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except ModuleNotFoundError:
-        return None
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--kinds", nargs="+", default=["rnnprop", "dm"])
-    parser.add_argument("--peers", nargs="*", default=["gates", "transposed"],
-                        help="PyTorch variants CELL[:together], or none")  # fmt: skip
-    parser.add_argument(
-        "--memory", nargs=3, metavar=("KIND", "ROWS", "LENGTH"), help=argparse.SUPPRESS
-    )
-    parser.add_argument("--processes", type=int, default=0,
-                        help="only PyTorch / exact, in so many fresh processes")  # fmt: skip
-    parser.add_argument("--fresh", nargs=2, metavar=("KIND", "ROUNDS"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.fresh:
-        print(json.dumps(fresh_process(args.fresh[0], int(args.fresh[1]))))
-        return
-    if args.processes:
-        report = machine() | {"processes": []}
-        for kind in args.kinds:
-            result = over_processes(kind, args.processes, args.rounds)
-            report["processes"].append(result)
-            print(json.dumps(result, indent=2), flush=True)
-        write(args.out, report)
-        return
-    if args.memory:
-        kind, rows, length = args.memory
-        print(json.dumps(memory(kind, None if rows == "all" else int(rows), int(length))))
-        return
-    report = machine() | {"memory": [], "speed": []}
-    setup()
-    peers = [(p.split(":")[0], p.endswith(":together")) for p in args.peers]
-    for kind in args.kinds:
-        result = compare(kind, args.rounds, peers)
-        report["speed"].append(result)
-        print(json.dumps(result, indent=2), flush=True)
-    for kind in args.kinds:
-        for rows, length in (("all", 20), ("all", 100), (str(ROWS[0]), 20)):
-            report["memory"].append(_again("--memory", kind, rows, str(length)))
-            print(json.dumps(report["memory"][-1]), flush=True)
-    write(args.out, report)
-
-
-def write(out: Path | None, report: dict) -> None:
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(report, indent=2) + "\n")
-        print(f"written to {out}")
-
-
-if __name__ == "__main__":
-    main()
+STUDY = benchmark(cells, report)

@@ -50,9 +50,9 @@ def in_jax(opt):
         )
         return 0, [state(p) for p in params]
 
-    def update(grads, state, params=None):
+    def update(updates, state, params=None):
         count, states = state
-        found = [one(g, s, count + 1) for g, s in zip(grads, states, strict=True)]
+        found = [one(g, s, count + 1) for g, s in zip(updates, states, strict=True)]
         return [u for u, _ in found], (count + 1, [s for _, s in found])
 
     return optax.GradientTransformation(init, update)
@@ -80,7 +80,7 @@ def in_torch(params, rule):
 
     class PerTensor(torch.optim.Optimizer):
         @torch.no_grad()
-        def step(self, closure=None):
+        def step(self, closure=None):  # pyright: ignore[reportIncompatibleMethodOverride]
             for group in self.param_groups:
                 for p in group["params"]:
                     self.one(p, self.state[p])

@@ -1,27 +1,28 @@
 """Inner steps a second of every preset, as `steppe train --preset NAME` would run it.
 
-    python -m steppe.studies.speed.presets --out steppe/studies/speed/results/presets.json
+    steppe reproduce speed.presets --scale small
 
 On mnist5k-mlp (784-20-10, 15 910 coordinates, batch 128), meta-steps as in the recipe but for the
 episodes: one for each core instead of one. Each preset in a process of its own. Meta-steps that
 the lot makes imitation steps are counted with the others.
 """
 
-import argparse
-import json
-import subprocess
-import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from . import meta_step
+from ...evaluate.engines import Row
+from ...zoo.names import PRESETS
+from ..study import Cell
+from .clock import CORES, benchmark, cell, found, peak_mib, setup
+from .settings import Presets
 
 TASK = "mnist5k-mlp"
-CALLS = 30
 
 
-def one(name: str) -> dict:
-    meta_step.setup()
+def one(name: str, calls: int) -> dict[str, Any]:
+    """Inner steps a second of a preset over so many meta-steps."""
+    setup()
     import jax
     import jax.random as jr
 
@@ -33,7 +34,7 @@ def one(name: str) -> dict:
     from ...zoo.presets import recipe
 
     episodes = mesh.episode_mesh()
-    opt, how = assemble(recipe(name, episodes=meta_step.CORES), build(TASK), key=jr.key(0))
+    opt, how = assemble(recipe(name, episodes=CORES), build(TASK), key=jr.key(0))
     task, estimator, objective, meta_tx = (
         how[part] for part in ("task", "estimator", "objective", "meta_tx")
     )
@@ -49,7 +50,7 @@ def one(name: str) -> dict:
         state, _ = run(state)
         jax.block_until_ready(state.opt)
         began, steps = time.perf_counter(), 0
-        for _ in range(CALLS):
+        for _ in range(calls):
             state, stats = run(state)
             steps += int(stats.inner_steps)
         jax.block_until_ready(state.opt)
@@ -57,32 +58,17 @@ def one(name: str) -> dict:
         "preset": name,
         "inner_steps_per_s": steps / (time.perf_counter() - began),
         "compile_s": seconds,
-        "peak_mib": meta_step.peak_mib(),
+        "peak_mib": peak_mib(),
     }
 
 
-def main() -> None:
-    from ...zoo.names import PRESETS
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one:
-        print(json.dumps(one(args.one)))
-        return
-    report = meta_step.machine() | {"task": TASK, "presets": []}
+def cells(settings: Presets) -> Iterator[Cell]:
     for name in PRESETS:
-        line = subprocess.run(
-            [sys.executable, "-m", "steppe.studies.speed.presets", "--one", name],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.splitlines()[-1]
-        report["presets"].append(json.loads(line))
-        print(line, flush=True)
-    meta_step.write(args.out, report)
+        yield cell(one, name=name, calls=settings.calls)
 
 
-if __name__ == "__main__":
-    main()
+def report(settings: Presets, rows: Sequence[Row]) -> dict[str, Any]:
+    return {"task": TASK, "presets": [result for _, result in found(rows, one)]}
+
+
+STUDY = benchmark(cells, report)

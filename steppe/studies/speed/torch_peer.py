@@ -11,17 +11,11 @@ read T + 1 batches. Recurrent states, m and v start at zero.
 
 Nothing here imports steppe: inputs and results are explicit, so that another implementation
 can be compared on the same numbers (`dtype=torch.float64`) and timed in the same run.
-
-    python -m steppe.studies.speed.torch_peer                       # every variant, a process each
-    python -m steppe.studies.speed.torch_peer --kind dm --cell gates --together
 """
 
-import argparse
-import json
+import math
 import os
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -330,7 +324,7 @@ def measure(
     meta = Meta(kind, draw_weights(kind), cell=cell, compile=compile)
     inner = batches.shape[0] * (batches.shape[1] - 1)
     before, load = peak_memory_mib(), os.getloadavg()[0]
-    wall, user, system = [], [], []
+    wall, user, system, value = [], [], [], math.nan
     for _ in range(1 + repeats):
         began, cpu = time.perf_counter(), os.times()
         value, _ = meta_step(meta, x, y, params, batches, episodes_together=episodes_together)
@@ -358,35 +352,3 @@ def measure(
 
 def peak_memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kind", choices=sorted(RULES))
-    parser.add_argument("--cell", choices=sorted(CELLS), default="gates")
-    parser.add_argument("--together", action="store_true", help="all episodes in one matrix")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the update rule")
-    parser.add_argument("--repeats", type=int, default=3)
-    args = parser.parse_args()
-    if args.kind is not None:
-        row = measure(
-            args.kind,
-            args.cell,
-            episodes_together=args.together,
-            compile=args.compile,
-            repeats=args.repeats,
-        )
-        print(json.dumps(row), flush=True)
-        return
-    for kind in RULES:
-        for cell in CELLS:
-            for together in ([], ["--together"]):
-                options = ["--kind", kind, "--cell", cell, "--repeats", str(args.repeats)]
-                subprocess.run(
-                    [sys.executable, "-m", "steppe.studies.speed.torch_peer", *options, *together],
-                    check=True,
-                )
-
-
-if __name__ == "__main__":
-    main()

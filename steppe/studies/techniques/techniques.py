@@ -5,19 +5,14 @@ N(0, 0.01²)) by four recipes, each with the same most meta-steps: `dm`, `dm-cl`
 `dm-cl-il` (`steppe/zoo/presets.py`, scaled down as in `CHANGES`). Then each trains fresh networks
 for many more steps than it has seen.
 
-    python -m steppe.studies.techniques.techniques run --seeds 0 1 2   # appends to techniques.jsonl
-    python -m steppe.studies.techniques.techniques table
+    steppe reproduce techniques --scale small
 
 What came out, and what was tried before: `README.md` beside this file.
 """
 
-import argparse
-import json
-import subprocess
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +23,7 @@ from ...core.episode import begin, unroll
 from ...core.lanes import map_lanes
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import AbstractTask
+from ...evaluate.engines import Row
 from ...evaluate.stats import Interval, interval, paired
 from ...tasks import build
 from ...train import mesh
@@ -35,11 +31,10 @@ from ...train.loop import meta_train
 from ...zoo.assemble import assemble
 from ...zoo.presets import recipe
 from ...zoo.recipe import Curriculum
+from ..study import Cell, Conclusion, Record, Study, markdown, records, use_cores
+from .settings import VARIANTS, Techniques
 
-HERE = Path(__file__).parent
-RECORDS = HERE / "techniques.jsonl"
 TASK = "digits-mlp"
-VARIANTS = ("dm", "dm-cl", "dm-il", "dm-cl-il")
 MARKS = (100, 200, 500, 1000, 2000, 5000, 10000)  # inner steps at which a training is looked at
 RUNS = 10  # inner trainings of each optimizer, the same starts for all
 
@@ -49,44 +44,31 @@ CHANGES = {
     "episodes": 4,
     "rows": 128,
     "meta_lr": 1e-2,
-    "steps": 4000,
     "validate_every": 100,
     "validation_episodes": 8,
 }
+PAIRS = (("dm-cl-il", "dm-cl"), ("dm-cl-il", "dm-il"), ("dm-cl", "dm"), ("dm-il", "dm"))
 STAGES = {"curriculum": Curriculum(horizons=(100, 200, 500, 1000), patience=8)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run")
-    run.add_argument("--seeds", type=int, nargs="+", required=True)
-    run.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
-    run.add_argument("--steps", type=int, default=CHANGES["steps"])
-    run.add_argument("--out", type=Path, default=RECORDS)
-    table = commands.add_parser("table")
-    table.add_argument("--records", type=Path, default=RECORDS)
-    args = parser.parse_args()
-    if args.command == "table":
-        print(tabulate([json.loads(line) for line in args.records.read_text().splitlines()]))
-        return
-    mesh.use_cores()
-    done = set()
-    if args.out.exists():
-        rows = map(json.loads, args.out.read_text().splitlines())
-        done = {(row["variant"], row["seed"]) for row in rows}
-    for seed in args.seeds:
-        for variant in args.variants:
-            if (variant, seed) in done:
-                continue
-            row = one(variant, seed, args.steps)
-            with args.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(variant, seed, row["ln_loss"], f"{row['seconds']:.0f} s", flush=True)
+def cells(settings: Techniques) -> Iterator[Cell]:
+    for seed in settings.seeds:
+        for variant in settings.variants:
+            yield {"variant": variant, "seed": seed, "steps": settings.steps}
+
+
+def run(cell: Cell) -> dict[str, Any]:
+    use_cores()
+    return one(cell["variant"], cell["seed"], cell["steps"])
+
+
+def conclude(settings: Techniques, rows: Sequence[Row]) -> Conclusion:
+    found = records(rows)
+    return Conclusion(text=table(found), content={"records": found})
 
 
 def one(variant: str, seed: int, steps: int) -> dict:
-    """Meta-train by one recipe, then look at its inner trainings. One row of the records."""
+    """Meta-train by one recipe, then look at its inner trainings."""
     began = time.perf_counter()
     changes = CHANGES | {"steps": steps} | (STAGES if "cl" in variant else {})
     how = recipe(variant, **changes)
@@ -98,8 +80,6 @@ def one(variant: str, seed: int, steps: int) -> dict:
     trained = time.perf_counter() - began
     loss, test, accuracy = look(task, best, jr.key(1000))  # (runs, marks)
     return {
-        "variant": variant,
-        "seed": seed,
         "ln_loss": dict(zip(MARKS, mean_log(loss), strict=True)),
         "test_loss": dict(zip(MARKS, np.mean(test, axis=0).round(5).tolist(), strict=True)),
         "test_accuracy": dict(zip(MARKS, np.mean(accuracy, 0).round(5).tolist(), strict=True)),
@@ -108,8 +88,6 @@ def one(variant: str, seed: int, steps: int) -> dict:
         "best_step": history.best_step,
         "stage": last.get("stage", 0),
         "seconds": round(trained, 1),
-        "commit": commit(),
-        "date": datetime.now(UTC).date().isoformat(),
     }
 
 
@@ -141,52 +119,43 @@ def look(task: AbstractTask, opt: AbstractOptimizer, key) -> tuple[np.ndarray, .
     return found[..., 0], found[..., 1], found[..., 2]
 
 
-def tabulate(rows: Sequence[dict]) -> str:
+def table(found: Sequence[Record]) -> str:
     """Mean ln loss by variant and mark, and paired differences over meta-seeds."""
-    seeds = sorted({row["seed"] for row in rows})
-    table = {
+    seeds = sorted({record["seed"] for record in found})
+    by = {
         (variant, mark): {
-            row["seed"]: row["ln_loss"][str(mark)] for row in rows if row["variant"] == variant
+            record["seed"]: record["ln_loss"][str(mark)]
+            for record in found
+            if record["variant"] == variant
         }
         for variant in VARIANTS
         for mark in MARKS
     }
-    lines = [f"ln training loss, mean over {len(seeds)} meta-seeds [95 %]", ""]
-    lines.append("| | " + " | ".join(f"{mark} steps" for mark in MARKS) + " |")
-    lines.append("|---|" + "---|" * len(MARKS))
-    for variant in VARIANTS:
-        cells = []
-        for mark in MARKS:
-            values = list(table[variant, mark].values())
-            cells.append(shown(interval(values)))
-        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    lines += ["", "| paired difference | " + " | ".join(f"{mark}" for mark in MARKS) + " |"]
-    lines.append("|---|" + "---|" * len(MARKS))
-    for a, b in (
-        ("dm-cl-il", "dm-cl"),
-        ("dm-cl-il", "dm-il"),
-        ("dm-cl", "dm"),
-        ("dm-il", "dm"),
-    ):
-        cells = []
-        for mark in MARKS:
-            both = sorted(set(table[a, mark]) & set(table[b, mark]))
-            one, two = ([table[v, mark][seed] for seed in both] for v in (a, b))
-            cells.append(shown(paired(one, two).difference))
-        lines.append(f"| {a} − {b} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+
+    def less(a: str, b: str, mark: int) -> str:
+        both = sorted(set(by[a, mark]) & set(by[b, mark]))
+        ours, theirs = ([by[variant, mark][seed] for seed in both] for variant in (a, b))
+        return shown(paired(ours, theirs).difference)
+
+    marks = [f"{mark} steps" for mark in MARKS]
+    means = [
+        [variant, *(shown(interval(list(by[variant, mark].values()))) for mark in MARKS)]
+        for variant in VARIANTS
+    ]
+    differences = [[f"{a} − {b}", *(less(a, b, mark) for mark in MARKS)] for a, b in PAIRS]
+    return "\n\n".join(
+        [
+            f"ln training loss, mean over {len(seeds)} meta-seeds [95 %]",
+            markdown(["", *marks], means),
+            markdown(["paired difference", *map(str, MARKS)], differences),
+        ]
+    )
 
 
 def shown(found: Interval) -> str:
+    if found.mean is None or found.low is None:
+        return "–" if found.mean is None else f"{found.mean:+.2f}"
     return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
-def commit() -> str:
-    shown = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
-    )
-    return shown.stdout.strip()
-
-
-if __name__ == "__main__":
-    main()
+STUDY = Study(cells, f"{__name__}:run", conclude)

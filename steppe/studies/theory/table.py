@@ -9,14 +9,19 @@
 | `estimators` | E5, Hutchinson, Lanczos quadrature, eigenvalue, log-determinant |
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.random as jr
 
 from ...core.types import Key
+from ...evaluate.engines import Row as CellRow
+from ..study import Cell, Conclusion, Study, Verdict, markdown, records
 from . import bounds, chain, closed_form, estimators, temperature
 from .row import Row
+from .settings import Theory
 
 PARTS = (closed_form, chain, temperature, bounds, estimators)
 
@@ -27,3 +32,58 @@ def parts(key: Key) -> Iterator[tuple[str, list[Row]]]:
         with jax.enable_x64(True):
             rows = part.rows(key_part)
         yield part.TITLE, rows
+
+
+def cells(settings: Theory) -> Iterator[Cell]:
+    for part in PARTS:
+        yield {"part": part.__name__.rpartition(".")[2], "seed": settings.seed}
+
+
+def run(cell: Cell) -> dict[str, Any]:
+    """The checks of one part, with the keys that the whole table gives it."""
+    keys = jr.split(jr.key(cell["seed"]), len(PARTS))
+    for part, key in zip(PARTS, keys, strict=True):
+        if part.__name__.endswith(f".{cell['part']}"):
+            with jax.enable_x64(True):
+                found = part.rows(key)
+            return {"title": part.TITLE, "rows": [_plain(row) for row in found]}
+    raise ValueError(f"There is no part {cell['part']!r} of the theory.")
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """The same with None for what is no number."""
+    return {
+        name: None if isinstance(x, float) and not math.isfinite(x) else x
+        for name, x in row._asdict().items()
+    }
+
+
+def conclude(settings: Theory, rows: Sequence[CellRow]) -> Conclusion:
+    found = records(rows)
+    number = lambda x: "–" if x is None else f"{x:.5g}"
+    head = ["", "statement", "computed", "", "expected", "error", "allowed", ""]
+    lines = [
+        [
+            check["name"],
+            check["statement"],
+            number(check["computed"]),
+            check["relation"],
+            number(check["expected"]),
+            number(check["error"]),
+            number(check["tolerance"]),
+            "" if check["holds"] else "FAIL",
+        ]
+        for check in found
+    ]
+    verdicts = [
+        Verdict(
+            f"{check['name']} {check['statement']}",
+            check["holds"],
+            f"error {number(check['error'])}, allowed {number(check['tolerance'])}",
+        )
+        for check in found
+    ]
+    return Conclusion(markdown(head, lines), {"checks": found}, verdicts)
+
+
+STUDY = Study(cells, f"{__name__}:run", conclude)

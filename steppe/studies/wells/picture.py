@@ -1,7 +1,4 @@
-"""The picture of `wells.jsonl`: runs in one pair of wells, and how many more of them end wide.
-
-python -m steppe.studies.wells.picture                     # docs/wells.png
-"""
+"""The picture of `wells.jsonl`: runs in one pair of wells, and how many more of them end wide."""
 
 import dataclasses
 from pathlib import Path
@@ -14,37 +11,39 @@ import numpy as np
 from ...core.episode import begin, unroll
 from ...evaluate.stats import paired
 from ...tasks.synthetic.wells import Minima, Wells
-from .wells import HERE, STRENGTHS, TEST_HORIZON, cells, cooled, rows
+from ..study import Record
+from .experiment import STRENGTHS, TEST_HORIZON, cooled
 
-PICTURE = HERE.parents[2] / "docs" / "wells.png"
+# n, measure, weight, records with that weight, records without it in the same order of seeds
+Pair = tuple[int, str, float, list[Record], list[Record]]
 WIDE, NARROW, NEITHER = "#0072b2", "#d55e00", "#5f6b73"
 
 
-def picture(records: list[dict], path: Path) -> None:
+def picture(pairs: list[Pair], path: Path) -> None:
     """Paths in one pair of wells, and the shares of all measures."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    dims = sorted({r["n"] for r in records})
+    dims = sorted({n for n, *_ in pairs})
     figure, axes = plt.subplots(
         1, 2 + len(dims), figsize=(7.4 + 3.4 * len(dims), 3.4), layout="constrained",
         width_ratios=[1, 1] + [0.95] * len(dims),
     )  # fmt: skip
-    two = [c for c in cells(records) if c[0] == 2 and c[1] == "trace"]
+    two = [c for c in pairs if c[0] == 2 and c[1] == "trace"]
     if two:
         _, _, s, ours, plain = two[-1]
         paths(axes[0], plain[0], "meta-trained on the loss alone")
         paths(axes[1], ours[0], f"… and on {s:g} · trace of the Hessian")
     for axis, n in zip(axes[2:], dims, strict=True):
-        shares(axis, [c for c in cells(records) if c[0] == n], n)
+        shares(axis, [c for c in pairs if c[0] == n], n)
     for axis in axes[3:]:
         axis.set_yticklabels([])
     figure.savefig(path, dpi=130)
 
 
-def paths(axis, record: dict, title: str, count: int = 12) -> None:
+def paths(axis, record: Record, title: str, count: int = 12) -> None:
     """A few runs of the optimizer that a record tells of, in one landscape."""
     task = Wells(2)
     half = task.distance / 2
@@ -95,7 +94,3 @@ def shares(axis, found: list, n: int) -> None:
     axis.set_xlabel("points more at λ > 0, 95 % interval", fontsize=8)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
-
-
-if __name__ == "__main__":
-    picture(rows(), PICTURE)

@@ -1,0 +1,123 @@
+"""The table of studies. Standard library only, so that help need not wait for JAX."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..core.messages import did_you_mean
+
+if TYPE_CHECKING:
+    from .study import Study
+
+
+class Entry(NamedTuple):
+    """A study as the command line knows it."""
+
+    question: str
+    scales: str  # "module:NAME" in this package: scale → settings; standard library only
+    study: str  # "module:NAME" in this package: the `Study`
+
+
+STUDIES = {
+    "flatness": Entry(
+        "Does flatness-aware meta-training make trained models generalise?",
+        "flatness.scales:SCALES",
+        "flatness.reproduce:STUDY",
+    ),
+    "flatness.search": Entry(
+        "Which weight has each penalty, and which one are the claims about?",
+        "flatness.scales:SCALES",
+        "flatness.search:STUDY",
+    ),
+    "wells": Entry(
+        "Does a flatness regularizer reach an optimizer, with the right sign?",
+        "wells.settings:SCALES",
+        "wells.wells:STUDY",
+    ),
+    "horizons": Entry(
+        "Which meta-gradients find a long episode's best rate in short windows?",
+        "horizons.settings:SCALES",
+        "horizons.horizons:STUDY",
+    ),
+    "techniques": Entry(
+        "Do curriculum and imitation make optimizers last beyond their horizon?",
+        "techniques.settings:SCALES",
+        "techniques.techniques:STUDY",
+    ),
+    "certificates": Entry(
+        "What do certificates say of classical, learned and shipped solvers?",
+        "certificates.settings:SCALES",
+        "certificates.certificates:STUDY",
+    ),
+    "certificates.penalties": Entry(
+        "Do flat optimizers pay a smaller PAC-Bayes penalty at equal risk?",
+        "certificates.settings:PENALTIES",
+        "certificates.penalties:STUDY",
+    ),
+    "theory": Entry(
+        "Do the statements of docs/theory.md hold by numbers?",
+        "theory.settings:SCALES",
+        "theory.table:STUDY",
+    ),
+    "shipped_weights": Entry(
+        "How good are the shipped optimizers, trained and judged anew?",
+        "shipped_weights.settings:SCALES",
+        "shipped_weights.ship:STUDY",
+    ),
+    "speed.meta_step": Entry(
+        "How fast is a meta-step, exact and sampled, beside PyTorch?",
+        "speed.settings:META_STEP",
+        "speed.meta_step:STUDY",
+    ),
+    "speed.torch_peer": Entry(
+        "Which way to write the PyTorch peer is its fastest?",
+        "speed.settings:TORCH_PEER",
+        "speed.peers:STUDY",
+    ),
+    "speed.flatness": Entry(
+        "How much time and memory does a flatness regularizer cost?",
+        "speed.settings:FLATNESS",
+        "speed.flatness:STUDY",
+    ),
+    "speed.curvature": Entry(
+        "How exact are the curvature numbers beside a dense Hessian?",
+        "speed.settings:CURVATURE",
+        "speed.curvature:STUDY",
+    ),
+    "speed.deployed": Entry(
+        "How fast is a step of a trained optimizer, and how large its memory?",
+        "speed.settings:DEPLOYED",
+        "speed.deployed:STUDY",
+    ),
+    "speed.presets": Entry(
+        "How many inner steps a second does every preset take?",
+        "speed.settings:PRESETS",
+        "speed.presets:STUDY",
+    ),
+    "speed.compile_tensors": Entry(
+        "Is L2O-Scale slower where the same coordinates are in more tensors?",
+        "speed.settings:COMPILE_TENSORS",
+        "speed.compile_tensors:STUDY",
+    ),
+}
+
+
+def entry(name: str) -> Entry:
+    """The study of this name."""
+    if name not in STUDIES:
+        raise ValueError(f"There is no study {name!r}; {did_you_mean(name, STUDIES)}")
+    return STUDIES[name]
+
+
+def scales(name: str) -> dict[str, Any]:
+    """The settings of a study at each of its scales. Standard library only."""
+    return _named(entry(name).scales)
+
+
+def study(name: str) -> "Study":
+    """The study itself, with what it needs of JAX."""
+    return _named(entry(name).study)
+
+
+def _named(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"{__package__}.{module}"), name)

@@ -1,0 +1,104 @@
+"""Settings of the benchmarks."""
+
+import dataclasses
+
+from ...core.settings import check, setting
+
+KINDS = ("rnnprop", "dm")
+CELLS = ("gates", "transposed", "lstm_cell", "lstm")  # of the PyTorch peer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MetaStep:
+    """Sizes of the benchmark of a meta-step."""
+
+    kinds: tuple[str, ...] = setting(KINDS, "optimizers that are trained", choices=KINDS)
+    rounds: int = setting(7, "rounds, in each of which every contender runs once", least=1)
+    peers: tuple[str, ...] | None = setting(
+        ("gates", "transposed"),
+        "ways to write the PyTorch peer, CELL or CELL:together; none: without PyTorch",
+        choices=[cell + end for cell in CELLS for end in ("", ":together")],
+    )
+    processes: int = setting(
+        0, "fresh processes in each of which PyTorch / exact is taken again, and nothing else; "
+        "0: the whole benchmark", least=0
+    )  # fmt: skip
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TorchPeer:
+    """Sizes of the benchmark of the PyTorch peer."""
+
+    kinds: tuple[str, ...] = setting(KINDS, "optimizers that are trained", choices=KINDS)
+    cells: tuple[str, ...] = setting(CELLS, "ways to write the recurrent layers", choices=CELLS)
+    compile: bool = setting(False, "compile the update rule with torch.compile")
+    repeats: int = setting(3, "meta-steps that are timed, after one to warm up", least=1)
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Flatness:
+    """Sizes of the benchmark of flatness regularizers."""
+
+    kind: str = setting("rnnprop", "optimizer that is trained", choices=KINDS)
+    rounds: int = setting(9, "rounds, in each of which every measure runs once", least=1)
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curvature:
+    """Sizes of the comparison with dense Hessians."""
+
+    probes: int = setting(512, "probes of the log-determinants", least=2)
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """Sizes of the benchmark of a deployed step."""
+
+    rounds: int = setting(9, "rounds, in each of which every contender runs once", least=1)
+    sizes: tuple[int, ...] = setting(
+        (100_000, 1_000_000, 10_000_000), "numbers of parameters", least=100
+    )
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Presets:
+    """Sizes of the benchmark of the presets."""
+
+    calls: int = setting(30, "meta-steps that are timed", least=1)
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompileTensors:
+    """Sizes of the benchmark of compilation."""
+
+    rounds: int = setting(5, "compilations of each program, in turn", least=1)
+
+    def __post_init__(self):
+        check(self)
+
+
+META_STEP = {"tiny": MetaStep(rounds=2, kinds=("rnnprop",)), "small": MetaStep()}
+TORCH_PEER = {"tiny": TorchPeer(kinds=("rnnprop",), repeats=1), "small": TorchPeer()}
+FLATNESS = {"tiny": Flatness(rounds=2), "small": Flatness()}
+CURVATURE = {"tiny": Curvature(probes=32), "small": Curvature()}
+DEPLOYED = {"tiny": Deployed(rounds=2, sizes=(100_000,)), "small": Deployed()}
+PRESETS = {"tiny": Presets(calls=3), "small": Presets()}
+COMPILE_TENSORS = {"tiny": CompileTensors(rounds=1), "small": CompileTensors()}
