@@ -18,6 +18,7 @@ from ..core.objective import AbstractObjective, Score
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Memo, Scalar
 
+WEIGHTS = ("uniform", "ramp", "last", "sum")
 EPSILON = 1e-6  # of the log-ratio (L2O-Scale's published code)
 
 
@@ -25,20 +26,25 @@ class Trajectory(AbstractObjective):
     """Weighted losses after each step of an unroll.
 
     - `weights`: "uniform" (1/T each), "ramp" (∝ t), "last" (only F_T), "sum" (1 each,
-      as published for DM and RNNProp).
+      as published for DM and RNNProp), or an array of T numbers: other numbers need no other
+      compilation. One 1 among zeros is the loss after that step alone.
     - `transform`: "identity", "ratio" to the episode's first loss, or "log" of that ratio.
     - `batch`: where F_t is taken. "same": on the batch whose gradient the optimizer
       sees next (free; F_T on a fresh one). "fresh": on a further training batch.
       "valid": on a batch of the validation split.
     """
 
-    weights: Literal["uniform", "ramp", "last", "sum"] = eqx.field(static=True, default="uniform")
+    weights: Literal["uniform", "ramp", "last", "sum"] | Float[Array, " length"] = "uniform"
     transform: Literal["identity", "ratio", "log"] = eqx.field(static=True, default="log")
     batch: Literal["same", "fresh", "valid"] = eqx.field(static=True, default="same")
 
     def __check_init__(self):
+        # Any other thing may stand for an array while a tree is taken apart and put together.
+        if isinstance(self.weights, str) and self.weights not in WEIGHTS:
+            raise ValueError(
+                f"Trajectory: weights is {self.weights!r}, expected one of {WEIGHTS} or an array."
+            )
         for field, known in (
-            ("weights", ("uniform", "ramp", "last", "sum")),
             ("transform", ("identity", "ratio", "log")),
             ("batch", ("same", "fresh", "valid")),
         ):
@@ -81,6 +87,13 @@ class Trajectory(AbstractObjective):
         return Score(jnp.sum(self._weights(len(losses), losses.dtype) * losses), memo, {})
 
     def _weights(self, length: int, dtype: jnp.dtype) -> Float[Array, " length"]:
+        if not isinstance(self.weights, str):
+            if self.weights.shape != (length,):
+                raise ValueError(
+                    f"Trajectory: weights have the shape {self.weights.shape}, but the unroll has "
+                    f"{length} steps: give one number a step."
+                )
+            return self.weights.astype(dtype)
         if self.weights == "ramp":
             ramp = jnp.arange(1, length + 1, dtype=dtype)
             return ramp / ramp.sum()

@@ -17,10 +17,23 @@ from typing import Literal
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, PyTree
+import jax.tree_util as jtu
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from ..core import tree
 from ..core.estimator import AbstractEstimator
 from ..core.messages import at_least
+from ..core.objective import AbstractObjective
+from ..core.optimizer import AbstractOptimizer, split_meta
+
+
+class Stage(eqx.Module):
+    """What a meta-step takes besides its state; two stages differ by their arrays alone."""
+
+    estimator: AbstractEstimator
+    objective: AbstractObjective
+    mask: PyTree | None = None  # of θ; False does not move
+    scale: Float[Array, ""] | None = None  # of the updates of θ
 
 
 class Curriculum(eqx.Module):
@@ -30,6 +43,11 @@ class Curriculum(eqx.Module):
     - `judged_at`: inner steps of a validation, stage by stage (default: the next stage's horizon,
       at the last stage its own)
     - `weights`: of the parts of a `Mix`, stage by stage, the last ones repeated; None: unchanged
+    - `objectives`: what meta-training minimises, stage by stage; alike but for their arrays (the
+      weights of a `Trajectory`, a strength). None: that of the run
+    - `masks`: booleans in the structure of θ, stage by stage, of shapes that broadcast to it; False
+      does not move. None: all of θ moves
+    - `scales`: factors of the updates of θ, stage by stage. None: 1
     - `patience`: judgements that a stage gets at least
     - `restore_meta`: take the meta-optimizer's state back with θ
     """
@@ -37,6 +55,9 @@ class Curriculum(eqx.Module):
     horizons: tuple[int, ...] = eqx.field(static=True, converter=tuple)
     judged_at: tuple[int, ...] | None = eqx.field(static=True, default=None)
     weights: tuple[tuple[float, ...], ...] | None = eqx.field(static=True, default=None)
+    objectives: tuple[AbstractObjective, ...] | None = None
+    masks: tuple[PyTree[Bool[Array, "..."] | bool], ...] | None = None
+    scales: tuple[float, ...] | None = eqx.field(static=True, default=None)
     patience: int = eqx.field(static=True, default=3)
     restore_meta: bool = eqx.field(static=True, default=True)
 
@@ -54,6 +75,12 @@ class Curriculum(eqx.Module):
             )
         if self.weights is not None and not self.weights:
             raise ValueError("Curriculum: weights are empty; give one tuple a stage, or None.")
+        for name in ("objectives", "masks", "scales"):
+            given = getattr(self, name)
+            if given is not None and len(given) != self.stages:
+                raise ValueError(
+                    f"Curriculum: {len(given)} {name} for {self.stages} stages; give one a stage."
+                )
         at_least(1, "Curriculum", patience=self.patience)
 
     @property
@@ -79,6 +106,39 @@ class Curriculum(eqx.Module):
                 f"estimator is {type(estimator).__name__} of {old.size}."
             )
         return eqx.tree_at(lambda e: e.weights, estimator, jnp.asarray(weights, old.dtype))
+
+    def stage(
+        self,
+        number: int,
+        estimator: AbstractEstimator,
+        objective: AbstractObjective,
+        opt: AbstractOptimizer,
+    ) -> Stage:
+        """Estimator, objective, mask and scale of a stage: all alike but for their arrays."""
+        if self.objectives is not None:
+            objective = _alike(objective, self.objectives[number])
+        mask = None if self.masks is None else _like_theta(self.masks[number], opt)
+        scale = None if self.scales is None else jnp.asarray(self.scales[number], jnp.float32)
+        return Stage(self.staged(estimator, number), objective, mask, scale)
+
+
+def _alike(objective: AbstractObjective, other: AbstractObjective) -> AbstractObjective:
+    """The other objective, refused where a compiled step could not take it."""
+    known, new = (
+        eqx.filter_eval_shape(lambda o=o: tree.strongly_typed(o)) for o in (objective, other)
+    )
+    if not eqx.tree_equal(known, new):
+        raise ValueError(
+            "Curriculum: the objectives of the stages may differ from the objective of the run by "
+            f"the numbers in their arrays alone, but got {other} beside {objective}."
+        )
+    return other
+
+
+def _like_theta(mask: PyTree, opt: AbstractOptimizer) -> PyTree:
+    """The mask as full arrays, so that all stages have the same shapes."""
+    spread = lambda leaf, m: jnp.broadcast_to(jnp.asarray(m, bool), leaf.shape)
+    return jtu.tree_map(spread, split_meta(opt)[0], mask)
 
 
 class Progress(eqx.Module):

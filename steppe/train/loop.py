@@ -1,6 +1,7 @@
 """meta_train: meta-steps with checkpoints, exact resume, validation and a log."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -26,8 +27,8 @@ from ..store import checkpoint
 from ..store.manifest import STEPS
 from . import mesh as meshes
 from . import preflight, processes
-from .curriculum import Curriculum
-from .select import Run, begin_run, judged, staged
+from .curriculum import Curriculum, Stage
+from .select import Run, begin_run, judged, stage_of
 from .sinks import JSONL, Row, Sink
 from .step import TrainState, meta_step, start
 from .validate import Validation
@@ -110,11 +111,12 @@ def meta_train(
             (task, opt, estimator, objective, key, steps, validation, curriculum, recipe),
             "Call it with the same arguments everywhere.",
         )
+        at = functools.cache(lambda n: stage_of(curriculum, n, estimator, objective, opt))
         state = start(
             task,
             opt,
-            estimator=staged(curriculum, estimator, 0),
-            objective=objective,
+            estimator=at(0).estimator,
+            objective=at(0).objective,
             meta_tx=meta_tx,
             key=key_start,
         )
@@ -123,7 +125,7 @@ def meta_train(
             Path(folder).mkdir(parents=True, exist_ok=True)
             run = _resume(Path(folder), run, recipe, sinks)
         step_fn, state, compile_seconds = compile_step(
-            task, run.state, estimator, objective, meta_tx, mesh
+            task, run.state, estimator, objective, meta_tx, mesh, stage=at(run.stage)
         )
         say = lambda text: [sink.say(text) for sink in sinks]
         preflight.check(step_fn.memory, estimator, state, say)
@@ -140,7 +142,7 @@ def meta_train(
             for step in range(int(run.state.step) + 1, steps + 1):
                 if run.over:
                     break
-                state, stats = step_fn(run.state, staged(curriculum, estimator, run.stage))
+                state, stats = step_fn(run.state, at(run.stage))
                 run = eqx.tree_at(lambda r: r.state, run, state)
                 pace.stepped(state, step)
                 pending.append(stats)
@@ -210,9 +212,9 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
 
 @dataclasses.dataclass(frozen=True)
 class MetaStep:
-    """A compiled meta-step: (state, estimator) → (state, statistics).
+    """A compiled meta-step: (state, stage) → (state, statistics).
 
-    The estimator may differ from the one it was compiled for by its arrays, and is that one where
+    The stage may differ from the one it was compiled for by its arrays, and is that one where
     none is given.
     """
 
@@ -224,28 +226,28 @@ class MetaStep:
 
 
 def compile_step(
-    task, state: TrainState, estimator, objective, meta_tx, mesh
+    task, state: TrainState, estimator, objective, meta_tx, mesh, *, stage: Stage | None = None
 ) -> tuple[MetaStep, TrainState, float]:
     """The one compilation of a run, the state placed where it expects it, and its seconds."""
     began = time.perf_counter()
     arrays, static = eqx.partition(state, eqx.is_array)
-    shared, rest = eqx.partition((task, objective), eqx.is_array)
-    numbers, frame = eqx.partition(estimator, eqx.is_array)
+    stage = Stage(estimator, objective) if stage is None else stage
+    shared, rest = eqx.partition(task, eqx.is_array)
+    numbers, frame = eqx.partition(stage, eqx.is_array)
     places = meshes.shardings(arrays, mesh)
     arrays = meshes.place(arrays, places)
 
     def step(arrays, shared, numbers):
-        task, objective = eqx.combine(shared, rest)
-        estimator = eqx.combine(numbers, frame)
-        after, stats = meta_step(task, eqx.combine(arrays, static), estimator, objective, meta_tx)
+        task, now = eqx.combine(shared, rest), eqx.combine(numbers, frame)
+        how = {"mask": now.mask, "scale": now.scale}
+        state = eqx.combine(arrays, static)
+        after, stats = meta_step(task, state, now.estimator, now.objective, meta_tx, **how)
         return eqx.filter(after, eqx.is_array), stats
 
     compiled = jax.jit(step, out_shardings=(places, None)).lower(arrays, shared, numbers).compile()
 
-    def run(
-        state: TrainState, estimator: AbstractEstimator = estimator
-    ) -> tuple[TrainState, Stats]:
-        numbers = eqx.filter(estimator, eqx.is_array)
+    def run(state: TrainState, stage: Stage = stage) -> tuple[TrainState, Stats]:
+        numbers = eqx.filter(stage, eqx.is_array)
         after, stats = compiled(eqx.filter(state, eqx.is_array), shared, numbers)
         return eqx.combine(after, static), stats
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..core.estimator import AbstractEstimator
+from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
-from .curriculum import Curriculum, Progress, begin_progress, judge
+from .curriculum import Curriculum, Progress, Stage, begin_progress, judge
 from .step import TrainState
 
 
@@ -40,10 +41,17 @@ def begin_run(state: TrainState, curriculum: Curriculum | None) -> Run:
     )
 
 
-def staged(
-    curriculum: Curriculum | None, estimator: AbstractEstimator, stage: int
-) -> AbstractEstimator:
-    return estimator if curriculum is None else curriculum.staged(estimator, stage)
+def stage_of(
+    curriculum: Curriculum | None,
+    number: int,
+    estimator: AbstractEstimator,
+    objective: AbstractObjective,
+    opt: AbstractOptimizer,
+) -> Stage:
+    """Stage `number` of a run; without a curriculum all is as given."""
+    if curriculum is None:
+        return Stage(estimator, objective)
+    return curriculum.stage(number, estimator, objective, opt)
 
 
 def judged(

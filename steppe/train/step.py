@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jax.tree_util as jtu
 import optax
 from jaxtyping import Array, Int, PyTree
 
@@ -12,11 +13,11 @@ from ..core.estimator import AbstractEstimator, Stats
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
-from ..core.types import Key
+from ..core.types import Key, Scalar
 
 
 class TrainState(eqx.Module):
-    """All that a meta-training run is, between two meta-steps."""
+    """Complete state of a meta-training run between two meta-steps."""
 
     opt: AbstractOptimizer
     meta_state: PyTree  # of the meta-optimizer (an optax transformation)
@@ -48,8 +49,15 @@ def meta_step(
     estimator: AbstractEstimator,
     objective: AbstractObjective,
     meta_tx: optax.GradientTransformation,
+    *,
+    mask: PyTree | None = None,
+    scale: Scalar | None = None,
 ) -> tuple[TrainState, Stats]:
-    """One step on θ. If no episode was finite, θ and the meta-optimizer stay as they are."""
+    """One step on θ. If no episode was finite, θ and the meta-optimizer stay as they are.
+
+    - `mask`: booleans in the structure and shapes of θ; False does not move
+    - `scale`: factor of the update of θ
+    """
     key, key_estimate = jr.split(state.key)
     theta, rest = split_meta(state.opt)
     grads, est_state, stats = estimator(
@@ -57,6 +65,10 @@ def meta_step(
     )
     meta_tx = optax.with_extra_args_support(meta_tx)  # `apart` asks for the part
     updates, meta_state = meta_tx.update(grads, state.meta_state, theta, part=stats.part)
+    if scale is not None:
+        updates = tree.scale(scale, updates)
+    if mask is not None:
+        updates = jtu.tree_map(lambda m, u: jnp.where(m, u, jnp.zeros_like(u)), mask, updates)
     usable = (stats.nonfinite < stats.episodes) & tree.finite(updates)
     moved = (tree.apply_updates(theta, updates), meta_state)
     # Not `select`: XLA computes its predicate anew for every leaf.

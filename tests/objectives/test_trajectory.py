@@ -1,8 +1,11 @@
 """Trajectory: weights, transforms and batches against numbers worked out by hand."""
 
+import equinox as eqx
 import jax.numpy as jnp
+import jax.random as jr
 import pytest
 
+from steppe.core import window
 from steppe.core.episode import begin, unroll
 from steppe.core.task import AbstractTask, draw
 from steppe.objectives.trajectory import EPSILON, Trajectory
@@ -76,3 +79,23 @@ def test_the_first_loss_of_the_episode_is_kept_over_truncations(getkey):
 def test_an_unknown_option_is_named(field):
     with pytest.raises(ValueError, match=f"{field} is 'spiral', expected one of"):
         Trajectory(**{field: "spiral"})
+
+
+def test_one_hot_weights_are_the_loss_after_one_step_and_compile_once():
+    key, task, opt = jr.key(0), Ladder(), FromOptax("sgd", learning_rate=1.0)
+    start = window.open_window(task, opt, Trajectory(transform="identity"), key, jnp.asarray(3))
+
+    @eqx.filter_jit
+    def loss(objective):
+        traced.append(objective)
+        return window.score(task, opt, start, objective, 3, key=key)[0].value
+
+    traced = []
+    of = lambda weights: Trajectory(weights, "identity")
+    found = [float(loss(of(jnp.eye(3)[k]))) for k in range(3)]
+    assert len(traced) == 1
+    assert found == [7.0, 6.0, 5.0]
+    mean = jnp.full(3, 1 / 3)
+    assert float(loss(of(mean))) == pytest.approx(float(loss(of("uniform"))), rel=1e-6)
+    with pytest.raises(ValueError, match="give one number a step"):
+        loss(of(jnp.ones(2)))

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from steppe.core.optimizer import split_meta
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix
@@ -16,7 +17,7 @@ from steppe.optimizers.classic.from_optax import adam, sgd
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.tasks import Quadratic
 from steppe.train.curriculum import Curriculum, begin_progress, judge
-from steppe.train.loop import meta_train
+from steppe.train.loop import compile_step, meta_train
 from steppe.train.select import begin_run, judged
 from steppe.train.separate_states import apart
 from steppe.train.sinks import read_rows
@@ -178,3 +179,64 @@ def test_a_state_apart_for_each_part_moves_alone():
 def test_bad_input_gets_a_sentence(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         Curriculum(**options)
+
+
+ONE_HOT = [Trajectory(jnp.eye(2)[k]) for k in (0, 1)]
+
+
+def stages_of_layers(opt):
+    """First the loss after step 1 moves the head, then that after step 2 the rest, halved."""
+    theta, _ = split_meta(opt)
+    nothing = jtu.tree_map(lambda leaf: False, theta)
+    head = eqx.tree_at(lambda t: (t.head.w, t.head.b), nothing, (True, True))
+    masks = (head, jtu.tree_map(lambda m: not m, head))
+    return Curriculum((2, 4), objectives=tuple(ONE_HOT), masks=masks, scales=(1.0, 0.5))
+
+
+def test_stages_are_arrays_of_one_compiled_step():
+    opt, estimator, tx = RNNProp((3,), 2, key=jr.key(0)), BPTT(2, 2, 4), optax.sgd(1.0)
+    curriculum = stages_of_layers(opt)
+    at = [curriculum.stage(k, estimator, ONE_HOT[0], opt) for k in (0, 1)]
+    state = start(
+        Quadratic(3), opt, estimator=estimator, objective=ONE_HOT[0], meta_tx=tx, key=jr.key(1)
+    )
+    run, state, _ = compile_step(
+        Quadratic(3), state, estimator, ONE_HOT[0], tx, None, stage=at[0]
+    )  # ahead of time: it cannot be compiled again
+    first, one = run(state, at[0])
+    second, two = run(state, at[1])
+    changed = lambda after: jtu.tree_map(
+        lambda a, b: bool(jnp.any(a != b)), split_meta(after.opt)[0], split_meta(opt)[0]
+    )
+    assert changed(first).head.w and not any(jtu.tree_leaves(changed(first).lstm))
+    assert not changed(second).head.w and any(jtu.tree_leaves(changed(second).lstm))
+    assert float(one.loss) != float(two.loss)
+    whole = eqx.tree_at(
+        lambda s: (s.mask, s.scale),
+        at[1],
+        (jtu.tree_map(jnp.ones_like, at[1].mask), jnp.ones((), jnp.float32)),
+    )
+    moved = lambda after: after.opt.inputs.w - opt.inputs.w
+    np.testing.assert_allclose(
+        moved(second), 0.5 * moved(run(state, whole)[0]), rtol=1e-9, atol=1e-15
+    )
+
+
+def test_a_run_over_stages_leaves_what_is_masked():
+    opt, key = RNNProp((3,), 2, key=jr.key(0)), jr.key(2)
+    still = jtu.tree_map(lambda leaf: False, split_meta(opt)[0])
+    curriculum = Curriculum((2, 4, 6), masks=(still, still, still), patience=1)
+    after, _ = meta_train(
+        Quadratic(3), opt, estimator=BPTT(2, 2, 4), objective=Trajectory(), meta_tx=optax.adam(0.1),
+        steps=3, key=key, validation=Validation(1, 2, 1), curriculum=curriculum,
+    )  # fmt: skip
+    assert eqx.tree_equal(after, opt)
+
+
+def test_an_objective_of_a_stage_may_differ_by_arrays_alone():
+    opt = RNNProp((3,), 2, key=jr.key(0))
+    curriculum = Curriculum((2,), objectives=(Trajectory("last"),))
+    with pytest.raises(ValueError, match="by the numbers in their arrays alone"):
+        curriculum.stage(0, BPTT(2, 2, 4), ONE_HOT[0], opt)
+    with pytest.raises(ValueError, match="2 scales for 1 stages"):
+        Curriculum((2,), scales=(1.0, 0.5))

@@ -28,7 +28,6 @@ def one(name: str, calls: int) -> dict[str, Any]:
 
     from ...tasks import build
     from ...train import loop, mesh
-    from ...train.select import staged
     from ...train.step import start
     from ...zoo.assemble import assemble
     from ...zoo.presets import recipe
@@ -38,8 +37,8 @@ def one(name: str, calls: int) -> dict[str, Any]:
     task, estimator, objective, meta_tx = (
         how[part] for part in ("task", "estimator", "objective", "meta_tx")
     )
-    last = how["curriculum"].stages - 1 if how["curriculum"] else 0  # where imitation is at most
-    estimator = staged(how["curriculum"], estimator, last)
+    if curriculum := how["curriculum"]:  # the last stage: there imitation is at most
+        estimator = curriculum.staged(estimator, curriculum.stages - 1)
     with mesh.active(episodes):
         state = start(
             task, opt, estimator=estimator, objective=objective, meta_tx=meta_tx, key=jr.key(1)
