@@ -26,7 +26,7 @@ if not USER_FLAGS:
 # Programs that took long to compile are kept for the next run, for the other workers and for the
 # processes that tests start. To write a program costs as much as to compile a tiny one.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache/jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 # One worker on every core: threads of PyTorch and OpenBLAS would wait for each other, spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -53,7 +53,8 @@ def test_a_study_is_done_told_and_found_done_again(steppe, tmp_path):
     assert (folder / "rows.jsonl").read_bytes() == before
 
 
-def test_json_is_one_document(steppe):
+def test_json_is_one_document(steppe, monkeypatch):
+    monkeypatch.setattr(reproduce, "write_report", lambda *_: None)  # seconds of drawing
     code, out, _ = steppe("flatness", "--engine", "serial", "--json", "--quiet", "--out", "here")
     document = json.loads(out)
     assert code == 0 and document["failed"] == [] and document["folder"] == "here"
