@@ -14,6 +14,7 @@ from .core.measure import AbstractMeasure as AbstractMeasure
 from .core.objective import AbstractObjective as AbstractObjective
 from .core.optimizer import AbstractOptimizer as AbstractOptimizer
 from .core.optimizer import Fixed as Fixed
+from .core.task import AbstractFormula as AbstractFormula
 from .core.task import AbstractTask as AbstractTask
 from .estimators.bptt import BPTT as BPTT
 from .estimators.es import ES as ES

@@ -16,19 +16,20 @@ from steppe.core.task import AbstractTask
 from steppe.data import Dataset, arrange
 from steppe.flatness.hessian import HessianTrace
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
-from steppe.tasks.augment import Scaled, ScaledPredictive, WithBowl, WithBowlPredictive
-from steppe.tasks.flattened import Flattened
 from steppe.tasks.networks import NASCell
 from steppe.tasks.synthetic.bowl import Bowl
 from steppe.tasks.synthetic.chains import Chain
-from steppe.tasks.synthetic.forms import Log, Rescaled, Sum
 from steppe.tasks.synthetic.functions import Formula
 from steppe.tasks.synthetic.lasso import Lasso
 from steppe.tasks.synthetic.matmul import Matmul
-from steppe.tasks.synthetic.noisy import Noisy
 from steppe.tasks.synthetic.norm import Norm
 from steppe.tasks.synthetic.rastrigin import Rastrigin
 from steppe.tasks.synthetic.two_classes import TwoClasses
+from steppe.tasks.wrappers.combined import Log, Rescaled, Sum
+from steppe.tasks.wrappers.flattened import Flattened
+from steppe.tasks.wrappers.noisy import Noisy
+from steppe.tasks.wrappers.scaled import Scaled
+from steppe.tasks.wrappers.with_bowl import WithBowl
 from tests.tasks.ellipse import Ellipse
 
 
@@ -59,9 +60,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "noisy": lambda: Noisy(Bowl(), deviation=1e-7),
     "classify-mlp": lambda: Classify(pictures(), MLP(hidden=(4,)), batch_size=8),
     "scaled": lambda: Scaled(Ellipse()),
-    "scaled-predictive": lambda: ScaledPredictive(Ellipse(), 1.0),
     "with-bowl": lambda: WithBowl(Ellipse(), 2),
-    "with-bowl-predictive": lambda: WithBowlPredictive(Ellipse(), 2),
     "flattened": lambda: Flattened(
         Classify(pictures(), MLP(hidden=(4,)), batch_size=8), HessianTrace(), 0.1
     ),

@@ -4,7 +4,7 @@ metric        errors[k], after k updates
 loss          the task's loss on the data of `split`
 residual      ‖x_{k+1} − x_k‖₂
 gradient      ‖∇f(x_k)‖₂, f the loss on the batch of the step
-distance      ‖x_k − x*‖₂                       if the task has a `solution`
+distance      ‖x_k − x*‖₂                       if the task knows its `target` x*
 nmse          10 log₁₀ (‖x_k − x*‖² / ‖x*‖²)    the same, in dB
 error         1 − accuracy on `split`           if the task has an accuracy
 any other     that of the task's `metrics` on `split`
@@ -13,7 +13,7 @@ any other     that of the task's `metrics` on `split`
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -44,7 +44,7 @@ METRICS = {
     "nmse": Metric("nmse", "10 log₁₀ (‖x_k − x*‖² / ‖x*‖²), x* the task's solution", "dB", True),
     "error": Metric("error", "1 − accuracy on the whole {split} split, after k updates"),
 }
-OF_SOLUTION = ("distance", "nmse")
+OF_TARGET = ("distance", "nmse")
 Measure = Callable[[Params, Instance], Scalar]
 
 
@@ -66,15 +66,15 @@ class Reading:
             return tree.norm(minus(after.params, x))
         if self.metric == "gradient":
             return tree.norm(problem.grad(x))
-        if self.metric in OF_SOLUTION:
-            best = cast(Any, task).solution(instance)
+        if self.metric in OF_TARGET:
+            best = task.target(instance)
             distance = tree.norm(minus(x, best))
             decibel = 20 * jnp.log10(distance / tree.norm(best))
             return distance if self.metric == "distance" else decibel
-        whole = task.whole(instance, split=self.split)
+        batch = task.full_batch(instance, split=self.split)
         if self.metric == "loss":
-            return task.loss(x, instance, whole, key)
-        metrics = task.metrics(x, instance, whole, key)
+            return Problem(task, instance, batch, key).value(x)
+        metrics = task.metrics(x, instance, batch, key)
         return 1 - metrics["accuracy"] if self.metric == "error" else metrics[self.metric]
 
 
@@ -188,8 +188,9 @@ def reading(task: AbstractTask, metric: str | Measure, split: Split) -> tuple[Re
     if callable(metric):
         about = Metric(name_of(metric), "a function of parameters and instance")
         return Reading(metric, split), about
-    own = eqx.filter_eval_shape(lambda key: own_metrics(task, split, key), jax.random.key(0))
-    known = [name for name in METRICS if available(task, own, name)]
+    own, target = eqx.filter_eval_shape(lambda key: own_metrics(task, split, key), jr.key(0))
+    absent = {*(() if "accuracy" in own else ("error",)), *(OF_TARGET if target is None else ())}
+    known = [name for name in METRICS if name not in absent]
     if metric in known:
         about = METRICS[metric]
         definition = about.definition.format(split=split)
@@ -200,17 +201,13 @@ def reading(task: AbstractTask, metric: str | Measure, split: Split) -> tuple[Re
     raise ValueError(f"The task has no metric {metric!r}; {did_you_mean(metric, [*known, *own])}")
 
 
-def available(task: AbstractTask, own: dict, name: str) -> bool:
-    if name in OF_SOLUTION:
-        return hasattr(task, "solution")
-    return name != "error" or "accuracy" in own
-
-
-def own_metrics(task: AbstractTask, split: Split, key: Key) -> dict[str, Scalar]:
-    """The task's own metrics."""
+def own_metrics(
+    task: AbstractTask, split: Split, key: Key
+) -> tuple[dict[str, Scalar], Params | None]:
+    """The metrics that the task has of its own, and its target."""
     instance = task.sample(key)
-    params = task.init(instance, key)
-    return task.metrics(params, instance, task.whole(instance, split=split), key)
+    params, batch = task.init(instance, key), task.full_batch(instance, split=split)
+    return task.metrics(params, instance, batch, key), task.target(instance)
 
 
 def minus(x: Params, y: Params) -> Params:

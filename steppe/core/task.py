@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
+from .loss import AbstractLoss, as_loss
 from .types import Batch, Instance, Key, Params, Scalar, Split
 
 
@@ -30,8 +31,18 @@ class AbstractTask(eqx.Module):
         """Draw the data for one evaluation of the loss from a split."""
 
     @abc.abstractmethod
-    def loss(self, params: Params, instance: Instance, batch: Batch, key: Key) -> Scalar:
-        """The number to be minimised. `key` is for randomness inside the loss (dropout)."""
+    def full_batch(self, instance: Instance, *, split: Split) -> Batch:
+        """The batch that reports use: all data of a split, or the instance itself."""
+
+    @abc.abstractmethod
+    def loss(
+        self, instance: Instance, batch: Batch, key: Key
+    ) -> AbstractLoss | Callable[[Params], Scalar]:
+        """The function of the parameters to be minimised, as a value that tells its structure.
+
+        A plain function is taken as `Plain`. `key` is for randomness inside the loss (dropout).
+        Ask `Problem.loss()`, which always gives an `AbstractLoss`.
+        """
 
     @abc.abstractmethod
     def metrics(
@@ -40,30 +51,18 @@ class AbstractTask(eqx.Module):
         """Further numbers for reports, e.g. accuracy in [0, 1]. `{}` if none."""
 
     @abc.abstractmethod
-    def whole(self, instance: Instance, *, split: Split) -> Batch:
-        """The batch that reports use: all data of a split, or the instance itself."""
+    def target(self, instance: Instance) -> Params | None:
+        """The parameters that solve the problem, None if they are not known."""
 
 
-class AbstractPredictive(AbstractTask):
-    """Capability: the loss is a convex criterion of the outputs of a model."""
+class AbstractFormula(AbstractTask):
+    """A task without data: its loss is a formula in the parameters and the instance."""
 
-    @abc.abstractmethod
-    def outputs(self, params: Params, instance: Instance, batch: Batch, key: Key) -> PyTree:
-        """What the model says of a batch, e.g. its logits."""
+    def batch(self, instance: Instance, key: Key, *, split: Split = "train") -> tuple[()]:
+        return ()
 
-    @abc.abstractmethod
-    def criterion(self, outputs: PyTree, instance: Instance, batch: Batch) -> Scalar:
-        """loss = criterion(outputs), convex in the outputs."""
-
-
-class Composed(eqx.Module):
-    """A loss whose two halves are known: outer(inner(params)). Gauss–Newton needs to see both."""
-
-    inner: Callable[[Params], PyTree]
-    outer: Callable[[PyTree], Scalar]
-
-    def __call__(self, params: Params) -> Scalar:
-        return self.outer(self.inner(params))
+    def full_batch(self, instance: Instance, *, split: Split) -> tuple[()]:
+        return ()
 
 
 class Problem(eqx.Module):
@@ -74,18 +73,12 @@ class Problem(eqx.Module):
     batch: Batch
     key: Key
 
-    def value(self, params: Params) -> Scalar:
-        return self.task.loss(params, self.instance, self.batch, self.key)
+    def loss(self) -> AbstractLoss:
+        """The loss, with the structure that the task tells of it."""
+        return as_loss(self.task.loss(self.instance, self.batch, self.key))
 
-    def surface(self) -> Callable[[Params], Scalar]:
-        """The loss as measures take it: `Composed` where the task can tell its halves."""
-        task = self.task
-        if not isinstance(task, AbstractPredictive):
-            return self.value
-        return Composed(
-            lambda params: task.outputs(params, self.instance, self.batch, self.key),
-            lambda outputs: task.criterion(outputs, self.instance, self.batch),
-        )
+    def value(self, params: Params) -> Scalar:
+        return self.loss()(params)
 
     def grad(self, params: Params) -> Params:
         return jax.grad(self.value)(params)
@@ -100,10 +93,16 @@ def draw(task: AbstractTask, instance: Instance, key: Key, *, split: Split) -> P
     return Problem(task, instance, task.batch(instance, key_batch, split=split), key_loss)
 
 
+def structure(task: AbstractTask) -> type[AbstractLoss]:
+    """The kind of loss that the task has, without computing one."""
+    loss = lambda key: draw(task, task.sample(key), key, split="train").loss()
+    return type(eqx.filter_eval_shape(loss, jax.random.key(0)))
+
+
 def examples(task: AbstractTask) -> int:
     """How many training examples the task has; 1 for a loss without examples."""
-    whole = lambda key: task.whole(task.sample(key), split="train")
-    return length(eqx.filter_eval_shape(whole, jax.random.key(0))) or 1
+    rows = lambda key: task.full_batch(task.sample(key), split="train")
+    return length(eqx.filter_eval_shape(rows, jax.random.key(0))) or 1
 
 
 def length(batch: Batch) -> int | None:

@@ -28,9 +28,10 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ..core import tree
+from ..core.loss import Composed
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import rollout, shapes
-from ..core.task import AbstractTask, Composed, Problem, examples, length
+from ..core.task import AbstractTask, Problem, examples, length
 from ..core.types import Key, Params, Scalar
 from ..flatness import hutchinson, slq
 from ..flatness.entropy import free_energy
@@ -94,10 +95,10 @@ def curvature(
             f"{name} on {task_name} diverged within {settings.steps} steps, so that there is no "
             "point to measure at; take a smaller learning rate or fewer steps."
         )
-    whole = task.whole(instance, split="train")
+    whole = task.full_batch(instance, split="train")
     batch = rows(whole, settings.batch)
     train = Problem(task, instance, batch, key_loss)
-    valid = Problem(task, instance, task.whole(instance, split="valid"), key_loss)
+    valid = Problem(task, instance, task.full_batch(instance, split="valid"), key_loss)
     check_deterministic(train.value, params)
     say(f"{settings.probes} probes of {settings.k} products on {n:,} parameters…")
     key_numbers, key_pictures = jr.split(key_loss)
@@ -179,7 +180,7 @@ def _measured(
 ) -> dict[str, Any]:
     key_rules, key_top, key_modulus, key_gauss, key_entropy, key_rise = jr.split(key, 6)
     key_mean, key_draws, key_laplace = jr.split(key_entropy, 3)
-    loss, probes, gamma = train.surface(), settings.probes, settings.gamma
+    loss, probes, gamma = train.loss(), settings.probes, settings.gamma
     H = lambda v: hvp(loss, params, v)
     g = jax.grad(loss)(params)
     density = slq.spectral_density(H, params, k=settings.k, probes=probes, key=key_rules)

@@ -103,8 +103,8 @@ def _run(
     begins, measures = jax.vmap(jr.split, out_axes=1)(keys)
 
     def losses(instance: Instance, key: Key) -> tuple[Problem, Problem]:
-        batch = rows(task.whole(instance, split="train"), TRAIN_ROWS)
-        other = task.whole(instance, split=held_out)
+        batch = rows(task.full_batch(instance, split="train"), TRAIN_ROWS)
+        other = task.full_batch(instance, split=held_out)
         return Problem(task, instance, batch, key), Problem(task, instance, other, key)
 
     def seen(train: Problem, other: Problem, params: Params) -> Float[Array, " 4"]:

@@ -137,7 +137,7 @@ def measure(task: AbstractTask, instance: PyTree, params: Params, key: Key) -> d
     measured = {}
     splits: tuple[tuple[Split, int | None], ...] = (("train", TRAIN_ROWS), ("test", None))
     for split, limit in splits:
-        batch = rows(task.whole(instance, split=split), limit)
+        batch = rows(task.full_batch(instance, split=split), limit)
         measured[f"{split}_loss"] = Problem(task, instance, batch, key).value(params)
         for metric, value in task.metrics(params, instance, batch, key).items():
             measured[f"{split}_{metric}"] = value

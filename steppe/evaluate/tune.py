@@ -69,7 +69,7 @@ def tune(
         begins, measures = jax.vmap(jr.split, out_axes=1)(keys)
 
         def score(end: Episode, lane: tuple[Scalar, Key]) -> Scalar:
-            batch = task.whole(end.instance, split="valid")
+            batch = task.full_batch(end.instance, split="valid")
             return Problem(task, end.instance, batch, lane[1]).value(end.params)
 
         own = lambda lane: make(lane[0])

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 
 from ..core import tree
+from ..core.loss import Composed, expect
 from ..core.measure import AbstractMeasure, AbstractWarm
 from ..core.types import Key, Params, Scalar
 from .checks import check_count, check_positive
@@ -34,7 +35,6 @@ from .lanczos import number_of_steps, tridiagonalise
 from .power import check_which, top_eigenpair
 from .probes import each_probe, normal_like, unit
 from .products import (
-    check_composed,
     check_loss,
     flat_product,
     gauss_newton_second_derivative,
@@ -100,7 +100,7 @@ class GaussNewtonTrace(AbstractMeasure):
         check_count("GaussNewtonTrace", "probes", self.probes)
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
-        composed = check_composed(loss)
+        composed = expect(loss, Composed, "GaussNewtonTrace")
 
         def sample(key):
             v = signs_like(key, params)

@@ -25,7 +25,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..core import tree
-from ..core.task import Composed
+from ..core.loss import Composed, expect
 from ..core.types import Params, Scalar
 
 Product = Callable[[Params], Params]  # v ↦ A v for a symmetric A
@@ -61,7 +61,7 @@ def second_derivative(
 
 def gauss_newton_product(loss: Composed, params: Params, v: Params) -> Params:
     """G(params) v."""
-    loss = check_composed(loss)
+    loss = expect(loss, Composed, "A Gauss–Newton product")
     outputs, Jv = jax.jvp(loss.inner, (params,), (v,))
     _, pull_back = jax.vjp(loss.inner, params)
     return pull_back(hvp(loss.outer, outputs, Jv))[0]
@@ -69,7 +69,7 @@ def gauss_newton_product(loss: Composed, params: Params, v: Params) -> Params:
 
 def gauss_newton_second_derivative(loss: Composed, params: Params, v: Params, w: Params) -> Scalar:
     """vᵀ G(params) w."""
-    loss = check_composed(loss)
+    loss = expect(loss, Composed, "A Gauss–Newton product")
     outputs, Jv = jax.jvp(loss.inner, (params,), (v,))
     _, Jw = jax.jvp(loss.inner, (params,), (w,))
     return second_derivative(loss.outer, outputs, Jv, Jw)
@@ -97,17 +97,6 @@ def check_loss(loss: Callable[[Params], Scalar]) -> Callable[[Params], Scalar]:
         return value
 
     return checked
-
-
-def check_composed(loss: Callable[[Params], Scalar]) -> Composed:
-    """The same loss, refusing with a sentence to be anything but a `Composed`."""
-    if not isinstance(loss, Composed):
-        name = getattr(loss, "__name__", type(loss).__name__)
-        raise TypeError(
-            f"A Gauss–Newton product needs a loss whose two halves are known, got {name}. "
-            "Give `Composed(inner, outer)`, or take the Hessian of the loss instead."
-        )
-    return loss
 
 
 def check_deterministic(loss: Callable[[Params], Scalar], params: Params) -> None:

@@ -31,8 +31,8 @@ import jax.tree_util as jtu
 from jaxtyping import PyTree
 
 from ..core import tree
+from ..core.loss import AbstractLoss, precompose
 from ..core.measure import AbstractMeasure, AbstractWarm
-from ..core.task import Composed
 from ..core.types import Key, Params, Scalar
 from .entropy.local_entropy import LocalEntropy
 
@@ -69,14 +69,11 @@ class Adaptive(AbstractWarm):
 
     def _seen(
         self, loss: Callable[[Params], Scalar], params: Params
-    ) -> tuple[Callable[[Params], Scalar], Params]:
+    ) -> tuple[AbstractLoss, Params]:
         """g, and ξ = 0."""
         at = lambda xi: jtu.tree_map(lambda x, share: x * (1 + share), params, xi)
         zero = jtu.tree_map(jnp.zeros_like, params)
-        if isinstance(loss, Composed):
-            inner = loss.inner
-            return Composed(lambda xi: inner(at(xi)), loss.outer), zero
-        return lambda xi: loss(at(xi)), zero
+        return precompose(loss, at), zero
 
 
 class Relative(AbstractWarm):

@@ -136,7 +136,7 @@ class Regularized(AbstractObjective):
         warm, params = self.measure, jax.lax.stop_gradient(episode.params)
         return Kept(
             self.base.start(problem, episode, key=key_base),
-            self.measure(problem.surface(), params, key=key_initial)
+            self.measure(problem.loss(), params, key=key_initial)
             if self.normalise == "initial"
             else None,
             warm.guess(params, key=key_guess) if isinstance(warm, AbstractWarm) else (),
@@ -162,7 +162,7 @@ class Regularized(AbstractObjective):
             params = tree.select(active, params, jax.lax.stop_gradient(params))
 
             def measured(guess: PyTree) -> tuple[PyTree, tuple]:
-                loss = draw(task, episode.instance, key_draw, split="train").surface()
+                loss = draw(task, episode.instance, key_draw, split="train").loss()
                 value, guess = self._resume(loss, params, guess, key_measure)
                 value = value.astype(wide)
                 return guess, (value, self._normalised(value, memo.initial))

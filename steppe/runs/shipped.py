@@ -146,7 +146,7 @@ def valid_losses(
     def one(x: tuple[PyTree, PyTree, Key]) -> Scalar:
         instance, path, key = x
         last = jax.tree.map(lambda points: points[-1], path)
-        return Problem(task, instance, task.whole(instance, split="valid"), key).value(last)
+        return Problem(task, instance, task.full_batch(instance, split="valid"), key).value(last)
 
     return jax.lax.map(one, (instances, paths, keys))
 

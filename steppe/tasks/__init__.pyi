@@ -1,5 +1,3 @@
-from .augment import scaled as scaled
-from .augment import with_bowl as with_bowl
 from .classify import Classify as Classify
 from .names import SUITES as SUITES
 from .names import TASKS as TASKS
@@ -11,6 +9,8 @@ from .networks import NASCell as NASCell
 from .networks import ResNet as ResNet
 from .suite import build as build
 from .suite import options as options
-from .synthetic.noisy import Noisy as Noisy
 from .synthetic.quadratic import Quadratic as Quadratic
 from .synthetic.wells import Wells as Wells
+from .wrappers.noisy import Noisy as Noisy
+from .wrappers.scaled import Scaled as Scaled
+from .wrappers.with_bowl import WithBowl as WithBowl

@@ -12,17 +12,18 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, Int
 
-from ..core.task import AbstractPredictive
+from ..core.loss import Composed
+from ..core.task import AbstractTask
 from ..core.types import Batch, Key, Params, Scalar, Split
 from ..data.dataset import Dataset, minibatch, whole
 from .networks import AbstractNetwork
 
 
-class Classify(AbstractPredictive):
+class Classify(AbstractTask):
     """Mean softmax cross-entropy of `network` on `dataset`; metric: accuracy in [0, 1].
 
     - `batch_size`: rows of a minibatch, drawn with replacement
-    - `report`: `whole` gives at most so many rows of a split; None gives them all
+    - `report`: `full_batch` gives at most so many rows of a split; None gives them all
 
     Everything is computed in the dtype of the parameters.
     """
@@ -48,21 +49,15 @@ class Classify(AbstractPredictive):
     def batch(self, instance: tuple[()], key: Key, *, split: Split = "train") -> Batch:
         return minibatch(self.dataset, key, self.batch_size, split)
 
-    def whole(self, instance: tuple[()], *, split: Split) -> Batch:
+    def full_batch(self, instance: tuple[()], *, split: Split) -> Batch:
         return whole(self.dataset, split, self.report)
 
-    def loss(self, params: Params, instance: tuple[()], batch: Batch, key: Key) -> Scalar:
-        return self.criterion(self.outputs(params, instance, batch, key), instance, batch)
+    def loss(self, instance: tuple[()], batch: Batch, key: Key) -> Composed:
+        x, y = batch
+        return Composed(lambda params: self.logits(params, x), lambda z: cross_entropy(z, y))
 
-    def outputs(
-        self, params: Params, instance: tuple[()], batch: Batch, key: Key
-    ) -> Float[Array, "rows classes"]:
-        return self.logits(params, batch[0])
-
-    def criterion(
-        self, outputs: Float[Array, "rows classes"], instance: tuple[()], batch: Batch
-    ) -> Scalar:
-        return cross_entropy(outputs, batch[1])
+    def target(self, instance: tuple[()]) -> None:
+        return None
 
     def metrics(
         self, params: Params, instance: tuple[()], batch: Batch, key: Key

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.entry import Entry, Made, table
 
-SYNTHETIC, WRAPPERS, NETWORKS = ".tasks.synthetic.", ".tasks.synthetic.", ".tasks.networks:"
+SYNTHETIC, WRAPPERS, NETWORKS = ".tasks.synthetic.", ".tasks.wrappers.", ".tasks.networks:"
 QUADRATIC, BOWL, NORM, FORMULA = (
     SYNTHETIC + f"{file}:{kind}"
     for file, kind in {
@@ -84,7 +84,7 @@ def _chain(form: str, about: str, n: int) -> Entry:
 
 
 def _combined(name: str, about: str, kind: str, **arguments: Any) -> Entry:
-    return _formula(name, f"{about} (L2O-Scale)", f"{WRAPPERS}forms:{kind}", **arguments)
+    return _formula(name, f"{about} (L2O-Scale)", f"{WRAPPERS}combined:{kind}", **arguments)
 
 
 LASSO_DM = {"n": 2, "instances": 128, "data": "uniform", "l1": 0.005, "start": 0.01}

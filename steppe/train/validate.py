@@ -57,7 +57,7 @@ class Validation(eqx.Module):
         if self.by == "valid":
 
             def held_out(end: Episode, key: Key) -> Scalar:
-                batch = task.whole(end.instance, split="valid")
+                batch = task.full_batch(end.instance, split="valid")
                 return Problem(task, end.instance, batch, key).value(end.params)
 
             losses = episodes(task, opt, begins, steps, held_out, beside=keys).looks

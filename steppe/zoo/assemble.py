@@ -11,10 +11,11 @@ from typing import Any
 import optax
 
 from ..core.estimator import AbstractEstimator
+from ..core.loss import Composed
 from ..core.measure import AbstractMeasure
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
-from ..core.task import AbstractPredictive, AbstractTask, examples
+from ..core.task import AbstractTask, examples, structure
 from ..core.types import Key
 from ..estimators.bptt import BPTT
 from ..estimators.imitation import Imitation
@@ -25,7 +26,8 @@ from ..flatness.units import Adaptive, Relative
 from ..objectives.regularized import Regularized
 from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
-from ..tasks.augment import scaled, with_bowl
+from ..tasks.wrappers.scaled import Scaled
+from ..tasks.wrappers.with_bowl import WithBowl
 from ..train.curriculum import Curriculum
 from ..train.separate_states import apart
 from ..train.validate import Validation
@@ -88,8 +90,8 @@ def assemble(
 
 def augmented(recipe: Recipe, task: AbstractTask) -> AbstractTask:
     """The task that the optimizer is trained on; evaluation is on the task itself."""
-    task = with_bowl(task, recipe.task.convex) if recipe.task.convex else task
-    return scaled(task, recipe.task.scaling) if recipe.task.scaling else task
+    task = WithBowl(task, recipe.task.convex) if recipe.task.convex else task
+    return Scaled(task, recipe.task.scaling) if recipe.task.scaling else task
 
 
 def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
@@ -114,7 +116,7 @@ def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
 
 def measure(penalty: Penalty, task: AbstractTask) -> AbstractMeasure:
     """The penalty's measure, in its units."""
-    if penalty.kind == "gauss-newton" and not isinstance(task, AbstractPredictive):
+    if penalty.kind == "gauss-newton" and not issubclass(structure(task), Composed):
         raise ValueError(
             f"gauss-newton needs a task with a model and a criterion of its outputs, which "
             f"{type(task).__name__} has not; use trace, or a task of digits."

@@ -153,7 +153,7 @@ def test_an_optimizer_on_a_task_as_unroll_runs_it(getkey):
         for k in range(9):
             gap = task.metrics(x, instance, (), key)["relative_gap"]
             assert errors[i, k] == pytest.approx(float(gap), rel=1e-9)
-            x = x - 0.05 * jax.grad(task.loss)(x, instance, (), key)
+            x = x - 0.05 * jax.grad(task.loss(instance, (), key))(x)
     found = {
         metric: Episodes(task, opt, metric=metric).run(5, range(2), 4).errors
         for metric in ("loss", "residual", "gradient", "distance", "nmse")
@@ -237,12 +237,11 @@ def test_metrics_that_are_no_number_are_refused():
 
 
 def test_an_optimizer_on_one_task_again_and_again_is_refused():
-    class Same(steppe.AbstractTask):
+    class Same(steppe.AbstractFormula):
         sample = lambda self, key: ()
         init = lambda self, instance, key: jnp.ones(2)
-        batch = lambda self, instance, key, *, split="train": ()
-        whole = lambda self, instance, *, split: ()
-        loss = lambda self, params, instance, batch, key: jnp.sum(params**2)
+        loss = lambda self, instance, batch, key: lambda params: jnp.sum(params**2)
+        target = lambda self, instance: None
         metrics = lambda self, params, instance, batch, key: {}
 
     with pytest.raises(ValueError, match="tasks are equal to another"):

@@ -18,12 +18,12 @@ from steppe.certificates.claims import Quantile, Success
 from steppe.certificates.posterior import Finite, Gaussian, around, fit, kl_inverse
 from steppe.certificates.randomised import certify_randomised, task_keys
 from steppe.core.optimizer import AbstractOptimizer
-from steppe.core.task import AbstractTask
+from steppe.core.task import AbstractFormula
 
 LOW, HIGH = 1.0, 9.0
 
 
-class Parabola(AbstractTask):
+class Parabola(AbstractFormula):
     """½ a x² from x = 1, a ~ U(1, 9)."""
 
     def sample(self, key):
@@ -32,14 +32,11 @@ class Parabola(AbstractTask):
     def init(self, instance, key):
         return jnp.ones(())
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return lambda params: instance * params**2 / 2
 
-    def whole(self, instance, *, split):
-        return ()
-
-    def loss(self, params, instance, batch, key):
-        return instance * params**2 / 2
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {"size": jnp.abs(params)}

@@ -263,7 +263,7 @@ def test_the_temperature_is_one_over_the_examples_where_nothing_is_said(steppe, 
     words = "--task digits-mlp --flat.kind entropy --flat.weight 1 --quiet"
     assert steppe("train", *TINY, *words.split()).code == 1
     [(task, _, options)] = no_training
-    examples = len(task.whole((), split="train")[1])
+    examples = len(task.full_batch((), split="train")[1])
     assert options["objective"].measure.temperature == pytest.approx(1 / examples)
 
 

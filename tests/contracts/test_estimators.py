@@ -11,10 +11,10 @@ import pytest
 from examples import final_classes
 from steppe.core import tree
 from steppe.core.estimator import AbstractEstimator, Stats
+from steppe.core.loss import Composed
 from steppe.core.measure import AbstractMeasure, AbstractWarm
 from steppe.core.objective import AbstractObjective
 from steppe.core.optimizer import split_meta
-from steppe.core.task import Composed
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES
 from steppe.estimators.imitation import Imitation

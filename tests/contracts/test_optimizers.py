@@ -17,7 +17,7 @@ from steppe.core import tree
 from steppe.core.coordinatewise import AbstractCoordinatewise
 from steppe.core.episode import begin, unroll
 from steppe.core.optimizer import AbstractOptimizer, join_meta, split_meta
-from steppe.core.task import AbstractTask, Problem
+from steppe.core.task import AbstractFormula, Problem
 from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import FromOptax
 from steppe.optimizers.classic.sam import SAM
@@ -41,7 +41,7 @@ TREES = {
 }
 
 
-class Waves(AbstractTask):
+class Waves(AbstractFormula):
     """Σ cos over all entries of any tree of parameters."""
 
     def sample(self, key):
@@ -50,15 +50,15 @@ class Waves(AbstractTask):
     def init(self, instance, key):
         return jnp.ones(3)
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        def f(params):
+            waves = [jnp.sum(jnp.cos(leaf.astype(jnp.float64))) for leaf in jtu.tree_leaves(params)]
+            return sum(waves, start=jnp.zeros(()))
 
-    def whole(self, instance, *, split):
-        return ()
+        return f
 
-    def loss(self, params, instance, batch, key):
-        waves = [jnp.sum(jnp.cos(leaf.astype(jnp.float64))) for leaf in jtu.tree_leaves(params)]
-        return sum(waves, start=jnp.zeros(()))
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}
@@ -67,7 +67,7 @@ class Waves(AbstractTask):
 PROBLEM = Problem(Waves(), (), (), jr.key(0))  # as `unroll` hands one to every update
 
 
-class Counted(AbstractTask):
+class Counted(AbstractFormula):
     """`Waves`, every gradient of which calls back."""
 
     def sample(self, key):
@@ -76,14 +76,11 @@ class Counted(AbstractTask):
     def init(self, instance, key):
         return jnp.ones(3)
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return counted
 
-    def whole(self, instance, *, split):
-        return ()
-
-    def loss(self, params, instance, batch, key):
-        return counted(params)
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}

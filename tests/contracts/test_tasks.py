@@ -91,9 +91,9 @@ def test_params_are_floating_point_arrays(task, getkey):
 def test_loss_and_metrics_are_strong_scalars_on_every_split(task, split, getkey):
     def report(key):
         problem, params = begun(task, key, split)
-        whole = task.whole(problem.instance, split=split)
+        whole = task.full_batch(problem.instance, split=split)
         return [
-            (task.loss(params, problem.instance, batch, key), metrics)
+            (task.loss(problem.instance, batch, key)(params), metrics)
             for batch in (problem.batch, whole)
             for metrics in [task.metrics(params, problem.instance, batch, key)]
         ]
@@ -112,7 +112,7 @@ def test_batches_of_all_splits_are_alike_but_for_the_rows(task, getkey):
         for split in SPLITS
     ]
     assert shapes[0] == shapes[1] == shapes[2]
-    whole = jax.eval_shape(lambda: task.whole(problem.instance, split="test"))
+    whole = jax.eval_shape(lambda: task.full_batch(problem.instance, split="test"))
     for drawn, all_rows in zip(jtu.tree_leaves(shapes[0]), jtu.tree_leaves(whole), strict=True):
         assert drawn.dtype == all_rows.dtype and drawn.shape[1:] == all_rows.shape[1:]
 

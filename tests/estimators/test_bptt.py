@@ -10,7 +10,7 @@ import pytest
 from jaxtyping import Array
 
 from steppe.core.optimizer import AbstractOptimizer, split_meta
-from steppe.core.task import AbstractTask
+from steppe.core.task import AbstractFormula, AbstractTask
 from steppe.estimators import replay
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.replay import sample_rows
@@ -35,14 +35,20 @@ class Bowl(AbstractTask):
     def batch(self, instance, key, *, split="train"):
         return 0.3 * jr.normal(key, (2,)) + (split == "valid")
 
-    def loss(self, params, instance, batch, key):
-        x, y = params["x"], params["y"]
-        return jnp.sum(jnp.log1p(instance * (x - batch) ** 2)) + 0.5 * (y - x[0]) ** 2 + 0.1
+    def loss(self, instance, batch, key):
+        def f(params):
+            x, y = params["x"], params["y"]
+            return jnp.sum(jnp.log1p(instance * (x - batch) ** 2)) + 0.5 * (y - x[0]) ** 2 + 0.1
+
+        return f
+
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}
 
-    def whole(self, instance, *, split):
+    def full_batch(self, instance, *, split):
         return jnp.zeros(2)
 
 
@@ -169,14 +175,20 @@ class Wide(AbstractTask):
     def batch(self, instance, key, *, split="train"):
         return jr.normal(key, (40,))
 
-    def loss(self, params, instance, batch, key):
-        x = jnp.concatenate([params["a"].ravel(), params["b"]])
-        return jnp.mean(instance * (x - 0.2 * batch) ** 2)
+    def loss(self, instance, batch, key):
+        def f(params):
+            x = jnp.concatenate([params["a"].ravel(), params["b"]])
+            return jnp.mean(instance * (x - 0.2 * batch) ** 2)
+
+        return f
+
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}
 
-    def whole(self, instance, *, split):
+    def full_batch(self, instance, *, split):
         return jnp.zeros(40)
 
 
@@ -273,7 +285,7 @@ def test_rows_need_a_coordinatewise_optimizer(getkey):
         estimator(task, opt, state, objective, key=getkey())
 
 
-class Cliff(AbstractTask):
+class Cliff(AbstractFormula):
     """Half of the instances have a loss that is not a number."""
 
     def sample(self, key):
@@ -282,17 +294,14 @@ class Cliff(AbstractTask):
     def init(self, instance, key):
         return jr.normal(key, (3,))
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return lambda params: jnp.where(instance > 0, jnp.nan, 1.0) * jnp.sum(params**2)
 
-    def loss(self, params, instance, batch, key):
-        return jnp.where(instance > 0, jnp.nan, 1.0) * jnp.sum(params**2)
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}
-
-    def whole(self, instance, *, split):
-        return ()
 
 
 @pytest.mark.parametrize("wrap", [lambda opt: opt, Plain], ids=["replay", "plain"])

@@ -14,7 +14,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.core.task import AbstractTask
+from steppe.core.task import AbstractFormula
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES
 from steppe.estimators.pes import PES
@@ -25,21 +25,18 @@ LR, SIGMA, L, K, PAIRS = 0.3, 0.1, 2, 3, 4096
 LAST = Trajectory("last", "identity", "fresh")
 
 
-class Parabola(AbstractTask):
+class Parabola(AbstractFormula):
     def sample(self, key):
         return ()
 
     def init(self, instance, key):
         return jnp.ones(())
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return lambda params: 0.5 * params**2
 
-    def whole(self, instance, *, split):
-        return ()
-
-    def loss(self, params, instance, batch, key):
-        return 0.5 * params**2
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}

@@ -13,7 +13,7 @@ from report.test_page import NASTY, Balanced
 
 from examples import pictures
 from steppe.core.episode import begin, unroll
-from steppe.core.task import AbstractTask, Problem
+from steppe.core.task import AbstractFormula, Problem
 from steppe.evaluate import curvature_record as point
 from steppe.evaluate.curvature import Diverged, Settings, curvature, examples
 from steppe.evaluate.run import seed_keys
@@ -37,8 +37,8 @@ def dense():
     key_begin, key_loss = jr.split(seed_keys(KEY, [0], "evaluate")[0])
     episode = begin(TASK, sgd(0.5), key_begin)
     last, _ = unroll(TASK, sgd(0.5), episode, 5, lambda step: ())
-    x, y = TASK.whole((), split="train")
-    loss = Problem(TASK, (), (x[:50], y[:50]), key_loss).surface()
+    x, y = TASK.full_batch((), split="train")
+    loss = Problem(TASK, (), (x[:50], y[:50]), key_loss).loss()
     flat, unravel = jax.flatten_util.ravel_pytree(last.params)
 
     @jax.jit
@@ -174,7 +174,7 @@ def test_more_lanczos_steps_than_parameters_are_refused_before_training():
         )
 
 
-class Wobbling(AbstractTask):
+class Wobbling(AbstractFormula):
     """A bowl that is another one at each look, behind the back of JAX."""
 
     def sample(self, key):
@@ -183,14 +183,11 @@ class Wobbling(AbstractTask):
     def init(self, instance, key):
         return jnp.ones((2, 2))
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return lambda params: np.random.rand() * jnp.sum(params**2)
 
-    def whole(self, instance, *, split):
-        return ()
-
-    def loss(self, params, instance, batch, key):
-        return np.random.rand() * jnp.sum(params**2)
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}

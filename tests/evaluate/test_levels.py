@@ -31,7 +31,7 @@ def test_the_path_is_that_of_a_loop(digits):
         episode = begin(task, sgd(1.0), key_begin)
         for look in range(3):
             episode, _ = unroll(task, sgd(1.0), episode, 4, lambda step: ())
-            train, test = (task.whole((), split=s) for s in ("train", "test"))
+            train, test = (task.full_batch((), split=s) for s in ("train", "test"))
             expected = {
                 "train_loss": Problem(task, (), train, key_loss).value(episode.params),
                 "test_loss": Problem(task, (), test, key_loss).value(episode.params),

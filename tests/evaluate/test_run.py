@@ -13,7 +13,7 @@ import pytest
 from examples import pictures
 from steppe.core.episode import begin
 from steppe.core.rollout import shapes
-from steppe.core.task import AbstractTask, Problem
+from steppe.core.task import AbstractFormula, Problem
 from steppe.evaluate.run import evaluate, rows, seed_keys, state_bytes, thin, time_step
 from steppe.evaluate.tune import tune
 from steppe.optimizers.classic.from_optax import adam, momentum, sgd
@@ -23,7 +23,7 @@ from steppe.tasks import MLP, Classify, Quadratic
 NETWORK = Classify(pictures((3, 3)), MLP(hidden=(4,), start="lecun"), batch_size=8)
 
 
-class Bowl(AbstractTask):
+class Bowl(AbstractFormula):
     """½ c x² with the same c for all: gradient descent multiplies x by 1 − lr·c each step."""
 
     curvature: float = eqx.field(static=True, default=4.0)
@@ -34,14 +34,11 @@ class Bowl(AbstractTask):
     def init(self, instance, key):
         return 1 + jr.uniform(key, (1,))
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return lambda params: 0.5 * self.curvature * jnp.sum(params**2)
 
-    def whole(self, instance, *, split):
-        return ()
-
-    def loss(self, params, instance, batch, key):
-        return 0.5 * self.curvature * jnp.sum(params**2)
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {"distance": jnp.sum(jnp.abs(params))}
@@ -56,7 +53,7 @@ def slow(task, opt, key, horizon, points):
     for step in range(horizon + 1):
         if step in points:
             for split in ("train", "test"):
-                batch = task.whole(episode.instance, split=split)
+                batch = task.full_batch(episode.instance, split=split)
                 problem = Problem(task, episode.instance, batch, key_measure)
                 measured.append(float(problem.value(params)))
         if step == horizon:

@@ -11,7 +11,7 @@ import jax.tree_util as jtu
 import numpy as np
 import pytest
 
-from steppe.core.task import Composed
+from steppe.core.loss import Composed
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
     HessianFrobenius,

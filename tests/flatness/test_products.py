@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from steppe.core import tree
-from steppe.core.task import Composed
+from steppe.core.loss import Composed
 from steppe.flatness.products import (
     check_deterministic,
     gauss_newton_product,
@@ -121,7 +121,7 @@ def test_a_loss_that_is_no_number_gets_a_sentence(loss, given, product):
 
 
 def test_a_plain_loss_gets_a_sentence_from_gauss_newton():
-    with pytest.raises(TypeError, match=r"got criterion. Give `Composed\(inner, outer\)`"):
+    with pytest.raises(TypeError, match=r"needs .* Composed\(inner, outer\), got criterion"):
         gauss_newton_product(criterion, as_tree(SURFACE.x), as_tree(V))
 
 

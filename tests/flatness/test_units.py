@@ -7,7 +7,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.core.task import Composed
+from steppe.core.loss import Composed
 from steppe.flatness.entropy.local_entropy import LocalEntropy
 from steppe.flatness.gradient_norm import GradNorm
 from steppe.flatness.hessian import (

@@ -20,10 +20,11 @@ from examples import final_classes
 from steppe.core import tree
 from steppe.core.coordinatewise import AbstractCoordinatewise
 from steppe.core.episode import begin, unroll
+from steppe.core.loss import Composed
 from steppe.core.measure import AbstractMeasure, AbstractWarm
 from steppe.core.objective import AbstractObjective, Score
 from steppe.core.optimizer import join_meta, split_meta
-from steppe.core.task import AbstractPredictive, draw
+from steppe.core.task import AbstractTask, draw
 from steppe.core.window import Window
 from steppe.estimators import replay
 from steppe.estimators.bptt import BPTT
@@ -53,7 +54,7 @@ KEY = jr.key(3)
 OPT = momentum(0.04, 0.5)  # θ: two numbers
 
 
-class Curved(AbstractPredictive):
+class Curved(AbstractTask):
     """Σ exp(z)/4 + ½‖z‖² of z = Bx + ½x₀x + noise, in three unknowns."""
 
     def sample(self, key):
@@ -65,21 +66,21 @@ class Curved(AbstractPredictive):
     def batch(self, instance, key, *, split="train"):
         return 0.1 * jr.normal(key, (3,))
 
-    def outputs(self, params, instance, batch, key):
-        x = jnp.append(params["w"], params["b"])
-        B = jnp.array([[1.0, 0.3, 0.0], [-0.2, 1.5, 0.4], [0.5, 0.0, 2.0]])
-        return B @ x + 0.5 * x[0] * x + batch
+    def loss(self, instance, batch, key):
+        def inner(params):
+            x = jnp.append(params["w"], params["b"])
+            B = jnp.array([[1.0, 0.3, 0.0], [-0.2, 1.5, 0.4], [0.5, 0.0, 2.0]])
+            return B @ x + 0.5 * x[0] * x + batch
 
-    def criterion(self, outputs, instance, batch):
-        return jnp.sum(jnp.exp(outputs)) / 4 + jnp.sum(outputs**2) / 2
+        return Composed(inner, lambda z: jnp.sum(jnp.exp(z)) / 4 + jnp.sum(z**2) / 2)
 
-    def loss(self, params, instance, batch, key):
-        return self.criterion(self.outputs(params, instance, batch, key), instance, batch)
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}
 
-    def whole(self, instance, *, split):
+    def full_batch(self, instance, *, split):
         return jnp.zeros(3)
 
 
@@ -313,7 +314,7 @@ def along(opt):
     """The exact quantities without noise, averaged over the points of the path."""
     observe = lambda step: step.after.params
     _, points = unroll(Curved(), opt, begin(Curved(), opt, KEY), LENGTH, observe)
-    loss = lambda params: Curved().loss(params, (), jnp.zeros(3), KEY)
+    loss = Curved().loss((), jnp.zeros(3), KEY)
 
     def at(params):
         x, unravel = tree.ravel(params, jnp.float64)

@@ -12,7 +12,7 @@ import pytest
 
 from steppe.core.episode import begin, unroll
 from steppe.core.measure import AbstractMeasure, AbstractWarm
-from steppe.core.task import AbstractTask, draw
+from steppe.core.task import AbstractFormula, draw
 from steppe.estimators.bptt import BPTT
 from steppe.flatness.hessian import HessianTrace
 from steppe.objectives.regularized import Regularized, flatness_share
@@ -26,7 +26,7 @@ LAST = Trajectory("last", "identity")
 KEY = jr.key(0)
 
 
-class Ladder(AbstractTask):
+class Ladder(AbstractFormula):
     """f(x) = x: gradient descent with rate 1 takes x through 8, 7, 6, …"""
 
     start: float = eqx.field(static=True, default=8.0)
@@ -37,17 +37,14 @@ class Ladder(AbstractTask):
     def init(self, instance, key):
         return jnp.asarray(self.start)
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return lambda params: params
 
-    def loss(self, params, instance, batch, key):
-        return params
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}
-
-    def whole(self, instance, *, split):
-        return ()
 
 
 class Square(AbstractMeasure):

@@ -23,8 +23,8 @@ def test_a_zero_head_stands_still_and_its_first_meta_step_goes_downhill():
     def loss(head):
         moved = eqx.tree_at(lambda o: o.head, opt, head)
         after, _ = unroll(task, moved, episode, 2, lambda step: ())
-        batch = task.whole(after.instance, split="train")
-        return task.loss(after.params, after.instance, batch, jr.key(2))
+        batch = task.full_batch(after.instance, split="train")
+        return task.loss(after.instance, batch, jr.key(2))(after.params)
 
     value, grads = jax.value_and_grad(loss)(opt.head)
     downhill = jtu.tree_map(lambda w, g: w - 0.1 * g / jnp.abs(g).max(), opt.head, grads)

@@ -29,11 +29,16 @@ class Bowl(AbstractTask):
     def batch(self, instance, key, *, split="train"):
         return self.noise * jr.normal(key, (3,))
 
-    def whole(self, instance, *, split):
+    def full_batch(self, instance, *, split):
         return jnp.zeros(3)
 
-    def loss(self, params, instance, batch, key):
-        return jnp.sum(jnp.asarray(D) * params**2) / 2 + jnp.sum(params**4) / 4 + batch @ params
+    def loss(self, instance, batch, key):
+        return lambda params: (
+            jnp.sum(jnp.asarray(D) * params**2) / 2 + jnp.sum(params**4) / 4 + batch @ params
+        )
+
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}

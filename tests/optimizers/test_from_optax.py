@@ -13,7 +13,7 @@ import pytest
 
 from steppe.core.episode import begin, unroll
 from steppe.core.optimizer import join_meta, split_meta
-from steppe.core.task import AbstractTask
+from steppe.core.task import AbstractFormula
 from steppe.optimizers.classic import from_optax
 from steppe.optimizers.classic.from_optax import FACTORIES, FromOptax, adam, momentum, rmsprop, sgd
 from steppe.store.checkpoint import CheckpointError
@@ -21,7 +21,7 @@ from steppe.store.describe import describe, rebuild
 from steppe.testing import gradients
 
 
-class Bowl(AbstractTask):
+class Bowl(AbstractFormula):
     """f(x) = ½ Σ dᵢ xᵢ², from x = (1, 1)."""
 
     d: tuple[float, ...] = eqx.field(static=True, default=(1.0, 10.0))
@@ -32,14 +32,11 @@ class Bowl(AbstractTask):
     def init(self, instance, key):
         return jnp.ones(2)
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return lambda params: 0.5 * jnp.sum(jnp.asarray(self.d) * params**2)
 
-    def whole(self, instance, *, split):
-        return ()
-
-    def loss(self, params, instance, batch, key):
-        return 0.5 * jnp.sum(jnp.asarray(self.d) * params**2)
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}

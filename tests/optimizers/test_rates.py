@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from steppe.core.episode import begin, unroll
-from steppe.core.task import AbstractTask
+from steppe.core.task import AbstractFormula
 from steppe.optimizers.learned.rates import LearningRateSchedule, global_learning_rate
 from tests.optimizers.learning import meta_train
 
 
-class Bowl(AbstractTask):
+class Bowl(AbstractFormula):
     """f(x) = ½ (x₁² + 4 x₂²), from (1, 1)."""
 
     def sample(self, key):
@@ -21,14 +21,11 @@ class Bowl(AbstractTask):
     def init(self, instance, key):
         return jnp.ones(2)
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return lambda params: 0.5 * (params[0] ** 2 + 4 * params[1] ** 2)
 
-    def whole(self, instance, *, split):
-        return ()
-
-    def loss(self, params, instance, batch, key):
-        return 0.5 * (params[0] ** 2 + 4 * params[1] ** 2)
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from steppe.core.episode import begin, unroll
-from steppe.core.task import AbstractTask
+from steppe.core.task import AbstractFormula
 from steppe.optimizers.classic.from_optax import momentum, sgd
 from steppe.optimizers.classic.sam import SAM
 
@@ -15,7 +15,7 @@ D = np.array([1.0, 10.0, 0.3])
 STEPS = 6
 
 
-class Bowl(AbstractTask):
+class Bowl(AbstractFormula):
     """f(x) = ½ Σ dᵢ xᵢ² + ¼ Σ xᵢ⁴, from (1, −0.5, 2)."""
 
     def sample(self, key):
@@ -24,14 +24,11 @@ class Bowl(AbstractTask):
     def init(self, instance, key):
         return jnp.array([1.0, -0.5, 2.0])
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return lambda params: jnp.sum(jnp.asarray(D) * params**2) / 2 + jnp.sum(params**4) / 4
 
-    def whole(self, instance, *, split):
-        return ()
-
-    def loss(self, params, instance, batch, key):
-        return jnp.sum(jnp.asarray(D) * params**2) / 2 + jnp.sum(params**4) / 4
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}

@@ -46,7 +46,7 @@ def slow_loss(params, x, y):
 def test_loss_and_its_gradient_equal_numpy(getkey):
     task = small()
     params, batch = begun(task, getkey())
-    value, grads = jax.jit(jax.value_and_grad(task.loss))(params, (), batch, KEY)
+    value, grads = jax.jit(jax.value_and_grad(task.loss((), batch, KEY)))(params)
     params = jtu.tree_map(np.array, params)  # writable
     assert value == pytest.approx(slow_loss(params, *batch), rel=1e-12)
     h = 1e-6
@@ -79,14 +79,14 @@ def test_accuracy_counts_right_rows():
 def test_a_diverged_network_is_never_right(getkey):
     task = small()
     params = jtu.tree_map(lambda leaf: leaf * jnp.nan, begun(task, getkey())[0])
-    assert task.metrics(params, (), task.whole((), split="test"), KEY)["accuracy"] == 0
+    assert task.metrics(params, (), task.full_batch((), split="test"), KEY)["accuracy"] == 0
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_batches_come_from_their_split_only(split, getkey):
     task = Classify(numbered(), MLP(hidden=()), batch_size=5000)
     x, y = task.batch((), getkey(), split=split)
-    every = task.whole((), split=split)[1]
+    every = task.full_batch((), split=split)[1]
     assert set(y.tolist()) <= set(every.tolist())
     np.testing.assert_allclose(x @ jnp.array([256 * 255, 255]), y)  # the pixels of these rows
     assert len(x) == 5000
@@ -97,13 +97,13 @@ def test_a_training_batch_never_holds_a_test_image(getkey):
     seen = set(task.batch((), getkey())[1].tolist())
     assert len(seen) > 590  # of 600
     for split in ("valid", "test"):
-        assert not seen & set(task.whole((), split=split)[1].tolist())
+        assert not seen & set(task.full_batch((), split=split)[1].tolist())
 
 
 def test_whole_is_the_split_or_its_first_rows(getkey):
-    every = Classify(numbered(), MLP(hidden=())).whole((), split="valid")
+    every = Classify(numbered(), MLP(hidden=())).full_batch((), split="valid")
     assert [len(part) for part in every] == [200, 200]
-    some = Classify(numbered(), MLP(hidden=()), report=7).whole((), split="valid")
+    some = Classify(numbered(), MLP(hidden=()), report=7).full_batch((), split="valid")
     assert [len(part) for part in some] == [7, 7]
     np.testing.assert_array_equal(some[1], every[1][:7])
 
@@ -112,7 +112,7 @@ def test_float32_params_are_used_in_float32(getkey):
     task = small()
     params, batch = begun(task, getkey())
     params = jtu.tree_map(lambda leaf: leaf.astype(jnp.float32), params)
-    loss = jax.eval_shape(task.loss, params, (), batch, KEY)
+    loss = jax.eval_shape(task.loss((), batch, KEY), params)
     assert loss.dtype == jnp.float32
 
 
@@ -122,18 +122,18 @@ def test_published_start_on_all_5000_digits():
     x, y = raw_mnist5k()
     data = arrange(x, y, sizes=(5000, 0, 0), name="file order", scale=1 / 255, shuffled=0)
     task = Classify(data, MLP())
-    every = task.whole((), split="train")
+    every = task.full_batch((), split="train")
     for seed, expected in enumerate((2.302971, 2.303178, 2.302610)):
         rng = np.random.default_rng(seed)
         params = tuple(
             {"w": 0.01 * rng.standard_normal(shape), "b": 0.01 * rng.standard_normal(shape[-1])}
             for shape in ((784, 20), (20, 10))
         )
-        assert task.loss(params, (), every, KEY) == pytest.approx(expected, abs=1e-6)
+        assert task.loss((), every, KEY)(params) == pytest.approx(expected, abs=1e-6)
         if seed == 0:
             rows = np.random.default_rng(1000).integers(0, 5000, 128)
             batch = tuple(part[rows] for part in every)
-            assert task.loss(params, (), batch, KEY) == pytest.approx(2.303141, abs=1e-6)
+            assert task.loss((), batch, KEY)(params) == pytest.approx(2.303141, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -153,12 +153,12 @@ def test_an_ordinary_start_trains_on_digits(network, lr, getkey):
 
     def step(params, key):
         batch = task.batch((), key)
-        return tree.add(params, tree.scale(-lr, jax.grad(task.loss)(params, (), batch, key))), ()
+        return tree.add(params, tree.scale(-lr, jax.grad(task.loss((), batch, key))(params))), ()
 
     @jax.jit
     def run(key_init, key_run):
         params, _ = jax.lax.scan(step, task.init((), key_init), jr.split(key_run, 200))
-        return task.metrics(params, (), task.whole((), split="test"), KEY)["accuracy"]
+        return task.metrics(params, (), task.full_batch((), split="test"), KEY)["accuracy"]
 
     assert run(getkey(), getkey()) > 0.85
 

@@ -3,10 +3,10 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from steppe.core.task import AbstractTask
+from steppe.core.task import AbstractFormula
 
 
-class Hill(AbstractTask):
+class Hill(AbstractFormula):
     """½ |x|² from x = (1, …, 1): gradient descent with rate a is at (1 − a)ᵗ."""
 
     n: int = eqx.field(static=True, default=2)
@@ -17,14 +17,11 @@ class Hill(AbstractTask):
     def init(self, instance, key):
         return jnp.ones(self.n)
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return lambda params: 0.5 * jnp.sum(params**2)
 
-    def whole(self, instance, *, split):
-        return ()
-
-    def loss(self, params, instance, batch, key):
-        return 0.5 * jnp.sum(params**2)
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}

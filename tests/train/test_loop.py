@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from steppe.core.episode import begin, unroll
-from steppe.core.task import AbstractTask
+from steppe.core.task import AbstractFormula
 from steppe.estimators.bptt import BPTT
 from steppe.flatness.names import build as measure
 from steppe.objectives.regularized import Regularized
@@ -144,8 +144,8 @@ def test_validation_takes_the_loss_of_the_validation_split():
     score = Validation(horizon=1, episodes=1).score(task, opt, key)
     key_begin, key_end = jr.split(jr.split(key, 1)[0])
     episode, _ = unroll(task, opt, begin(task, opt, key_begin), 1, lambda step: ())
-    batch = task.whole(episode.instance, split="valid")
-    expected = task.loss(episode.params, episode.instance, batch, key_end)
+    batch = task.full_batch(episode.instance, split="valid")
+    expected = task.loss(episode.instance, batch, key_end)(episode.params)
     np.testing.assert_allclose(score, expected, rtol=1e-6)
 
 
@@ -157,7 +157,7 @@ def test_validation_by_the_objective_is_its_value_over_the_last_window():
     for _ in range(5):
         episode, value = unroll(task, opt, episode, 1, lambda step: step.value)
         losses.append(float(value[0]))
-    end = float(task.loss(episode.params, episode.instance, (), key))
+    end = float(task.loss(episode.instance, (), key)(episode.params))
     last = lambda transform: validation.score(
         task, opt, key, objective=Trajectory("last", transform)
     )
@@ -196,7 +196,7 @@ def test_meta_training_lowers_the_loss():
     assert recorder.closed
 
 
-class Nowhere(AbstractTask):
+class Nowhere(AbstractFormula):
     """A task whose loss is not a number."""
 
     def sample(self, key):
@@ -205,17 +205,14 @@ class Nowhere(AbstractTask):
     def init(self, instance, key):
         return jnp.zeros(3)
 
-    def batch(self, instance, key, *, split="train"):
-        return ()
+    def loss(self, instance, batch, key):
+        return lambda params: jnp.nan * jnp.sum(params)
 
-    def loss(self, params, instance, batch, key):
-        return jnp.nan * jnp.sum(params)
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}
-
-    def whole(self, instance, *, split):
-        return ()
 
 
 def test_too_many_nonfinite_episodes_stop_the_run_with_a_sentence():

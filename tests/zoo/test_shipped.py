@@ -65,7 +65,7 @@ def descent(opt, key):
     task = build("digits-relu", start="he")
     first = begin(task, opt, key)
     last, _ = unroll(task, opt, first, STEPS, lambda step: ())
-    whole = Problem(task, first.instance, task.whole(first.instance, split="train"), key)
+    whole = Problem(task, first.instance, task.full_batch(first.instance, split="train"), key)
     return whole.value(first.params), whole.value(last.params)
 
 

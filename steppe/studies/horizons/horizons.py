@@ -72,11 +72,14 @@ class NoisyQuadratic(AbstractTask):
     def batch(self, instance, key, *, split="train"):
         return self.noise * jr.normal(key, (len(self.curvatures),))
 
-    def whole(self, instance, *, split):
+    def full_batch(self, instance, *, split):
         return jnp.zeros(len(self.curvatures))
 
-    def loss(self, params, instance, batch, key):
-        return 0.5 * jnp.sum(jnp.asarray(self.curvatures) * (params - batch) ** 2)
+    def loss(self, instance, batch, key):
+        return lambda params: 0.5 * jnp.sum(jnp.asarray(self.curvatures) * (params - batch) ** 2)
+
+    def target(self, instance):
+        return None
 
     def metrics(self, params, instance, batch, key):
         return {}

@@ -29,7 +29,7 @@ def one(kind: str, tensors: int) -> dict:
     import jax.random as jr
     import optax
 
-    from ...core.task import AbstractTask
+    from ...core.task import AbstractFormula
     from ...estimators.bptt import BPTT
     from ...objectives.trajectory import Trajectory
     from ...optimizers.learned.rates import global_learning_rate
@@ -37,7 +37,7 @@ def one(kind: str, tensors: int) -> dict:
     from ...train import loop, mesh
     from ...train.step import start
 
-    class Bowls(AbstractTask):
+    class Bowls(AbstractFormula):
         """½ Σ a x² over many tensors of equal size, curvatures from 0.1 to 10."""
 
         def sample(self, key):
@@ -46,15 +46,15 @@ def one(kind: str, tensors: int) -> dict:
         def init(self, instance, key):
             return [jnp.ones(COORDINATES // tensors)] * tensors
 
-        def batch(self, instance, key, *, split="train"):
-            return ()
+        def loss(self, instance, batch, key):
+            def f(params):
+                x = jnp.concatenate(params)
+                return 0.5 * jnp.mean(jnp.geomspace(0.1, 10, COORDINATES) * x**2)
 
-        def whole(self, instance, *, split):
-            return ()
+            return f
 
-        def loss(self, params, instance, batch, key):
-            x = jnp.concatenate(params)
-            return 0.5 * jnp.mean(jnp.geomspace(0.1, 10, COORDINATES) * x**2)
+        def target(self, instance):
+            return None
 
         def metrics(self, params, instance, batch, key):
             return {}

@@ -22,7 +22,7 @@ import numpy as np
 from ...core.episode import begin, unroll
 from ...core.lanes import map_lanes
 from ...core.optimizer import AbstractOptimizer
-from ...core.task import AbstractTask
+from ...core.task import AbstractTask, Problem
 from ...evaluate.engines import Row
 from ...evaluate.stats import Interval, interval, paired
 from ...tasks import build
@@ -106,10 +106,13 @@ def look(task: AbstractTask, opt: AbstractOptimizer, key) -> tuple[np.ndarray, .
         for mark in MARKS:
             episode, _ = unroll(task, opt, episode, mark - before, lambda step: ())
             before = mark
-            train, test = (task.whole(episode.instance, split=s) for s in ("train", "test"))
-            of = lambda f, batch, e=episode: f(e.params, e.instance, batch, key_loss)
-            accuracy = of(task.metrics, test)["accuracy"]
-            found.append(jnp.stack([of(task.loss, train), of(task.loss, test), accuracy]))
+            train, test = (task.full_batch(episode.instance, split=s) for s in ("train", "test"))
+            x, at = (
+                episode.params,
+                [Problem(task, episode.instance, b, key_loss) for b in (train, test)],
+            )
+            accuracy = task.metrics(x, episode.instance, test, key_loss)["accuracy"]
+            found.append(jnp.stack([*(problem.value(x) for problem in at), accuracy]))
         return jnp.stack(found)  # (marks, 3)
 
     active = mesh.episode_mesh()

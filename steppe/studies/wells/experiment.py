@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int
 from ...core.episode import begin, unroll
 from ...core.measure import AbstractMeasure
 from ...core.optimizer import AbstractOptimizer, Fixed, split_meta
+from ...core.task import Problem
 from ...estimators.bptt import BPTT
 from ...flatness.entropy.local_entropy import LocalEntropy
 from ...flatness.hessian import HessianTrace, LogDet, TopEigenvalue
@@ -177,8 +178,8 @@ def test(task: Wells, opt: AbstractOptimizer, key, runs: int) -> tuple[Array, Ar
         key_begin, key_loss = jr.split(key)
         episode = begin(task, opt, key_begin)
         episode, _ = unroll(task, opt, episode, TEST_HORIZON, lambda step: ())
-        at = (episode.params, episode.instance, (), key_loss)
-        return task.metrics(*at)["wide"], task.loss(*at)
+        x, at = episode.params, (episode.instance, (), key_loss)
+        return task.metrics(x, *at)["wide"], Problem(task, *at).value(x)
 
     return jax.vmap(one)(jr.split(key, runs))
 

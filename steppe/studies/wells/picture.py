@@ -60,7 +60,7 @@ def paths(axis, record: Record, title: str, count: int = 12) -> None:
 
     x, y = np.meshgrid(np.linspace(-1.15, 1.15, 160), np.linspace(-0.95, 0.95, 120))
     at = jnp.stack([x, y], axis=-1).reshape(-1, 2)
-    f = jax.vmap(lambda p: task.loss(p, minima, (), jr.key(0)))(at).reshape(x.shape)
+    f = jax.vmap(lambda p: task.loss(minima, (), jr.key(0))(p))(at).reshape(x.shape)
     axis.contour(x, y, np.sqrt(f), levels=18, colors="0.8", linewidths=0.7)
     for line in jax.vmap(one)(jr.split(jr.key(3), count)):
         end = task.metrics(line[-1], minima, (), jr.key(0))["wide"]

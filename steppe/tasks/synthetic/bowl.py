@@ -7,17 +7,18 @@ ICML 2017: κ ∈ {0.1, 1, 5}, and κ = 5 turned by π/4. The minimum is 0, at 0
 """
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.task import AbstractTask
-from ...core.types import Key, Scalar, Split
+from ...core.task import AbstractFormula
+from ...core.types import Key, Scalar
 
 
-class Bowl(AbstractTask):
+class Bowl(AbstractFormula):
     """The params are x (2,). `condition` is κ > 0, `angle` a, in radians."""
 
     condition: float = eqx.field(static=True, default=5.0)
@@ -35,22 +36,22 @@ class Bowl(AbstractTask):
     def init(self, instance: tuple[()], key: Key) -> Float[Array, "2"]:
         return jr.normal(key, (2,))
 
-    def batch(self, instance: tuple[()], key: Key, *, split: Split = "train") -> tuple[()]:
-        return ()
-
-    def whole(self, instance: tuple[()], *, split: Split) -> tuple[()]:
-        return ()
-
     def loss(
-        self, params: Float[Array, "2"], instance: tuple[()], batch: tuple[()], key: Key
-    ) -> Scalar:
+        self, instance: tuple[()], batch: tuple[()], key: Key
+    ) -> Callable[[Float[Array, "2"]], Scalar]:
+        return self.height
+
+    def height(self, params: Float[Array, "2"]) -> Scalar:
+        """f(x)"""
         x, y = params
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return (self.condition * (cos * x - sin * y) ** 2 + (sin * x + cos * y) ** 2) / 2
+
+    def target(self, instance: tuple[()]) -> Float[Array, "2"]:
+        return jnp.zeros(2)
 
     def metrics(
         self, params: Float[Array, "2"], instance: tuple[()], batch: tuple[()], key: Key
     ) -> dict[str, Scalar]:
         """`gap`: f(x) itself. `distance`: ‖x‖."""
-        f = self.loss(params, instance, batch, key)
-        return {"gap": f, "distance": jnp.linalg.norm(params)}
+        return {"gap": self.height(params), "distance": jnp.linalg.norm(params)}

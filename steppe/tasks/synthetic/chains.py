@@ -15,7 +15,7 @@ over the rows d of a minibatch, and depend on them only through c = Σ_rows d (d
 {0, 1}; d² = d) and c = Σ_rows d² (d ~ N(0, 1)).
 
 Departure: rows are drawn anew for each batch, not from a finite set, and only c is kept. So
-`whole` can be exact: c is its mean, the rows · ½ and rows · 1.
+`full_batch` can be exact: c is its mean, the rows · ½ and rows · 1.
 """
 
 from collections.abc import Callable
@@ -102,12 +102,15 @@ class Chain(AbstractTask):
         share = FORMS[self.form].share
         return () if share is None else jnp.sum(share(key, (self.rows, self.n)), axis=0)
 
-    def whole(self, instance: tuple[()], *, split: Split) -> X | tuple[()]:
+    def full_batch(self, instance: tuple[()], *, split: Split) -> X | tuple[()]:
         _, share, mean = FORMS[self.form]
         return () if share is None else self.rows * mean * jnp.ones(self.n)
 
-    def loss(self, params: X, instance: tuple[()], batch: X | tuple[()], key: Key) -> Scalar:
-        return FORMS[self.form].f(params, batch)
+    def loss(self, instance: tuple[()], batch: X | tuple[()], key: Key) -> Callable[[X], Scalar]:
+        return lambda x: FORMS[self.form].f(x, batch)
+
+    def target(self, instance: tuple[()]) -> None:
+        return None
 
     def metrics(
         self, params: X, instance: tuple[()], batch: X | tuple[()], key: Key

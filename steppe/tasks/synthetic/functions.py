@@ -29,8 +29,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.task import AbstractTask
-from ...core.types import Key, Scalar, Split
+from ...core.task import AbstractFormula
+from ...core.types import Key, Scalar
 
 BRANIN_T = 1 / (8 * math.pi)
 BRANIN_AT = ((-math.pi, 12.275), (math.pi, 2.275), (3 * math.pi, 2.475))
@@ -132,7 +132,7 @@ FUNCTIONS = {
 }
 
 
-class Formula(AbstractTask):
+class Formula(AbstractFormula):
     """One function of the table `FUNCTIONS`, by name; the params are (2,)."""
 
     function: str = eqx.field(static=True, default="rosenbrock")
@@ -152,17 +152,15 @@ class Formula(AbstractTask):
             return jr.normal(key, (2,))
         return jr.uniform(key, (2,), minval=jnp.array(row.low), maxval=jnp.array(row.high))
 
-    def batch(self, instance: tuple[()], key: Key, *, split: Split = "train") -> tuple[()]:
-        return ()
-
-    def whole(self, instance: tuple[()], *, split: Split) -> tuple[()]:
-        return ()
-
     def loss(
-        self, params: Float[Array, "2"], instance: tuple[()], batch: tuple[()], key: Key
-    ) -> Scalar:
-        x, y = params
-        return FUNCTIONS[self.function].f(x, y)
+        self, instance: tuple[()], batch: tuple[()], key: Key
+    ) -> Callable[[Float[Array, "2"]], Scalar]:
+        return lambda x: FUNCTIONS[self.function].f(*x)
+
+    def target(self, instance: tuple[()]) -> Float[Array, "2"] | None:
+        """None where several minima are the lowest."""
+        at = FUNCTIONS[self.function].at
+        return jnp.array(at[0]) if len(at) == 1 else None
 
     def metrics(
         self, params: Float[Array, "2"], instance: tuple[()], batch: tuple[()], key: Key
@@ -170,5 +168,5 @@ class Formula(AbstractTask):
         """`gap`: f(x) − min f, up to rounding. `distance`: to the nearest global minimum."""
         row = FUNCTIONS[self.function]
         away = jnp.linalg.norm(jnp.array(row.at, params.dtype) - params[None], axis=-1)
-        f = self.loss(params, instance, batch, key)
+        f = row.f(*params)
         return {"gap": f - row.lowest, "distance": jnp.min(away)}

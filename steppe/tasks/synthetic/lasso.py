@@ -13,20 +13,22 @@ al., "Learned optimizers that scale and generalize", ICML 2017. The specificatio
 f ≥ 0, but its minimum has no closed form, so there is no metric.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.task import AbstractTask
-from ...core.types import Key, Scalar, Split
+from ...core.task import AbstractFormula
+from ...core.types import Key, Scalar
 from .equations import Equations, check_law, check_sizes, draw_equations, mean_square, product
 
 DM = {"n": 2, "instances": 128, "data": "uniform", "l1": 0.005, "start": 0.01}
 SCALE = {"n": 20, "instances": 1, "data": "normal", "l1": 1.0, "start": 1.0}
 
 
-class Lasso(AbstractTask):
+class Lasso(AbstractFormula):
     """`instances` systems of `n` equations in `n` unknowns; the params are x (instances, n).
 
     - `l1`: weight of ‖x‖₁, not negative
@@ -56,18 +58,18 @@ class Lasso(AbstractTask):
     def init(self, instance: Equations, key: Key) -> Float[Array, "instances n"]:
         return self.start * jr.normal(key, (self.instances, self.n))
 
-    def batch(self, instance: Equations, key: Key, *, split: Split = "train") -> tuple[()]:
-        return ()
-
-    def whole(self, instance: Equations, *, split: Split) -> tuple[()]:
-        return ()
-
     def loss(
-        self, params: Float[Array, "instances n"], instance: Equations, batch: tuple[()], key: Key
-    ) -> Scalar:
-        misfit = mean_square(product(instance.W, params) - instance.y)
-        size = params * jnp.sign(params)  # |x|, with the slope 0 at 0 (JAX takes 1 for jnp.abs)
-        return misfit / 2 + self.l1 * jnp.mean(jnp.sum(size, axis=-1))
+        self, instance: Equations, batch: tuple[()], key: Key
+    ) -> Callable[[Float[Array, "instances n"]], Scalar]:
+        def f(x: Float[Array, "instances n"]) -> Scalar:
+            misfit = mean_square(product(instance.W, x) - instance.y)
+            size = x * jnp.sign(x)  # |x|, with the slope 0 at 0 (JAX takes 1 for jnp.abs)
+            return misfit / 2 + self.l1 * jnp.mean(jnp.sum(size, axis=-1))
+
+        return f
+
+    def target(self, instance: Equations) -> None:
+        return None
 
     def metrics(
         self, params: Float[Array, "instances n"], instance: Equations, batch: tuple[()], key: Key

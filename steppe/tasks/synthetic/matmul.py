@@ -15,17 +15,19 @@ below; for n = 3 one is known with k ≥ 23. From the training problems of Wichr
 2017: n = 2 with k = 5 … 8, n = 3 with k = 19 … 24. Columns of A and B start on the unit sphere.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.task import AbstractTask
-from ...core.types import Key, Scalar, Split
+from ...core.task import AbstractFormula
+from ...core.types import Key, Scalar
 
 
-class Matmul(AbstractTask):
+class Matmul(AbstractFormula):
     """The params are (A, B), each (n², k), with n² ≤ k ≤ n³.
 
     Where PᵀP is singular the value is not defined, and not finite.
@@ -54,20 +56,20 @@ class Matmul(AbstractTask):
         key_A, key_B = jr.split(key)
         return factor(key_A), factor(key_B)
 
-    def batch(self, instance: tuple[()], key: Key, *, split: Split = "train") -> tuple[()]:
-        return ()
-
-    def whole(self, instance: tuple[()], *, split: Split) -> tuple[()]:
-        return ()
-
     def loss(
-        self, params: tuple[Array, Array], instance: tuple[()], batch: tuple[()], key: Key
-    ) -> Scalar:
-        A, B = params
-        P = (A[:, None] * B[None]).reshape(-1, self.k)  # (n⁴, k)
-        T = answers(self.n).astype(P.dtype)  # (n⁴, n²)
-        C = jax.scipy.linalg.solve((A.T @ A) * (B.T @ B), P.T @ T, assume_a="pos")  # (k, n²)
-        return jnp.sum((P @ C - T) ** 2)
+        self, instance: tuple[()], batch: tuple[()], key: Key
+    ) -> Callable[[tuple[Array, Array]], Scalar]:
+        def f(params: tuple[Array, Array]) -> Scalar:
+            A, B = params
+            P = (A[:, None] * B[None]).reshape(-1, self.k)  # (n⁴, k)
+            T = answers(self.n).astype(P.dtype)  # (n⁴, n²)
+            C = jax.scipy.linalg.solve((A.T @ A) * (B.T @ B), P.T @ T, assume_a="pos")  # (k, n²)
+            return jnp.sum((P @ C - T) ** 2)
+
+        return f
+
+    def target(self, instance: tuple[()]) -> None:
+        return None
 
     def metrics(
         self, params: tuple[Array, Array], instance: tuple[()], batch: tuple[()], key: Key

@@ -6,20 +6,22 @@ From the training problems of Wichrowska et al., ICML 2017. W is square, so r = 
 zero, and the minimum is ε n^(1/p), almost surely attained once.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.task import AbstractTask
-from ...core.types import Key, Scalar, Split
+from ...core.task import AbstractFormula
+from ...core.types import Key, Scalar
 from .equations import Equations, check_sizes, draw_equations, product
 
 EPSILON = 1e-6  # the published code; keeps the p-th power differentiable
 
 
-class Norm(AbstractTask):
+class Norm(AbstractFormula):
     """‖Wx − y‖_p in `n` unknowns; the params are x (1, n). `power` is p ≥ 1."""
 
     n: int = eqx.field(static=True, default=25)
@@ -39,23 +41,25 @@ class Norm(AbstractTask):
     def init(self, instance: Equations, key: Key) -> Float[Array, "1 n"]:
         return jr.normal(key, (1, self.n))
 
-    def batch(self, instance: Equations, key: Key, *, split: Split = "train") -> tuple[()]:
-        return ()
-
-    def whole(self, instance: Equations, *, split: Split) -> tuple[()]:
-        return ()
-
     def loss(
-        self, params: Float[Array, "1 n"], instance: Equations, batch: tuple[()], key: Key
-    ) -> Scalar:
-        r = jnp.abs(product(instance.W, params) - instance.y) + EPSILON
+        self, instance: Equations, batch: tuple[()], key: Key
+    ) -> Callable[[Float[Array, "1 n"]], Scalar]:
+        return lambda x: self.size(product(instance.W, x) - instance.y)
+
+    def size(self, r: Float[Array, "1 n"]) -> Scalar:
+        """(Σᵢ (|rᵢ| + ε)ᵖ)^(1/p)"""
+        r = jnp.abs(r) + EPSILON
         # Taken out, so that rᵖ stays in float32; f does not depend on it.
         largest = jax.lax.stop_gradient(jnp.max(r))
         return largest * jnp.sum((r / largest) ** self.power) ** (1 / self.power)
+
+    def target(self, instance: Equations) -> Float[Array, "1 n"]:
+        """W⁻¹y"""
+        return jnp.linalg.solve(instance.W, instance.y[..., None])[..., 0]
 
     def metrics(
         self, params: Float[Array, "1 n"], instance: Equations, batch: tuple[()], key: Key
     ) -> dict[str, Scalar]:
         """`gap`: f(x) − ε n^(1/p), the height above the minimum."""
         lowest = EPSILON * self.n ** (1 / self.power)
-        return {"gap": self.loss(params, instance, batch, key) - lowest}
+        return {"gap": self.size(product(instance.W, params) - instance.y) - lowest}

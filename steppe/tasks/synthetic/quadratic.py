@@ -16,21 +16,23 @@ The code behind `DM` solves its 128 systems jointly: they are one problem in 128
 the mean makes every gradient 128 times smaller than that of a system alone.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.task import AbstractTask
-from ...core.types import Key, Scalar, Split
+from ...core.task import AbstractFormula
+from ...core.types import Key, Scalar
 from .equations import Equations, check_law, check_sizes, draw_equations, mean_square, product
 
 DM = {"n": 10, "instances": 128, "data": "uniform", "start": 0.01, "factor": 1.0}
 SCALE = {"n": 20, "instances": 1, "data": "normal", "start": 1.0, "factor": 0.5}
 
 
-class Quadratic(AbstractTask):
+class Quadratic(AbstractFormula):
     """`instances` systems W x ≈ y in `n` unknowns each; the params are x (instances, n).
 
     - `rows`: equations in each system, n if None
@@ -61,18 +63,12 @@ class Quadratic(AbstractTask):
     def init(self, instance: Equations, key: Key) -> Float[Array, "instances n"]:
         return self.start * jr.normal(key, (self.instances, self.n))
 
-    def batch(self, instance: Equations, key: Key, *, split: Split = "train") -> tuple[()]:
-        return ()
-
-    def whole(self, instance: Equations, *, split: Split) -> tuple[()]:
-        return ()
-
     def loss(
-        self, params: Float[Array, "instances n"], instance: Equations, batch: tuple[()], key: Key
-    ) -> Scalar:
-        return self.factor * mean_square(product(instance.W, params) - instance.y)
+        self, instance: Equations, batch: tuple[()], key: Key
+    ) -> Callable[[Float[Array, "instances n"]], Scalar]:
+        return lambda x: self.factor * mean_square(product(instance.W, x) - instance.y)
 
-    def solution(self, instance: Equations) -> Float[Array, "instances n"]:
+    def target(self, instance: Equations) -> Float[Array, "instances n"]:
         """The minimiser of least norm."""
         return jax.vmap(lambda W, y: jnp.linalg.lstsq(W, y)[0])(instance.W, instance.y)
 
@@ -84,7 +80,7 @@ class Quadratic(AbstractTask):
         With r = W x − y and W x* − y ⟂ range W, f(x) − f* = factor · mean_b ‖W (x − x*)‖²: no
         cancellation, and never negative.
         """
-        best = self.solution(instance)
+        best = self.target(instance)
         gap = mean_square(product(instance.W, params - best))
         zero = mean_square(product(instance.W, best))
         solvable = zero > 0  # else x = 0 is optimal and only the gap itself says anything

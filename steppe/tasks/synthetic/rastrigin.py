@@ -20,14 +20,15 @@ logarithm undefined. `offset="bound"` (ours), offset_b = ‖c_b‖₁, makes f �
 """
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.task import AbstractTask
-from ...core.types import Key, Scalar, Split
+from ...core.task import AbstractFormula
+from ...core.types import Key, Scalar
 from .equations import LAWS, Equations, check_law, check_sizes, draw_equations, product
 
 ALPHA = 10.0  # of the textbook function and of both codes
@@ -53,7 +54,7 @@ class Ripples(eqx.Module):
     c: Float[Array, "instances n"]
 
 
-class Rastrigin(AbstractTask):
+class Rastrigin(AbstractFormula):
     """`instances` functions of `n` variables each; the params are x (instances, n).
 
     - `data`: the law of A, y and c, "uniform" on (0, 1) or "normal" N(0, 1)
@@ -94,20 +95,20 @@ class Rastrigin(AbstractTask):
     def init(self, instance: Ripples, key: Key) -> Float[Array, "instances n"]:
         return self.start * jr.normal(key, (self.instances, self.n))
 
-    def batch(self, instance: Ripples, key: Key, *, split: Split = "train") -> tuple[()]:
-        return ()
-
-    def whole(self, instance: Ripples, *, split: Split) -> tuple[()]:
-        return ()
-
     def loss(
-        self, params: Float[Array, "instances n"], instance: Ripples, batch: tuple[()], key: Key
-    ) -> Scalar:
-        r = product(instance.bowl.W, params) - instance.bowl.y  # (instances, rows)
-        S = REDUCE[self.reduce](r**2, axis=-1)  # (instances,)
-        ripples = jnp.sum(instance.c * jnp.cos(2 * math.pi * params), axis=-1)
-        lift = OFFSETS[self.offset](instance.c)
-        return jnp.mean(self.factor * S + ALPHA * (lift - ripples))
+        self, instance: Ripples, batch: tuple[()], key: Key
+    ) -> Callable[[Float[Array, "instances n"]], Scalar]:
+        def f(x: Float[Array, "instances n"]) -> Scalar:
+            r = product(instance.bowl.W, x) - instance.bowl.y  # (instances, rows)
+            S = REDUCE[self.reduce](r**2, axis=-1)  # (instances,)
+            ripples = jnp.sum(instance.c * jnp.cos(2 * math.pi * x), axis=-1)
+            lift = OFFSETS[self.offset](instance.c)
+            return jnp.mean(self.factor * S + ALPHA * (lift - ripples))
+
+        return f
+
+    def target(self, instance: Ripples) -> None:
+        return None
 
     def metrics(
         self, params: Float[Array, "instances n"], instance: Ripples, batch: tuple[()], key: Key

@@ -25,7 +25,8 @@ import jax.random as jr
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int, UInt32
 
-from ...core.task import AbstractPredictive
+from ...core.loss import Composed
+from ...core.task import AbstractTask
 from ...core.types import Batch, Key, Params, Scalar, Split
 from ..classify import accuracy, cross_entropy
 from ..networks import MLP, AbstractNetwork
@@ -42,7 +43,7 @@ class Truth(eqx.Module):
     A: Float[Array, "features width"]  # columns aⱼ, or u
 
 
-class TwoClasses(AbstractPredictive):
+class TwoClasses(AbstractTask):
     """Mean softmax cross-entropy of `network`, two logits; metric: accuracy in [0, 1].
 
     - `features`: d
@@ -82,7 +83,7 @@ class TwoClasses(AbstractPredictive):
         bits = jr.bits(key, (self.batch_size,), jnp.uint32)
         return self.read(instance, (bits % self.rows).astype(jnp.int32), split)
 
-    def whole(self, instance: Truth, *, split: Split) -> Batch:
+    def full_batch(self, instance: Truth, *, split: Split) -> Batch:
         return self.read(instance, jnp.arange(self.rows, dtype=jnp.int32), split)
 
     def read(
@@ -99,17 +100,15 @@ class TwoClasses(AbstractPredictive):
             return z + shift[:, None] * instance.A[None, :, 0], y
         return z, (jnp.sum(jnp.tanh(z @ instance.A), axis=-1) > 0).astype(rows.dtype)
 
-    def loss(self, params: Params, instance: Truth, batch: Batch, key: Key) -> Scalar:
-        return self.criterion(self.outputs(params, instance, batch, key), instance, batch)
+    def loss(self, instance: Truth, batch: Batch, key: Key) -> Composed:
+        x, y = batch
+        return Composed(lambda params: self.logits(params, x), lambda z: cross_entropy(z, y))
 
-    def outputs(
-        self, params: Params, instance: Truth, batch: Batch, key: Key
-    ) -> Float[Array, "rows 2"]:
-        x = batch[0]
+    def target(self, instance: Truth) -> None:
+        return None
+
+    def logits(self, params: Params, x: Float[Array, "rows features"]) -> Float[Array, "rows 2"]:
         return self.network.apply(params, x.astype(jnp.result_type(*jtu.tree_leaves(params))))
 
-    def criterion(self, outputs: Float[Array, "rows 2"], instance: Truth, batch: Batch) -> Scalar:
-        return cross_entropy(outputs, batch[1])
-
     def metrics(self, params: Params, instance: Truth, batch: Batch, key: Key) -> dict[str, Scalar]:
-        return {"accuracy": accuracy(self.outputs(params, instance, batch, key), batch[1])}
+        return {"accuracy": accuracy(self.logits(params, batch[0]), batch[1])}

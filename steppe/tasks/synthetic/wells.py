@@ -14,14 +14,15 @@ staying there.
 """
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.task import AbstractTask
-from ...core.types import Key, Scalar, Split
+from ...core.task import AbstractFormula
+from ...core.types import Key, Scalar
 
 
 class Minima(eqx.Module):
@@ -31,7 +32,7 @@ class Minima(eqx.Module):
     narrow: Float[Array, " n"]
 
 
-class Wells(AbstractTask):
+class Wells(AbstractFormula):
     """A wide and a narrow well in `n` dimensions; the params are x (n,).
 
     - `wide`, `narrow`: curvatures λ_w < λ_n
@@ -74,17 +75,18 @@ class Wells(AbstractTask):
         radius = self.spread * self.distance * kappa / (1 + kappa)
         return self.saddle(instance) + radius * on_sphere(key, self.n)
 
-    def batch(self, instance: Minima, key: Key, *, split: Split = "train") -> tuple[()]:
-        return ()
-
-    def whole(self, instance: Minima, *, split: Split) -> tuple[()]:
-        return ()
-
     def loss(
-        self, params: Float[Array, " n"], instance: Minima, batch: tuple[()], key: Key
-    ) -> Scalar:
-        q_w, q_n = self.bowls(params, instance)
-        return q_w * q_n / (q_w + q_n)
+        self, instance: Minima, batch: tuple[()], key: Key
+    ) -> Callable[[Float[Array, " n"]], Scalar]:
+        def f(x: Float[Array, " n"]) -> Scalar:
+            q_w, q_n = self.bowls(x, instance)
+            return q_w * q_n / (q_w + q_n)
+
+        return f
+
+    def target(self, instance: Minima) -> None:
+        """None: both minima are the lowest."""
+        return None
 
     def metrics(
         self, params: Float[Array, " n"], instance: Minima, batch: tuple[()], key: Key

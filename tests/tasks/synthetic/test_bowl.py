@@ -15,7 +15,7 @@ def test_value_and_hessian(condition, angle):
     R = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     H = R.T @ np.diag([condition, 1.0]) @ R
     x = np.array([0.4, -1.3])
-    f = lambda x: task.loss(x, (), (), jr.key(0))
+    f = lambda x: task.loss((), (), jr.key(0))(x)
     value, found = jax.jit(lambda x: (f(x), jax.hessian(f)(x)))(x)
     assert float(value) == pytest.approx(x @ H @ x / 2, rel=1e-12)
     np.testing.assert_allclose(found, H, atol=1e-12)

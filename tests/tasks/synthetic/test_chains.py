@@ -33,8 +33,8 @@ def seen():
         keys = jr.split(key, 400)
         batches = jax.vmap(lambda key: task.batch((), key))(keys)
         c = jax.tree.map(lambda batch: batch[0], batches)
-        value, slope = jax.value_and_grad(task.loss)(x, (), c, key)
-        return x, batches, task.whole((), split="test"), value, slope
+        value, slope = jax.value_and_grad(task.loss((), c, key))(x)
+        return x, batches, task.full_batch((), split="test"), value, slope
 
     every = jax.jit(lambda key: {form: one(form, key) for form in FORMS})
     return jax.tree.map(np.asarray, every(jr.key(5)))
@@ -62,8 +62,8 @@ def test_only_the_largest_and_the_smallest_have_a_gradient_in_the_well(seen):
 )
 def test_the_lowest_value_is_where_the_docstring_says(form, x, lowest):
     task = Chain(form, N, ROWS)
-    c = task.whole((), split="train")
-    assert float(task.loss(jnp.array(x), (), c, jr.key(0))) == pytest.approx(lowest, rel=1e-3)
+    c = task.full_batch((), split="train")
+    assert float(task.loss((), c, jr.key(0))(jnp.array(x))) == pytest.approx(lowest, rel=1e-3)
 
 
 def test_the_snake_falls_towards_infinity():
@@ -75,7 +75,7 @@ def test_the_snake_falls_towards_infinity():
         x = [start]
         for _ in range(N - 1):
             x.append(jnp.pi * jnp.cos(x[-1]))
-        return task.loss(jnp.stack(x), (), task.whole((), split="train"), jr.key(0))
+        return task.loss((), task.full_batch((), split="train"), jr.key(0))(jnp.stack(x))
 
     near, far = along(100.0), along(10_000.0)
     assert float(near) == pytest.approx(15 / 100, rel=0.01)

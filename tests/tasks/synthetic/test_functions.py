@@ -52,7 +52,7 @@ def looked():
 
     def look(name, x):
         task = Formula(name)
-        value, slope = jax.value_and_grad(task.loss)(x, (), (), jr.key(0))
+        value, slope = jax.value_and_grad(task.loss((), (), jr.key(0)))(x)
         return value, slope, task.metrics(x, (), (), jr.key(0))
 
     @jax.jit
@@ -111,7 +111,7 @@ def test_distance_is_to_the_nearest_of_three_minima(looked):
 def test_ackley_keeps_its_sign_in_float32():
     """20 + e − 20 − e would round to a number below 0, and its logarithm to NaN."""
     x = jnp.array([1e-7, -1e-7], jnp.float32)
-    loss = jax.jit(lambda x: Formula("ackley").loss(x, (), (), jr.key(0)))
+    loss = jax.jit(lambda x: Formula("ackley").loss((), (), jr.key(0))(x))
     assert 0 < loss(x) < 1e-5
 
 

@@ -24,7 +24,7 @@ STRASSEN = [
 @pytest.fixture(scope="module")
 def look():
     """(A, B) → value and gradient of the problem with n = 2, k = 7."""
-    return jax.jit(jax.value_and_grad(lambda params: Matmul(2, 7).loss(params, (), (), jr.key(0))))
+    return jax.jit(jax.value_and_grad(lambda params: Matmul(2, 7).loss((), (), jr.key(0))(params)))
 
 
 def test_strassen_multiplies(look):

@@ -46,7 +46,7 @@ def test_loss_and_gradient_equal_numpy(factor, getkey):
 def test_solution_equals_numpy(shape, getkey):
     task = Quadratic(**shape, instances=2)
     instance, _ = draw(task, getkey())
-    for b, x in enumerate(task.solution(instance)):
+    for b, x in enumerate(task.target(instance)):
         expected = np.linalg.lstsq(instance.W[b], instance.y[b])[0]
         np.testing.assert_allclose(x, expected, rtol=1e-8)
 
@@ -56,7 +56,7 @@ def test_metrics_equal_the_difference_of_losses(shape, getkey):
     task = Quadratic(**shape, instances=2)
     instance, x = draw(task, getkey())
     value = eqx.filter_jit(lambda at: problem(task, instance).value(at))
-    here, best, zero = (float(value(at)) for at in (x, task.solution(instance), 0 * x))
+    here, best, zero = (float(value(at)) for at in (x, task.target(instance), 0 * x))
     metrics = task.metrics(x, instance, (), getkey())
     assert metrics["gap"] == pytest.approx(here - best, rel=1e-8)
     assert metrics["relative_gap"] == pytest.approx((here - best) / (zero - best), rel=1e-8)
@@ -65,7 +65,7 @@ def test_metrics_equal_the_difference_of_losses(shape, getkey):
 def test_the_gap_vanishes_at_the_solution(getkey):
     task = Quadratic(n=3, rows=5)
     instance, _ = draw(task, getkey())
-    assert 0 <= task.metrics(task.solution(instance), instance, (), getkey())["gap"] < 1e-25
+    assert 0 <= task.metrics(task.target(instance), instance, (), getkey())["gap"] < 1e-25
 
 
 def test_metrics_are_finite_when_zero_is_the_solution(getkey):

@@ -32,7 +32,7 @@ def seen():
         key_instance, key_x = jr.split(key)
         instance = task.sample(key_instance)
         x = task.init(instance, key_x)
-        return instance, x, task.loss(x, instance, (), key)
+        return instance, x, task.loss(instance, (), key)(x)
 
     every = jax.jit(
         lambda key: {form: one(arguments, key) for form, (arguments, _) in FORMS.items()}
@@ -67,8 +67,8 @@ def test_the_textbook_function_and_which_offsets_keep_f_from_going_below_zero():
 
     @jax.jit
     def look(x, c):
-        f = lambda x, offset: Rastrigin(offset=offset).loss(
-            x[None], Ripples(bowl, c), (), jr.key(0)
+        f = lambda x, offset: Rastrigin(offset=offset).loss(Ripples(bowl, c), (), jr.key(0))(
+            x[None]
         )
         slope = jax.grad(f)(x, "n")
         return {offset: f(x, offset) for offset in ("n", "n2", "bound")}, slope

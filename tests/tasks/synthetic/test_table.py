@@ -22,7 +22,7 @@ def test_every_name_builds_a_task_with_a_loss_a_gradient_and_metrics(name):
         instance = task.sample(key)
         params = task.init(instance, key)
         problem = draw(task, instance, key, split="train")
-        whole = task.whole(instance, split="test")
+        whole = task.full_batch(instance, split="test")
         return params, problem.value_and_grad(params), task.metrics(params, instance, whole, key)
 
     params, (value, grads), metrics = jax.eval_shape(play, jr.key(0))

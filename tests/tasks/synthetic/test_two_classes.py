@@ -7,7 +7,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.core.task import Composed, Problem
+from steppe.core.loss import Composed
+from steppe.core.task import Problem
 from steppe.tasks.networks import MLP
 from steppe.tasks.synthetic.two_classes import TwoClasses
 
@@ -26,7 +27,7 @@ def seen():
 
     def one(task, key):
         instance = task.sample(key)
-        sets = [task.whole(instance, split=split) for split in ("train", "test")]
+        sets = [task.full_batch(instance, split=split) for split in ("train", "test")]
         return instance, *sets, task.batch(instance, key)
 
     every = jax.jit(lambda key: {name: one(task, key) for name, task in TASKS.items()})
@@ -51,7 +52,7 @@ def test_the_best_linear_rule_is_as_accurate_as_stated(seen):
     params = ({"w": w, "b": np.zeros(2)},)
     task_says = jax.jit(
         lambda params: (
-            task.loss(params, instance, (x, y), jr.key(0)),
+            task.loss(instance, (x, y), jr.key(0))(params),
             task.metrics(params, instance, (x, y), jr.key(0))["accuracy"],
         )
     )
@@ -88,7 +89,7 @@ def test_instances_differ_in_law_and_rows(getkey):
 
 def test_the_surface_tells_its_halves(seen):
     instance, rows, _, _ = seen["clouds"]
-    surface = Problem(TASKS["clouds"], instance, rows, jr.key(0)).surface()
+    surface = Problem(TASKS["clouds"], instance, rows, jr.key(0)).loss()
     assert isinstance(surface, Composed)
     assert jax.eval_shape(surface.inner, ({"w": np.ones((3, 2)), "b": np.ones(2)},)).shape == (
         ROWS, 2,

@@ -9,9 +9,9 @@ import pytest
 from steppe.tasks.synthetic.bowl import Bowl
 from steppe.tasks.synthetic.chains import Chain
 from steppe.tasks.synthetic.equations import Equations
-from steppe.tasks.synthetic.forms import Log, Rescaled, Sum
 from steppe.tasks.synthetic.matmul import Matmul
 from steppe.tasks.synthetic.rastrigin import Rastrigin, Ripples
+from steppe.tasks.wrappers.combined import Log, Rescaled, Sum
 
 X = jnp.array([0.4, -1.0])
 F = (5 * 0.16 + 1) / 2  # of Bowl(5)
@@ -20,7 +20,7 @@ KEY = jr.key(0)
 
 
 def look(task, x):
-    return jax.jit(jax.value_and_grad(lambda x: task.loss(x, (), (), KEY)))(x)
+    return jax.jit(jax.value_and_grad(lambda x: task.loss((), (), KEY)(x)))(x)
 
 
 def test_log_is_that_of_the_loss():
@@ -42,7 +42,7 @@ def test_log_of_a_negative_loss_is_nan_not_a_number_made_up():
     ripples = Ripples(Equations(jnp.eye(2)[None], jnp.zeros((1, 2))), jnp.array([[4.0, 1.0]]))
     task = Log(Rastrigin(offset="n"))
     metrics, value = jax.jit(
-        lambda x: (task.metrics(x, ripples, (), KEY), task.loss(x, ripples, (), KEY))
+        lambda x: (task.metrics(x, ripples, (), KEY), task.loss(ripples, (), KEY)(x))
     )(jnp.zeros((1, 2)))
     assert metrics["plain_loss"] == -30 and np.isnan(value)
 
@@ -66,11 +66,11 @@ def test_sum_adds_losses_and_keeps_the_parts_apart():
     task = Sum([Bowl(5.0), Bowl(2.0), Chain("projection-quadratic", 2, 3)])
     assert isinstance(task.tasks, tuple)
     instance = task.sample(KEY)
-    batch = task.whole(instance, split="train")
+    batch = task.full_batch(instance, split="train")
     x = (X, 2 * X, 3 * X)
 
     def all_of(x):
-        loss = lambda x: task.loss(x, instance, batch, KEY)
+        loss = lambda x: task.loss(instance, batch, KEY)(x)
         return *jax.value_and_grad(loss)(x), task.metrics(x, instance, batch, KEY)
 
     value, slope, metrics = jax.jit(all_of)(x)

@@ -9,19 +9,22 @@ ICML 2017. Metrics are those of the task inside, at its own params.
 """
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 
 from ...core import tree
-from ...core.task import AbstractTask
+from ...core.loss import AbstractLoss, precompose
+from ...core.task import AbstractTask, Problem
 from ...core.types import Batch, Instance, Key, Params, Scalar, Split
+from .wrapper import AbstractLossWrapper
 
 EPSILON = 1e-6  # the published code
 
 
-class Log(AbstractTask):
+class Log(AbstractLossWrapper):
     """The logarithm of a task whose loss is never negative, lifted so that it is not either.
 
     A loss below −ε gives NaN. Metrics: those of `task`, and `plain_loss`, f.
@@ -29,26 +32,18 @@ class Log(AbstractTask):
 
     task: AbstractTask
 
-    def sample(self, key: Key) -> Instance:
-        return self.task.sample(key)
-
-    def init(self, instance: Instance, key: Key) -> Params:
-        return self.task.init(instance, key)
-
-    def batch(self, instance: Instance, key: Key, *, split: Split = "train") -> Batch:
-        return self.task.batch(instance, key, split=split)
-
-    def whole(self, instance: Instance, *, split: Split) -> Batch:
-        return self.task.whole(instance, split=split)
-
-    def loss(self, params: Params, instance: Instance, batch: Batch, key: Key) -> Scalar:
+    def loss(self, instance: Instance, batch: Batch, key: Key) -> Callable[[Params], Scalar]:
+        f = Problem(self.task, instance, batch, key).loss()
         # log1p: near f = 0 the difference of two logarithms has no digits left.
-        return jnp.log1p(self.task.loss(params, instance, batch, key) / EPSILON)
+        return lambda params: jnp.log1p(f(params) / EPSILON)
+
+    def target(self, instance: Instance) -> Params | None:
+        return self.task.target(instance)
 
     def metrics(
         self, params: Params, instance: Instance, batch: Batch, key: Key
     ) -> dict[str, Scalar]:
-        plain = self.task.loss(params, instance, batch, key)
+        plain = Problem(self.task, instance, batch, key).value(params)
         return {**self.task.metrics(params, instance, batch, key), "plain_loss": plain}
 
 
@@ -71,11 +66,16 @@ class Rescaled(AbstractTask):
     def batch(self, instance: Instance, key: Key, *, split: Split = "train") -> Batch:
         return self.task.batch(instance, key, split=split)
 
-    def whole(self, instance: Instance, *, split: Split) -> Batch:
-        return self.task.whole(instance, split=split)
+    def full_batch(self, instance: Instance, *, split: Split) -> Batch:
+        return self.task.full_batch(instance, split=split)
 
-    def loss(self, params: Params, instance: Instance, batch: Batch, key: Key) -> Scalar:
-        return self.task.loss(tree.scale(1 / self.scale, params), instance, batch, key)
+    def loss(self, instance: Instance, batch: Batch, key: Key) -> AbstractLoss:
+        loss = Problem(self.task, instance, batch, key).loss()
+        return precompose(loss, lambda params: tree.scale(1 / self.scale, params))
+
+    def target(self, instance: Instance) -> Params | None:
+        target = self.task.target(instance)
+        return None if target is None else tree.scale(self.scale, target)
 
     def metrics(
         self, params: Params, instance: Instance, batch: Batch, key: Key
@@ -105,14 +105,24 @@ class Sum(AbstractTask):
         parts = zip(self.each(key), instance, strict=True)
         return tuple(t.batch(i, k, split=split) for (t, k), i in parts)
 
-    def whole(self, instance: Instance, *, split: Split) -> Batch:
+    def full_batch(self, instance: Instance, *, split: Split) -> Batch:
         parts = zip(self.tasks, instance, strict=True)
-        return tuple(t.whole(i, split=split) for t, i in parts)
+        return tuple(t.full_batch(i, split=split) for t, i in parts)
 
-    def loss(self, params: Params, instance: Instance, batch: Batch, key: Key) -> Scalar:
-        parts = zip(self.each(key), params, instance, batch, strict=True)
-        first, *others = (t.loss(p, i, b, k) for (t, k), p, i, b in parts)
-        return sum(others, start=first)
+    def loss(self, instance: Instance, batch: Batch, key: Key) -> Callable[[Params], Scalar]:
+        parts = zip(self.each(key), instance, batch, strict=True)
+        losses = [Problem(t, i, b, k).loss() for (t, k), i, b in parts]
+
+        def total(params: Params) -> Scalar:
+            first, *others = (f(p) for f, p in zip(losses, params, strict=True))
+            return sum(others, start=first)
+
+        return total
+
+    def target(self, instance: Instance) -> Params | None:
+        """None unless every task tells its own."""
+        targets = [t.target(i) for t, i in zip(self.tasks, instance, strict=True)]
+        return None if any(target is None for target in targets) else tuple(targets)
 
     def metrics(
         self, params: Params, instance: Instance, batch: Batch, key: Key

@@ -11,8 +11,8 @@ from steppe.core.task import draw
 from steppe.flatness.entropy.variational import Smoothed
 from steppe.flatness.gradient_norm import GradNorm
 from steppe.flatness.hessian import HessianTrace
-from steppe.tasks.flattened import Flattened
 from steppe.tasks.synthetic.quadratic import Quadratic
+from steppe.tasks.wrappers.flattened import Flattened
 
 TASK = Quadratic(3)
 KEY = jr.key(0)
@@ -41,7 +41,7 @@ def test_the_gradient_is_that_of_the_sum():
 def test_probes_are_new_for_every_key_and_the_mean_is_the_trace():
     task = Flattened(TASK, HessianTrace(), 2.0)
     problem, x = at(task)
-    loss = lambda key: task.loss(x, problem.instance, (), key)
+    loss = lambda key: task.loss(problem.instance, (), key)(x)
     values = np.asarray(jax.jit(jax.vmap(loss))(jr.split(KEY, 2000)))
     expected = float(at(TASK)[0].value(x)) + 2.0 * np.trace(hessian(problem.instance))
     error = values.std(ddof=1) / np.sqrt(len(values))

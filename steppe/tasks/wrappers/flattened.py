@@ -7,14 +7,17 @@ flat minima does. (`objectives/regularized.py` leaves the problem as it is and t
 optimizer.) The published code of flatness-aware learned optimizers has it as `reg_optimizee`.
 """
 
+from collections.abc import Callable
+
 import jax.random as jr
 
-from ..core.measure import AbstractMeasure
-from ..core.task import AbstractTask, Problem
-from ..core.types import Batch, Instance, Key, Params, Scalar, Split
+from ...core.measure import AbstractMeasure
+from ...core.task import AbstractTask, Problem
+from ...core.types import Batch, Instance, Key, Params, Scalar
+from .wrapper import AbstractLossWrapper
 
 
-class Flattened(AbstractTask):
+class Flattened(AbstractLossWrapper):
     """`task` with `beta` · `measure` added to its loss.
 
     - `measure`: of the loss on the batch at hand, whole or not; its gradient costs one derivative
@@ -36,28 +39,24 @@ class Flattened(AbstractTask):
                 "`HessianTrace(probes=1)`."
             )
 
-    def sample(self, key: Key) -> Instance:
-        return self.task.sample(key)
-
-    def init(self, instance: Instance, key: Key) -> Params:
-        return self.task.init(instance, key)
-
-    def batch(self, instance: Instance, key: Key, *, split: Split = "train") -> Batch:
-        return self.task.batch(instance, key, split=split)
-
-    def whole(self, instance: Instance, *, split: Split) -> Batch:
-        return self.task.whole(instance, split=split)
-
-    def loss(self, params: Params, instance: Instance, batch: Batch, key: Key) -> Scalar:
+    def loss(self, instance: Instance, batch: Batch, key: Key) -> Callable[[Params], Scalar]:
         key_loss, key_measure = jr.split(key)
-        problem = Problem(self.task, instance, batch, key_loss)
-        f = problem.value(params)
-        R = self.measure(problem.surface(), params, key=key_measure)
-        return f + (self.beta * R).astype(f.dtype)
+        loss = Problem(self.task, instance, batch, key_loss).loss()
+
+        def sum(params: Params) -> Scalar:
+            f = loss(params)
+            R = self.measure(loss, params, key=key_measure)
+            return f + (self.beta * R).astype(f.dtype)
+
+        return sum
+
+    def target(self, instance: Instance) -> None:
+        """None: β R moves the minimum."""
+        return None
 
     def metrics(
         self, params: Params, instance: Instance, batch: Batch, key: Key
     ) -> dict[str, Scalar]:
         key_loss, _ = jr.split(key)  # as in `loss`
-        plain = self.task.loss(params, instance, batch, key_loss)
+        plain = Problem(self.task, instance, batch, key_loss).value(params)
         return {**self.task.metrics(params, instance, batch, key), "plain_loss": plain}

@@ -12,6 +12,7 @@ Finite differences of the loss see f, not g̃.
 """
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -20,11 +21,12 @@ import jax.random as jr
 import jax.tree_util as jtu
 
 from ...core import tree
-from ...core.task import AbstractTask
-from ...core.types import Batch, Instance, Key, Params, Scalar, Split
+from ...core.task import AbstractTask, Problem
+from ...core.types import Batch, Instance, Key, Params, Scalar
+from .wrapper import AbstractLossWrapper
 
 
-class Noisy(AbstractTask):
+class Noisy(AbstractLossWrapper):
     """`task` seen through noise of standard deviation `deviation` and a mask.
 
     The gradients of every split are disturbed, values and metrics of none.
@@ -43,30 +45,26 @@ class Noisy(AbstractTask):
                 "left of the gradient."
             )
 
-    def sample(self, key: Key) -> Instance:
-        return self.task.sample(key)
-
-    def init(self, instance: Instance, key: Key) -> Params:
-        return self.task.init(instance, key)
-
-    def batch(self, instance: Instance, key: Key, *, split: Split = "train") -> Batch:
-        return self.task.batch(instance, key, split=split)
-
-    def whole(self, instance: Instance, *, split: Split) -> Batch:
-        return self.task.whole(instance, split=split)
-
-    def loss(self, params: Params, instance: Instance, batch: Batch, key: Key) -> Scalar:
+    def loss(self, instance: Instance, batch: Batch, key: Key) -> Callable[[Params], Scalar]:
         key_loss, key_noise, key_mask = jr.split(key, 3)
-        still = jax.lax.stop_gradient(params)
-        move = jtu.tree_map(jnp.subtract, params, still)  # zero, with a gradient
-        if self.zero:
-            keep = lambda key, shape: jr.bernoulli(key, 1 - self.zero, shape)
-            move = jtu.tree_map(lambda d, m: m * d, move, draw_like(keep, params, key_mask))
-        f = self.task.loss(tree.add(still, move), instance, batch, key_loss)
-        if self.deviation:
-            xi = draw_like(jr.normal, params, key_noise)
-            f = f + (self.deviation * tree.dot(xi, move)).astype(f.dtype)
-        return f
+        loss = Problem(self.task, instance, batch, key_loss).loss()
+
+        def disturbed(params: Params) -> Scalar:
+            still = jax.lax.stop_gradient(params)
+            move = jtu.tree_map(jnp.subtract, params, still)  # zero, with a gradient
+            if self.zero:
+                keep = lambda key, shape: jr.bernoulli(key, 1 - self.zero, shape)
+                move = jtu.tree_map(lambda d, m: m * d, move, draw_like(keep, params, key_mask))
+            f = loss(tree.add(still, move))
+            if self.deviation:
+                xi = draw_like(jr.normal, params, key_noise)
+                f = f + (self.deviation * tree.dot(xi, move)).astype(f.dtype)
+            return f
+
+        return disturbed
+
+    def target(self, instance: Instance) -> Params | None:
+        return self.task.target(instance)
 
     def metrics(
         self, params: Params, instance: Instance, batch: Batch, key: Key

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from steppe.tasks.synthetic.bowl import Bowl
-from steppe.tasks.synthetic.forms import Sum
-from steppe.tasks.synthetic.noisy import Noisy
+from steppe.tasks.wrappers.combined import Sum
+from steppe.tasks.wrappers.noisy import Noisy
 
 BASE = Sum((Bowl(5.0), Bowl(2.0)))  # params ((2,), (2,)); gradients (5x, y), (2x, y)
 X = (jnp.array([0.3, -0.7]), jnp.array([1.0, 2.0]))
@@ -29,7 +29,7 @@ def seen():
     """Of each task: value and gradient (one vector) at X, for many keys. One program."""
 
     def one(task, key):
-        value, grads = jax.value_and_grad(task.loss)(X, ((), ()), ((), ()), key)
+        value, grads = jax.value_and_grad(task.loss(((), ()), ((), ()), key))(X)
         return value, jnp.concatenate(grads)
 
     @jax.jit
@@ -78,7 +78,7 @@ def test_without_noise_and_mask_it_is_the_task(seen):
 
 def test_second_derivatives_are_those_of_the_task():
     task = Noisy(Bowl(5.0), 1.0)
-    H = jax.jit(jax.hessian(lambda x: task.loss(x, (), (), jr.key(3))))(X[0])
+    H = jax.jit(jax.hessian(lambda x: task.loss((), (), jr.key(3))(x)))(X[0])
     np.testing.assert_allclose(H, np.diag([5.0, 1.0]), atol=1e-12)
 
 
