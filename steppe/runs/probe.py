@@ -27,7 +27,7 @@ from ..train import mesh as meshes
 from .findings import Finding, Probe, of_probe, of_rows
 
 ADAM = optax.adam(1e-3)  # the usual rate, a yardstick and no rival
-LONGER = 5  # horizons, as in `steppe eval`
+LONGER = 5  # horizons of meta-training
 EPISODES = 4
 NEAR = 0.99  # of the largest update there can be
 TAIL = 0.1  # of a horizon, over which the training loss at its end is averaged
@@ -60,7 +60,7 @@ def examine(
 
 
 class StepStats(eqx.Module):
-    """Statistics of one step."""
+    """Numbers of one step, of the updates and of Adam beside them."""
 
     square: Float[Array, ""]  # mean square of the updates
     square_adam: Float[Array, ""]  # of Adam's
@@ -69,7 +69,7 @@ class StepStats(eqx.Module):
 
 
 class WithReference(AbstractOptimizer):
-    """`base`, watched: its state keeps Adam's state and what was seen of the last step."""
+    """`base` with Adam beside it: the state has Adam's state and the numbers of the last step."""
 
     base: AbstractOptimizer
 
@@ -90,13 +90,13 @@ class WithReference(AbstractOptimizer):
         adams, adam = ADAM.update(grads, state[1], params)
         bound = getattr(self.base, "bound", math.inf)
         at_bound = _mean(lambda u: jnp.abs(u) >= NEAR * bound, updates)
-        sight = StepStats(
+        stats = StepStats(
             _mean(jnp.square, updates),
             _mean(jnp.square, adams),
             at_bound if 0 < bound < math.inf else jnp.asarray(NONE, jnp.float32),
             _largest_cell(base),
         )
-        return updates, (base, adam, sight)
+        return updates, (base, adam, stats)
 
 
 def probe(
@@ -128,9 +128,9 @@ def probe(
     with meshes.active(meshes.episode_mesh()):
         losses, seen = jax.device_get(run(task, watched, jr.split(key, episodes)))
     by_horizon = lambda leaf: leaf.reshape(len(leaf), LONGER, horizon)
-    values, sights = jax.tree.map(by_horizon, seen)
+    values, stats = jax.tree.map(by_horizon, seen)
     seconds = time.perf_counter() - began
-    return _summary(horizon, losses[:, 0], losses[:, 1:], values, sights, seconds=seconds)
+    return _summary(horizon, losses[:, 0], losses[:, 1:], values, stats, seconds=seconds)
 
 
 def _summary(
@@ -138,7 +138,7 @@ def _summary(
     first: Float[np.ndarray, " episodes"],
     losses: Float[np.ndarray, "episodes horizons"],
     values: Float[np.ndarray, "episodes horizons steps"],
-    sights: StepStats,  # of arrays like `values`
+    stats: StepStats,  # of arrays like `values`
     *,
     seconds: float,
 ) -> Probe:
@@ -148,16 +148,16 @@ def _summary(
     size = np.maximum(np.abs(early), FLOOR * np.abs(values[:, 0, 0]))
     rise = (late - early) / np.where(size > 0, size, 1)
     root = lambda squares: float(np.sqrt(squares[:, 0].mean()))
-    share = float(sights.at_bound[:, 0].mean())
-    cells = tuple(map(float, sights.cells.max((0, 2))))
+    share = float(stats.at_bound[:, 0].mean())
+    cells = tuple(map(float, stats.cells.max((0, 2))))
     return Probe(
         horizon=horizon,
         first=float(first.mean()),
         losses=tuple(map(float, losses.mean(0))),
         lost=int(bad.argmax()) if bad.any() else None,
         gap=float(np.median(rise)),
-        rms=root(sights.square),
-        rms_adam=root(sights.square_adam),
+        rms=root(stats.square),
+        rms_adam=root(stats.square_adam),
         at_bound=None if share == NONE else share,
         cells=() if cells[0] == NONE else cells,
         seconds=seconds,
