@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -60,13 +61,23 @@ def wheel(tmp_path_factory) -> Path:
             "torch",
             TORCH,
             'which is not installed: pip install "steppe[jax]".\n',
-            ("list pretrained", "info rnnprop-v1", "export dm-v1 --to torch"),
+            (
+                "list pretrained",
+                "info rnnprop-v1",
+                "export dm-v1 --to torch",
+                "reproduce horizons --help",
+            ),
         ),
         (
             "jax",
             JAX,
             'which is not installed: pip install "steppe[torch]".\n',
-            ("list", "doctor", "eval rnnprop-v1 --task quadratic --seeds 1 --horizons 5"),
+            (
+                "list",
+                "doctor",
+                "eval rnnprop-v1 --task quadratic --seeds 1 --horizons 5",
+                "reproduce theory --workers 1",
+            ),
         ),
     ],
 )
@@ -79,3 +90,12 @@ def test_a_clean_environment_needs_only_its_own_framework(
     assert run(python, "-c", code, cwd=tmp_path).endswith(said)
     for words in verbs:
         assert run(python, "-m", "steppe", *words.split(), cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_studies_are_in_the_wheel_and_their_records_are_not(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "steppe/studies/flatness/report.html.j2" in names
+    assert "steppe/studies/speed/meta_step.py" in names
+    assert [name for name in names if name.endswith((".jsonl", ".json"))] == []
+    assert wheel.stat().st_size < 2_000_000
