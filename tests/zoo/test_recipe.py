@@ -128,7 +128,7 @@ def test_evolution_strategies_are_assembled_and_run(name, kind):
     opt, made = assemble(how, Quadratic(2), key=jr.key(0))
     found = made["estimator"]
     assert isinstance(found, kind)
-    assert (found.episodes, found.length, int(found.horizon)) == (2, 5, 10)
+    assert (found.windows.episodes, found.windows.length, int(found.horizon)) == (2, 5, 10)
     assert float(found.sigma) == pytest.approx(0.03)
     made |= {"steps": 2, "validation": None}
     best, _ = meta_train(made.pop("task"), opt, **made, key=jr.key(1))
