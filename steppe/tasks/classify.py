@@ -13,6 +13,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, Int
 
 from ..core.loss import Composed
+from ..core.messages import at_least
 from ..core.task import AbstractTask
 from ..core.types import Batch, Key, Params, Scalar, Split
 from ..data.dataset import Dataset, minibatch, whole
@@ -34,10 +35,7 @@ class Classify(AbstractTask):
     report: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        for name in ("batch_size", "report"):
-            rows = getattr(self, name)
-            if rows is not None and rows < 1:
-                raise ValueError(f"Classify: {name} must be at least 1, got {rows}.")
+        at_least(1, "Classify", batch_size=self.batch_size, report=self.report)
         self.network.shapes(self.dataset.x.shape[1:], self.dataset.classes)  # refuses misfits
 
     def sample(self, key: Key) -> tuple[()]:

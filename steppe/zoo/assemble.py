@@ -10,8 +10,8 @@ from typing import Any
 
 import optax
 
+from ..core import loss
 from ..core.estimator import AbstractEstimator
-from ..core.loss import Composed
 from ..core.measure import AbstractMeasure
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
@@ -116,12 +116,13 @@ def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
 
 def measure(penalty: Penalty, task: AbstractTask) -> AbstractMeasure:
     """The penalty's measure, in its units."""
-    if penalty.kind == "gauss-newton" and not issubclass(structure(task), Composed):
+    entry = measures.MEASURES[penalty.kind]
+    if entry.needs and not issubclass(structure(task), getattr(loss, entry.needs)):
         raise ValueError(
-            f"gauss-newton needs a task with a model and a criterion of its outputs, which "
+            f"{penalty.kind} needs a task with a model and a criterion of its outputs, which "
             f"{type(task).__name__} has not; use trace, or a task of digits."
         )
-    arguments = {name: getattr(penalty, name) for name in measures.MEASURES[penalty.kind].tunable}
+    arguments = {name: getattr(penalty, name) for name in entry.tunable}
     if arguments.get("temperature", 0) is None:
         arguments["temperature"] = 1 / examples(task)
     base = measures.build(penalty.kind, **arguments)

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import pytest
 
+from steppe.core import loss
 from steppe.core.entry import Entry, find
 from steppe.core.optimizer import AbstractOptimizer
 from steppe.store.manifest import CheckpointError
@@ -70,6 +71,8 @@ def test_an_entry_is_true(what, entry):
     made = entry.load()
     assert callable(made) and entry.about and "\n" not in entry.about
     assert find(what, TABLES[what], entry.name) is entry
+    if entry.needs:
+        assert issubclass(getattr(loss, entry.needs), loss.AbstractLoss)
     if what == "optimizers":  # a rule to train is in the folder of those
         assert entry.learned == made.__module__.startswith("steppe.optimizers.learned.")
 

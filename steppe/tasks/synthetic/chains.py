@@ -26,9 +26,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.task import AbstractTask
 from ...core.types import Key, Scalar, Split
-from .equations import check_sizes
 
 EPSILON = 1e-6  # the published code
 LIFT = 1e-12  # the published code; keeps min-max-well from rounding below 0
@@ -88,7 +88,7 @@ class Chain(AbstractTask):
     def __check_init__(self):
         if self.form not in FORMS:
             raise ValueError(f"Chain: form must be one of {', '.join(FORMS)}, got {self.form!r}.")
-        check_sizes("Chain", {"rows": self.rows})
+        at_least(1, "Chain", rows=self.rows)
         if self.n < 2:
             raise ValueError(f"Chain: n must be at least 2, got {self.n}; one has no neighbour.")
 

@@ -1,7 +1,5 @@
 """Random linear systems W x ≈ y, several side by side: what many synthetic tasks are made of."""
 
-from collections.abc import Mapping
-
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
@@ -35,13 +33,6 @@ def product(
 def mean_square(r: Float[Array, "instances rows"]) -> Scalar:
     """mean_b ‖r_b‖²"""
     return jnp.mean(jnp.sum(r**2, axis=-1))
-
-
-def check_sizes(kind: str, sizes: Mapping[str, int]) -> None:
-    """Refuse a size below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{kind}: {name} must be at least 1, got {size}.")
 
 
 def check_law(kind: str, law: str) -> None:

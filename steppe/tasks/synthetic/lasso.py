@@ -3,12 +3,12 @@
     f(x) = mean_b [ ½ ‖W_b x_b − y_b‖² + l1 ‖x_b‖₁ ],   b = 1 … instances
 
     published set    n     instances   W, y      l1      x₀
-    `DM`             2     128         U(0, 1)   0.005   N(0, 0.01²)
-    `SCALE`          20    1           N(0, 1)   1       N(0, 1)
+    `lasso-dm`       2     128         U(0, 1)   0.005   N(0, 0.01²)
+    `lasso`          20    1           N(0, 1)   1       N(0, 1)
 
-`DM`: the Open-L2O code for Andrychowicz et al., NeurIPS 2016. `SCALE`: its code for Wichrowska et
-al., "Learned optimizers that scale and generalize", ICML 2017. The specification gives no x₀ for
-`DM`: ours is that of the quadratic problems of the same code.
+`lasso-dm`: the Open-L2O code for Andrychowicz et al., NeurIPS 2016. `lasso`: its code for
+Wichrowska et al., "Learned optimizers that scale and generalize", ICML 2017. The specification
+gives no x₀ for `lasso-dm`: ours is that of the quadratic problems of the same code.
 
 f ≥ 0, but its minimum has no closed form, so there is no metric.
 """
@@ -20,12 +20,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
-from .equations import Equations, check_law, check_sizes, draw_equations, mean_square, product
-
-DM = {"n": 2, "instances": 128, "data": "uniform", "l1": 0.005, "start": 0.01}
-SCALE = {"n": 20, "instances": 1, "data": "normal", "l1": 1.0, "start": 1.0}
+from .equations import Equations, check_law, draw_equations, mean_square, product
 
 
 class Lasso(AbstractFormula):
@@ -45,7 +43,7 @@ class Lasso(AbstractFormula):
     seed: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        check_sizes("Lasso", {"n": self.n, "instances": self.instances})
+        at_least(1, "Lasso", n=self.n, instances=self.instances)
         check_law("Lasso", self.data)
         for name in ("l1", "start"):
             if not getattr(self, name) >= 0:

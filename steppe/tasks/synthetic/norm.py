@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
-from .equations import Equations, check_sizes, draw_equations, product
+from .equations import Equations, draw_equations, product
 
 EPSILON = 1e-6  # the published code; keeps the p-th power differentiable
 
@@ -28,7 +29,7 @@ class Norm(AbstractFormula):
     power: float = eqx.field(static=True, default=2.0)
 
     def __check_init__(self):
-        check_sizes("Norm", {"n": self.n})
+        at_least(1, "Norm", n=self.n)
         if not self.power >= 1:
             raise ValueError(
                 f"Norm: power is {self.power}, expected p ≥ 1; below it is no norm and its slope "

@@ -3,17 +3,17 @@
     f(x) = factor · mean_b ‖W_b x_b − y_b‖²,   b = 1 … instances
 
     published set    instances   W, y           x₀            factor
-    `DM`             128         U(0, 1)        N(0, 0.01²)   1
-    `SCALE`          1           N(0, 1)        N(0, 1)       ½
+    `quadratic-dm`   128         U(0, 1)        N(0, 0.01²)   1
+    `quadratic`      1           N(0, 1)        N(0, 1)       ½
 
-`DM`: the published Open-L2O code for Andrychowicz et al., "Learning to learn by gradient
+`quadratic-dm`: the published Open-L2O code for Andrychowicz et al., "Learning to learn by gradient
 descent by gradient descent", NeurIPS 2016, with n = 10. The paper itself draws W and y from
-N(0, 1): `Quadratic(**DM | {"data": "normal"})`.
-`SCALE`: Wichrowska et al., "Learned optimizers that scale and generalize", ICML 2017, with
+N(0, 1): `tasks.build("quadratic-dm", data="normal")`.
+`quadratic`: Wichrowska et al., "Learned optimizers that scale and generalize", ICML 2017, with
 n = 20 (others: 25, 50, 100).
 
-The code behind `DM` solves its 128 systems jointly: they are one problem in 1280 variables, and
-the mean makes every gradient 128 times smaller than that of a system alone.
+The code behind `quadratic-dm` solves its 128 systems jointly: they are one problem in 1280
+variables, and the mean makes every gradient 128 times smaller than that of a system alone.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
-from .equations import Equations, check_law, check_sizes, draw_equations, mean_square, product
-
-DM = {"n": 10, "instances": 128, "data": "uniform", "start": 0.01, "factor": 1.0}
-SCALE = {"n": 20, "instances": 1, "data": "normal", "start": 1.0, "factor": 0.5}
+from .equations import Equations, check_law, draw_equations, mean_square, product
 
 
 class Quadratic(AbstractFormula):
@@ -49,7 +47,7 @@ class Quadratic(AbstractFormula):
 
     def __check_init__(self):
         rows = self.n if self.rows is None else self.rows
-        check_sizes("Quadratic", {"n": self.n, "rows": rows, "instances": self.instances})
+        at_least(1, "Quadratic", n=self.n, rows=rows, instances=self.instances)
         check_law("Quadratic", self.data)
         if not self.start >= 0:
             raise ValueError(f"Quadratic: start must not be negative, got {self.start}.")

@@ -4,15 +4,16 @@
     S_b = ‖A_b x_b − y_b‖²
 
     published set   n   instances   A, y, c   x₀            factor   S          offset
-    `DM`            2   128         N(0, 1)   N(0, 1)       ½        sum        n
-    `SQUARE_COS`    2   128         U(0, 1)   N(0, 0.01²)   1        sum        n
-    `SCALE`         2   1           N(0, 1)   N(0, 1)       ½        mean       n²
+    `rastrigin-dm`  2   128         N(0, 1)   N(0, 1)       ½        sum        n
+    `square-cos-dm` 2   128         U(0, 1)   N(0, 0.01²)   1        sum        n
+    `rastrigin`     2   1           N(0, 1)   N(0, 1)       ½        mean       n²
 
-`DM` and `SQUARE_COS` ("square-cos"): the Open-L2O code for Andrychowicz et al., NeurIPS 2016.
-`SCALE`: its code for Wichrowska et al., ICML 2017. The published forms do not agree with each
-other: `SCALE` averages the quadratic part over the rows but sums the ripples, and its offset is
-n² where the sum of n ripples calls for n. Both are kept. Of x₀ in `SQUARE_COS` and of the factor in
-`SCALE` the specification says nothing; here is what the sibling problem of the same code has.
+`rastrigin-dm` and `square-cos-dm`: the Open-L2O code for Andrychowicz et al., NeurIPS 2016.
+`rastrigin`: its code for Wichrowska et al., ICML 2017. The published forms do not agree with each
+other: `rastrigin` averages the quadratic part over the rows but sums the ripples, and its offset is
+n² where the sum of n ripples calls for n. Both are kept. Of x₀ in `square-cos-dm` and of the factor
+in `rastrigin` the specification says nothing; here is what the sibling problem of the same code
+has.
 
 With c ~ N(0, 1) the published offsets do not bound the ripples: f can be negative, and its
 logarithm undefined. `offset="bound"` (ours), offset_b = ‖c_b‖₁, makes f ≥ 0 always; with c in
@@ -27,9 +28,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
-from .equations import LAWS, Equations, check_law, check_sizes, draw_equations, product
+from .equations import LAWS, Equations, check_law, draw_equations, product
 
 ALPHA = 10.0  # of the textbook function and of both codes
 REDUCE = {"sum": jnp.sum, "mean": jnp.mean}  # over the rows of A
@@ -38,13 +40,6 @@ OFFSETS = {  # (c) → (instances,)
     "n2": lambda c: jnp.full(c.shape[:1], c.shape[1] ** 2, c.dtype),
     "bound": lambda c: jnp.sum(jnp.abs(c), axis=-1),
 }
-
-DM = {
-    "n": 2, "instances": 128, "data": "normal", "start": 1.0,
-    "factor": 0.5, "reduce": "sum", "offset": "n",
-}  # fmt: skip
-SQUARE_COS = DM | {"data": "uniform", "start": 0.01, "factor": 1.0}
-SCALE = DM | {"instances": 1, "reduce": "mean", "offset": "n2"}
 
 
 class Ripples(eqx.Module):
@@ -72,7 +67,7 @@ class Rastrigin(AbstractFormula):
     offset: str = eqx.field(static=True, default="bound")
 
     def __check_init__(self):
-        check_sizes("Rastrigin", {"n": self.n, "instances": self.instances})
+        at_least(1, "Rastrigin", n=self.n, instances=self.instances)
         check_law("Rastrigin", self.data)
         for name, known in (("reduce", REDUCE), ("offset", OFFSETS)):
             given = getattr(self, name)

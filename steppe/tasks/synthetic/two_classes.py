@@ -26,11 +26,11 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int, UInt32
 
 from ...core.loss import Composed
+from ...core.messages import at_least
 from ...core.task import AbstractTask
 from ...core.types import Batch, Key, Params, Scalar, Split
 from ..classify import accuracy, cross_entropy
 from ..networks import MLP, AbstractNetwork
-from .equations import check_sizes
 
 WIDTHS = {"clouds": 1, "teacher": 20}  # columns of A
 SPLITS = ("train", "valid", "test")
@@ -64,7 +64,7 @@ class TwoClasses(AbstractTask):
                 f"TwoClasses: data must be one of {', '.join(WIDTHS)}, got {self.data!r}."
             )
         sizes = ("features", "rows", "batch_size")
-        check_sizes("TwoClasses", {name: getattr(self, name) for name in sizes})
+        at_least(1, "TwoClasses", **{name: getattr(self, name) for name in sizes})
         if not 0 <= self.separation < math.inf:
             raise ValueError(f"TwoClasses: separation must not be negative, got {self.separation}.")
         self.network.shapes((self.features,), 2)  # refuses misfits

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
 
@@ -49,8 +50,7 @@ class Wells(AbstractFormula):
     spread: float = eqx.field(static=True, default=0.2)
 
     def __check_init__(self):
-        if self.n < 1:
-            raise ValueError(f"Wells: n must be at least 1, got {self.n}.")
+        at_least(1, "Wells", n=self.n)
         if not 0 < self.wide < self.narrow < math.inf:
             raise ValueError(
                 f"Wells: the curvatures are wide={self.wide} and narrow={self.narrow}, expected "

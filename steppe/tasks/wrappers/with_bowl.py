@@ -13,6 +13,7 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from ...core.loss import AbstractLoss, Composed, Plain
+from ...core.messages import at_least
 from ...core.task import AbstractTask, Problem
 from ...core.types import Batch, Instance, Key, Params, Scalar, Split
 
@@ -28,8 +29,7 @@ class WithBowl(AbstractTask):
     n: int = eqx.field(static=True, default=20)
 
     def __check_init__(self):
-        if self.n < 1:
-            raise ValueError(f"WithBowl: n must be at least 1, got {self.n}.")
+        at_least(1, "WithBowl", n=self.n)
 
     def sample(self, key: Key) -> Instance:
         key_instance, key_v = jr.split(key)

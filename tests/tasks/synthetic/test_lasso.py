@@ -6,8 +6,12 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from steppe.tasks.names import TASKS
 from steppe.tasks.synthetic.equations import Equations
-from steppe.tasks.synthetic.lasso import DM, SCALE, Lasso
+from steppe.tasks.synthetic.lasso import Lasso
+
+NAMES = ("lasso-dm", "lasso")
+DM, SCALE = (dict(TASKS[name].arguments) for name in NAMES)
 
 EYE = Equations(jnp.eye(3)[None], jnp.array([[2.0, -0.3, -5.0]]))
 

@@ -10,7 +10,11 @@ import pytest
 from steppe.core.task import Problem
 from steppe.store.describe import describe, rebuild
 from steppe.tasks import Quadratic
-from steppe.tasks.synthetic.quadratic import DM, SCALE, Equations
+from steppe.tasks.names import TASKS
+from steppe.tasks.synthetic.quadratic import Equations
+
+NAMES = ("quadratic-dm", "quadratic")
+DM, SCALE = (dict(TASKS[name].arguments) for name in NAMES)
 
 # square, tall (no exact solution), wide (many solutions)
 SHAPES = [{"n": 4}, {"n": 3, "rows": 5}, {"n": 5, "rows": 3}]

@@ -6,8 +6,12 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from steppe.tasks.names import TASKS
 from steppe.tasks.synthetic.equations import Equations
-from steppe.tasks.synthetic.rastrigin import DM, SCALE, SQUARE_COS, Rastrigin, Ripples
+from steppe.tasks.synthetic.rastrigin import Rastrigin, Ripples
+
+NAMES = ("rastrigin-dm", "rastrigin", "square-cos-dm")
+DM, SCALE, SQUARE_COS = (dict(TASKS[name].arguments) for name in NAMES)
 
 
 def parts(instance, x):
