@@ -15,7 +15,7 @@ from .parse import make
 from .train import line_of
 
 if TYPE_CHECKING:
-    from ..evaluate.curvature_record import Point
+    from ..evaluate.curvature_record import CurvatureRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def run(values: dict) -> int:
     return 0
 
 
-def measure(options: Curvature, about: Subject, say: Callable[[str], None]) -> "Point":
+def measure(options: Curvature, about: Subject, say: Callable[[str], None]) -> "CurvatureRecord":
     """The numbers of `evaluate.curvature`; JAX starts here."""
     import jax.random as jr
 
@@ -111,7 +111,7 @@ def measure(options: Curvature, about: Subject, say: Callable[[str], None]) -> "
         raise Failed(str(error)) from error
 
 
-def write(out: Path, found: "Point", options: Curvature) -> None:
+def write(out: Path, found: "CurvatureRecord", options: Curvature) -> None:
     """The page."""
     from ..report.page import facts, write_report
     from ..train.environment import environment

@@ -1,4 +1,4 @@
-"""curvature: what the loss looks like at the point where an optimizer leaves a task.
+"""Curvature of the loss at the point where an optimizer leaves a task.
 
     θ = the end of one inner training        f = the loss on one fixed, large batch, f(θ) its value
 
@@ -42,7 +42,7 @@ from ..flatness.power import Which, top_eigenpair
 from ..flatness.probes import Estimate
 from ..flatness.products import check_deterministic, gauss_newton_product, hvp
 from ..flatness.sharpness import Sharpness
-from .curvature_record import Density, Plane, Point, Row, Slice
+from .curvature_record import CurvatureRecord, Density, Plane, Row, Slice
 from .records import Number, number
 from .run import TRAIN_ROWS, quick, rows, seed_keys
 
@@ -83,7 +83,7 @@ def curvature(
     settings: Settings,
     key: Key,
     say: Callable[[str], None] = lambda text: None,
-) -> Point:
+) -> CurvatureRecord:
     """Train `task` with `opt` and measure at the end: on seed 0 of an evaluation with this key."""
     n, temperature = check(task, settings), settings.temperature
     if temperature is None:
@@ -109,7 +109,7 @@ def curvature(
         train, valid, params, u, value, numbers["start"], key_pictures
     )
     numbers, slices, surface = jax.device_get((numbers, slices, surface))
-    return Point(
+    return CurvatureRecord(
         task=task_name,
         optimizer=name,
         steps=settings.steps,

@@ -1,4 +1,4 @@
-"""point: what `curvature` found where an inner training ends, as plain values, a table and words.
+"""Record of curvature where an inner training ends: plain values, a table and sentences.
 
 JSON has no word for infinity or NaN: a number that is not finite is None here.
 """
@@ -57,7 +57,7 @@ class Plane:
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
+class CurvatureRecord:
     """All that was measured at one point, as plain values."""
 
     task: str
@@ -79,22 +79,22 @@ class Point:
     plane: Plane
 
 
-def from_plain(plain: Mapping[str, Any]) -> Point:
+def from_plain(plain: Mapping[str, Any]) -> CurvatureRecord:
     """The record of a dictionary that `dataclasses.asdict` made, e.g. from a JSON file."""
     parts = {"density": Density, "plane": Plane}
     lists = {"rows": Row, "slices": Slice}
     try:
-        given = {field.name: plain[field.name] for field in dataclasses.fields(Point)}
+        given = {field.name: plain[field.name] for field in dataclasses.fields(CurvatureRecord)}
         given |= {name: made(**given[name]) for name, made in parts.items()}
         given |= {name: [made(**x) for x in given[name]] for name, made in lists.items()}
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"Not a record of curvature ({error}): expected the JSON of `steppe curvature`."
         ) from error
-    return Point(**given)
+    return CurvatureRecord(**given)
 
 
-def text_table(found: Point) -> str:
+def text_table(found: CurvatureRecord) -> str:
     """The numbers as plain text."""
     head = ["", "value", "± error", "× ‖θ‖²", "how"]
     lines = [
@@ -130,7 +130,7 @@ def width(text: str) -> int:
     return sum(not unicodedata.combining(letter) for letter in text)
 
 
-def sentences(found: Point) -> list[str]:
+def sentences(found: CurvatureRecord) -> list[str]:
     """Findings and reservations, a sentence each."""
     value = {row.name: row.value for row in found.rows}
     error = {row.name: row.error for row in found.rows}

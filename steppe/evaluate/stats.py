@@ -10,12 +10,12 @@ A run that diverged has no value (None). It is never replaced by a number: it is
 and the side that diverged more often cannot be called better. Where one side diverges and
 the other does not more often than chance explains (exact sign test, 5 %), that decides.
 
-For a whole table of comparisons, with tests that do not need normal values: `families.py`.
+For a whole table of comparisons, by tests that do not need normal values: `paired_tests`.
 """
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Literal
 
@@ -118,9 +118,9 @@ def sign_test(k: int, m: int) -> float:
     >>> sign_test(6, 0)
     0.03125
     """
-    n = k + m
-    tail = sum(math.comb(n, i) for i in range(max(k, m), n + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    from scipy.stats import binomtest
+
+    return float(binomtest(k, k + m).pvalue) if k + m else 1.0
 
 
 def bootstrap(
@@ -134,6 +134,9 @@ def bootstrap(
     Efron, "Better bootstrap confidence intervals", JASA 1987; a is his jackknife estimate, which
     for a mean has this form. Good to second order in n, but for n < 15 or so still too narrow: a
     resample spreads √(1 − 1/n) too little.
+
+    Not `scipy.stats.bootstrap`, whose resamples these are: it takes twice the time, and has NaN for
+    an interval where all resamples lie on one side of x̄.
     """
     if not 0 < level < 1 or draws < 100:
         raise ValueError(
@@ -223,6 +226,80 @@ def hedges_gz(values: Sequence[float | None]) -> float | None:
     if d is None or m < 2:
         return None
     return d * math.exp(math.lgamma(m / 2) - math.lgamma((m - 1) / 2)) / math.sqrt(m / 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedTest:
+    """Test of ours minus theirs in one cell of a table: below zero, ours is smaller."""
+
+    difference: Interval  # Student's t
+    bootstrap: Interval  # BCa
+    p: float  # Wilcoxon's
+    adjusted: float  # Holm's, over the table
+    d_z: float | None  # Cohen's
+    g_z: float | None  # Hedges': d_z less its bias
+    rank_biserial: float | None
+
+    @property
+    def n(self) -> int:
+        """Pairs with both values."""
+        return self.difference.n
+
+    @property
+    def missing(self) -> int:
+        """Pairs without; who diverged in them is what `stats.paired` tells."""
+        return self.difference.missing
+
+    @property
+    def mean(self) -> float | None:
+        return self.difference.mean
+
+
+def paired_tests(
+    cells: Mapping[str, tuple[Sequence[float | None], Sequence[float | None]]], *, seed: int = 0
+) -> dict[str, PairedTest]:
+    """Test (ours, theirs), one value each per seed, in every cell. `seed`: of the bootstrap.
+
+    p₍₁₎ ≤ … ≤ p₍ₘ₎,   adjusted p₍ₖ₎ = max over j ≤ k of min(1, (m − j + 1) p₍ⱼ₎)
+
+    Among twenty comparisons of equal optimizers one looks significant at 5 %. Holm's adjusted
+    p-values are below 5 % anywhere in such a table in at most 5 % of tables, however its cells
+    depend on one another. Holm, "A simple sequentially rejective multiple test procedure", 1979.
+
+    Exact Wilcoxon needs seeds: with n differences p is never below 2¹⁻ⁿ, and Holm multiplies the
+    smallest by m. A table of m = 10 shows nothing at 5 % with fewer than nine seeds. A cell without
+    pairs has p = 1 and counts in the family: the comparison was planned.
+    """
+    found = {name: differences(ours, theirs) for name, (ours, theirs) in cells.items()}
+    ps = [wilcoxon(d) for d in found.values()]
+    return {
+        name: PairedTest(
+            interval(d),
+            bootstrap(d, seed=seed),
+            p,
+            adjusted,
+            cohens_dz(d),
+            hedges_gz(d),
+            rank_biserial(d),
+        )
+        for (name, d), p, adjusted in zip(found.items(), ps, holm(ps), strict=True)
+    }
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given.
+
+    >>> holm([0.01, 0.5, 0.02])
+    [0.03, 0.5, 0.04]
+    """
+    p = np.array(p_values, dtype=float)
+    if not np.all((p >= 0) & (p <= 1)):
+        raise ValueError(f"holm: p-values lie within [0, 1], got {list(p_values)}.")
+    order = np.argsort(p)
+    factors = np.arange(len(p), 0, -1)  # m … 1
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(np.minimum(1, factors * p[order]))
+    return adjusted.tolist()
 
 
 def _signed_ranks(values: Sequence[float | None]) -> tuple[np.ndarray, np.ndarray]:

@@ -29,7 +29,7 @@ HISTORIES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
+class UpdateCurve:
     """An optimizer's curves: history → update / unit at each gradient of `g`."""
 
     optimizer: str
@@ -39,7 +39,7 @@ class Rule:
     curves: dict[str, list[float]]
 
 
-def probe(opt: AbstractOptimizer, *, name: str, learned: bool) -> Rule:
+def update_curve(opt: AbstractOptimizer, *, name: str, learned: bool) -> UpdateCurve:
     """The curves of one optimizer, with the parameters held at zero."""
     g = jnp.asarray(GRID, jnp.float32)  # (121,)
     zeros = jnp.zeros_like(g)
@@ -55,7 +55,7 @@ def probe(opt: AbstractOptimizer, *, name: str, learned: bool) -> Rule:
     updates = np.asarray(jax.jit(jax.vmap(after))(histories), np.float64)  # (histories, g)
     steady = updates[list(HISTORIES).index(STEADY), np.argmin(np.abs(GRID - 1))]
     unit = abs(float(steady)) or 1.0
-    return Rule(
+    return UpdateCurve(
         optimizer=name,
         learned=learned,
         unit=float(f"{unit:.4g}"),
@@ -67,6 +67,8 @@ def probe(opt: AbstractOptimizer, *, name: str, learned: bool) -> Rule:
     )
 
 
-def from_plain(plain: Mapping[str, Any]) -> Rule:
-    """A rule read from a JSON file."""
-    return Rule(**{field.name: plain[field.name] for field in dataclasses.fields(Rule)})
+def from_plain(plain: Mapping[str, Any]) -> UpdateCurve:
+    """Read a curve from the content of a JSON file."""
+    return UpdateCurve(
+        **{field.name: plain[field.name] for field in dataclasses.fields(UpdateCurve)}
+    )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..evaluate.curvature_record import Point
+from ..evaluate.curvature_record import CurvatureRecord
 from .plots import DASHES, INK, SERIES, plain_log, svg
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ FLOOR = 1e-6  # of its maximum: the lowest density drawn
 LEVELS = 11
 
 
-def density(found: Point) -> str:
+def density(found: CurvatureRecord) -> str:
     """Spectral density on a logarithmic scale in a band of one standard error; λ_max marked."""
 
     def draw(figure: "Figure") -> None:
@@ -54,7 +54,7 @@ def density(found: Point) -> str:
     return svg(draw, f"density-{found.task}-{found.optimizer}", (9.6, 3.2))
 
 
-def slices(found: Point) -> str:
+def slices(found: CurvatureRecord) -> str:
     """Loss along each line: training, validation, and the parabola of slope and curvature."""
 
     def draw(figure: "Figure") -> None:
@@ -82,7 +82,7 @@ def slices(found: Point) -> str:
     return svg(draw, f"slices-{found.task}-{found.optimizer}", (9.6, 3.4))
 
 
-def landscape(found: Point) -> str:
+def landscape(found: CurvatureRecord) -> str:
     """Level lines of the training loss over the plane of two random directions."""
 
     def draw(figure: "Figure") -> None:

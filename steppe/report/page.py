@@ -17,15 +17,13 @@ from typing import Any
 
 from ..certificates.certificate import Certificate
 from ..certificates.certificate import load as load_certificate
-from ..evaluate import compare
-from ..evaluate import curvature_record as point
+from ..evaluate import compare, curvature_record
+from ..evaluate.curvature_record import CurvatureRecord
 from ..evaluate.records import Record, read_records
-from ..evaluate.update_curve import Rule, from_plain
+from ..evaluate.update_curve import UpdateCurve, from_plain
 from ..store.files import write_atomically
 from ..train.sinks import flatness, read_rows
-from . import certificate_panel as guarantee
-from . import curvature_plots as surface
-from . import plots
+from . import certificate_panel, curvature_plots, plots
 
 TEMPLATE = "report.html.j2"
 CERTIFICATE = "certificate.json"
@@ -41,8 +39,8 @@ def write_report(
     facts: Mapping[str, Any] | None = None,
     verdict: Sequence[str] = (),
     command: str = "",
-    rules: Sequence[Rule] = (),
-    curvatures: Sequence[point.Point] = (),
+    rules: Sequence[UpdateCurve] = (),
+    curvatures: Sequence[CurvatureRecord] = (),
     certificates: Sequence[Certificate] = (),
 ) -> Path:
     """Write the report and return its path.
@@ -83,15 +81,15 @@ def write_report(
         curvatures=[
             {
                 "found": found,
-                "sentences": point.sentences(found),
-                "density": safe(surface.density(found)),
-                "slices": safe(surface.slices(found)),
-                "landscape": safe(surface.landscape(found)),
+                "sentences": curvature_record.sentences(found),
+                "density": safe(curvature_plots.density(found)),
+                "slices": safe(curvature_plots.slices(found)),
+                "landscape": safe(curvature_plots.landscape(found)),
             }
             for found in curvatures
         ],
         certificates=[
-            guarantee.panel(cert) | {"success": safe(guarantee.success(cert))}
+            certificate_panel.panel(cert) | {"success": safe(certificate_panel.success(cert))}
             for cert in certificates
         ],
         losses=losses(groups),
@@ -145,8 +143,8 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
     config: dict[str, Any] = {}
     env: dict[str, Any] = {}
     rows: list[dict] = []
-    rules: list[Rule] = []
-    curvatures: list[point.Point] = []
+    rules: list[UpdateCurve] = []
+    curvatures: list[CurvatureRecord] = []
     certificates: list[Certificate] = []
     for folder in map(Path, folders):
         if not folder.is_dir():
@@ -160,7 +158,7 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
         rows = rows or read_rows(folder / "metrics.jsonl")
         rules = rules or [from_plain(rule) for rule in _read(folder / "rule.json", [])]
         if (measured := _read(folder / "curvature.json", None)) is not None:
-            curvatures.append(point.from_plain(measured))
+            curvatures.append(curvature_record.from_plain(measured))
         if (folder / CERTIFICATE).exists():
             certificates.append(load_certificate(folder / CERTIFICATE))
     if not records and not rows and not certificates:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..evaluate.compare import Case, Comparison, label, lower_is_better
 from ..evaluate.records import Record
-from ..evaluate.update_curve import HISTORIES, Rule
+from ..evaluate.update_curve import HISTORIES, UpdateCurve
 from ..train.sinks import flatness
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def meta_training(rows: Sequence[Mapping]) -> str:
     return svg(draw, "meta-training", (9.6, 3.0))
 
 
-def rules(found: Sequence[Rule], style: Mapping[str, int]) -> str:
+def rules(found: Sequence[UpdateCurve], style: Mapping[str, int]) -> str:
     """The next update against the next gradient, one panel a history."""
 
     def draw(figure: "Figure") -> None:

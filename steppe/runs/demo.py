@@ -29,7 +29,7 @@ from ..evaluate.compare import sentences, text_table
 from ..evaluate.records import Record, write_records
 from ..evaluate.run import evaluate, time_step
 from ..evaluate.tune import tune
-from ..evaluate.update_curve import Rule, probe
+from ..evaluate.update_curve import UpdateCurve, update_curve
 from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import adam, momentum, sgd
 from ..optimizers.learned.rnnprop import RNNProp
@@ -136,7 +136,7 @@ def demo(
 def finish(
     folder: Path,
     records: list[Record],
-    rules: list[Rule],
+    rules: list[UpdateCurve],
     where: dict[str, Any],
     seconds: dict[str, float],
     clock: "Clock",
@@ -244,12 +244,12 @@ def _meta_train(
     )
 
 
-def _rules(opt: AbstractOptimizer, records: Sequence[Record]) -> list[Rule]:
+def _rules(opt: AbstractOptimizer, records: Sequence[Record]) -> list[UpdateCurve]:
     """The learned rule beside SGD and Adam with the rates found in the first case."""
     rates = {r.optimizer: r.tuning["best"] for r in reversed(records) if r.tuning}
-    rules = [probe(opt, name=NAME, learned=True)]
+    rules = [update_curve(opt, name=NAME, learned=True)]
     for rival in ("SGD", "Adam"):
-        rules.append(probe(RIVALS[rival](rates[rival]), name=rival, learned=False))
+        rules.append(update_curve(RIVALS[rival](rates[rival]), name=rival, learned=False))
     return rules
 
 

@@ -29,7 +29,7 @@ from ..evaluate.compare import enumeration
 from ..evaluate.records import Record
 from ..evaluate.run import Train, evaluate, seed_keys, trainer
 from ..evaluate.tune import Tuning, choose
-from ..evaluate.update_curve import probe
+from ..evaluate.update_curve import update_curve
 from ..tasks.suite import build
 from ..train.environment import environment
 from ..zoo.io import Card, card, load
@@ -74,9 +74,10 @@ def demo(
     )
     records = contest(cards[0].meta_task, settings, jr.key(seed))
     rates = {r.optimizer: r.tuning["best"] for r in records if r.tuning}
-    rules = [probe(load(NAMES[0]), name=NAMES[0], learned=True)]
+    rules = [update_curve(load(NAMES[0]), name=NAMES[0], learned=True)]
     rules += [
-        probe(RIVALS[name](rates[name]), name=name, learned=False) for name in ("SGD", "Adam")
+        update_curve(RIVALS[name](rates[name]), name=name, learned=False)
+        for name in ("SGD", "Adam")
     ]
     seconds["tuning and evaluation"] = clock.lap()
 

@@ -16,7 +16,7 @@ SMALL = ["--steps", "3", "--k", "3", "--probes", "4", "--points", "3"]
 
 
 @pytest.fixture(scope="module")
-def of_run(finished) -> point.Point:
+def of_run(finished) -> point.CurvatureRecord:
     """At the end of a training with the optimizer of the finished run."""
     options = Curvature(
         optimizer=str(finished), steps=3, k=3, probes=4, points=3, gamma=2.0, temperature=0.5

@@ -27,7 +27,7 @@ SETTINGS = Settings(steps=5, batch=50, k=6, probes=60, gamma=2.0, rho=0.1, point
 
 
 @pytest.fixture(scope="module")
-def found() -> point.Point:
+def found() -> point.CurvatureRecord:
     return curvature(TASK, sgd(0.5), name="SGD", task_name="t", settings=SETTINGS, key=KEY)
 
 
@@ -53,7 +53,7 @@ def dense():
     return {"theta": np.asarray(flat), "f": f, "g": g, "H": H, "G": G, "start": episode.params}
 
 
-def row(found: point.Point, name: str) -> point.Row:
+def row(found: point.CurvatureRecord, name: str) -> point.Row:
     [one] = [r for r in found.rows if r.name == name]
     return one
 
@@ -220,7 +220,7 @@ def test_the_table_has_every_number(found):
     assert len({point.width(line[: line.index("40")]) for line in lines if "40 p" in line}) <= 1
 
 
-def changed(found: point.Point, **values) -> point.Point:
+def changed(found: point.CurvatureRecord, **values) -> point.CurvatureRecord:
     """Some rows with another (value, error)."""
     rows = [
         dataclasses.replace(r, value=values[r.name][0], error=values[r.name][1])

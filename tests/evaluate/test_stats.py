@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from steppe.evaluate import multiple_tests as families
-from steppe.evaluate.multiple_tests import holm
 from steppe.evaluate.stats import (
     Interval,
     bootstrap,
     cohens_dz,
     hedges_gz,
+    holm,
     interval,
     paired,
+    paired_tests,
     rank_biserial,
     sign_test,
     wilcoxon,
@@ -261,7 +261,7 @@ def test_a_table_is_adjusted_as_a_whole():
         "same": (better, better),
         "gone": ([None] * 8, better),
     }
-    found = families.tested(cells)
+    found = paired_tests(cells)
     assert {name: t.p for name, t in found.items()} == {"clear": 2 / 256, "same": 1, "gone": 1}
     assert found["clear"].adjusted == 3 * 2 / 256
     assert (found["clear"].n, found["clear"].missing, found["gone"].missing) == (8, 0, 8)

@@ -12,7 +12,7 @@ from steppe.evaluate import compare
 from steppe.evaluate.records import write_records
 from steppe.evaluate.run import evaluate
 from steppe.evaluate.stats import interval
-from steppe.evaluate.update_curve import HISTORIES, STEADY, probe
+from steppe.evaluate.update_curve import HISTORIES, STEADY, update_curve
 from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import adam, sgd
 from steppe.optimizers.classic.sam import SAM
@@ -39,7 +39,7 @@ def page(tmp_path_factory) -> str:
         rows=ROWS,
         facts={"seed": 0, "device": "cpu", "empty": ""},
         command="steppe demo --seed 0",
-        rules=[probe(adam(0.1), name="Learned", learned=True)],
+        rules=[update_curve(adam(0.1), name="Learned", learned=True)],
     )
     assert path.stat().st_size < 3_000_000
     return path.read_text(encoding="utf-8")
@@ -215,7 +215,7 @@ def test_facts_are_flat():
 
 
 def test_rule_of_sgd_is_a_line():
-    rule = probe(sgd(0.3), name="SGD", learned=False)
+    rule = update_curve(sgd(0.3), name="SGD", learned=False)
     assert rule.unit == pytest.approx(0.3, rel=1e-3)
     for history in HISTORIES:
         assert rule.curves[history] == pytest.approx([-g for g in rule.g], abs=1e-3)
@@ -223,7 +223,7 @@ def test_rule_of_sgd_is_a_line():
 
 def test_rule_of_adam_is_its_formula():
     """After twenty gradients of 1 comes g: m̂ = (Σ …), v̂ likewise, u = −lr m̂ / √v̂."""
-    rule = probe(adam(0.01), name="Adam", learned=False)
+    rule = update_curve(adam(0.01), name="Adam", learned=False)
     g, t = np.array(rule.g), 21
     m = (1 - 0.9 ** (t - 1)) * 0.9 + 0.1 * g
     v = (1 - 0.999 ** (t - 1)) * 0.999 + 0.001 * g**2

@@ -4,7 +4,7 @@
     difference(s) = value(flat, s) − value(other, s)      paired: same weights at the start, same
                                             problems, same networks
     per table: t and bootstrap intervals, Wilcoxon's p, Holm over the table
-    (`evaluate.multiple_tests`)
+    (`evaluate.stats`)
 
 Flatness is compared at matched training loss: on each task where the training loss first passes
 the lowest level that all runs of both sides pass. Losses and curvatures enter by their logarithms,
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ...evaluate.engines import Row
-from ...evaluate.multiple_tests import Tested, tested
+from ...evaluate.stats import PairedTest, paired_tests
 from .design import COSTLY, NONE, NORM, Scale, ablation_arms, main_arms
 
 Result = Mapping[str, Any]
@@ -34,7 +34,7 @@ class Line:
     ours: str
     theirs: str
     metric: str
-    found: Tested
+    found: PairedTest
 
     @property
     def better(self) -> bool:
@@ -112,7 +112,7 @@ def findings(scale: Scale, rows: Iterable[Row]) -> Findings:
             both = [(learned.get((o, t, arm, s)), learned.get((o, t, against, s))) for s in seeds]
             found = [None if a is None or b is None else differ(a, b) for a, b in both]
             cells[f"{o} {t} {arm} {metric}"] = (found, [0.0] * len(found))
-        tests = tested(cells)
+        tests = paired_tests(cells)
         return [
             Line(o, t, arm, against, metric, tests[f"{o} {t} {arm} {metric}"])
             for o, t, arm, metric in wanted
@@ -230,7 +230,7 @@ def rivals(
                 ]
                 cells[f"{optimizer} {arm} {name} {shown}"] = (ours, others)
                 names.append((optimizer, arm, name, shown))
-    tests = tested(cells) if cells else {}
+    tests = paired_tests(cells) if cells else {}
     return [
         Line(o, "plain", arm, name, metric, tests[f"{o} {arm} {name} {metric}"])
         for o, arm, name, metric in names
