@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from ...core.episode import begin, unroll
 from ...core.lanes import map_lanes
 from ...core.optimizer import AbstractOptimizer
+from ...core.rollout import rollout
 from ...core.task import AbstractTask, Problem
 from ...evaluate.engines import Row
 from ...evaluate.stats import Interval, interval, paired
@@ -102,18 +102,17 @@ def look(task: AbstractTask, opt: AbstractOptimizer, key) -> tuple[np.ndarray, .
 
     def training(opt, key):
         key_begin, key_loss = jr.split(key)
-        episode, before, found = begin(task, opt, key_begin), 0, []
-        for mark in MARKS:
-            episode, _ = unroll(task, opt, episode, mark - before, lambda step: ())
-            before = mark
+
+        def at_mark(episode):
             train, test = (task.full_batch(episode.instance, split=s) for s in ("train", "test"))
             x, at = (
                 episode.params,
                 [Problem(task, episode.instance, b, key_loss) for b in (train, test)],
             )
             accuracy = task.metrics(x, episode.instance, test, key_loss)["accuracy"]
-            found.append(jnp.stack([*(problem.value(x) for problem in at), accuracy]))
-        return jnp.stack(found)  # (marks, 3)
+            return jnp.stack([*(problem.value(x) for problem in at), accuracy])
+
+        return rollout(task, opt, key_begin, MARKS[-1], at_mark, at=MARKS).looks  # (marks, 3)
 
     active = mesh.episode_mesh()
     with mesh.active(active):

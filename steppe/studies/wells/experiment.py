@@ -19,9 +19,9 @@ import jax.tree_util as jtu
 import optax
 from jaxtyping import Array, Float, Int
 
-from ...core.episode import begin, unroll
 from ...core.measure import AbstractMeasure
 from ...core.optimizer import AbstractOptimizer, Fixed, split_meta
+from ...core.rollout import rollout
 from ...core.task import Problem
 from ...estimators.bptt import BPTT
 from ...flatness.entropy.local_entropy import LocalEntropy
@@ -176,10 +176,12 @@ def test(task: Wells, opt: AbstractOptimizer, key, runs: int) -> tuple[Array, Ar
 
     def one(key):
         key_begin, key_loss = jr.split(key)
-        episode = begin(task, opt, key_begin)
-        episode, _ = unroll(task, opt, episode, TEST_HORIZON, lambda step: ())
-        x, at = episode.params, (episode.instance, (), key_loss)
-        return task.metrics(x, *at)["wide"], Problem(task, *at).value(x)
+
+        def look(episode):
+            x, at = episode.params, (episode.instance, (), key_loss)
+            return task.metrics(x, *at)["wide"], Problem(task, *at).value(x)
+
+        return rollout(task, opt, key_begin, TEST_HORIZON, look).looks
 
     return jax.vmap(one)(jr.split(key, runs))
 

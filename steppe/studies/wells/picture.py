@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from ...core.episode import begin, unroll
+from ...core.episode import begin
+from ...core.rollout import rollout
 from ...evaluate.stats import paired
 from ...tasks.synthetic.wells import Minima, Wells
 from ..study import Record
@@ -56,7 +57,8 @@ def paths(axis, record: Record, title: str, count: int = 12) -> None:
             episode, instance=minima, params=task.init(minima, jr.fold_in(key, 1))
         )
         seen = lambda step: step.before.params
-        return unroll(task, opt, episode, TEST_HORIZON, seen)[1]
+        nothing = lambda episode: ()
+        return rollout(task, opt, episode, TEST_HORIZON, nothing, observe=seen).steps
 
     x, y = np.meshgrid(np.linspace(-1.15, 1.15, 160), np.linspace(-0.95, 0.95, 120))
     at = jnp.stack([x, y], axis=-1).reshape(-1, 2)
