@@ -20,7 +20,8 @@ from steppe.tasks.networks import NASCell
 from steppe.tasks.synthetic.bowl import Bowl
 from steppe.tasks.synthetic.chains import Chain
 from steppe.tasks.synthetic.functions import Formula
-from steppe.tasks.synthetic.lasso import Lasso
+from steppe.tasks.synthetic.game import BilinearGame
+from steppe.tasks.synthetic.lasso import Lasso, SparseLasso
 from steppe.tasks.synthetic.matmul import Matmul
 from steppe.tasks.synthetic.norm import Norm
 from steppe.tasks.synthetic.rastrigin import Rastrigin
@@ -46,6 +47,8 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "quadratic-joint": lambda: Quadratic(n=3, rows=4, instances=2, data="uniform"),
     "wells": lambda: Wells(n=3),
     "lasso": lambda: Lasso(n=2, data="uniform"),
+    "lasso-sparse": lambda: SparseLasso(rows=3, n=4),
+    "game": lambda: BilinearGame(n=2),
     "rastrigin": lambda: Rastrigin(n=2, data="uniform"),
     "norm": lambda: Norm(n=2),
     "bowl": lambda: Bowl(),

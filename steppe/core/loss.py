@@ -1,7 +1,11 @@
 """A loss surface as a value that tells its structure.
 
-    Plain      f(θ)                   nothing else is known
-    Composed   outer(inner(θ))        outer convex: Gauss–Newton needs both halves
+    Plain          f(θ)                   nothing else is known
+    Composed       outer(inner(θ))        outer convex: Gauss–Newton needs both halves
+    Composite      smooth(θ) + r(θ)       r convex with a proximal map
+    LeastSquares   ½‖Aθ − b‖²             a smooth part that tells A and b
+    Saddle         f(x, y)                to be minimised in x and maximised in y
+    Stacked        Σᵢ f(θᵢ)               one function of many particles
 
 A task returns one from `loss(instance, batch, key)`. An optimizer or a measure that needs structure
 asks for it: `expect(problem.loss(), Composed, "GaussNewtonTrace")`.
@@ -13,8 +17,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import equinox as eqx
-from jaxtyping import PyTree
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Float, PyTree
 
+from . import tree
+from .regularizer import AbstractRegularizer, InUnits
 from .types import Params, Scalar
 
 Structured = TypeVar("Structured", bound="AbstractLoss")
@@ -47,6 +56,78 @@ class Composed(AbstractLoss):
         return self.outer(self.inner(params))
 
 
+class LeastSquares(AbstractLoss):
+    """½‖Aθ − b‖²."""
+
+    A: Float[Array, "rows n"]
+    b: Float[Array, " rows"]
+
+    def __call__(self, params: Float[Array, " n"]) -> Scalar:
+        return jnp.sum((self.forward(params) - self.b) ** 2) / 2
+
+    def forward(self, x: Float[Array, " n"]) -> Float[Array, " rows"]:
+        """A x"""
+        return self.A @ x
+
+    def adjoint(self, r: Float[Array, " rows"]) -> Float[Array, " n"]:
+        """Aᵀ r"""
+        return self.A.T @ r
+
+    def lipschitz(self) -> Scalar:
+        """‖A‖², the constant of the gradient. Dear: for `sample`, not for the steps of a run."""
+        return jnp.linalg.norm(self.A, 2) ** 2
+
+
+class Composite(AbstractLoss):
+    """smooth(θ) + regularizer(θ).
+
+    - `smooth`: with a gradient
+    - `regularizer`: convex, with `prox(z, step)`
+    - `lipschitz`: a constant L of the gradient of `smooth`, computed where the instance is drawn
+    """
+
+    smooth: AbstractLoss
+    regularizer: AbstractRegularizer
+    lipschitz: Scalar
+
+    def __call__(self, params: Params) -> Scalar:
+        return self.smooth(params) + self.regularizer(params)
+
+
+class Saddle(AbstractLoss):
+    """f over {"min": x, "max": y}; value and gradient are those of f, for both players alike."""
+
+    f: Callable[[Params], Scalar]
+
+    def __call__(self, params: dict[str, Params]) -> Scalar:
+        return self.f(params)
+
+    def grad_min(self, params: dict[str, Params]) -> Params:
+        """∇ₓf, against which x goes."""
+        return jax.grad(self.f)(params)["min"]
+
+    def grad_max(self, params: dict[str, Params]) -> Params:
+        """∇ᵧf, along which y goes."""
+        return jax.grad(self.f)(params)["max"]
+
+    def merit(self, params: dict[str, Params]) -> Scalar:
+        """‖(∇ₓf, −∇ᵧf)‖, zero where neither player gains by a small move."""
+        return tree.norm(jax.grad(self.f)(params))
+
+
+class Stacked(AbstractLoss):
+    """Σᵢ loss(θᵢ) over particles, the leading axis of every leaf of the parameters."""
+
+    loss: AbstractLoss
+
+    def __call__(self, params: Params) -> Scalar:
+        return jnp.sum(self.each(params))
+
+    def each(self, params: Params) -> Float[Array, " particles"]:
+        """The value of every particle."""
+        return jax.vmap(self.loss)(params)
+
+
 def as_loss(f: Callable[[Params], Scalar]) -> AbstractLoss:
     """The same loss; a plain function of the parameters as `Plain`."""
     if not callable(f):
@@ -65,6 +146,25 @@ def precompose(
         inner = loss.inner
         return Composed(lambda params: inner(change(params)), loss.outer)
     return Plain(lambda params: loss(change(params)))
+
+
+def in_units(loss: AbstractLoss, c: Params) -> AbstractLoss:
+    """θ ↦ loss(c ⊙ θ) for positive factors c, a tree like the parameters.
+
+    All structure survives but that of particles, each of which sees a function of its own then,
+    and of a regularizer that is no sum over coordinates.
+    """
+    change = lambda params: jtu.tree_map(lambda p, c: p * c.astype(p.dtype), params, c)
+    if isinstance(loss, Composite) and loss.regularizer.separable:
+        largest = jnp.max(jnp.stack([jnp.max(leaf) for leaf in jtu.tree_leaves(c)]))
+        smooth = in_units(loss.smooth, c)
+        # ‖A diag(c)‖² ≤ ‖A‖² max c²: a bound is all that a step size needs.
+        return Composite(smooth, InUnits(loss.regularizer, c), loss.lipschitz * largest**2)
+    if isinstance(loss, LeastSquares):
+        return LeastSquares(loss.A * c[None], loss.b)
+    if isinstance(loss, Saddle):
+        return Saddle(lambda params: loss.f(change(params)))
+    return precompose(loss, change)
 
 
 def expect(loss: Callable[[Params], Scalar], structure: type[Structured], asker: str) -> Structured:

@@ -206,6 +206,16 @@ SYNTHETIC_TASKS = (
         n=3,
         k=23,
     ),
+    _formula(
+        "lasso-sparse",
+        "½‖Ax − b‖² + 0.1‖x‖₁ of a sparse x, 20 equations in 40 unknowns, solved by proximal maps",
+        SYNTHETIC + "lasso:SparseLasso",
+    ),
+    _formula(
+        "bilinear-game",
+        "min over x, max over y of xᵀAy in 5 unknowns each; for optimizers that know of players",
+        SYNTHETIC + "game:BilinearGame",
+    ),
     _chain("min-max-well", "only the largest and smallest of 20 unknowns have a gradient", 20),
     _chain("dependency-chain", "21 unknowns that come down one after the other", 21),
     _chain("outward-snake", "a winding path to infinity in 20 dimensions", 20),

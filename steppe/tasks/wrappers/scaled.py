@@ -18,7 +18,7 @@ import jax.random as jr
 import jax.tree_util as jtu
 
 from ...core import tree
-from ...core.loss import AbstractLoss, precompose
+from ...core.loss import AbstractLoss, in_units
 from ...core.task import AbstractTask, Problem
 from ...core.types import Batch, Instance, Key, Params, Scalar, Split
 
@@ -58,7 +58,7 @@ class Scaled(AbstractTask):
 
     def loss(self, instance: Instance, batch: Batch, key: Key) -> AbstractLoss:
         loss = Problem(self.task, instance[0], batch, key).loss()
-        return precompose(loss, lambda params: self.inside(params, instance))
+        return in_units(loss, instance[1])
 
     def target(self, instance: Instance) -> Params | None:
         """x* / c"""
