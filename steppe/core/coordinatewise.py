@@ -11,6 +11,8 @@ should a block. Of many, blocks are long, so that threads have something to shar
 """
 
 import abc
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -28,6 +30,7 @@ LONG = 2**15  # rows at once of more than FEW
 KEEP = 256 * 2**20  # bytes of states that back-propagation keeps an episode; beyond, it replays
 
 Rows = PyTree[Float[Array, "... rows"]]  # what a rule remembers per coordinate, rows last
+Inputs = Any  # g (rows,), or of a rule that asks for more {"grads": g, name: (rows,), …}
 
 
 class CoordinateState(eqx.Module):
@@ -45,6 +48,7 @@ class AbstractCoordinatewise(AbstractOptimizer):
     over coordinates, which is what estimators use to be fast.
     """
 
+    asks: ClassVar[tuple[str, ...]] = ()  # inputs besides the gradients, see `row_inputs`
     block: eqx.AbstractVar[int]  # rows processed at once, of up to FEW; a static field
 
     @abc.abstractmethod
@@ -53,9 +57,38 @@ class AbstractCoordinatewise(AbstractOptimizer):
 
     @abc.abstractmethod
     def advance(
-        self, g: Float[Array, " rows"], state: Rows, count: Int[Array, ""]
+        self, inputs: Inputs, /, state: Rows, count: Int[Array, ""]
     ) -> tuple[Float[Array, " rows"], Rows]:
-        """Updates (to be added) for gradients `g`; `count` is 1 at the first step."""
+        """Updates (to be added) of some rows, and their state after the step.
+
+        - `inputs`: the gradients (rows,); of a rule that `asks` for more, a dictionary of the
+          gradients, "grads", and each thing asked for, all (rows,)
+        - `count`: 1 at the first step
+        """
+
+    def row_inputs(self, grads: Updates, params: Params, extra: Mapping[str, Any]) -> Inputs:
+        """The inputs of all rows: the gradients, and what the rule `asks` for.
+
+        It may ask for "params" and for any extra of `update`: a tree like the parameters (a second
+        gradient), or one number ("value", the loss), which is repeated for every row.
+        """
+        dtype = self.dtype(grads)
+        g, _ = tree.ravel(grads, dtype)
+        if not self.asks:
+            return g
+        known = {"params": params, **extra}
+        if lacking := [name for name in self.asks if known.get(name) is None]:
+            raise ValueError(
+                f"{type(self).__name__} asks for {', '.join(lacking)}, but update was not given "
+                f"it: give {', '.join(f'{name}=…' for name in lacking)} or run it in `unroll`."
+            )
+
+        def rows(x: PyTree) -> Array:
+            if eqx.is_array(x) and x.ndim == 0:
+                return jnp.broadcast_to(x.astype(dtype), g.shape)
+            return tree.ravel(x, dtype)[0]
+
+        return {"grads": g} | {name: rows(known[name]) for name in self.asks}
 
     def init(self, params: Params, *, key: Key | None = None) -> CoordinateState:
         n, dtype = tree.size(params), self.dtype(params)
@@ -68,14 +101,15 @@ class AbstractCoordinatewise(AbstractOptimizer):
     def update(
         self, grads: Updates, state: CoordinateState, params: Params, **extra
     ) -> tuple[Updates, CoordinateState]:
-        g, unravel = tree.ravel(grads, self.dtype(grads))
-        if g.size == 0:
+        n, unravel = tree.size(grads), tree.ravel(grads, self.dtype(grads))[1]
+        if n == 0:
             return grads, CoordinateState(state.count + 1, state.rows)
         count = state.count + 1
-        blocks = to_blocks(g, self.block_of(g.size))
-        by = in_place if g.size > FEW and jax.default_backend() == "cpu" else mapped
+        inputs = self.row_inputs(grads, params, extra)
+        blocks = jtu.tree_map(lambda x: to_blocks(x, self.block_of(n)), inputs)
+        by = in_place if n > FEW and jax.default_backend() == "cpu" else mapped
         u, rows = by(self, blocks, state.rows, count)
-        return unravel(from_blocks(u, tree.size(grads))), CoordinateState(count, rows)
+        return unravel(from_blocks(u, n)), CoordinateState(count, rows)
 
     def block_of(self, n: int) -> int:
         """Rows at once of n."""
@@ -89,18 +123,19 @@ class AbstractCoordinatewise(AbstractOptimizer):
 
 
 def mapped(
-    opt: AbstractCoordinatewise, g: Float[Array, "blocks block"], rows: Rows, count: Int[Array, ""]
+    opt: AbstractCoordinatewise, inputs: Inputs, rows: Rows, count: Int[Array, ""]
 ) -> tuple[Float[Array, "blocks block"], Rows]:
-    """What `opt.advance` makes of every block: updates and new rows."""
+    """Updates and new rows of every block; leading axis of `inputs` and `rows`: blocks."""
 
-    def one(block: tuple[Array, Rows]) -> tuple[Array, Rows]:
+    def one(block: tuple[Inputs, Rows]) -> tuple[Array, Rows]:
         return opt.advance(*block, count=count)
 
-    return jax.lax.map(one, (g, rows)) if len(g) > 1 else jax.vmap(one)((g, rows))
+    several = len(gradients(inputs)) > 1
+    return jax.lax.map(one, (inputs, rows)) if several else jax.vmap(one)((inputs, rows))
 
 
 def in_place(
-    opt: AbstractCoordinatewise, g: Float[Array, "blocks block"], rows: Rows, count: Int[Array, ""]
+    opt: AbstractCoordinatewise, inputs: Inputs, rows: Rows, count: Int[Array, ""]
 ) -> tuple[Float[Array, "blocks block"], Rows]:
     """As `mapped`, the updates written over the gradients and the new rows over the old ones.
 
@@ -111,12 +146,20 @@ def in_place(
     arrays, static = eqx.partition(opt, eqx.is_array)
 
     @jax.custom_jvp
-    def run(arrays: PyTree, g: Array, rows: Rows, count: Array) -> tuple[Array, Rows]:
-        def advance(block: tuple[Array, Rows]) -> tuple[Array, Rows]:
-            return jtu.tree_map(_as, eqx.combine(arrays, static).advance(*block, count), block)
+    def run(arrays: PyTree, inputs: Inputs, rows: Rows, count: Array) -> tuple[Array, Rows]:
+        g = gradients(inputs)
+        others = {} if inputs is g else {k: x for k, x in inputs.items() if k != "grads"}
+        at = lambda k, x: jax.lax.dynamic_index_in_dim(x, k, 0, False)
 
         def body(k: Array, blocks: tuple[Array, Rows]) -> tuple[Array, Rows]:
-            block = jtu.tree_map(lambda x: jax.lax.dynamic_index_in_dim(x, k, 0, False), blocks)
+            block = jtu.tree_map(lambda x: at(k, x), blocks)
+            beside = {name: at(k, x) for name, x in others.items()}
+
+            def advance(block: tuple[Array, Rows]) -> tuple[Array, Rows]:
+                given = {"grads": block[0], **beside} if beside else block[0]
+                after = eqx.combine(arrays, static).advance(given, block[1], count)
+                return jtu.tree_map(_as, after, block)
+
             # Always true, but XLA does not know: a branch is not fused into the writing below,
             # so that all has been read by then and nothing must be copied first.
             after = jax.lax.cond(k >= 0, advance, lambda block: block, block)
@@ -129,7 +172,11 @@ def in_place(
     def _(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
         return jax.jvp(lambda x, *rest: mapped(eqx.combine(x, static), *rest), primals, tangents)
 
-    return run(arrays, g, rows, count)
+    return run(arrays, inputs, rows, count)
+
+
+def gradients(inputs: Inputs) -> Array:
+    return inputs["grads"] if isinstance(inputs, dict) else inputs
 
 
 def _as(new: Array, old: Array) -> Array:

@@ -22,7 +22,13 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
-from ..core.coordinatewise import AbstractCoordinatewise, CoordinateState, from_blocks, to_blocks
+from ..core.coordinatewise import (
+    AbstractCoordinatewise,
+    CoordinateState,
+    Inputs,
+    from_blocks,
+    to_blocks,
+)
 from ..core.episode import Step, unroll
 from ..core.messages import at_least
 from ..core.objective import AbstractObjective
@@ -75,6 +81,7 @@ class Record(eqx.Module):
     grads: Updates
     label: Updates  # what the teacher's next `every` steps add up to
     params: Params
+    value: Scalar | None = None  # the loss at `params`
 
 
 class Imitation(AbstractWindowed):
@@ -159,7 +166,7 @@ class Imitation(AbstractWindowed):
 
         def observe(step: Step) -> Record:
             shadow = step.after.opt_state
-            return Record(shadow.grads, shadow.label, step.before.params)
+            return Record(shadow.grads, shadow.label, step.before.params, step.value)
 
         episode, record = unroll(task, shadow, bare.episode, steps, observe)
         record = jtu.tree_map(
@@ -167,7 +174,8 @@ class Imitation(AbstractWindowed):
         )  # (length, every, …)
         first_of = lambda x: jtu.tree_map(lambda leaf: leaf[:, 0], x)
         label = jtu.tree_map(lambda leaf: jnp.sum(leaf, axis=1), record.label)
-        record = Record(first_of(record.grads), label, first_of(record.params))
+        given = first_of((record.grads, record.params, record.value))
+        record = Record(given[0], label, *given[1:])
         weight = 1.0 if self.weights == "sum" else 1.0 / length
         loss, student, grads = draw_to(opt, student, record, weight)
 
@@ -192,7 +200,8 @@ def draw_to(
     if isinstance(opt, AbstractCoordinatewise):
         dtype = opt.dtype(first(record.params))
         flat = jax.vmap(lambda x: tree.ravel(x, dtype)[0])
-        return draw_rows_to(opt, state, flat(record.grads), flat(record.label), weight)
+        given = lambda r: opt.row_inputs(r.grads, r.params, {"value": r.value})
+        return draw_rows_to(opt, state, jax.vmap(given)(record), flat(record.label), weight)
     theta, rest = split_meta(opt)
     n = tree.size(first(record.params))
 
@@ -214,34 +223,36 @@ def draw_to(
 def draw_rows_to(
     opt: AbstractCoordinatewise,
     state: CoordinateState,
-    g: Float[Array, "length n"],
+    inputs: Inputs,
     label: Float[Array, "length n"],
     weight: float,
 ) -> tuple[Scalar, CoordinateState, PyTree]:
     """As `draw_to`, block of rows after block: forward, λ = dL/du, pull back."""
-    length, n = g.shape
+    length, n = label.shape
     block = BLOCK if jax.default_backend() == "cpu" else max(n, 1)
     counts = state.count + jnp.arange(1, length + 1, dtype=state.count.dtype)
 
     def add_block(total: tuple[PyTree, Scalar], xs: tuple) -> tuple[tuple[PyTree, Scalar], PyTree]:
-        start, g, label, real = xs  # real: 1, or 0 for the padding of the last block
+        start, inputs, label, real = xs  # real: 1, or 0 for the padding of the last block
 
         def step(rows, x):
-            g, count = x
-            u, after = opt.advance(g, rows, count)
+            inputs, count = x
+            u, after = opt.advance(inputs, rows, count)
             return after, (u, rows)
 
-        after, (u, kept) = jax.lax.scan(step, start, (g, counts))
+        after, (u, kept) = jax.lax.scan(step, start, (inputs, counts))
         off = real[None] * (u - label)  # (length, block)
         lam = weight / n * off
         at = lambda t: jtu.tree_map(lambda leaf: leaf[t], kept)
-        grads = pull_back(opt, at, g, lam, counts)
+        grads = pull_back(opt, at, inputs, lam, counts)
         return (tree.add(total[0], grads), total[1] + 0.5 * jnp.sum(lam * off)), after
 
     zeros = jtu.tree_map(jnp.zeros_like, split_meta(opt)[0])
     rows = all_rows(state, n).rows
-    xs = jtu.tree_map(lambda x: to_blocks(x, block), (rows, g, label, jnp.ones((n,), g.dtype)))
-    (grads, loss), after = jax.lax.scan(add_block, (zeros, jnp.zeros((), g.dtype)), xs)
+    xs = jtu.tree_map(
+        lambda x: to_blocks(x, block), (rows, inputs, label, jnp.ones((n,), label.dtype))
+    )
+    (grads, loss), after = jax.lax.scan(add_block, (zeros, jnp.zeros((), label.dtype)), xs)
     back = lambda leaf: to_blocks(from_blocks(leaf, n), opt.block_of(n))
     return loss, CoordinateState(counts[-1], jtu.tree_map(back, after)), grads
 

@@ -34,6 +34,7 @@ from ..core.coordinatewise import (
     KEEP,
     AbstractCoordinatewise,
     CoordinateState,
+    Inputs,
     Rows,
     from_blocks,
     to_blocks,
@@ -49,18 +50,23 @@ BLOCK = 256  # rows replayed at once on a CPU; see docs/speed.md
 
 
 class Recorded(AbstractOptimizer):
-    """`base`, keeping the gradients it was handed last in its state."""
+    """`base`, keeping the row inputs of the last step in its state."""
 
-    base: AbstractOptimizer
+    base: AbstractCoordinatewise
 
-    def init(self, params: Params, *, key: Key | None = None) -> tuple[OptState, Updates]:
-        return self.base.init(params, key=key), jtu.tree_map(jnp.zeros_like, params)
+    def init(self, params: Params, *, key: Key | None = None) -> tuple[OptState, Inputs]:
+        return self.base.init(params, key=key), self.no_inputs(params)
 
     def update(
-        self, grads: Updates, state: tuple[OptState, Updates], params: Params, **extra
-    ) -> tuple[Updates, tuple[OptState, Updates]]:
+        self, grads: Updates, state: tuple[OptState, Inputs], params: Params, **extra
+    ) -> tuple[Updates, tuple[OptState, Inputs]]:
         updates, base = self.base.update(grads, state[0], params, **extra)
-        return updates, (base, grads)
+        return updates, (base, self.base.row_inputs(grads, params, extra))
+
+    def no_inputs(self, params: Params) -> Inputs:
+        """Zeros, before the first step."""
+        zeros = jtu.tree_map(jnp.zeros_like, params)
+        return self.base.row_inputs(zeros, zeros, dict.fromkeys(self.base.asks, zeros))
 
 
 class Recording(NamedTuple):
@@ -68,7 +74,7 @@ class Recording(NamedTuple):
 
     score: Score
     window: Window  # after it
-    g: Float[Array, "length n"]
+    inputs: Inputs  # of every step: g, and what else the rule asks for, (length, n) each
     lam: Float[Array, "length n"]  # λ, the cotangents of the updates
     rows: PyTree | None  # the optimizer's state before every step, where it was kept
 
@@ -87,11 +93,11 @@ def record(
 
     With `keep` also the rows of the optimizer's state before every step (leading axis length).
     """
-    recorded = Recorded(frozen(opt))
+    recorded = Recorded(typing.cast(AbstractCoordinatewise, frozen(opt)))
     params, state = window.episode.params, window.episode.opt_state
-    wrapped = _with_state(window, (state, jtu.tree_map(jnp.zeros_like, params)))
+    wrapped = _with_state(window, (state, recorded.no_inputs(params)))
 
-    def look(step: Step) -> tuple[Updates, PyTree | None]:
+    def look(step: Step) -> tuple[Inputs, PyTree | None]:
         return step.after.opt_state[1], step.before.opt_state[0].rows if keep else None
 
     def value(nudges: Updates) -> tuple[Scalar, tuple]:
@@ -102,39 +108,39 @@ def record(
 
     zeros = jtu.tree_map(lambda p: jnp.zeros((length, *p.shape), p.dtype), params)
     (_, found), cotangents = jax.value_and_grad(value, has_aux=True)(zeros)
-    score, after, (grads, rows) = found
+    score, after, (inputs, rows) = found
     dtype = opt.dtype(params)
     flat = jax.vmap(lambda x: tree.ravel(x, dtype)[0])
     after = _with_state(after, after.episode.opt_state[0])
-    return Recording(score, after, flat(grads), flat(cotangents), rows)
+    return Recording(score, after, inputs, flat(cotangents), rows)
 
 
 def replay(
     opt: AbstractCoordinatewise,
     state: CoordinateState,
-    g: Float[Array, "length n"],
+    inputs: Inputs,
     lam: Float[Array, "length n"],
 ) -> PyTree:
     """Σ over all given rows of the pulled-back λ: a gradient in the structure of θ.
 
     `state.rows` must hold exactly n rows (no padding): (features…, n).
     """
-    block = BLOCK if jax.default_backend() == "cpu" else max(g.shape[-1], 1)
+    block = BLOCK if jax.default_backend() == "cpu" else max(lam.shape[-1], 1)
 
     def add_block(total: PyTree, xs: tuple) -> tuple[PyTree, None]:
-        start, g, lam = xs
+        start, inputs, lam = xs
 
         def step(rows, x):
-            g, count = x
-            return opt.advance(g, rows, count)[1], rows
+            inputs, count = x
+            return opt.advance(inputs, rows, count)[1], rows
 
-        counts = _counts(state, len(g))
-        _, rows = jax.lax.scan(step, start, (g, counts))
+        counts = _counts(state, len(lam))
+        _, rows = jax.lax.scan(step, start, (inputs, counts))
         at = lambda t: jtu.tree_map(lambda leaf: leaf[t], rows)
-        return tree.add(total, pull_back(opt, at, g, lam, counts)), None
+        return tree.add(total, pull_back(opt, at, inputs, lam, counts)), None
 
     zeros = jtu.tree_map(jnp.zeros_like, split_meta(opt)[0])
-    xs = jtu.tree_map(lambda x: to_blocks(x, block), (state.rows, g, lam))
+    xs = jtu.tree_map(lambda x: to_blocks(x, block), (state.rows, inputs, lam))
     return jax.lax.scan(add_block, zeros, xs)[0]
 
 
@@ -142,26 +148,27 @@ def replay_kept(
     opt: AbstractCoordinatewise,
     state: CoordinateState,
     rows: PyTree[Float[Array, "length blocks ... block"]],
-    g: Float[Array, "length n"],
+    inputs: Inputs,
     lam: Float[Array, "length n"],
 ) -> PyTree:
     """As `replay`, from the rows that `record` kept, in the blocks of the optimizer's state."""
-    block = opt.block_of(g.shape[-1])
-    g, lam = to_blocks(g, block), to_blocks(lam, block)
-    counts = _counts(state, g.shape[1])
+    block = opt.block_of(lam.shape[-1])
+    inputs, lam = jtu.tree_map(lambda x: to_blocks(x, block), (inputs, lam))
+    counts = _counts(state, lam.shape[1])
 
     def add_block(total: PyTree, b: Int[Array, ""]) -> tuple[PyTree, None]:
         at = lambda t: jtu.tree_map(lambda leaf: leaf[t, b], rows)
-        return tree.add(total, pull_back(opt, at, g[b], lam[b], counts)), None
+        here = jtu.tree_map(lambda x: x[b], inputs)
+        return tree.add(total, pull_back(opt, at, here, lam[b], counts)), None
 
     zeros = jtu.tree_map(jnp.zeros_like, split_meta(opt)[0])
-    return jax.lax.scan(add_block, zeros, jnp.arange(len(g)))[0]
+    return jax.lax.scan(add_block, zeros, jnp.arange(len(lam)))[0]
 
 
 def pull_back(
     opt: AbstractCoordinatewise,
     before: Callable[[Int[Array, ""]], Rows],
-    g: Float[Array, "length block"],
+    inputs: Inputs,
     lam: Float[Array, "length block"],
     counts: Int[Array, " length"],
 ) -> PyTree:
@@ -171,16 +178,16 @@ def pull_back(
 
     def back(carry: tuple[PyTree, PyTree], x: tuple) -> tuple[tuple[PyTree, PyTree], None]:
         total, later = carry  # dL/dθ of the steps after this one, dL/d(state after it)
-        t, g, lam, count = x
-        advance = lambda theta, rows: live(theta).advance(g, rows, count)
+        t, inputs, lam, count = x
+        advance = lambda theta, rows: live(theta).advance(inputs, rows, count)
         _, pull = jax.vjp(advance, theta, before(t))
         here, earlier = pull((lam, later))
         return (tree.add(total, here), earlier), None
 
-    steps = jnp.arange(len(g))
+    steps = jnp.arange(len(lam))
     last = jtu.tree_map(jnp.zeros_like, before(steps[0]))
     zeros = jtu.tree_map(jnp.zeros_like, theta)
-    return jax.lax.scan(back, (zeros, last), (steps, g, lam, counts), reverse=True)[0][0]
+    return jax.lax.scan(back, (zeros, last), (steps, inputs, lam, counts), reverse=True)[0][0]
 
 
 def _counts(state: CoordinateState, length: int) -> Int[Array, " length"]:
@@ -250,16 +257,17 @@ def replay_gradient(
     if remat is None:
         leaves = jtu.tree_leaves(state.rows)
         remat = length * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) > KEEP
-    score, after, g, lam, kept = record(
+    score, after, inputs, lam, kept = record(
         task, opt, window, objective, length, key_objective, keep=exact and not remat
     )
     if kept is not None:
-        return score, after, replay_kept(opt, state, kept, g, lam)
+        return score, after, replay_kept(opt, state, kept, inputs, lam)
     state = all_rows(state, n)
     if not exact:
         index, weight = sample_rows(jnp.sqrt(jnp.sum(lam**2, axis=0)), sampled, key_rows)
-        state, g, lam = take_rows(state, index), g[:, index], lam[:, index] * weight[None]
-    return score, after, replay(opt, state, g, lam)
+        state, lam = take_rows(state, index), lam[:, index] * weight[None]
+        inputs = jtu.tree_map(lambda x: x[:, index], inputs)
+    return score, after, replay(opt, state, inputs, lam)
 
 
 def _with_state(window: Window, opt_state: OptState) -> Window:

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Int
 
-from ..core.episode import Episode, unroll
+from ..core.episode import Episode
 from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import episodes
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Scalar
+from ..core.window import Window, score
 
 
 class Validation(eqx.Module):
@@ -79,9 +80,8 @@ class Validation(eqx.Module):
 
         def value(episode: Episode, beside: tuple) -> Scalar:
             memo, key = beside
-            observe = lambda step: objective.observe(step, memo)
-            episode, obs = unroll(task, opt, episode, self.window, observe)
-            return objective(task, episode, obs, memo, key=key).value
+            window = Window(episode, memo, jnp.asarray(self.window, jnp.int32))
+            return score(task, opt, window, objective, self.window, key=key)[0].value
 
         beside = (memos, scores)
         return episodes(task, opt, starts, steps - self.window, value, beside=beside).looks

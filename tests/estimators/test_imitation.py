@@ -133,7 +133,7 @@ def test_rules_that_mix_coordinates_take_the_other_road_to_the_same_gradient():
         step.problem.grad(step.before.params), jnp.sin(step.before.params), step.before.params
     )
     _, record = unroll(TASK, opt, episode, LENGTH, observe)
-    wrapped = (episode.opt_state, jnp.zeros_like(episode.params))
+    wrapped = Recorded(opt).init(episode.params)  # a rule that begins at constants
     one = draw_to(opt, episode.opt_state, record, 0.5)
     two = draw_to(Recorded(opt), wrapped, record, 0.5)
     np.testing.assert_allclose(one[0], two[0], rtol=1e-12)
