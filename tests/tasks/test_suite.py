@@ -51,6 +51,8 @@ COUNTS = {
     "norm-3": 22,
     "matmul": 2 * 4 * 7,
     "matmul-3": 2 * 9 * 23,
+    "lasso-sparse": 40,
+    "bilinear-game": 10,
     "min-max-well": 20,
     "dependency-chain": 21,
     "outward-snake": 20,
