@@ -15,8 +15,7 @@ from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum
 from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.gru import CoordinatewiseGRU
-from steppe.optimizers.learned.learned_adam import LearnedAdam
-from steppe.optimizers.learned.rates import LearningRateSchedule
+from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSchedule
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
 from steppe.runs.probe import WithReference

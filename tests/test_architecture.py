@@ -119,7 +119,6 @@ def test_sibling_algorithms_do_not_import_each_other(folder):
     shared = {
         "coordinates",
         "tensors",
-        "bias_gru",
         "networks",
         "names",
         "suite",

@@ -6,7 +6,7 @@
 
 `bounds.py` is the statistics, `claims.py` what can be claimed and how δ is shared, `runs.py` and
 `episodes.py` how anything is run and its error read off, `certify.py` the verb, `audit.py` the
-check by other code; `pac_bayes.py`, `posterior.py` and `randomised.py` are for tasks that all went
+check by other code; `pac_bayes.py` and `randomised.py` are for tasks that all went
 into training.
 """
 

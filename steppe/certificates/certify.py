@@ -37,9 +37,8 @@ from .claims import (
     tolerance_of,
     within,
 )
-from .compiled import Runs
 from .episodes import Episodes, Measure
-from .runs import AbstractRun, Calls
+from .runs import AbstractRun, Calls, Runs
 
 Subject = AbstractRun | AbstractOptimizer | optax.GradientTransformation | Callable
 CAPPED = 0.01  # share of runs without a first hit above which a certificate says so

@@ -32,8 +32,18 @@ from ..core.types import Instance, Key, Params, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
 from ..store.checkpoint import CheckpointError
 from ..store.describe import describe
-from .compiled import Program, Runs, Static, digest, numbers, sketch, split_arrays
-from .runs import AbstractRun, Metric, name_of
+from .runs import (
+    AbstractRun,
+    Metric,
+    Program,
+    Runs,
+    Static,
+    digest,
+    name_of,
+    numbers,
+    sketch,
+    split_arrays,
+)
 
 SAME_DATA = "Tasks differ in their starting points and batches alone; their data are the same."
 METRICS = {

@@ -20,10 +20,9 @@ from . import bounds, pac_bayes
 from .certificate import ASSUMPTIONS, RANDOMISED, Certificate
 from .certify import Outcome, entry, gather, write_down
 from .claims import AbstractClaim, Item, Plan, check_claims, plan, standard_claims
-from .compiled import STREAM, Program, Runs, Static, digest, numbers, split_arrays
 from .episodes import Episodes, Measure, Reading, play, reading
-from .posterior import Finite, Gaussian
-from .runs import AbstractRun
+from .pac_bayes import Finite, Gaussian
+from .runs import STREAM, AbstractRun, Program, Runs, Static, digest, numbers, split_arrays
 
 
 def task_keys(seed: int, n: int) -> Key:

@@ -4,22 +4,221 @@
     FixedPoint(sample, start, map)    z ← T(z, task), written in JAX            below
     Calls(solve)                      any Python function                       below
 
-Run i depends on the seed and i alone: not on how many there are, nor on how they are grouped.
+Run i depends on the seed and i alone: not on how many there are, nor on how they are grouped. A
+`Program` compiles many runs as one, each the same to the last bit: runs go side by side in groups
+of a fixed width, and run i always has place i modulo that width, so that its arithmetic never
+depends on how many others there are. Groups are spread over the devices.
+
+errors[k] of a `FixedPoint` is the residual ‖T(z_k) − z_k‖₂ after k steps, or f(z_k, task) with a
+function f.
 """
 
 import abc
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 from numpy.typing import ArrayLike
 
 from ..core import tree
+from ..core.lanes import map_lanes
 from ..core.types import Key, Scalar
-from .compiled import STREAM, Program, Runs, described_arrays, sketch
+from ..train import mesh as meshes
+from .claims import Errors
+
+STREAM = 0xCE47  # certificates draw from a stream of their own
+
+# (shared, drawn, steps) → the errors of a run, and a sketch of its task
+One = Callable[[PyTree, PyTree, int], tuple[Array, Array]]
+
+
+class Runs(NamedTuple):
+    """Runs of some tasks.
+
+    - `errors`: (n, K + 1), after 0, 1, …, K steps
+    - `prints`: a digest of each task; empty if tasks are not seen
+    - `dtype`: precision of the errors; "" if not known
+    """
+
+    errors: Errors
+    prints: list[str]
+    dtype: str = ""
+
+
+class Program:
+    """A compiled program of many runs.
+
+    - `one`: (shared, drawn, steps) → errors (steps + 1,) and a `sketch` of the task
+    - `shared`: arrays that all runs read
+    - `tasks`: arrays stacked along their first axis; then `drawn` is one of them, each taken at
+      most once. None: `drawn` is a key
+    - `clusters`: group of each of the tasks, (N,); one of each group is taken
+    - `trained_on`: stacked tasks, none of which may be among `tasks`
+    """
+
+    def __init__(
+        self,
+        one: One,
+        shared: PyTree = (),
+        tasks: PyTree | None = None,
+        clusters: ArrayLike | None = None,
+        trained_on: PyTree | None = None,
+    ):
+        self.one, self.shared = one, shared
+        self.tasks = None if tasks is None else tree.strongly_typed(tasks)
+        self.clusters = check_clusters(self.tasks, clusters)
+        if trained_on is not None:
+            check_apart(self.tasks, tree.strongly_typed(trained_on))
+
+    @property
+    def population(self) -> int | None:
+        return None if self.clusters is None else len(np.unique(self.clusters))
+
+    def __call__(self, seed: int, which: range, steps: int) -> Runs:
+        mesh = meshes.episode_mesh(jax.local_devices())
+        unit = width() * (1 if mesh is None else mesh.size)
+        first, last = which.start // unit * unit, -(-which.stop // unit) * unit
+        program = compiled(self.one, steps)
+        with meshes.active(mesh):
+            errors, made = program(self.shared, self._drawn(seed, range(first, last)))
+        keep = slice(which.start - first, which.stop - first)
+        errors, dtype = np.asarray(errors, np.float64)[keep], errors.dtype.name
+        prints = [digest([row]) for row in np.asarray(made)[keep]]
+        return Runs(errors, prints, dtype)
+
+    def _drawn(self, seed: int, which: range) -> PyTree:
+        key = jr.fold_in(jr.key(seed), STREAM)
+        if self.clusters is None:
+            return jax.vmap(jr.fold_in, (None, 0))(key, jnp.arange(which.start, which.stop))
+        order = one_of_each(self.clusters, key)
+        places = order[np.arange(which.start, which.stop) % len(order)]  # padding wraps around
+        return jtu.tree_map(lambda leaf: leaf[places], self.tasks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """The part of a tree that is no array; equal to another of the same structure and values."""
+
+    structure: Any  # a PyTreeDef
+    leaves: tuple[object, ...]
+
+    def join(self, arrays: PyTree) -> PyTree:
+        return eqx.combine(arrays, jtu.tree_unflatten(self.structure, self.leaves))
+
+
+def split_arrays(x: PyTree) -> tuple[PyTree, Static]:
+    arrays, static = eqx.partition(x, eqx.is_array)
+    leaves, structure = jtu.tree_flatten(static)
+    return arrays, Static(structure, tuple(leaves))
+
+
+@functools.lru_cache(maxsize=64)
+def compiled(one: One, steps: int) -> Callable:
+    """The compiled (shared, drawn) → errors and sketches; equal arguments share one."""
+    return jax.jit(functools.partial(_all, one, steps))
+
+
+def check_clusters(tasks: PyTree | None, clusters: ArrayLike | None) -> np.ndarray | None:
+    """Group of each stacked task, by default one of its own; None if tasks are drawn from keys."""
+    if tasks is None:
+        if clusters is not None:
+            raise ValueError("Clusters are of stacked tasks; tasks that are drawn have none.")
+        return None
+    shapes = [leaf.shape for leaf in jtu.tree_leaves(tasks)]
+    if any(shape[:1] != shapes[0][:1] or not shape for shape in shapes):
+        raise ValueError(
+            f"Stacked tasks need arrays of one length, the number of tasks, got shapes {shapes}."
+        )
+    found = np.arange(shapes[0][0]) if clusters is None else np.asarray(clusters)
+    if found.shape != shapes[0][:1]:
+        raise ValueError(f"Each task needs one cluster, got clusters of shape {found.shape}.")
+    return found
+
+
+def check_apart(tasks: PyTree | None, trained_on: PyTree) -> None:
+    """Refuse tasks that the optimizer was trained on."""
+    if tasks is None:
+        raise ValueError("trained_on goes with stacked tasks; those drawn from keys are fresh.")
+    if jtu.tree_structure(tasks) != jtu.tree_structure(trained_on):
+        raise ValueError("trained_on must be stacked tasks of the same structure.")
+    known = set(prints(trained_on))
+    if shared := sum(one in known for one in prints(tasks)):
+        raise ValueError(
+            f"{shared} of {len(known)} tasks that the optimizer was trained on are among those to "
+            "certify it on, so that these are no fresh draws; leave them out."
+        )
+
+
+def prints(tasks: PyTree) -> list[str]:
+    """A digest of each stacked task."""
+    leaves = numbers(tasks)
+    return [digest([leaf[i] for leaf in leaves]) for i in range(len(leaves[0]))]
+
+
+def one_of_each(clusters: np.ndarray, key: Key) -> np.ndarray:
+    """One task of each cluster, drawn with equal chances, in random order."""
+    key_task, key_order = jr.split(key)
+    drawn = np.asarray(jr.permutation(key_task, len(clusters)))
+    _, firsts = np.unique(clusters[drawn], return_index=True)
+    return np.asarray(jr.permutation(key_order, drawn[firsts]))
+
+
+def _all(one: One, steps: int, shared: PyTree, drawn: PyTree) -> tuple[Array, PyTree]:
+    run = lambda shared, x: one(shared, x, steps)
+    errors, made = map_lanes(run, shared, drawn, batch_size=width())
+    if errors.ndim != 2 or not jnp.issubdtype(errors.dtype, jnp.floating):
+        raise ValueError(
+            f"The error must be one real number a step, got {errors.dtype} of shape "
+            f"{errors.shape[2:]}; reduce it to a norm, say."
+        )
+    return errors, made
+
+
+def sketch(task: PyTree) -> Float[Array, " leaves"]:
+    """One number for each array of a task, equal for equal tasks and almost surely no others."""
+    leaves = [x for x in jtu.tree_leaves(task) if jnp.issubdtype(x.dtype, jnp.number)]
+    weights = [jr.normal(jr.key(i), x.shape) for i, x in enumerate(leaves)]
+    sums = [jnp.sum(w * jnp.real(x)) for w, x in zip(weights, leaves, strict=True)]
+    return jnp.stack([jnp.asarray(x, jnp.float32) for x in sums] or [jnp.zeros(())])
+
+
+def width() -> int:
+    """Number of runs side by side on a device.
+
+    On a processor one: several would share its cache, and a batched decomposition (the solution of
+    a least-squares task, say) waits for ever for threads that the other devices hold.
+    """
+    return 1 if jax.default_backend() == "cpu" else 1024
+
+
+def described_arrays(arrays: PyTree) -> dict[str, Any]:
+    """Length of the first axis of some arrays, and a digest of all."""
+    leaves = [np.asarray(leaf) for leaf in jtu.tree_leaves(arrays)]
+    return {"population": len(leaves[0]), "digest": digest(leaves)}
+
+
+def numbers(arrays: PyTree) -> list[np.ndarray]:
+    """The arrays of a tree, PRNG keys as plain integers."""
+    leaves = jtu.tree_leaves(eqx.filter(arrays, eqx.is_array))
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return [np.asarray(jr.key_data(leaf) if is_key(leaf) else leaf) for leaf in leaves]
+
+
+def digest(arrays: Sequence[np.ndarray]) -> str:
+    """A hash of some arrays, by which tasks are distinguished."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        hasher.update(np.ascontiguousarray(array).tobytes())
+    return hasher.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

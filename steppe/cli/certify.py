@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.settings import check, setting
-from ..runs.errors import BadInput, Failed
-from ..runs.folder import check_out
+from ..runs.folder import BadInput, Failed, check_out
 from ..runs.subject import Subject, check_rate, prepare, subject
 from ..zoo.recipe import SEEDS
 from .output import document, speaker

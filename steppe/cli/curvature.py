@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.settings import check, setting
-from ..runs.errors import Failed
-from ..runs.folder import check_page
+from ..runs.folder import Failed, check_page
 from ..runs.subject import Subject, check_rate, prepare, subject
 from ..zoo.recipe import SEEDS
 from .output import document, speaker

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..core.settings import check, setting
 from ..runs import folder as folders
-from ..runs.errors import BadInput, Failed
+from ..runs.folder import BadInput, Failed
 from ..zoo.recipe import SEEDS
 from .output import document, speaker
 from .parse import make

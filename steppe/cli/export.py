@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..core.settings import setting
-from ..runs.errors import BadInput
-from ..runs.folder import MODEL, check_new_checkpoint
+from ..runs.folder import MODEL, BadInput, check_new_checkpoint
 from ..store.manifest import described, read
 from ..zoo.names import HUB
 from ..zoo.resolve import resolve

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from ..core.messages import did_you_mean, missing
-from ..runs.errors import BadInput, Failed
+from ..runs.folder import BadInput, Failed
 from .parse import help_text, parse_argv, reword
 
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from ..core.messages import did_you_mean
 from ..core.settings import REQUIRED, Setting, build, convert_all, settings_of
-from ..runs.errors import BadInput
+from ..runs.folder import BadInput
 
 T = TypeVar("T")
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from ..core.settings import setting
 from ..runs.diagnostics import RECORDS
-from ..runs.errors import BadInput
-from ..runs.folder import CONFIG, METRICS, check_page
+from ..runs.folder import CONFIG, METRICS, BadInput, check_page
 from .certify import FILE as CERTIFICATE
 from .output import document
 from .parse import make

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..core.messages import did_you_mean
 from ..core.settings import REQUIRED, check, setting
-from ..runs.errors import BadInput
+from ..runs.folder import BadInput
 from ..studies.names import STUDIES, scales, study
 from .output import document, speaker
 from .parse import make

@@ -11,8 +11,8 @@ from ..optimizers.names import OPTIMIZERS
 from ..runs import config
 from ..runs import folder as folders
 from ..runs.diagnostics import line
-from ..runs.errors import BadInput
 from ..runs.findings import Finding
+from ..runs.folder import BadInput
 from ..runs.subject import check
 from ..tasks.names import TASKS
 from ..zoo.names import PRESETS

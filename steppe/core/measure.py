@@ -1,9 +1,15 @@
-"""A measure is one number of a loss at a point: curvature, sharpness, local entropy."""
+"""A measure is one number of a loss at a point: curvature, sharpness, local entropy.
+
+The checks of its settings judge concrete values alone: a number traced under `jit` or `vmap` has no
+value yet and passes.
+"""
 
 import abc
 from collections.abc import Callable
 
 import equinox as eqx
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .types import Key, Params, Scalar
@@ -34,3 +40,29 @@ class AbstractWarm(AbstractMeasure):
         self, loss: Callable[[Params], Scalar], params: Params, guess: PyTree, *, key: Key
     ) -> tuple[Scalar, PyTree]:
         """The measure, begun from `guess`, and the guess for the next evaluation, a constant."""
+
+
+def check_positive(owner: str, name: str, value: float | Scalar, remedy: str) -> None:
+    if _known(value) and not np.all(np.asarray(value) > 0):
+        raise ValueError(f"{owner}: {name} must be positive, got {value}. {remedy}")
+
+
+def check_not_negative(owner: str, name: str, value: float | Scalar, remedy: str) -> None:
+    if _known(value) and not np.all(np.asarray(value) >= 0):
+        raise ValueError(f"{owner}: {name} must be zero or positive, got {value}. {remedy}")
+
+
+def check_count(owner: str, name: str, value: int, *, least: int = 1) -> None:
+    if not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{owner}: {name} must be a whole number ≥ {least}, got {value!r}.")
+
+
+def check_draws(owner: str, samples: int, group: int, why: str) -> None:
+    if not isinstance(samples, int | np.integer) or samples < group or samples % group:
+        raise ValueError(
+            f"{owner}: samples must be a multiple of {group}, because {why}, got {samples!r}."
+        )
+
+
+def _known(value: float | Scalar) -> bool:
+    return not isinstance(value, Tracer)

@@ -7,22 +7,66 @@ Sutskever, "Evolution strategies as a scalable alternative to reinforcement lear
 L is the score of one window of `length` steps, so for length < horizon it is biased as truncated
 BPTT is: it does not see what an update of this window does to later ones. With `length` equal to
 the `horizon` every window is a whole episode, and the estimate is that of the whole horizon.
+
+Antithetic perturbations, which PES shares, stand here too: g = δ (L(θ + ε) − L(θ − ε)) / 2σ² with
+δ = ε in ES, and δ the sum of all ε since the episode began in PES. Both runs of a pair draw the
+same numbers, so that their losses differ by ε alone.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
 from ..core.objective import AbstractObjective, Score
-from ..core.optimizer import AbstractOptimizer, split_meta
+from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
 from ..core.window import Window, score
-from .perturb import antithetic, check_sigma, es_gradient, normal_like, perturbed
 from .windows import AbstractWindowed, Lane, Windows, finished_unless
+
+SIGNS = (1.0, -1.0)
+
+
+def normal_like(theta: PyTree, sigma: Scalar, key: Key) -> PyTree:
+    """ε ~ N(0, σ²I) in the structure, shapes and dtypes of θ."""
+    leaves, structure = jtu.tree_flatten(theta)
+    keys = jr.split(key, max(len(leaves), 1))
+    noise = [
+        sigma.astype(leaf.dtype) * jr.normal(k, leaf.shape, leaf.dtype)
+        for leaf, k in zip(leaves, keys, strict=False)
+    ]
+    return jtu.tree_unflatten(structure, noise)
+
+
+def perturbed(opt: AbstractOptimizer, eps: PyTree, sign: Scalar) -> AbstractOptimizer:
+    """The optimizer at θ + sign · ε."""
+    theta, rest = split_meta(opt)
+    step = jtu.tree_map(lambda t, e: t + sign.astype(t.dtype) * e, theta, eps)
+    return join_meta(step, rest)
+
+
+def antithetic(f: Callable[[Scalar, PyTree], PyTree], xs: PyTree) -> PyTree:
+    """f(+1, x₊) and f(−1, x₋), stacked.
+
+    One after the other: two θ side by side would be products of batched weights.
+    """
+    return jax.lax.map(lambda pair: f(*pair), (jnp.array(SIGNS), xs))
+
+
+def es_gradient(delta: PyTree, losses: Float[Array, "2"], sigma: Scalar) -> PyTree:
+    """δ (L⁺ − L⁻) / 2σ²"""
+    return tree.scale((losses[0] - losses[1]) / (2 * sigma.astype(losses.dtype) ** 2), delta)
+
+
+def check_sigma(owner: str, sigma: float | Scalar) -> None:
+    if not isinstance(sigma, Tracer) and not sigma > 0:
+        raise ValueError(f"{owner}: sigma must be positive, got {sigma}.")
 
 
 class ES(AbstractWindowed):

@@ -23,7 +23,7 @@ from ..core.optimizer import AbstractOptimizer, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
 from ..core.window import Window, score
-from .perturb import antithetic, check_sigma, es_gradient, normal_like, perturbed
+from .es import antithetic, check_sigma, es_gradient, normal_like, perturbed
 from .windows import AbstractWindowed, Lane, Windows, finished_unless
 
 

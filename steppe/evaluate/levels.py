@@ -29,8 +29,8 @@ from ..core.task import AbstractTask, Problem
 from ..core.types import Instance, Key, Params, Scalar, Split
 from ..flatness import hutchinson
 from ..flatness.hessian import HessianTrace
+from ..flatness.hutchinson import normal_like, shift
 from ..flatness.power import top_eigenpair
-from ..flatness.probes import normal_like, shift
 from ..flatness.products import hvp
 from ..flatness.units import Adaptive
 from .records import number

@@ -27,13 +27,11 @@ import jax.tree_util as jtu
 
 from ..core import tree
 from ..core.loss import Composed, expect
-from ..core.measure import AbstractMeasure, AbstractWarm
+from ..core.measure import AbstractMeasure, AbstractWarm, check_count, check_positive
 from ..core.types import Key, Params, Scalar
-from .checks import check_count, check_positive
-from .hutchinson import flat_signs, signs_like
+from .hutchinson import each_probe, flat_signs, normal_like, signs_like, unit
 from .lanczos import number_of_steps, tridiagonalise
 from .power import check_which, top_eigenpair
-from .probes import each_probe, normal_like, unit
 from .products import (
     check_loss,
     flat_product,

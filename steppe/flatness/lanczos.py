@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ..core.measure import check_count
 from ..core.types import Scalar
-from .checks import check_count
 from .products import FlatProduct
 
 BREAKDOWN = 30.0  # units of rounding; Hessian products of networks were seen to be off by 1 to 4

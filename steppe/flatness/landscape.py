@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
+from ..core.measure import check_count
 from ..core.types import Key, Params, Scalar
-from .checks import check_count
-from .probes import normal_like, shift
+from .hutchinson import normal_like, shift
 from .products import check_loss
 
 

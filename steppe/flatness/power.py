@@ -21,10 +21,10 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ..core import tree
+from ..core.measure import check_count
 from ..core.types import Key, Params, Scalar
-from .checks import check_count
+from .hutchinson import normal_like
 from .lanczos import EXACT, ritz, tridiagonalise
-from .probes import normal_like
 from .products import Product, flat_product
 
 Which = Literal["modulus", "algebraic"]

@@ -20,10 +20,9 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 
 from ..core import tree
-from ..core.measure import AbstractMeasure
+from ..core.measure import AbstractMeasure, check_positive
 from ..core.types import Key, Params, Scalar, Updates
-from .checks import check_positive
-from .probes import unit
+from .hutchinson import unit
 from .products import check_loss
 
 

@@ -22,11 +22,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..core import tree
+from ..core.measure import check_count, check_positive
 from ..core.types import Key, Params, Scalar
-from .checks import check_count, check_positive
-from .hutchinson import flat_signs
+from .hutchinson import Estimate, each_probe, flat_signs, mean
 from .lanczos import EXACT, number_of_steps, ritz, tridiagonalise
-from .probes import Estimate, each_probe, mean
 from .products import FlatProduct, Product, flat_product
 
 Function = Callable[[Float[Array, "..."]], Float[Array, "..."]]  # entry by entry

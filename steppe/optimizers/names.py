@@ -46,7 +46,7 @@ OPTIMIZERS = table(
     Entry(
         "learned-schedule",
         "a rate for each step of gradient descent",
-        LEARNED + "rates:LearningRateSchedule",
+        LEARNED + "learned_adam:LearningRateSchedule",
         family="a few numbers",
         learned=True,
         tunable=("steps", "lr"),
@@ -54,7 +54,7 @@ OPTIMIZERS = table(
     Entry(
         "learned-rate",
         "one rate of gradient descent",
-        LEARNED + "rates:global_learning_rate",
+        LEARNED + "learned_adam:global_learning_rate",
         family="a few numbers",
         learned=True,
         tunable=("lr",),

@@ -17,7 +17,7 @@ from ..core.settings import from_table, settings_of, values_of
 from ..zoo.recipe import Recipe
 from ..zoo.recipe_json import from_json, to_json
 from . import folder as folders
-from .errors import BadInput
+from .folder import BadInput
 
 
 def read_file(cls: type, path: Path, without: Collection[str] = ()) -> dict[str, object]:

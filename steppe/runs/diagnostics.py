@@ -18,8 +18,8 @@ from ..evaluate.records import read_records
 from ..store.manifest import CheckpointError, read
 from . import config
 from . import folder as folders
-from .errors import BadInput
 from .findings import Finding, of_rows
+from .folder import BadInput
 
 RECORDS = "records.jsonl"
 EXTRAS = {  # package: what it is for, and how to get it

@@ -15,7 +15,15 @@ from typing import Any
 
 from ..store.files import write_atomically
 from ..store.manifest import STEPS, CheckpointError, read_manifest
-from .errors import BadInput
+
+
+class BadInput(Exception):
+    """The input cannot be used; exit code 2 of the command line."""
+
+
+class Failed(Exception):
+    """The run failed, or found a failure; exit code 1 of the command line."""
+
 
 try:
     import fcntl

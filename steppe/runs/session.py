@@ -40,8 +40,8 @@ from ..zoo.recipe import Penalty, Recipe, change
 from ..zoo.recipe_json import from_json, to_json
 from . import config, diagnostics
 from . import folder as folders
-from .errors import Failed
 from .findings import Finding
+from .folder import Failed
 from .probe import LONGER, examine
 
 LINES = 20  # progress lines of a run that has no live line

@@ -12,8 +12,7 @@ from ..tasks.names import TASKS
 from ..zoo.names import HUB, PRETRAINED, WEIGHTS
 from ..zoo.registry import learned, tunable
 from ..zoo.resolve import resolve
-from .errors import BadInput
-from .folder import MODEL
+from .folder import MODEL, BadInput
 
 if TYPE_CHECKING:
     from ..core.optimizer import AbstractOptimizer

@@ -15,7 +15,7 @@ import steppe
 from steppe.certificates import audit, certify, pac_bayes
 from steppe.certificates.bounds import kl_bound, kl_upper
 from steppe.certificates.claims import Quantile, Success
-from steppe.certificates.posterior import Finite, Gaussian, around, fit, kl_inverse
+from steppe.certificates.pac_bayes import Finite, Gaussian, around, fit, kl_inverse
 from steppe.certificates.randomised import certify_randomised, task_keys
 from steppe.core.optimizer import AbstractOptimizer
 from steppe.core.task import AbstractFormula

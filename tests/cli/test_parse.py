@@ -14,7 +14,7 @@ from steppe.cli.report import Report
 from steppe.cli.train import Train, line_of, prepare
 from steppe.core.settings import from_table, settings_of
 from steppe.runs.config import read_file
-from steppe.runs.errors import BadInput
+from steppe.runs.folder import BadInput
 from steppe.zoo.recipe import Meta, Objective, Optimizer, Recipe
 from steppe.zoo.recipe_json import to_json
 

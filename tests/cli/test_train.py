@@ -18,7 +18,7 @@ from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.learned.dm import DM
 from steppe.runs import folder as folders
 from steppe.runs import session
-from steppe.runs.errors import Failed
+from steppe.runs.folder import Failed
 from steppe.store.manifest import read_manifest
 from steppe.train.loop import MetaTrainingError
 from steppe.zoo.io import load, manifest, save

@@ -7,8 +7,15 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.flatness.hutchinson import diagonal, frobenius_squared, signs_like, trace
-from steppe.flatness.probes import TOGETHER, each_probe, mean
+from steppe.flatness.hutchinson import (
+    TOGETHER,
+    diagonal,
+    each_probe,
+    frobenius_squared,
+    mean,
+    signs_like,
+    trace,
+)
 from tests.flatness.dense import all_signs, random_symmetric
 
 N = 4

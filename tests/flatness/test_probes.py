@@ -6,7 +6,7 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 
-from steppe.flatness.probes import normal_like, shift, unit
+from steppe.flatness.hutchinson import normal_like, shift, unit
 
 TREE = {
     "a": jnp.arange(1.0, 7.0).reshape(2, 3),

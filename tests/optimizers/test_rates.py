@@ -8,7 +8,7 @@ import pytest
 
 from steppe.core.episode import begin, unroll
 from steppe.core.task import AbstractFormula
-from steppe.optimizers.learned.rates import LearningRateSchedule, global_learning_rate
+from steppe.optimizers.learned.learned_adam import LearningRateSchedule, global_learning_rate
 from tests.optimizers.learning import meta_train
 
 

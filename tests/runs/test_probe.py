@@ -16,7 +16,7 @@ from steppe.core.optimizer import AbstractOptimizer
 from steppe.estimators.bptt import BPTT
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam
-from steppe.optimizers.learned.rates import global_learning_rate as learned_rate
+from steppe.optimizers.learned.learned_adam import global_learning_rate as learned_rate
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.runs.probe import LONGER, examine, probe
 from steppe.train.loop import meta_train

@@ -14,7 +14,7 @@ import pytest
 
 from steppe.runs import config, session
 from steppe.runs import folder as folders
-from steppe.runs.errors import BadInput
+from steppe.runs.folder import BadInput
 from steppe.store.checkpoint import read_manifest
 from steppe.zoo import load, manifest
 from steppe.zoo.presets import recipe

@@ -10,7 +10,7 @@ from train.hill import Hill
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES
 from steppe.objectives.trajectory import Trajectory
-from steppe.optimizers.learned.rates import global_learning_rate
+from steppe.optimizers.learned.learned_adam import global_learning_rate
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.train import preflight
 from steppe.train.loop import compile_step, meta_train

@@ -43,9 +43,14 @@ import jax.random as jr
 import jax.tree_util as jtu
 
 from ...core import tree
-from ...core.measure import AbstractMeasure
+from ...core.measure import (
+    AbstractMeasure,
+    check_count,
+    check_draws,
+    check_not_negative,
+    check_positive,
+)
 from ...core.types import Key, Params, Scalar
-from ..checks import check_count, check_draws, check_not_negative, check_positive
 from ..products import check_loss
 from . import free_energy
 from .sgld import STABLE, Langevin, check_burn_in, check_decay, stable_step_size

@@ -36,9 +36,9 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Int
 
 from ...core import tree
+from ...core.measure import check_count, check_not_negative, check_positive
 from ...core.types import Key, Params, Scalar
-from ..checks import check_count, check_not_negative, check_positive
-from ..probes import normal_like, shift, unit
+from ..hutchinson import normal_like, shift, unit
 from ..products import hvp
 
 STABLE = "A chain is stable if step_size · (largest eigenvalue of the Hessian + gamma) < 2."

@@ -28,11 +28,10 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float
 
 from ...core import tree
-from ...core.measure import AbstractMeasure
+from ...core.measure import AbstractMeasure, check_draws, check_not_negative, check_positive
 from ...core.types import Key, Params, Scalar
-from ..checks import check_draws, check_not_negative, check_positive
-from ..probes import Estimate, each_probe, normal_like, shift
-from ..probes import mean as mean_of
+from ..hutchinson import Estimate, each_probe, normal_like, shift
+from ..hutchinson import mean as mean_of
 from ..products import check_loss
 
 

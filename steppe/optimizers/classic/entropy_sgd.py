@@ -23,10 +23,10 @@ import jax.random as jr
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int
 
+from ...core.measure import check_count, check_not_negative, check_positive
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import Problem, draw
 from ...core.types import Key, Params, Scalar, Updates
-from ...flatness.checks import check_count, check_not_negative, check_positive
 from ...flatness.entropy.sgld import STABLE, Chain, Langevin, check_decay
 
 

@@ -13,10 +13,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ...core.measure import check_positive
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import Problem
 from ...core.types import Key, OptState, Params, Scalar, Updates
-from ...flatness.checks import check_positive
 from ...flatness.sharpness import worst_point
 
 

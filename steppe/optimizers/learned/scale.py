@@ -33,8 +33,7 @@ from ...core.messages import at_least
 from ...core.optimizer import AbstractOptimizer, split_meta
 from ...core.task import Problem
 from ...core.types import Key, Params, Scalar, Updates
-from .bias_gru import Affine, BiasGRU, Readout, clip, over, roots, sigmoid, weights
-from .tensors import Layout
+from .tensors import Affine, BiasGRU, Layout, Readout, clip, over, roots, sigmoid, weights
 
 SQUARE = 1e-12  # added to A² (published code)
 EPS = 1e-16  # added to mean squares under roots and logarithms (published code)

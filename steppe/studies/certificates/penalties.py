@@ -29,7 +29,7 @@ import jax.random as jr
 import numpy as np
 
 from ...certificates import pac_bayes
-from ...certificates.posterior import Gaussian, around
+from ...certificates.pac_bayes import Gaussian, around
 from ...certificates.randomised import Pairs
 from ...core.optimizer import AbstractOptimizer
 from ...core.types import Split

@@ -39,7 +39,7 @@ from ...estimators.pes import PES
 from ...evaluate.engines import Row
 from ...evaluate.stats import interval, paired
 from ...objectives.trajectory import Trajectory
-from ...optimizers.learned.rates import global_learning_rate
+from ...optimizers.learned.learned_adam import global_learning_rate
 from ...train.step import meta_step, start
 from ..study import Cell, Conclusion, Record, Study, Verdict, markdown, records, sentences
 from .settings import BUDGET, Horizons

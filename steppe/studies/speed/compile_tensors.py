@@ -32,7 +32,7 @@ def one(kind: str, tensors: int) -> dict:
     from ...core.task import AbstractFormula
     from ...estimators.bptt import BPTT
     from ...objectives.trajectory import Trajectory
-    from ...optimizers.learned.rates import global_learning_rate
+    from ...optimizers.learned.learned_adam import global_learning_rate
     from ...optimizers.learned.scale import Scale
     from ...train import loop, mesh
     from ...train.step import start

@@ -16,12 +16,10 @@ Departure: logits are linear unless `relu_logits` is set. With ReLU on the logit
 exactly zero once all logits are ≤ 0, and the loss stays at ln(classes) for ever.
 """
 
-from .convnet import ConvNet
-from .layers import batch_norm, convolve, max_pool
-from .lenet import LeNet
+from .convnet import ConvNet, LeNet
+from .layers import AbstractNetwork, batch_norm, convolve, max_pool
 from .mlp import MLP
 from .nas_cell import NASCell
-from .network import AbstractNetwork
 from .resnet import ResNet
 from .vgg import VGG
 

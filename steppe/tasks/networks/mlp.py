@@ -14,8 +14,7 @@ from jaxtyping import Array, Float
 
 from ...core.messages import at_least
 from ...core.types import Key, Params
-from .layers import ACTIVATIONS, STARTS, check_choice, draw_layers, linear
-from .network import AbstractNetwork
+from .layers import ACTIVATIONS, STARTS, AbstractNetwork, check_choice, draw_layers, linear
 
 
 class MLP(AbstractNetwork):

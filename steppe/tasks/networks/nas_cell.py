@@ -17,6 +17,7 @@ from ...core.messages import at_least
 from ...core.types import Key, Params
 from .layers import (
     STARTS,
+    AbstractNetwork,
     average_pool,
     batch_norm,
     check_choice,
@@ -26,7 +27,6 @@ from .layers import (
     linear,
     with_channels,
 )
-from .network import AbstractNetwork
 
 
 class NASCell(AbstractNetwork):

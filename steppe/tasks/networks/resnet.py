@@ -25,6 +25,7 @@ from ...core.messages import at_least
 from ...core.types import Key, Params
 from .layers import (
     STARTS,
+    AbstractNetwork,
     check_choice,
     convolve,
     draw_layers,
@@ -33,7 +34,6 @@ from .layers import (
     linear,
     with_channels,
 )
-from .network import AbstractNetwork
 
 
 class ResNet(AbstractNetwork):

@@ -22,6 +22,7 @@ from ...core.types import Key, Params
 from .layers import (
     NORMS,
     STARTS,
+    AbstractNetwork,
     check_choice,
     convolve,
     draw_layers,
@@ -30,7 +31,6 @@ from .layers import (
     max_pool,
     with_channels,
 )
-from .network import AbstractNetwork
 
 
 def _nested(stages: Iterable[Iterable[int]]) -> tuple[tuple[int, ...], ...]:

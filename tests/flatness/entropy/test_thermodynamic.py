@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from steppe.flatness.entropy import thermodynamic
+from steppe.flatness.entropy.free_energy import thermodynamic_integral
 from tests.reference.local_entropy import draw_quadratic
 
 
@@ -17,7 +17,7 @@ def test_integral_finds_the_closed_form_within_its_error(getkey):
     law = {"gamma": 1.7, "temperature": 0.6}
     eta = 1 / (np.linalg.eigvalsh(quadratic.H).max() + 1.7)
     seen = jax.jit(
-        lambda key: thermodynamic.integral(
+        lambda key: thermodynamic_integral(
             loss,
             {"w": jnp.asarray(theta)},
             step_size=eta,
@@ -38,7 +38,7 @@ def test_integral_sees_both_wells_of_a_quartic(getkey):
     mass = lambda w: np.exp(-(f(w) + 0.5 * (w - 0.1) ** 2) / 0.5)
     expected = -0.5 * np.log(quad(mass, -6, 6)[0] / np.sqrt(2 * np.pi * 0.5))
     seen = jax.jit(
-        lambda key: thermodynamic.integral(
+        lambda key: thermodynamic_integral(
             f, jnp.asarray(0.1), step_size=0.01, steps=4_000, burn_in=500, chains=8, key=key, **law
         )
     )(getkey())
@@ -59,4 +59,4 @@ def test_integral_sees_both_wells_of_a_quartic(getkey):
 def test_bad_settings_are_refused(bad, sentence, getkey):
     good = {"gamma": 1.0, "temperature": 1.0, "step_size": 0.1, "steps": 9, "burn_in": 0}
     with pytest.raises(ValueError, match=sentence):
-        thermodynamic.integral(jnp.sum, jnp.ones(2), **(good | bad), key=getkey())
+        thermodynamic_integral(jnp.sum, jnp.ones(2), **(good | bad), key=getkey())
