@@ -137,7 +137,7 @@ def mapped(
 def in_place(
     opt: AbstractCoordinatewise, inputs: Inputs, rows: Rows, count: Int[Array, ""]
 ) -> tuple[Float[Array, "blocks block"], Rows]:
-    """As `mapped`, the updates written over the gradients and the new rows over the old ones.
+    """`mapped` in place: updates over the gradients, new rows over the old ones.
 
     It needs no second state, neither its memory nor the time that fresh pages take. Where it is
     differentiated it is `mapped`, which back-propagation can follow without keeping a state for

@@ -60,7 +60,7 @@ def at_once(lanes: int, batch_size: int) -> int:
 
 
 def lanes_together(coordinates: int) -> int:
-    """How many episodes of so many coordinates to advance at once on this backend.
+    """Number of episodes of so many coordinates to advance at once on this backend.
 
     On a CPU as many as keep their rows in cache (of 1510 coordinates, one by one takes three
     quarters of the time of two by two), on an accelerator all.

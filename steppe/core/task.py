@@ -100,7 +100,7 @@ def structure(task: AbstractTask) -> type[AbstractLoss]:
 
 
 def examples(task: AbstractTask) -> int:
-    """How many training examples the task has; 1 for a loss without examples."""
+    """Number of training examples of the task; 1 for a loss without examples."""
     rows = lambda key: task.full_batch(task.sample(key), split="train")
     return length(eqx.filter_eval_shape(rows, jax.random.key(0))) or 1
 

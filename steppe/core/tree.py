@@ -51,7 +51,7 @@ def select(pred: Bool[Array, ""], x: PyTree, y: PyTree) -> PyTree:
 
 
 def finite(x: PyTree) -> Bool[Array, ""]:
-    """Whether every entry of every inexact leaf is finite."""
+    """True if every entry of every inexact leaf is finite."""
     leaves = [leaf for leaf in jtu.tree_leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves] or [True]))
 

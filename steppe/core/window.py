@@ -73,7 +73,7 @@ def score_and_record(
     remat: bool = False,
     nudges: Updates | None = None,
 ) -> tuple[Score, Window, PyTree]:
-    """As `score`, with what `record` returns at each step, stacked (leading axis `length`).
+    """Score a window, and stack the results of `record` at each step (leading axis `length`).
 
     `nudges`, as in `unroll`, give the cotangents of the updates.
     """

@@ -76,7 +76,7 @@ class Shadow(AbstractOptimizer):
 
 
 class Record(eqx.Module):
-    """What a window has seen; the leading axis is steps of the student."""
+    """Record of a window; the leading axis is steps of the student."""
 
     grads: Updates
     label: Updates  # what the teacher's next `every` steps add up to
@@ -227,7 +227,7 @@ def draw_rows_to(
     label: Float[Array, "length n"],
     weight: float,
 ) -> tuple[Scalar, CoordinateState, PyTree]:
-    """As `draw_to`, block of rows after block: forward, λ = dL/du, pull back."""
+    """`draw_to` on one block of rows after the other: forward, λ = dL/du, pull back."""
     length, n = label.shape
     block = BLOCK if jax.default_backend() == "cpu" else max(n, 1)
     counts = state.count + jnp.arange(1, length + 1, dtype=state.count.dtype)

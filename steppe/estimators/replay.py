@@ -151,7 +151,7 @@ def replay_kept(
     inputs: Inputs,
     lam: Float[Array, "length n"],
 ) -> PyTree:
-    """As `replay`, from the rows that `record` kept, in the blocks of the optimizer's state."""
+    """`replay` from the rows that `record` kept, in the blocks of the optimizer's state."""
     block = opt.block_of(lam.shape[-1])
     inputs, lam = jtu.tree_map(lambda x: to_blocks(x, block), (inputs, lam))
     counts = _counts(state, lam.shape[1])

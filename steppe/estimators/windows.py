@@ -35,7 +35,7 @@ class Lane(eqx.Module):
 
 
 class Windows(eqx.Module):
-    """How many episodes run, in windows of which length, and when they begin afresh.
+    """Number of episodes, length of their windows, and when they begin afresh.
 
     - `episodes`: episodes side by side
     - `length`: inner steps of a window, after which the episode is carried over as a constant

@@ -47,7 +47,7 @@ class Seen(eqx.Module):
 
 
 class Kept(eqx.Module):
-    """What is kept for an episode."""
+    """Memo of an episode."""
 
     base: Memo
     initial: Scalar | None  # R₀

@@ -28,7 +28,7 @@ from ..core.optimizer import AbstractOptimizer, split_meta
 
 
 class Stage(eqx.Module):
-    """What a meta-step takes besides its state; two stages differ by their arrays alone."""
+    """Arguments of a meta-step besides its state; two stages differ by their arrays alone."""
 
     estimator: AbstractEstimator
     objective: AbstractObjective

@@ -8,7 +8,7 @@ from ...zoo.names import PRETRAINED
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shipped:
-    """Which optimizers are made, and from which meta-seed."""
+    """The optimizers to make, and their meta-seeds."""
 
     names: tuple[str, ...] = setting(
         tuple(PRETRAINED),

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a process for each measurement, and the machine it ran on.
+"""Parts that the benchmarks share: a process for each measurement, and the machine it ran on.
 
 A cell names a function and its arguments, {"measure": "package.module:function", "with": {…}}; it
 is run in a process of its own on all cores, one cell at a time.

@@ -252,7 +252,7 @@ def bfloat16(seeds: int = 10, steps: int = 500) -> dict[str, dict[str, list[floa
 
 
 def both(framework: str, sizes: Sequence[int], rounds: int) -> dict[str, Any]:
-    """How far the two forms differ, and times at every size."""
+    """Difference of the two forms, and times at every size."""
     timed = {str(n): times(framework, n, rounds) for n in sizes}
     return {"agree": agree(framework)} | timed
 

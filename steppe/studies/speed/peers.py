@@ -1,4 +1,4 @@
-"""Which way to write the PyTorch peer of `torch_peer.py` is its fastest? A process for each way.
+"""Ways to write the PyTorch peer of `torch_peer.py`, timed in a process each.
 
 steppe reproduce speed.torch_peer --scale small
 """

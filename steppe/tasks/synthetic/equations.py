@@ -11,7 +11,7 @@ LAWS = {"uniform": jr.uniform, "normal": jr.normal}  # U(0, 1), N(0, 1)
 
 
 class Equations(eqx.Module):
-    """What differs between two problems."""
+    """The numbers of one problem."""
 
     W: Float[Array, "instances rows n"]
     y: Float[Array, "instances rows"]

@@ -43,7 +43,7 @@ OFFSETS = {  # (c) → (instances,)
 
 
 class Ripples(eqx.Module):
-    """What differs between two problems."""
+    """The numbers of one problem."""
 
     bowl: Equations  # A and y
     c: Float[Array, "instances n"]

@@ -37,7 +37,7 @@ SPLITS = ("train", "valid", "test")
 
 
 class Truth(eqx.Module):
-    """What differs between two problems."""
+    """The numbers of one problem."""
 
     seed: UInt32[Array, ""]  # of the rows
     A: Float[Array, "features width"]  # columns aⱼ, or u

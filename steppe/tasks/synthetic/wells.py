@@ -27,7 +27,7 @@ from ...core.types import Key, Scalar
 
 
 class Minima(eqx.Module):
-    """What differs between two problems: where the wells are."""
+    """The numbers of one problem: the places of its wells."""
 
     wide: Float[Array, " n"]
     narrow: Float[Array, " n"]
