@@ -10,7 +10,8 @@ A checkpoint is a safetensors file:
 own 64 digits set to 0, hence names, dtypes, shapes, manifest and `body_sha256`: every bit of
 the file counts, and the manifest can be trusted without reading the tensors.
 
-Only the standard library is imported, and nothing found in a file is ever executed.
+Only the standard library is imported, and nothing found in a file is ever executed. The header is
+read by hand because `sha256` covers its raw bytes, which the safetensors package does not give.
 Format: https://huggingface.co/docs/safetensors (header limit: 100 MB, as there).
 """
 
