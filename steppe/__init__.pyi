@@ -2,7 +2,7 @@
 
 from . import certificates as certificates
 from . import data as data
-from . import evaluate as evaluate
+from . import evaluation as evaluation
 from . import interop as interop
 from . import tasks as tasks
 from . import zoo as zoo
@@ -22,7 +22,8 @@ from .estimators.imitation import Imitation as Imitation
 from .estimators.mix import Mix as Mix
 from .estimators.mix import Part as Part
 from .estimators.pes import PES as PES
-from .evaluate.tune import tune as tune
+from .evaluation.run import evaluate as evaluate
+from .evaluation.tune import tune as tune
 from .interop.optax import to_optax as to_optax
 from .objectives.trajectory import Trajectory as Trajectory
 from .optimizers.classic.from_optax import FromOptax as FromOptax

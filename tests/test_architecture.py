@@ -27,18 +27,18 @@ MAY_IMPORT = {
         "train",
     },
     "certificates": {"core", "store", "optimizers", "train"},
-    "evaluate": {
+    "evaluation": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
         "train", "zoo", "certificates",
     },
-    "report": {"core", "store", "train", "certificates", "evaluate"},
+    "report": {"core", "store", "train", "certificates", "evaluation"},
     "runs": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
-        "train", "zoo", "certificates", "evaluate", "report",
+        "train", "zoo", "certificates", "evaluation", "report",
     },
     "studies": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
-        "train", "zoo", "certificates", "evaluate", "report", "runs", "torch",
+        "train", "zoo", "certificates", "evaluation", "report", "runs", "torch",
     },
 }  # fmt: skip
 # A sentence that leans on a noun which stands elsewhere.
@@ -151,7 +151,7 @@ def test_heavy_and_optional_packages_are_imported_inside_functions(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_optax_stays_where_it_belongs(path):
     places = {
-        "train", "optimizers", "interop", "certificates", "evaluate", "runs", "cli", "testing",
+        "train", "optimizers", "interop", "certificates", "evaluation", "runs", "cli", "testing",
         "zoo", "studies",
     }  # fmt: skip
     if package(path) not in places:

@@ -14,7 +14,7 @@ from .parse import make
 from .train import line_of
 
 if TYPE_CHECKING:
-    from ..evaluate.curvature_record import CurvatureRecord
+    from ..evaluation.curvature_record import CurvatureRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def run(values: dict) -> int:
     say(f"steppe curvature · {about.name} on {about.task_name} · seed {options.seed}")
     found = measure(options, about, say)
 
-    from ..evaluate.curvature_record import sentences, text_table
+    from ..evaluation.curvature_record import sentences, text_table
 
     if options.out is not None:
         write(options.out, found, options)
@@ -90,10 +90,10 @@ def run(values: dict) -> int:
 
 
 def measure(options: Curvature, about: Subject, say: Callable[[str], None]) -> "CurvatureRecord":
-    """The numbers of `evaluate.curvature`; JAX starts here."""
+    """The numbers of `evaluation.curvature`; JAX starts here."""
     import jax.random as jr
 
-    from ..evaluate import curvature as curvatures
+    from ..evaluation import curvature as curvatures
 
     task, key = about.build_task(), jr.key(options.seed)
     named = [field.name for field in dataclasses.fields(curvatures.Settings)]

@@ -14,7 +14,7 @@ from .output import document, speaker
 from .parse import make
 
 if TYPE_CHECKING:
-    from ..evaluate.records import Record
+    from ..evaluation.records import Record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def run(values: dict) -> int:
 
 def text(records: "list[Record]") -> str:
     """The tables, and in words where the optimizer wins and where it loses."""
-    from ..evaluate.compare import sentences, text_table
+    from ..evaluation.compare import sentences, text_table
 
     title = f"mean ± half of the 95 % interval over {len(records[0].seeds)} seeds"
     return "\n".join([text_table(records), "", title, *sentences(records)])
@@ -93,7 +93,7 @@ def text(records: "list[Record]") -> str:
 
 def content(records: "list[Record]") -> dict:
     """The same for machines."""
-    from ..evaluate.compare import cases, table
+    from ..evaluation.compare import cases, table
 
     rows = [
         dataclasses.asdict(row) | {"horizon": case.horizon}

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..evaluate.curvature_record import CurvatureRecord
+from ..evaluation.curvature_record import CurvatureRecord
 from .plots import DASHES, INK, SERIES, plain_log, svg
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from typing import Any
 
 from ..certificates.certificate import Certificate
 from ..certificates.certificate import load as load_certificate
-from ..evaluate import compare, curvature_record
-from ..evaluate.curvature_record import CurvatureRecord
-from ..evaluate.records import Record, read_records
-from ..evaluate.update_curve import UpdateCurve, from_plain
+from ..evaluation import compare, curvature_record
+from ..evaluation.curvature_record import CurvatureRecord
+from ..evaluation.records import Record, read_records
+from ..evaluation.update_curve import UpdateCurve, from_plain
 from ..store.files import write_atomically
 from ..train.sinks import flatness, read_rows
 from . import certificate_panel, curvature_plots, plots

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..evaluate.compare import Case, Comparison, label, lower_is_better
-from ..evaluate.records import Record
-from ..evaluate.update_curve import HISTORIES, UpdateCurve
+from ..evaluation.compare import Case, Comparison, label, lower_is_better
+from ..evaluation.records import Record
+from ..evaluation.update_curve import HISTORIES, UpdateCurve
 from ..train.sinks import flatness
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ..zoo.registry import tunable
 from .subject import Subject, check, prepare
 
 if TYPE_CHECKING:
-    from ..evaluate.records import Record
+    from ..evaluation.records import Record
 
 HORIZONS = (100, 500)  # for optimizers that were never meta-trained
 LONGER = 5  # × the horizon of meta-training
@@ -67,8 +67,8 @@ def compare(
     import jax
     import jax.random as jr
 
-    from ..evaluate.records import write_records
-    from ..evaluate.run import evaluate
+    from ..evaluation.records import write_records
+    from ..evaluation.run import evaluate
     from ..train.environment import environment
     from ..train.mesh import use_cores
 

@@ -25,11 +25,11 @@ from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
 from ..estimators.bptt import BPTT
-from ..evaluate.compare import sentences, text_table
-from ..evaluate.records import Record, write_records
-from ..evaluate.run import evaluate, time_step
-from ..evaluate.tune import tune
-from ..evaluate.update_curve import UpdateCurve, update_curve
+from ..evaluation.compare import sentences, text_table
+from ..evaluation.records import Record, write_records
+from ..evaluation.run import evaluate, time_step
+from ..evaluation.tune import tune
+from ..evaluation.update_curve import UpdateCurve, update_curve
 from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import adam, momentum, sgd
 from ..optimizers.learned.rnnprop import RNNProp

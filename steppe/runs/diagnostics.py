@@ -14,7 +14,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from ..evaluate.records import read_records
+from ..evaluation.records import read_records
 from ..store.manifest import CheckpointError, read
 from . import config
 from . import folder as folders

@@ -25,11 +25,11 @@ from jaxtyping import Array, Float, PyTree
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem
 from ..core.types import Key, Scalar
-from ..evaluate.compare import enumeration
-from ..evaluate.records import Record
-from ..evaluate.run import Train, evaluate, seed_keys, trainer
-from ..evaluate.tune import Tuning, choose
-from ..evaluate.update_curve import update_curve
+from ..evaluation.compare import enumeration
+from ..evaluation.records import Record
+from ..evaluation.run import Train, evaluate, seed_keys, trainer
+from ..evaluation.tune import Tuning, choose
+from ..evaluation.update_curve import update_curve
 from ..tasks.suite import build
 from ..train.environment import environment
 from ..zoo.io import Card, card, load
@@ -127,7 +127,7 @@ def tune(
     keys: Key,
     settings: Settings,
 ) -> Tuning:
-    """Tune as `evaluate.tune`, rate after rate with a program that is there already.
+    """Tune as `evaluation.tune`, rate after rate with a program that is there already.
 
     - `make`: a learning rate → the optimizer
     - `train`: the program, compiled for that optimizer

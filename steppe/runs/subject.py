@@ -115,7 +115,7 @@ def prepare(
     - `horizon`: steps for which a rate is tuned on the validation split, where none is given
     - `lr`: learning rate of a hand-made one; None: tuned
     """
-    from ..evaluate.tune import tune
+    from ..evaluation.tune import tune
     from ..zoo.io import load
     from ..zoo.registry import build
 

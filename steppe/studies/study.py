@@ -26,9 +26,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from ..evaluate.engines import Row, usable_cores
-from ..evaluate.grid import Grid, read_rows, run_grid
-from ..evaluate.stats import interval
+from ..evaluation.engines import Row, usable_cores
+from ..evaluation.grid import Grid, read_rows, run_grid
+from ..evaluation.stats import interval
 
 S = TypeVar("S")  # settings of a study: its sizes, a frozen dataclass in all studies here
 Cell = dict[str, Any]

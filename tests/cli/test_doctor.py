@@ -7,7 +7,7 @@ from cli.runs import TINY
 
 from steppe.cli.parse import reword
 from steppe.cli.train import Train
-from steppe.evaluate.records import FORMAT
+from steppe.evaluation.records import FORMAT
 from steppe.runs import diagnostics
 from steppe.runs.diagnostics import RECORDS, of_folder
 from steppe.runs.findings import Finding

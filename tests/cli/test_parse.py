@@ -217,7 +217,7 @@ def test_other_verbs_have_the_defaults_of_the_library():
     from steppe.certificates.certify import certify
     from steppe.cli.certify import Certify
     from steppe.cli.curvature import Curvature
-    from steppe.evaluate.curvature import Settings
+    from steppe.evaluation.curvature import Settings
 
     options = settings_of(Curvature)
     for field in dataclasses.fields(Settings):

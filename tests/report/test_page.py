@@ -6,13 +6,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from evaluate.samples import LEARNED, SGD, made_up
+from evaluation.samples import LEARNED, SGD, made_up
 
-from steppe.evaluate import compare
-from steppe.evaluate.records import write_records
-from steppe.evaluate.run import evaluate
-from steppe.evaluate.stats import interval
-from steppe.evaluate.update_curve import HISTORIES, STEADY, update_curve
+from steppe.evaluation import compare
+from steppe.evaluation.records import write_records
+from steppe.evaluation.run import evaluate
+from steppe.evaluation.stats import interval
+from steppe.evaluation.update_curve import HISTORIES, STEADY, update_curve
 from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import adam, sgd
 from steppe.optimizers.classic.sam import SAM

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from steppe.evaluate.compare import cases, unpaired
-from steppe.evaluate.records import read_records
+from steppe.evaluation.compare import cases, unpaired
+from steppe.evaluation.records import read_records
 from steppe.report.page import report_from_folders
 from steppe.runs.demo import NAME, RIVALS, Settings, config, demo
 from steppe.train.sinks import read_rows

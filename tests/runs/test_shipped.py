@@ -1,14 +1,14 @@
-"""The quick demo tunes like `evaluate.tune`, and leaves what the ordinary one leaves."""
+"""The quick demo tunes like `evaluation.tune`, and leaves what the ordinary one leaves."""
 
 import json
 
 import jax.random as jr
 import pytest
 
-from steppe.evaluate.compare import cases, unpaired
-from steppe.evaluate.records import read_records
-from steppe.evaluate.run import seed_keys, trainer
-from steppe.evaluate.tune import tune
+from steppe.evaluation.compare import cases, unpaired
+from steppe.evaluation.records import read_records
+from steppe.evaluation.run import seed_keys, trainer
+from steppe.evaluation.tune import tune
 from steppe.optimizers.classic.from_optax import sgd
 from steppe.report.page import report_from_folders
 from steppe.runs import shipped

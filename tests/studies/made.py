@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Callable
 
-from steppe.evaluate.engines import Row, cell_id
+from steppe.evaluation.engines import Row, cell_id
 from steppe.studies.flatness import design
 from steppe.studies.flatness.scales import SMALL
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from steppe.evaluate.grid import cell_id
+from steppe.evaluation.grid import cell_id
 from steppe.studies.flatness import design
 from steppe.studies.flatness.reproduce import estimate
 from steppe.studies.flatness.scales import PAPER, SCALES, SMALL, TINY

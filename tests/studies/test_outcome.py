@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from steppe.evaluate.engines import cell_id
+from steppe.evaluation.engines import cell_id
 from steppe.studies.flatness import design, outcome
 from steppe.studies.flatness.scales import SMALL
 from steppe.studies.study import read

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from steppe.cli.main import main
-from steppe.evaluate.engines import function
+from steppe.evaluation.engines import function
 from steppe.studies import names
 from steppe.studies.study import (
     SCALES,

@@ -18,7 +18,7 @@ from ...certificates import Episodes, FixedPoint
 from ...certificates.certify import certify
 from ...certificates.runs import AbstractRun
 from ...data import mnist5k
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ...tasks import build
 from ...zoo.io import card, load
 from ..study import Cell, Conclusion, Study, markdown, records, use_cores

@@ -33,8 +33,8 @@ from ...certificates.pac_bayes import Gaussian, around
 from ...certificates.randomised import Pairs
 from ...core.optimizer import AbstractOptimizer
 from ...core.types import Split
-from ...evaluate.engines import Row
-from ...evaluate.stats import Interval, differences, interval
+from ...evaluation.engines import Row
+from ...evaluation.stats import Interval, differences, interval
 from ..flatness import design, work
 from ..flatness.scales import SMALL
 from ..study import Cell, Conclusion, Study, markdown

@@ -76,8 +76,8 @@ class Scale:
       families of tests
     - `arms`: looked at with every technique and meta-seed, besides the flat one; `controls`: with
       the plain technique alone; `ablation`: with that and `ablation_seeds` alone
-    - `horizon`, `every`, `levels`: see `evaluate.levels`; `runs`: networks trained for a meta-seed;
-      a task may have its own
+    - `horizon`, `every`, `levels`: see `evaluation.levels`; `runs`: networks trained for a
+      meta-seed; a task may have its own
     - `rivals`: of `CLASSIC`, tuned with `tuning_seeds` trainings a setting
     - `promised`: time on two cores, and memory
     """

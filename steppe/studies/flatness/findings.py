@@ -4,7 +4,7 @@
     difference(s) = value(flat, s) − value(other, s)      paired: same weights at the start, same
                                             problems, same networks
     per table: t and bootstrap intervals, Wilcoxon's p, Holm over the table
-    (`evaluate.stats`)
+    (`evaluation.stats`)
 
 Flatness is compared at matched training loss: on each task where the training loss first passes
 the lowest level that all runs of both sides pass. Losses and curvatures enter by their logarithms,
@@ -16,8 +16,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ...evaluate.engines import Row
-from ...evaluate.stats import PairedTest, paired_tests
+from ...evaluation.engines import Row
+from ...evaluation.stats import PairedTest, paired_tests
 from .design import COSTLY, NONE, NORM, Scale, ablation_arms, main_arms
 
 Result = Mapping[str, Any]

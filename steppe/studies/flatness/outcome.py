@@ -7,7 +7,7 @@ Against tuned optimizers nothing but the intervals decides who wins.
 
 from collections.abc import Sequence
 
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ..study import markdown
 from .design import Scale, main_arms
 from .findings import Findings, Line, findings

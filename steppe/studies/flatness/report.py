@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ...report.page import render, safe, write_page
 from . import figures, summary
 from .design import COSTLY, NONE, NORM, Scale

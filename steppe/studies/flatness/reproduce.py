@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ...zoo.recipe_json import from_json
 from ..study import Conclusion, Study
 from . import summary

@@ -18,7 +18,7 @@ file and, as numbers, in `steppe/studies/flatness/scales.py`.
 import math
 from collections.abc import Iterable, Sequence
 
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ..study import Conclusion, Study, markdown
 from . import design
 from .findings import every, matched, mean_log, minus

@@ -19,10 +19,10 @@ import numpy as np
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import AbstractTask
 from ...core.types import Key
-from ...evaluate.levels import descend, plain
-from ...evaluate.records import number
-from ...evaluate.run import time_step
-from ...evaluate.tune import tune
+from ...evaluation.levels import descend, plain
+from ...evaluation.records import number
+from ...evaluation.run import time_step
+from ...evaluation.tune import tune
 from ...optimizers.classic.entropy_sgd import EntropySGD
 from ...optimizers.classic.from_optax import adam, momentum, rmsprop, sgd
 from ...optimizers.classic.sam import SAM

@@ -36,8 +36,8 @@ from ...core.task import AbstractTask
 from ...estimators.bptt import BPTT
 from ...estimators.es import ES
 from ...estimators.pes import PES
-from ...evaluate.engines import Row
-from ...evaluate.stats import interval, paired
+from ...evaluation.engines import Row
+from ...evaluation.stats import interval, paired
 from ...objectives.trajectory import Trajectory
 from ...optimizers.learned.learned_adam import global_learning_rate
 from ...train.step import meta_step, start

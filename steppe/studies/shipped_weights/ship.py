@@ -18,9 +18,9 @@ from typing import Any
 from ...core import tree
 from ...core.rollout import shapes
 from ...core.task import AbstractTask
-from ...evaluate.compare import figure
-from ...evaluate.engines import Row
-from ...evaluate.records import number
+from ...evaluation.compare import figure
+from ...evaluation.engines import Row
+from ...evaluation.records import number
 from ...zoo.io import Card, Line, card, load, save, write_shipped
 from ...zoo.names import PRETRAINED
 from ..flatness import design, work

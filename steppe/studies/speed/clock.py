@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ..study import Cell, Conclusion, S, Study, in_fresh_process
 
 CORES = 2

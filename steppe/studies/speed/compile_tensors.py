@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ..study import Cell
 from .clock import benchmark, cell, found, peak_mib, setup
 from .settings import CompileTensors

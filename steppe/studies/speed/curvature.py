@@ -10,7 +10,7 @@ eigenvalues. By products: what `steppe.flatness` returns in float32, with its ow
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ..study import Cell
 from .clock import benchmark, cell, found
 from .settings import Curvature

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ..study import Cell
 from . import per_tensor
 from .clock import CORES, benchmark, cell, found, peak_mib, resident

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ..study import Cell
 from .clock import CORES, benchmark, cell, found, peak_mib, setup
 from .settings import MetaStep

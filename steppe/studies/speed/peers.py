@@ -6,7 +6,7 @@ steppe reproduce speed.torch_peer --scale small
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ..study import Cell
 from .clock import benchmark, cell, found
 from .settings import TorchPeer

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...evaluate.engines import Row
+from ...evaluation.engines import Row
 from ...zoo.names import PRESETS
 from ..study import Cell
 from .clock import CORES, benchmark, cell, found, peak_mib, setup

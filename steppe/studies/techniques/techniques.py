@@ -23,8 +23,8 @@ from ...core.lanes import map_lanes
 from ...core.optimizer import AbstractOptimizer
 from ...core.rollout import rollout
 from ...core.task import AbstractTask, Problem
-from ...evaluate.engines import Row
-from ...evaluate.stats import Interval, interval, paired
+from ...evaluation.engines import Row
+from ...evaluation.stats import Interval, interval, paired
 from ...tasks import build
 from ...train import mesh
 from ...train.loop import meta_train

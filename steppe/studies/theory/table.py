@@ -17,7 +17,7 @@ import jax
 import jax.random as jr
 
 from ...core.types import Key
-from ...evaluate.engines import Row as CellRow
+from ...evaluation.engines import Row as CellRow
 from ..study import Cell, Conclusion, Study, Verdict, markdown, records
 from . import bounds, chain, closed_form, estimators, temperature
 from .row import Row

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core.episode import begin
 from ...core.rollout import rollout
-from ...evaluate.stats import paired
+from ...evaluation.stats import paired
 from ...tasks.synthetic.wells import Minima, Wells
 from ..study import Record
 from .experiment import STRENGTHS, TEST_HORIZON, cooled

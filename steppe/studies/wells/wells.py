@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ...evaluate.engines import Row
-from ...evaluate.stats import interval, paired
+from ...evaluation.engines import Row
+from ...evaluation.stats import interval, paired
 from ..study import Cell, Conclusion, Record, Study, markdown, records
 from . import settings as sizes
 from .experiment import STRENGTHS, experiment, plain_share

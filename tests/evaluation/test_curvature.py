@@ -14,9 +14,9 @@ from report.test_page import NASTY, Balanced
 from examples import pictures
 from steppe.core.episode import begin, unroll
 from steppe.core.task import AbstractFormula, Problem
-from steppe.evaluate import curvature_record as point
-from steppe.evaluate.curvature import Diverged, Settings, curvature, examples
-from steppe.evaluate.run import seed_keys
+from steppe.evaluation import curvature_record as point
+from steppe.evaluation.curvature import Diverged, Settings, curvature, examples
+from steppe.evaluation.run import seed_keys
 from steppe.optimizers.classic.from_optax import sgd
 from steppe.report.page import report_from_folders, write_report
 from steppe.tasks import MLP, Classify, Quadratic

@@ -7,7 +7,7 @@ import pytest
 from steppe.core import tree
 from steppe.core.episode import begin, unroll
 from steppe.core.task import Problem
-from steppe.evaluate.levels import MEASURED, descend
+from steppe.evaluation.levels import MEASURED, descend
 from steppe.optimizers.classic.from_optax import sgd
 from steppe.tasks import build
 from steppe.tasks.synthetic.bowl import Bowl

@@ -1,10 +1,10 @@
 """What is said in words is what the numbers say."""
 
 import pytest
-from evaluate.samples import LEARNED, SGD, made_up
+from evaluation.samples import LEARNED, SGD, made_up
 
-from steppe.evaluate import compare
-from steppe.evaluate.stats import interval
+from steppe.evaluation import compare
+from steppe.evaluation.stats import interval
 
 ADAM = made_up()
 

@@ -1,6 +1,6 @@
 """Records made up for the tests of `compare` and `report`."""
 
-from steppe.evaluate.records import Record
+from steppe.evaluation.records import Record
 
 
 def made_up(optimizer="Adam", ends=(0.2, 0.3, 0.4), **changes) -> Record:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from steppe.evaluate.stats import (
+from steppe.evaluation.stats import (
     Interval,
     bootstrap,
     cohens_dz,

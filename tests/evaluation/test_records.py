@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from steppe.evaluate.records import Record, number, read_records, write_records
+from steppe.evaluation.records import Record, number, read_records, write_records
 from steppe.train.environment import environment
 
 

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from evaluate import grid_work
+from evaluation import grid_work
 
-from steppe.evaluate.engines import cluster
-from steppe.evaluate.grid import cell_id, read_rows, run_grid, to_parquet
+from steppe.evaluation.engines import cluster
+from steppe.evaluation.grid import cell_id, read_rows, run_grid, to_parquet
 
 TESTS = Path(__file__).parents[1]
 HERE = ["serial", "processes"]
@@ -23,7 +23,7 @@ CELLS = [{"x": x, "name": f"α{x}"} for x in (3, -1, 4, 0)]
 
 def grid(cells, work, out, **options):
     said = []
-    return run_grid(cells, f"evaluate.grid_work:{work}", out=out, say=said.append, **options)
+    return run_grid(cells, f"evaluation.grid_work:{work}", out=out, say=said.append, **options)
 
 
 def plain_loop(cells, work):
@@ -168,7 +168,7 @@ def test_an_interrupt_stops_the_workers_and_keeps_what_is_done(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_grid(
-            CELLS, "evaluate.grid_work:square", out=out, engine="processes", workers=2, say=say
+            CELLS, "evaluation.grid_work:square", out=out, engine="processes", workers=2, say=say
         )
     assert multiprocessing.active_children() == []
     assert len(read_rows(out)) == 2
@@ -177,8 +177,8 @@ def test_an_interrupt_stops_the_workers_and_keeps_what_is_done(tmp_path):
 
 def test_workers_end_with_a_killed_parent(tmp_path):
     program = (
-        "from steppe.evaluate.grid import run_grid; run_grid([{'folder': '.'}], "
-        "'evaluate.grid_work:sleeps', out='grid.jsonl', engine='processes')"
+        "from steppe.evaluation.grid import run_grid; run_grid([{'folder': '.'}], "
+        "'evaluation.grid_work:sleeps', out='grid.jsonl', engine='processes')"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -209,7 +209,7 @@ def test_one_run_a_file(tmp_path):
         with pytest.raises(RuntimeError, match="being written by another run"):
             grid(CELLS, "square", out)
 
-    assert len(run_grid(CELLS, "evaluate.grid_work:square", out=out, say=say).done) == 4
+    assert len(run_grid(CELLS, "evaluation.grid_work:square", out=out, say=say).done) == 4
 
 
 def test_what_is_no_grid_is_refused_and_left_as_it_is(tmp_path):
@@ -231,7 +231,7 @@ def test_what_is_no_grid_is_refused_and_left_as_it_is(tmp_path):
 
 def test_results_of_other_work_are_refused(tmp_path):
     grid(CELLS, "square", tmp_path / "a")
-    with pytest.raises(ValueError, match=r"holds results of evaluate.grid_work:square, not of"):
+    with pytest.raises(ValueError, match=r"holds results of evaluation.grid_work:square, not of"):
         grid(CELLS, "root", tmp_path / "a")
 
 
