@@ -23,7 +23,7 @@ from .estimators.mix import Mix as Mix
 from .estimators.mix import Part as Part
 from .estimators.pes import PES as PES
 from .evaluation.run import evaluate as evaluate
-from .evaluation.tune import tune as tune
+from .evaluation.run import tune as tune
 from .interop.optax import to_optax as to_optax
 from .objectives.trajectory import Trajectory as Trajectory
 from .optimizers.classic.from_optax import FromOptax as FromOptax
@@ -34,7 +34,7 @@ from .tasks.classify import Classify as Classify
 from .tasks.synthetic.quadratic import Quadratic as Quadratic
 from .train.curriculum import Curriculum as Curriculum
 from .train.loop import meta_train as meta_train
-from .train.separate_states import apart as apart
+from .train.step import apart as apart
 from .train.step import meta_step as meta_step
 from .train.validate import Validation as Validation
 from .zoo.assemble import assemble as assemble

@@ -8,8 +8,7 @@ from ..core.settings import check, setting
 from ..runs.folder import BadInput, Failed, check_out
 from ..runs.subject import Subject, check_rate, prepare, subject
 from ..zoo.recipe import SEEDS
-from .output import document, speaker
-from .parse import make
+from .parse import document, make, speaker
 
 if TYPE_CHECKING:
     from ..certificates.certificate import Certificate

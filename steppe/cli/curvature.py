@@ -9,8 +9,7 @@ from ..core.settings import check, setting
 from ..runs.folder import Failed, check_page
 from ..runs.subject import Subject, check_rate, prepare, subject
 from ..zoo.recipe import SEEDS
-from .output import document, speaker
-from .parse import make
+from .parse import document, make, speaker
 from .train import line_of
 
 if TYPE_CHECKING:

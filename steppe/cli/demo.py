@@ -9,8 +9,7 @@ from ..core.settings import check, setting
 from ..runs import folder as folders
 from ..runs.folder import BadInput, Failed
 from ..zoo.recipe import SEEDS
-from .output import document, speaker
-from .parse import make
+from .parse import document, make, speaker
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from ..core.settings import setting
 from ..runs.diagnostics import line, of_folder, of_installation
-from .output import document
-from .parse import make, reword
+from .parse import document, make, reword
 from .train import Train
 
 

@@ -10,8 +10,7 @@ from ..runs.diagnostics import RECORDS
 from ..runs.folder import check_out
 from ..runs.subject import subject
 from ..zoo.recipe import SEEDS
-from .output import document, speaker
-from .parse import make
+from .parse import document, make, speaker
 
 if TYPE_CHECKING:
     from ..evaluation.records import Record

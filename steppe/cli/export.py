@@ -11,10 +11,9 @@ from typing import Literal
 from ..core.settings import setting
 from ..runs.folder import MODEL, BadInput, check_new_checkpoint
 from ..store.manifest import described, read
-from ..zoo.names import HUB
+from ..zoo.registry import HUB
 from ..zoo.resolve import resolve
-from .output import document
-from .parse import make
+from .parse import document, make
 
 USE = {
     "torch": 'steppe.torch.LearnedOptimizer(model.parameters(), "{}")',

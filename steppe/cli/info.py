@@ -13,8 +13,7 @@ from ..core.settings import setting
 from ..store.manifest import Header, read
 from ..zoo.io import Card, Line, read_card
 from ..zoo.resolve import resolve
-from .output import document
-from .parse import make
+from .parse import document, make
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from ..core.settings import setting
 from ..tasks.names import SUITES
 from ..zoo.registry import TABLES
-from .output import document
-from .parse import make
+from .parse import document, make
 
 TABLE_NAMES = ("tasks", "suites", *(what for what in TABLES if what != "tasks"))
 WIDTH = 96

@@ -7,8 +7,7 @@ from ..core.settings import setting
 from ..runs.diagnostics import RECORDS
 from ..runs.folder import CONFIG, METRICS, BadInput, check_page
 from .certify import FILE as CERTIFICATE
-from .output import document
-from .parse import make
+from .parse import document, make
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

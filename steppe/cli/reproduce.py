@@ -11,8 +11,7 @@ from ..core.messages import did_you_mean
 from ..core.settings import REQUIRED, check, setting
 from ..runs.folder import BadInput
 from ..studies.names import STUDIES, scales, study
-from .output import document, speaker
-from .parse import make
+from .parse import document, make, speaker
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

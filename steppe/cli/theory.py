@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..core.settings import check, setting
 from ..zoo.recipe import SEEDS
-from .output import document
-from .parse import make
+from .parse import document, make
 
 if TYPE_CHECKING:
     from rich.table import Table

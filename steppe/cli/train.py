@@ -15,12 +15,10 @@ from ..runs.findings import Finding
 from ..runs.folder import BadInput
 from ..runs.subject import check
 from ..tasks.names import TASKS
-from ..zoo.names import PRESETS
 from ..zoo.presets import recipe as published
 from ..zoo.recipe import Recipe, check_idle
-from ..zoo.registry import learned
-from .output import document, speaker
-from .parse import flag, make, reword
+from ..zoo.registry import PRESETS, learned
+from .parse import document, flag, make, reword, speaker
 
 if TYPE_CHECKING:
     from ..runs.session import Result

@@ -23,7 +23,7 @@ from ..evaluation.records import Record, read_records
 from ..evaluation.update_curve import UpdateCurve, from_plain
 from ..store.files import write_atomically
 from ..train.sinks import flatness, read_rows
-from . import certificate_panel, curvature_plots, plots
+from . import certificate_panel, plots
 
 TEMPLATE = "report.html.j2"
 CERTIFICATE = "certificate.json"
@@ -82,9 +82,9 @@ def write_report(
             {
                 "found": found,
                 "sentences": curvature_record.sentences(found),
-                "density": safe(curvature_plots.density(found)),
-                "slices": safe(curvature_plots.slices(found)),
-                "landscape": safe(curvature_plots.landscape(found)),
+                "density": safe(plots.density(found)),
+                "slices": safe(plots.slices(found)),
+                "landscape": safe(plots.landscape(found)),
             }
             for found in curvatures
         ],

@@ -1,6 +1,6 @@
 """The quick demo: optimizers that come trained, against tuned rivals on handwritten digits.
 
-    shipped    RNNProp and its flat twin (`zoo.names.PRETRAINED`)
+    shipped    RNNProp and its flat twin (`zoo.registry.PRETRAINED`)
     task       the one they were meta-trained on, starts never seen
     rivals     SGD, momentum, Adam, each with its learning rate tuned on the validation split
 
@@ -27,8 +27,7 @@ from ..core.task import AbstractTask, Problem
 from ..core.types import Key, Scalar
 from ..evaluation.compare import enumeration
 from ..evaluation.records import Record
-from ..evaluation.run import Train, evaluate, seed_keys, trainer
-from ..evaluation.tune import Tuning, choose
+from ..evaluation.run import Train, Tuning, choose, evaluate, seed_keys, trainer
 from ..evaluation.update_curve import update_curve
 from ..tasks.suite import build
 from ..train.environment import environment
@@ -127,7 +126,7 @@ def tune(
     keys: Key,
     settings: Settings,
 ) -> Tuning:
-    """Tune as `evaluation.tune`, rate after rate with a program that is there already.
+    """Tune as `evaluation.run`, rate after rate with a program that is there already.
 
     - `make`: a learning rate → the optimizer
     - `train`: the program, compiled for that optimizer

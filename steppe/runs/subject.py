@@ -9,8 +9,7 @@ from ..core.messages import did_you_mean
 from ..optimizers.names import OPTIMIZERS
 from ..store.manifest import read
 from ..tasks.names import TASKS
-from ..zoo.names import HUB, PRETRAINED, WEIGHTS
-from ..zoo.registry import learned, tunable
+from ..zoo.registry import HUB, PRETRAINED, WEIGHTS, learned, tunable
 from ..zoo.resolve import resolve
 from .folder import MODEL, BadInput
 
@@ -115,7 +114,7 @@ def prepare(
     - `horizon`: steps for which a rate is tuned on the validation split, where none is given
     - `lr`: learning rate of a hand-made one; None: tuned
     """
-    from ..evaluation.tune import tune
+    from ..evaluation.run import tune
     from ..zoo.io import load
     from ..zoo.registry import build
 

@@ -28,10 +28,9 @@ from ..store.manifest import STEPS
 from . import mesh as meshes
 from . import preflight, processes
 from .curriculum import Curriculum, Stage
-from .select import Run, begin_run, judged, stage_of
 from .sinks import JSONL, Row, Sink
 from .step import TrainState, meta_step, start
-from .validate import Validation
+from .validate import Run, Validation, begin_run, judged, stage_of
 
 RENAMED = {"left": "steps_left"}  # fields of a run's state as files of 0.1 name them
 

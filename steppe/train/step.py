@@ -1,4 +1,12 @@
-"""One meta-step: estimate the meta-gradient, move θ. Pure; jit it once."""
+"""One meta-step: estimate the meta-gradient, move θ. Pure; jit it once.
+
+A mixture whose parts are drawn by lot may have a state of the meta-optimizer for each part
+(`apart`). Adam divides by the size of past gradients: where an imitation loss is a thousand times
+smaller than the objective, one common state would leave nothing of its steps. (The published code
+of "Training stronger baselines for learning to optimize" has an Adam for each loss.)
+"""
+
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,10 +18,30 @@ from jaxtyping import Array, Int, PyTree
 
 from ..core import tree
 from ..core.estimator import AbstractEstimator, Stats
+from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
+
+
+def apart(tx: optax.GradientTransformation, parts: int) -> optax.GradientTransformationExtraArgs:
+    """`tx` with `parts` states; `update(…, part=k)` uses and moves the k-th alone."""
+    at_least(1, "apart", parts=parts)
+    inner = optax.with_extra_args_support(tx)
+
+    def init(params: PyTree) -> PyTree:
+        return jtu.tree_map(lambda x: jnp.stack([x] * parts), inner.init(params))
+
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, PyTree]:
+        part = extra.pop("part")
+        own = jtu.tree_map(lambda x: x[part], state)
+        updates, own = inner.update(updates, own, params, **extra)
+        return updates, jtu.tree_map(lambda all, one: all.at[part].set(one), state, own)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 class TrainState(eqx.Module):

@@ -3,10 +3,10 @@ from .io import card as card
 from .io import load as load
 from .io import manifest as manifest
 from .io import save as save
-from .names import PRESETS as PRESETS
-from .names import PRETRAINED as PRETRAINED
 from .recipe import Recipe as Recipe
 from .registry import OPTIMIZERS as OPTIMIZERS
+from .registry import PRESETS as PRESETS
+from .registry import PRETRAINED as PRETRAINED
 from .registry import TABLES as TABLES
 from .registry import build as build
 from .registry import classes as classes

@@ -29,7 +29,7 @@ from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
 from ..tasks.wrappers.scaled import Scaled
 from ..tasks.wrappers.with_bowl import WithBowl
 from ..train.curriculum import Curriculum
-from ..train.separate_states import apart
+from ..train.step import apart
 from ..train.validate import Validation
 from .recipe import Estimator, Meta, Penalty, Recipe
 from .registry import build

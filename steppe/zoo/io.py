@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.entry import find
 from ..store.manifest import CheckpointError, described, read_header, read_manifest
-from .names import PRETRAINED, WEIGHTS
-from .registry import classes
+from .registry import PRETRAINED, WEIGHTS, classes
 from .resolve import resolve
 
 if TYPE_CHECKING:

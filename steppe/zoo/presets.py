@@ -1,4 +1,4 @@
-"""The published recipes by name (described in `names.PRESETS`). Standard library only."""
+"""The published recipes by name (described in `registry.PRESETS`). Standard library only."""
 
 from typing import Any
 

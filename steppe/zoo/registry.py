@@ -1,24 +1,79 @@
-"""All named things in one place, and optimizers by name: `build("adam", lr=1e-3)`.
+"""All named things in one place: recipes, trained optimizers, and the tables of other packages.
+
+`build("adam", lr=1e-3)` makes an optimizer by its name.
 
 No JAX until something is built.
 """
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.entry import Entry, find
+from ..core.entry import Entry, find, table
 from ..core.messages import did_you_mean
 from ..data.names import DATA
 from ..estimators.names import ESTIMATORS
 from ..flatness.names import MEASURES
 from ..optimizers.names import OPTIMIZERS
 from ..tasks.names import TASKS
-from .names import PRESETS, PRETRAINED
 
 if TYPE_CHECKING:
     from ..core.optimizer import AbstractOptimizer
     from ..core.types import Key
+
+
+HUB = "hub://"  # begins the address of an optimizer on the Hugging Face Hub
+WEIGHTS = Path(__file__).parent / "weights"  # NAME.safetensors of each pretrained optimizer
+
+CL = "episodes grow, validation decides when"
+IL = "now and then it imitates Adam"
+PUBLISHED = {  # recipe: what is published of it
+    "dm": "L2O-DM as published with Open-L2O: 50 000 meta-steps on episodes of 100 steps",
+    "rnnprop": "RNNProp as published with Open-L2O: 500 meta-steps on episodes of 100 steps",
+    "l2o-scale": "L2O-Scale as published with Open-L2O: logarithmic loss, RMSProp at 1e-6",
+}
+
+
+def _preset(name: str, family: str, about: str) -> Entry:
+    return Entry(name, about, ".zoo.presets:recipe", family=family)  # called with its name
+
+
+PRESETS = table(
+    *(
+        _preset(family + ending, family, words)
+        for family, about in PUBLISHED.items()
+        for ending, words in {
+            "": about,
+            "-cl": f"the same with a curriculum: {CL}",
+            "-il": f"the same with imitation: {IL}",
+            "-cl-il": "the same with both (Chen et al. 2020)",
+        }.items()
+    )
+)
+
+
+def _pretrained(name: str, family: str, about: str) -> Entry:
+    return Entry(name, about, ".zoo.io:load", family=family)  # called with its name
+
+
+# A name that has been released keeps its weights for good; better ones get the next number.
+PRETRAINED = table(
+    *(
+        _pretrained(name, family, about)
+        for family, about in {
+            "dm": "DM, an LSTM of 20 cells, meta-trained on 8x8 digits",
+            "rnnprop": "RNNProp, an LSTM of 20 cells, meta-trained on 8x8 digits",
+            "l2o-scale": "L2O-Scale, with the published sizes, meta-trained on 8x8 digits",
+        }.items()
+        for name, about in {
+            f"{family}-v1": about,
+            f"{family}-flat-v1": f"twin of {family}-v1, with a measure of flatness in the "
+            "meta-objective",
+        }.items()
+    )
+)
+
 
 TABLES: Mapping[str, Mapping[str, Entry]] = {
     "tasks": TASKS,

@@ -1,6 +1,6 @@
 """The file of a trained optimizer, from a path, a run, a shipped name or the Hub.
 
-    rnnprop-v1                  in the package (`names.PRETRAINED`)
+    rnnprop-v1                  in the package (`registry.PRETRAINED`)
     runs/a/model.safetensors    that file
     runs/a                      the finished optimizer of that folder
     hub://owner/name            `model.safetensors` of a repository on the Hugging Face Hub,
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..core.messages import did_you_mean, missing
 from ..store.manifest import STEPS, CheckpointError
-from .names import HUB, PRETRAINED, WEIGHTS
+from .registry import HUB, PRETRAINED, WEIGHTS
 
 MODEL = "model.safetensors"  # in a repository of the Hub
 

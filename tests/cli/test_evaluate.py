@@ -9,7 +9,7 @@ from cli.runs import contents
 
 from steppe.cli.evaluate import content, text
 from steppe.evaluation.records import Record, read_records
-from steppe.evaluation.tune import GRID
+from steppe.evaluation.run import GRID
 from steppe.runs.comparison import compare, decide
 from steppe.runs.subject import subject
 

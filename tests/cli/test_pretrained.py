@@ -10,7 +10,7 @@ from steppe.runs.comparison import decide
 from steppe.runs.subject import subject
 from steppe.zoo import card
 from steppe.zoo import io as pretrained
-from steppe.zoo.names import PRETRAINED
+from steppe.zoo.registry import PRETRAINED
 
 NAME = "rnnprop-flat-v1"
 

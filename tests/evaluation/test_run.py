@@ -14,8 +14,7 @@ from examples import pictures
 from steppe.core.episode import begin
 from steppe.core.rollout import shapes
 from steppe.core.task import AbstractFormula, Problem
-from steppe.evaluation.run import evaluate, rows, seed_keys, state_bytes, thin, time_step
-from steppe.evaluation.tune import tune
+from steppe.evaluation.run import evaluate, rows, seed_keys, state_bytes, thin, time_step, tune
 from steppe.optimizers.classic.from_optax import adam, momentum, sgd
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.tasks import MLP, Classify, Quadratic

@@ -32,7 +32,7 @@ def test_it_needs_nothing_but_pytorch():
         + """
 import torch
 from steppe.torch import LearnedOptimizer
-from steppe.zoo.names import PRETRAINED
+from steppe.zoo.registry import PRETRAINED
 
 for name in PRETRAINED:
     x = torch.nn.Parameter(torch.ones(3))

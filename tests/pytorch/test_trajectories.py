@@ -8,7 +8,7 @@ import pytest
 import steppe
 from steppe.zoo import load
 from steppe.zoo.io import path
-from steppe.zoo.names import PRETRAINED
+from steppe.zoo.registry import PRETRAINED
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'steppe[torch]'")
 

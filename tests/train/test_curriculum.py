@@ -18,11 +18,9 @@ from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.tasks import Quadratic
 from steppe.train.curriculum import Curriculum, begin_progress, judge
 from steppe.train.loop import compile_step, meta_train
-from steppe.train.select import begin_run, judged
-from steppe.train.separate_states import apart
 from steppe.train.sinks import read_rows
-from steppe.train.step import start
-from steppe.train.validate import Validation
+from steppe.train.step import apart, start
+from steppe.train.validate import Validation, begin_run, judged
 
 
 def published(scores, stages, patience):

@@ -24,10 +24,10 @@ from steppe.optimizers.names import OPTIMIZERS
 from steppe.tasks import Quadratic
 from steppe.train.loop import meta_train
 from steppe.zoo.assemble import MAKE, assemble, measure, meta_optimizer, objective
-from steppe.zoo.names import PRESETS as WORDS
 from steppe.zoo.presets import PRESETS, recipe
 from steppe.zoo.recipe import TEACHERS, Estimator, Imitation, Optimizer, Penalty, Recipe
 from steppe.zoo.recipe_json import from_json, to_flat, to_json
+from steppe.zoo.registry import PRESETS as WORDS
 
 SMALL = {"hidden": (2,)}
 DM = Optimizer(name="dm")

@@ -14,8 +14,8 @@ from steppe.core.entry import Entry, find
 from steppe.core.optimizer import AbstractOptimizer
 from steppe.store.manifest import CheckpointError
 from steppe.zoo import TABLES, build, load, manifest, save
-from steppe.zoo.names import PRETRAINED
 from steppe.zoo.presets import recipe
+from steppe.zoo.registry import PRETRAINED
 
 DOCS = Path(__file__).parents[2] / "docs" / "names.md"
 ENTRIES = [(what, entry) for what, table in TABLES.items() for entry in table.values()]

@@ -18,8 +18,8 @@ from steppe.store.manifest import read
 from steppe.tasks.suite import build
 from steppe.zoo import PRETRAINED, card, load, save
 from steppe.zoo import io as pretrained
-from steppe.zoo.names import WEIGHTS
 from steppe.zoo.recipe_json import from_json
+from steppe.zoo.registry import WEIGHTS
 
 ROOT = Path(__file__).parents[2]
 STEPS = 150

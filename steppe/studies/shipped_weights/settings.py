@@ -3,7 +3,7 @@
 import dataclasses
 
 from ...core.settings import check, setting
-from ...zoo.names import PRETRAINED
+from ...zoo.registry import PRETRAINED
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

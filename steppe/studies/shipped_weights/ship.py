@@ -22,7 +22,7 @@ from ...evaluation.compare import figure
 from ...evaluation.engines import Row
 from ...evaluation.records import number
 from ...zoo.io import Card, Line, card, load, save, write_shipped
-from ...zoo.names import PRETRAINED
+from ...zoo.registry import PRETRAINED
 from ..flatness import design, work
 from ..flatness.scales import SMALL
 from ..study import Cell, Conclusion, Study, markdown

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...evaluation.engines import Row
-from ...zoo.names import PRESETS
+from ...zoo.registry import PRESETS
 from ..study import Cell
 from .clock import CORES, benchmark, cell, found, peak_mib, setup
 from .settings import Presets
