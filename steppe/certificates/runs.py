@@ -30,6 +30,7 @@ from jaxtyping import Array, Float, PyTree
 from numpy.typing import ArrayLike
 
 from ..core import tree
+from ..core.backend import lanes_certified
 from ..core.lanes import map_lanes
 from ..core.types import Key, Scalar
 from ..train import mesh as meshes
@@ -85,7 +86,7 @@ class Program:
 
     def __call__(self, seed: int, which: range, steps: int) -> Runs:
         mesh = meshes.episode_mesh(jax.local_devices())
-        unit = width() * (1 if mesh is None else mesh.size)
+        unit = lanes_certified() * (1 if mesh is None else mesh.size)
         first, last = which.start // unit * unit, -(-which.stop // unit) * unit
         program = compiled(self.one, steps)
         with meshes.active(mesh):
@@ -174,7 +175,7 @@ def one_of_each(clusters: np.ndarray, key: Key) -> np.ndarray:
 
 def _all(one: One, steps: int, shared: PyTree, drawn: PyTree) -> tuple[Array, PyTree]:
     run = lambda shared, x: one(shared, x, steps)
-    errors, made = map_lanes(run, shared, drawn, batch_size=width())
+    errors, made = map_lanes(run, shared, drawn, batch_size=lanes_certified())
     if errors.ndim != 2 or not jnp.issubdtype(errors.dtype, jnp.floating):
         raise ValueError(
             f"The error must be one real number a step, got {errors.dtype} of shape "
@@ -189,15 +190,6 @@ def sketch(task: PyTree) -> Float[Array, " leaves"]:
     weights = [jr.normal(jr.key(i), x.shape) for i, x in enumerate(leaves)]
     sums = [jnp.sum(w * jnp.real(x)) for w, x in zip(weights, leaves, strict=True)]
     return jnp.stack([jnp.asarray(x, jnp.float32) for x in sums] or [jnp.zeros(())])
-
-
-def width() -> int:
-    """Number of runs side by side on a device.
-
-    On a processor one: several would share its cache, and a batched decomposition (the solution of
-    a least-squares task, say) waits for ever for threads that the other devices hold.
-    """
-    return 1 if jax.default_backend() == "cpu" else 1024
 
 
 def described_arrays(arrays: PyTree) -> dict[str, Any]:

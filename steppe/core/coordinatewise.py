@@ -21,13 +21,9 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int, PyTree
 
 from . import tree
+from .backend import CACHED_ROWS, LONG_BLOCK, VECTOR, on_cpu
 from .optimizer import AbstractOptimizer, split_meta
 from .types import Key, Params, Updates
-
-LANES = 16  # float32 numbers in the widest vector register of a CPU, or in a cache line
-FEW = 2**16  # rows up to which a state is taken to fit the cache; see docs/torch.md
-LONG = 2**15  # rows at once of more than FEW
-KEEP = 256 * 2**20  # bytes of states that back-propagation keeps an episode; beyond, it replays
 
 Rows = PyTree[Float[Array, "... rows"]]  # what a rule remembers per coordinate, rows last
 Inputs = Any  # g (rows,), or of a rule that asks for more {"grads": g, name: (rows,), …}
@@ -49,7 +45,7 @@ class AbstractCoordinatewise(AbstractOptimizer):
     """
 
     asks: ClassVar[tuple[str, ...]] = ()  # inputs besides the gradients, see `row_inputs`
-    block: eqx.AbstractVar[int]  # rows processed at once, of up to FEW; a static field
+    block: eqx.AbstractVar[int]  # rows processed at once, of up to CACHED_ROWS; a static field
 
     @abc.abstractmethod
     def start(self, rows: int, dtype: jnp.dtype) -> Rows:
@@ -107,13 +103,13 @@ class AbstractCoordinatewise(AbstractOptimizer):
         count = state.count + 1
         inputs = self.row_inputs(grads, params, extra)
         blocks = jtu.tree_map(lambda x: to_blocks(x, self.block_of(n)), inputs)
-        by = in_place if n > FEW and jax.default_backend() == "cpu" else mapped
+        by = in_place if n > CACHED_ROWS and on_cpu() else mapped
         u, rows = by(self, blocks, state.rows, count)
         return unravel(from_blocks(u, n)), CoordinateState(count, rows)
 
     def block_of(self, n: int) -> int:
         """Rows at once of n."""
-        return self.block if n <= FEW else max(self.block, LONG)
+        return self.block if n <= CACHED_ROWS else max(self.block, LONG_BLOCK)
 
     def dtype(self, params: Params) -> jnp.dtype:
         """The dtype that rows are computed in: that of θ, or wider if a parameter is."""
@@ -186,13 +182,13 @@ def _as(new: Array, old: Array) -> Array:
 def partition(n: int, block: int) -> tuple[int, int]:
     """(blocks, rows in each): the fewest blocks of at most `block` rows, equal in size.
 
-    Of several blocks, the rows are a multiple of LANES where `block` is, so that each feature
+    Of several blocks, the rows are a multiple of VECTOR where `block` is, so that each feature
     starts where a vector register can be loaded at once.
     """
     blocks = max(1, -(-n // block))
     rows = -(-n // blocks)
-    if blocks > 1 and block % LANES == 0:
-        rows = LANES * -(-rows // LANES)
+    if blocks > 1 and block % VECTOR == 0:
+        rows = VECTOR * -(-rows // VECTOR)
     return -(-n // rows) if rows else 1, rows
 
 

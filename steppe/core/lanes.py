@@ -28,7 +28,7 @@ def map_lanes(
 
     def local(shared: PyTree, xs: PyTree) -> PyTree:
         count = jtu.tree_leaves(xs)[0].shape[0]
-        group = at_once(count, batch_size)
+        group = group_size(count, batch_size)
         one = lambda x: f(shared, x)
         if group == count:
             return jax.vmap(one)(xs)
@@ -54,15 +54,6 @@ def map_lanes(
     )(shared, xs)
 
 
-def at_once(lanes: int, batch_size: int) -> int:
+def group_size(lanes: int, batch_size: int) -> int:
     """The size of equal groups of at most `batch_size` lanes."""
     return max(d for d in range(1, max(min(batch_size, lanes), 1) + 1) if lanes % d == 0)
-
-
-def lanes_together(coordinates: int) -> int:
-    """Number of episodes of so many coordinates to advance at once on this backend.
-
-    On a CPU as many as keep their rows in cache (of 1510 coordinates, one by one takes three
-    quarters of the time of two by two), on an accelerator all.
-    """
-    return max(1, 2048 // max(coordinates, 1)) if jax.default_backend() == "cpu" else 2**31

@@ -18,8 +18,9 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Int, PyTree
 
 from . import tree
+from .backend import lanes_together
 from .episode import Episode, Step, begin, unroll
-from .lanes import lanes_together, map_lanes
+from .lanes import map_lanes
 from .optimizer import AbstractOptimizer
 from .task import AbstractTask
 from .types import Key, Obs

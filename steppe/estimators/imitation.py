@@ -22,6 +22,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
+from ..core.backend import replay_block
 from ..core.coordinatewise import (
     AbstractCoordinatewise,
     CoordinateState,
@@ -40,7 +41,6 @@ from .replay import all_rows, pull_back
 from .windows import AbstractWindowed, Lane, Windows, finished_unless
 
 FOLLOW = ("teacher", "student")
-BLOCK = 256  # rows pulled back at once on a CPU, as in replay.py
 
 
 class ShadowState(eqx.Module):
@@ -229,7 +229,7 @@ def draw_rows_to(
 ) -> tuple[Scalar, CoordinateState, PyTree]:
     """`draw_to` on one block of rows after the other: forward, λ = dL/du, pull back."""
     length, n = label.shape
-    block = BLOCK if jax.default_backend() == "cpu" else max(n, 1)
+    block = replay_block(n)
     counts = state.count + jnp.arange(1, length + 1, dtype=state.count.dtype)
 
     def add_block(total: tuple[PyTree, Scalar], xs: tuple) -> tuple[tuple[PyTree, Scalar], PyTree]:

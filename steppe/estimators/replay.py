@@ -30,8 +30,8 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
+from ..core.backend import KEPT_BYTES, replay_block
 from ..core.coordinatewise import (
-    KEEP,
     AbstractCoordinatewise,
     CoordinateState,
     Inputs,
@@ -45,8 +45,6 @@ from ..core.optimizer import AbstractOptimizer, frozen, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, OptState, Params, Scalar, Updates
 from ..core.window import Window, score_and_record
-
-BLOCK = 256  # rows replayed at once on a CPU; see docs/speed.md
 
 
 class Recorded(AbstractOptimizer):
@@ -125,7 +123,7 @@ def replay(
 
     `state.rows` must hold exactly n rows (no padding): (features…, n).
     """
-    block = BLOCK if jax.default_backend() == "cpu" else max(lam.shape[-1], 1)
+    block = replay_block(lam.shape[-1])
 
     def add_block(total: PyTree, xs: tuple) -> tuple[PyTree, None]:
         start, inputs, lam = xs
@@ -248,7 +246,7 @@ def replay_gradient(
     - `rows`: None sums over all coordinates, a number over so many sampled ones. The score and the
       window are the same to the last bit either way
     - `remat`: run the rule again where its recorded states could have been kept; None: where they
-      would take more than KEEP bytes an episode
+      would take more than KEPT_BYTES an episode
     """
     key_objective, key_rows = jr.split(key)
     n, state = tree.size(window.episode.params), window.episode.opt_state
@@ -256,7 +254,7 @@ def replay_gradient(
     exact = sampled == n
     if remat is None:
         leaves = jtu.tree_leaves(state.rows)
-        remat = length * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) > KEEP
+        remat = length * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) > KEPT_BYTES
     score, after, inputs, lam, kept = record(
         task, opt, window, objective, length, key_objective, keep=exact and not remat
     )

@@ -13,8 +13,9 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..core import tree
+from ..core.backend import lanes_together
 from ..core.estimator import AbstractEstimator, Stats
-from ..core.lanes import lanes_together, map_lanes
+from ..core.lanes import map_lanes
 from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer

@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ..core import tree
+from ..core.backend import quick_compilation
 from ..core.loss import Composed
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import rollout, shapes
@@ -44,7 +45,7 @@ from ..flatness.products import check_deterministic, gauss_newton_product, hvp
 from ..flatness.sharpness import Sharpness
 from .curvature_record import CurvatureRecord, Density, Plane, Row, Slice
 from .records import Number, number
-from .run import TRAIN_ROWS, quick, rows, seed_keys
+from .run import TRAIN_ROWS, rows, seed_keys
 
 PRODUCTS = 40  # to find an eigenvector
 CHAIN = 20  # steps of each of two mirrored chains to the Gibbs mean
@@ -164,7 +165,7 @@ def _jit(f: Callable, *static: object) -> Callable:
     def compiled(*arguments: PyTree) -> PyTree:
         arrays, fixed = eqx.partition(arguments, eqx.is_array)
         run = lambda arrays: f(*static, *eqx.combine(arrays, fixed))
-        return jax.jit(run, compiler_options=quick())(arrays)
+        return jax.jit(run, compiler_options=quick_compilation())(arrays)
 
     return compiled
 

@@ -14,7 +14,6 @@ Its seeds are not those of the evaluation, and it does not look at the test spli
 
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -28,6 +27,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ..core import tree
+from ..core.backend import lanes_evaluated, quick_compilation
 from ..core.episode import Episode
 from ..core.messages import at_least
 from ..core.optimizer import AbstractOptimizer
@@ -114,7 +114,7 @@ def trainer(task: AbstractTask, opt: AbstractOptimizer, *, horizon: int, points:
     def train(pair: tuple[AbstractTask, AbstractOptimizer], keys: Key) -> tuple:
         begins, measures = jax.vmap(jr.split, out_axes=1)(keys)
         found = episodes(
-            *pair, begins, horizon, look, at=at, observe=loss, batch_size=side_by_side()
+            *pair, begins, horizon, look, at=at, observe=loss, batch_size=lanes_evaluated()
         )
         instances, paths = found.looks
         return found.steps, jtu.tree_map(lambda leaf: leaf[:, 0], instances), paths, measures
@@ -166,7 +166,7 @@ def spread(f: Callable[[PyTree, PyTree], PyTree]) -> Callable[[PyTree, PyTree], 
     `f` maps arrays (lanes, …) to arrays (lanes, …), each lane by itself (`core.lanes`).
     """
     mesh = meshes.episode_mesh()
-    run = eqx.filter_jit(f, compiler_options=quick())  # pyright: ignore[reportCallIssue]
+    run = eqx.filter_jit(f, compiler_options=quick_compilation())  # pyright: ignore[reportCallIssue]
 
     def call(shared: PyTree, xs: PyTree) -> PyTree:
         lanes = jtu.tree_leaves(xs)[0].shape[0]
@@ -178,23 +178,6 @@ def spread(f: Callable[[PyTree, PyTree], PyTree]) -> Callable[[PyTree, PyTree], 
         return jtu.tree_map(lambda x: jax.device_put(x, jax.local_devices()[0])[:lanes], out)
 
     return call
-
-
-def side_by_side() -> int:
-    """Episodes at once on a device: one on a processor, on which such a program compiles in two
-    thirds of the time, which takes longer than the run.
-    """
-    return 1 if jax.default_backend() == "cpu" else 2**31
-
-
-def quick() -> dict[str, int]:
-    """On a processor, compile in two thirds of the time; the program is as fast (measured).
-
-    A level in XLA_FLAGS is left as it is.
-    """
-    level = "xla_backend_optimization_level"
-    chosen = jax.default_backend() != "cpu" or level in os.environ.get("XLA_FLAGS", "")
-    return {} if chosen else {level: 1}
 
 
 def seed_keys(key: Key, seeds: Sequence[int], stream: str) -> Key:
@@ -224,7 +207,7 @@ def time_step(
         task, opt = eqx.combine(arrays, static)
         return rollout(task, opt, key, steps, lambda end: end.params).looks
 
-    run = jax.jit(steps_of, compiler_options=quick())
+    run = jax.jit(steps_of, compiler_options=quick_compilation())
 
     times = []
     for _ in range(repeats + 1):
@@ -304,7 +287,7 @@ def tune(
 
         own = lambda lane: make(lane[0])
         return episodes(
-            task, own, begins, horizon, score, beside=(lrs, measures), batch_size=side_by_side()
+            task, own, begins, horizon, score, beside=(lrs, measures), batch_size=lanes_evaluated()
         ).looks
 
     keys = seed_keys(key, range(seeds), "tune")

@@ -17,12 +17,12 @@ import jax.tree_util as jtu
 from jaxtyping import PyTree
 
 from ..core import tree
-from ..core.coordinatewise import KEEP, AbstractCoordinatewise
+from ..core.backend import KEPT_BYTES, SAMPLED_ROWS, lanes_together, on_cpu
+from ..core.coordinatewise import AbstractCoordinatewise
 from ..core.estimator import AbstractEstimator
-from ..core.lanes import at_once, lanes_together
+from ..core.lanes import group_size
 from .step import TrainState
 
-ROWS = 384  # sampled coordinates that cost little precision, see docs/speed.md
 AIM = 0.8  # of what is available, for advice that is an estimate
 WARM = 1  # meta-steps before the clock starts
 TIMED = 2  # meta-steps that are timed
@@ -47,7 +47,7 @@ def memory(compiled: Any, arguments: PyTree) -> Memory | None:
         sizes = found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes
     except (AttributeError, NotImplementedError, jax.errors.JaxRuntimeError):
         return None
-    copies = jax.local_device_count() if jax.default_backend() == "cpu" else 1
+    copies = jax.local_device_count() if on_cpu() else 1
     into, out, between = (copies * size for size in sizes)
     whole = into + out + between - copies * found.alias_size_in_bytes
     present = sum(_bytes(leaf) for leaf in jtu.tree_leaves(arguments))
@@ -58,7 +58,7 @@ def _bytes(leaf: jax.Array) -> int:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return 0
     shards = leaf.addressable_shards
-    return sum(s.data.nbytes for s in (shards if jax.default_backend() == "cpu" else shards[:1]))
+    return sum(s.data.nbytes for s in (shards if on_cpu() else shards[:1]))
 
 
 def available() -> int | None:
@@ -156,7 +156,7 @@ def changes(
     episode = getattr(est_state, "episode", None)
     n = tree.size(episode.params) // episodes if episode is not None else 1
     share = _share(episodes)
-    group = at_once(share, getattr(windows, "together", None) or lanes_together(n))
+    group = group_size(share, getattr(windows, "together", None) or lanes_together(n))
     if group == share:  # else they take turns already
         fits = math.floor(episodes * (left + there) / found.whole)
         if fits >= 1:
@@ -178,10 +178,10 @@ def _rematerialised(
     of = lambda part: sum(_bytes(leaf) for leaf in jtu.tree_leaves(part)) // count
     if isinstance(state.opt, AbstractCoordinatewise) and not estimator.second_order:
         kept = length * of(episode.opt_state.rows)
-        if estimator.rows is not None or estimator.remat is False or kept > KEEP:
+        if estimator.rows is not None or estimator.remat is False or kept > KEPT_BYTES:
             return []
-        rows, without = min(ROWS, n // 2), found.whole - lanes * kept
-        if jax.default_backend() == "cpu":  # replays few rows at once, in room that is free by then
+        rows, without = min(SAMPLED_ROWS, n // 2), found.whole - lanes * kept
+        if on_cpu():  # replays few rows at once, in room that is free by then
             return [(f"rows {rows}", without), ("BPTT(remat=True)", without)]
         return [(f"rows {rows}", without + lanes * kept * rows // max(n, 1))]
     step = found.between // length  # of the one step that is gone through again

@@ -25,8 +25,8 @@ KINDS = {
 
 def many(monkeypatch):
     """From here on, any number of rows is taken for many."""
-    monkeypatch.setattr(coordinatewise, "FEW", 0)
-    monkeypatch.setattr(coordinatewise, "LONG", 1)
+    monkeypatch.setattr(coordinatewise, "CACHED_ROWS", 0)
+    monkeypatch.setattr(coordinatewise, "LONG_BLOCK", 1)
 
 
 def whole_and_cut(monkeypatch, run):

@@ -85,8 +85,8 @@ def steps(block):
 def test_blocks_and_the_update_in_place_change_nothing(monkeypatch):
     whole = steps(5)
     np.testing.assert_allclose(steps(2), whole, rtol=1e-12)
-    monkeypatch.setattr(coordinatewise, "FEW", 0)
-    monkeypatch.setattr(coordinatewise, "LONG", 1)
+    monkeypatch.setattr(coordinatewise, "CACHED_ROWS", 0)
+    monkeypatch.setattr(coordinatewise, "LONG_BLOCK", 1)
     np.testing.assert_allclose(steps(2), whole, rtol=1e-12)
 
 

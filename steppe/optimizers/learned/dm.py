@@ -17,11 +17,10 @@ import jax.random as jr
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int
 
+from ...core.backend import SHORT_BLOCK
 from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.types import Key
 from .coordinates import Linear, LSTMState, StackedLSTM, log_and_sign, lstm_zeros
-
-BLOCK = 1024  # rows at once; see docs/speed.md
 
 
 class DM(AbstractCoordinatewise):
@@ -50,7 +49,7 @@ class DM(AbstractCoordinatewise):
         preprocess: Literal["log_and_sign", "none"] = "log_and_sign",
         p: float = 5.0,
         scale: float = 0.01,
-        block: int = BLOCK,
+        block: int = SHORT_BLOCK,
         zero_head: bool = False,
         *,
         key: Key,

@@ -27,11 +27,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int
 
+from ...core.backend import SHORT_BLOCK
 from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.types import Key, Scalar
 from .coordinates import GRU, Linear
 
-BLOCK = 1024  # rows at once; see docs/speed.md
 EPS = 1e-16  # ε under the root (as in the hierarchical RNN)
 DECAY_BIAS = 3.2  # b_d at the start, d = 0.96 (as in the hierarchical RNN)
 
@@ -59,7 +59,12 @@ class CoordinatewiseGRU(AbstractCoordinatewise):
     block: int = eqx.field(static=True)
 
     def __init__(
-        self, hidden: tuple[int, ...] = (20, 20), lr: float = 1e-4, block: int = BLOCK, *, key: Key
+        self,
+        hidden: tuple[int, ...] = (20, 20),
+        lr: float = 1e-4,
+        block: int = SHORT_BLOCK,
+        *,
+        key: Key,
     ):
         if not hidden or min(hidden) < 1:
             raise ValueError(

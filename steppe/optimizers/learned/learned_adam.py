@@ -28,13 +28,12 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int
 
 from ...core import tree
+from ...core.backend import SHORT_BLOCK
 from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.messages import at_least
 from ...core.optimizer import AbstractOptimizer
 from ...core.types import Key, Params, Scalar, Updates
 from .coordinates import safe_sqrt
-
-BLOCK = 1024  # rows at once; see docs/speed.md
 
 
 class AdamState(eqx.Module):
@@ -66,7 +65,7 @@ class LearnedAdam(AbstractCoordinatewise):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
-        block: int = BLOCK,
+        block: int = SHORT_BLOCK,
     ):
         for name, number in (("lr", lr), ("eps", eps)):
             if not 0 < number < math.inf:

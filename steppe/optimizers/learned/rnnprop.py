@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int
 
+from ...core.backend import SHORT_BLOCK
 from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.types import Key
 from .coordinates import Linear, LSTMState, StackedLSTM, elu, lstm_zeros, safe_sqrt, tanh
 
-BLOCK = 1024  # rows at once; see docs/speed.md
 EPS = 1e-8  # added to √v̂ (published code)
 
 
@@ -50,7 +50,7 @@ class RNNProp(AbstractCoordinatewise):
         beta1: float = 0.95,
         beta2: float = 0.95,
         scale: float = 0.01,
-        block: int = BLOCK,
+        block: int = SHORT_BLOCK,
         *,
         key: Key,
     ):

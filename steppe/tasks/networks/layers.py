@@ -15,11 +15,11 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
+from ...core.backend import PATCHES, on_cpu
 from ...core.types import Key, Params
 
 BATCH_NORM_EPS = 1e-3  # the published code, §9.1
 GROUP_NORM_EPS = 1e-5  # Wu & He, ECCV 2018
-PATCHES = 2**24  # numbers of all patches together (64 MB in float32) that may stand side by side
 
 
 def convolve(
@@ -33,7 +33,7 @@ def convolve(
     On a processor by patches: what the kernel sees at each place, times the kernel as a matrix.
     XLA's own convolution is 7 to 14 times slower there, with its gradient and inside a loop.
     """
-    if jax.default_backend() != "cpu":
+    if not on_cpu():
         layout = ("NHWC", "HWIO", "NHWC")
         strides = (stride, stride)
         return jax.lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=layout)
