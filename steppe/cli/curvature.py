@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curvature:
-    """Train a task with an optimizer, and measure how curved the loss is at the point it ends.
+    """Train a task with an optimizer, and measure the curvature of the loss where it ends.
 
     Everything is measured on one large batch, with standard errors: traces, eigenvalues, the
     spectral density, log-determinant, local entropy, sharpness, and slices of the loss.

@@ -18,7 +18,7 @@ from .parse import document, make
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info:
-    """Show what is in a checkpoint, every bit checked: what it is, how it was made, its tensors."""
+    """Show the contents of a checkpoint, every bit checked: its kind, its recipe, its tensors."""
 
     ckpt: str = setting(
         dataclasses.MISSING,

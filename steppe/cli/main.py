@@ -25,14 +25,14 @@ class Verb(NamedTuple):
 
 VERBS = {
     "demo": Verb("demo", "Demo", "train a learned optimizer in about a minute and judge it"),
-    "list": Verb("listing", "List", "the tasks, optimizers, data and measures there are"),
+    "list": Verb("listing", "List", "tasks, optimizers, data and measures by name"),
     "train": Verb("train", "Train", "meta-train a learned optimizer, or go on with a run"),
     "eval": Verb("evaluate", "Eval", "compare an optimizer with tuned baselines on a task"),
-    "curvature": Verb("curvature", "Curvature", "how curved the loss is where one ends"),
+    "curvature": Verb("curvature", "Curvature", "curvature of the loss where an optimizer ends"),
     "certify": Verb("certify", "Certify", "guarantees for future problems"),
     "verify": Verb("certify", "Verify", "check a certificate by other code", "run_verify"),
     "report": Verb("report", "Report", "one HTML page about runs"),
-    "info": Verb("info", "Info", "what is in a checkpoint"),
+    "info": Verb("info", "Info", "contents of a checkpoint"),
     "doctor": Verb("doctor", "Doctor", "check the installation, or why a run went wrong"),
     "theory": Verb("theory", "Theory", "check the theory of flatness by numbers"),
     "reproduce": Verb("reproduce", "options", "do a study again: tables and verdicts"),
@@ -102,7 +102,7 @@ def options_of(name: str, words: Sequence[str] = ()) -> type:
 
 
 def overview() -> str:
-    lines = [f"  {name:<10}{verb.summary}" for name, verb in VERBS.items()]
+    lines = [f"  {name:<11}{verb.summary}" for name, verb in VERBS.items()]
     return "\n".join(
         [
             "usage: steppe COMMAND [options]",

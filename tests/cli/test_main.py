@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from steppe.cli.main import VERBS, explain, main
+from steppe.cli.main import VERBS, explain, main, options_of
+from steppe.core.settings import settings_of
 from steppe.tasks.names import SUITES
 
 HEAVY = ("jax", "jaxlib", "numpy", "scipy", "matplotlib", "equinox", "optax", "tyro", "rich")
@@ -110,6 +111,18 @@ def test_help_goes_to_stdout(steppe):
     assert steppe("--help").code == 0
     assert steppe().code == 2
     assert steppe("train", "--steps", "x", "--help").code == 0
+
+
+RELATIVE = re.compile(r"(what|whether|of|where|from|whoever|which|how|that|its|it|their)\b", re.I)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_line_of_help_stands_alone(verb):
+    options = options_of(verb)
+    texts = {path: setting.text for path, setting in settings_of(options).items()}
+    texts |= {"summary": VERBS[verb].summary, "description": options.__doc__ or ""}
+    wrong = {path: text for path, text in texts.items() if not text or RELATIVE.match(text)}
+    assert not wrong
 
 
 def test_list_as_json_is_one_document(steppe):
