@@ -34,8 +34,8 @@ from .tasks.classify import Classify as Classify
 from .tasks.synthetic.quadratic import Quadratic as Quadratic
 from .train.curriculum import Curriculum as Curriculum
 from .train.loop import meta_train as meta_train
-from .train.step import apart as apart
 from .train.step import meta_step as meta_step
+from .train.step import separate_states as separate_states
 from .train.validate import Validation as Validation
 from .zoo.assemble import assemble as assemble
 from .zoo.io import card as card

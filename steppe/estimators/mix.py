@@ -1,7 +1,7 @@
 """Mix: one meta-gradient from several estimators, each with a task and an objective of its own.
 
 all at once:      g = Σ_k w_k g_k                          (several tasks)
-one by lot:       g = g_K, K drawn with chance w_k / Σ w    (now and then an imitation step)
+one sampled:      g = g_K, K with probability w_k / Σ w     (now and then an imitation step)
 """
 
 from collections.abc import Mapping, Sequence
@@ -136,7 +136,7 @@ class Mix(AbstractEstimator):
         )
 
     def _one(self, call, state: tuple[PyTree, ...], key: Key):
-        """The part that the lot falls on; the others stand still."""
+        """The sampled part; the others stand still."""
         shapes = [eqx.filter_eval_shape(call, k, state[k])[2] for k in range(len(self.parts))]
         absent = {
             name: jnp.full((), jnp.nan, value.dtype)

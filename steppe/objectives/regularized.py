@@ -39,14 +39,14 @@ FOREVER = 2**31 - 1  # inner steps
 Normalise = Literal["none", "initial", "log", "log1p"]
 
 
-class Seen(eqx.Module):
+class StepRecord(eqx.Module):
     """The record of one step."""
 
     base: Obs
     params: Params | None  # after the step; None where only the end is measured
 
 
-class Kept(eqx.Module):
+class EpisodeMemo(eqx.Module):
     """Memo of an episode."""
 
     base: Memo
@@ -131,10 +131,10 @@ class Regularized(AbstractObjective):
         self.since = jnp.asarray(since, jnp.int32)
         self.until = jnp.asarray(FOREVER if until is None else until, jnp.int32)
 
-    def start(self, problem: Problem, episode: Episode, *, key: Key) -> Kept:
+    def start(self, problem: Problem, episode: Episode, *, key: Key) -> EpisodeMemo:
         key_base, key_guess, key_initial = jr.split(key, 3)
         warm, params = self.measure, jax.lax.stop_gradient(episode.params)
-        return Kept(
+        return EpisodeMemo(
             self.base.start(problem, episode, key=key_base),
             self.measure(problem.loss(), params, key=key_initial)
             if self.normalise == "initial"
@@ -142,12 +142,12 @@ class Regularized(AbstractObjective):
             warm.guess(params, key=key_guess) if isinstance(warm, AbstractWarm) else (),
         )
 
-    def observe(self, step: Step, memo: Kept) -> Seen:
+    def observe(self, step: Step, memo: EpisodeMemo) -> StepRecord:
         base = self.base.observe(step, memo.base)
-        return Seen(base, step.after.params if self.where == "steps" else None)
+        return StepRecord(base, step.after.params if self.where == "steps" else None)
 
     def __call__(
-        self, task: AbstractTask, episode: Episode, obs: Seen, memo: Kept, *, key: Key
+        self, task: AbstractTask, episode: Episode, obs: StepRecord, memo: EpisodeMemo, *, key: Key
     ) -> Score:
         key_base, key_points = jr.split(key)
         base = self.base(task, episode, obs.base, memo.base, key=key_base)
@@ -177,11 +177,11 @@ class Regularized(AbstractObjective):
         value = base.value + (self.strength.astype(wide) * penalty.mean()).astype(base.value.dtype)
         parts = {"base": base.value, "flatness": raw.mean(), "active": active.mean()}
         parts |= {f"base.{name}": part for name, part in base.parts.items()}
-        kept = Kept(base.memo, memo.initial, guess)
+        kept = EpisodeMemo(base.memo, memo.initial, guess)
         return Score(value, kept, jax.lax.stop_gradient(parts))
 
     def _points(
-        self, episode: Episode, obs: Seen
+        self, episode: Episode, obs: StepRecord
     ) -> tuple[PyTree[Float[Array, "k ..."]], Int[Array, " k"]]:
         """θ_t at the points, and how many inner steps of the episode lead to each."""
         if obs.params is None:

@@ -147,7 +147,7 @@ class Progress(eqx.Module):
     stage: Int[Array, ""]
     judgements: Int[Array, ""]  # in this stage
     improved: Bool[Array, ""]  # whether this stage has a best of its own
-    over: Bool[Array, ""]
+    finished: Bool[Array, ""]
     meta_state: PyTree  # of the meta-optimizer, at the best θ
 
 

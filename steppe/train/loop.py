@@ -32,7 +32,8 @@ from .sinks import JSONL, Row, Sink
 from .step import TrainState, meta_step, start
 from .validate import Run, Validation, begin_run, judged, stage_of
 
-RENAMED = {"left": "steps_left"}  # fields of a run's state as files of 0.1 name them
+# Fields of a run's state as files of 0.1 name them
+RENAMED = {"left": "steps_left", "over": "finished"}
 
 
 class MetaTrainingError(RuntimeError):
@@ -139,7 +140,7 @@ def meta_train(
         mark = time.perf_counter()
         try:
             for step in range(int(run.state.step) + 1, steps + 1):
-                if run.over:
+                if run.finished:
                     break
                 state, stats = step_fn(run.state, at(run.stage))
                 run = eqx.tree_at(lambda r: r.state, run, state)
@@ -159,7 +160,7 @@ def meta_train(
                     rows.append(row)
                     for sink in sinks:
                         sink.write(row)
-                if folder is not None and (step % checkpoint_every == 0 or last or run.over):
+                if folder is not None and (step % checkpoint_every == 0 or last or run.finished):
                     whole = meshes.everywhere(run, mesh)  # a joint act; only one writes
                     if processes.leads():
                         _save(Path(folder), whole, recipe, keep)

@@ -1,9 +1,9 @@
 """One meta-step: estimate the meta-gradient, move θ. Pure; jit it once.
 
-A mixture whose parts are drawn by lot may have a state of the meta-optimizer for each part
-(`apart`). Adam divides by the size of past gradients: where an imitation loss is a thousand times
-smaller than the objective, one common state would leave nothing of its steps. (The published code
-of "Training stronger baselines for learning to optimize" has an Adam for each loss.)
+A mixture whose parts are sampled may have a state of the meta-optimizer for each part
+(`separate_states`). Adam divides by the size of past gradients: where an imitation loss is a
+thousand times smaller than the objective, one common state would leave nothing of its steps. (The
+published code of "Training stronger baselines for learning to optimize" has an Adam for each loss.)
 """
 
 from typing import Any
@@ -25,9 +25,11 @@ from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
 
 
-def apart(tx: optax.GradientTransformation, parts: int) -> optax.GradientTransformationExtraArgs:
+def separate_states(
+    tx: optax.GradientTransformation, parts: int
+) -> optax.GradientTransformationExtraArgs:
     """`tx` with `parts` states; `update(…, part=k)` uses and moves the k-th alone."""
-    at_least(1, "apart", parts=parts)
+    at_least(1, "separate_states", parts=parts)
     inner = optax.with_extra_args_support(tx)
 
     def init(params: PyTree) -> PyTree:
@@ -91,7 +93,7 @@ def meta_step(
     grads, est_state, stats = estimator(
         task, state.opt, state.est_state, objective, key=key_estimate
     )
-    meta_tx = optax.with_extra_args_support(meta_tx)  # `apart` asks for the part
+    meta_tx = optax.with_extra_args_support(meta_tx)  # `separate_states` asks for the part
     updates, meta_state = meta_tx.update(grads, state.meta_state, theta, part=stats.part)
     if scale is not None:
         updates = tree.scale(scale, updates)

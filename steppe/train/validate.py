@@ -109,8 +109,8 @@ class Run(eqx.Module):
         return 0 if self.progress is None else int(self.progress.stage)
 
     @property
-    def over(self) -> bool:
-        return self.progress is not None and bool(self.progress.over)
+    def finished(self) -> bool:
+        return self.progress is not None and bool(self.progress.finished)
 
 
 def begin_run(state: TrainState, curriculum: Curriculum | None) -> Run:

@@ -29,7 +29,7 @@ from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
 from ..tasks.wrappers.scaled import Scaled
 from ..tasks.wrappers.with_bowl import WithBowl
 from ..train.curriculum import Curriculum
-from ..train.step import apart
+from ..train.step import separate_states
 from ..train.validate import Validation
 from .recipe import Estimator, Meta, Penalty, Recipe
 from .registry import build
@@ -63,7 +63,9 @@ def assemble(
         "task": augmented(recipe, task),
         "estimator": estimator,
         "objective": objective(recipe, task),
-        "meta_tx": apart(tx, 1 + len(teachers)) if teachers and not imitated.shared else tx,
+        "meta_tx": separate_states(tx, 1 + len(teachers))
+        if teachers and not imitated.shared
+        else tx,
         "steps": run.steps,
         "validation": (
             Validation(

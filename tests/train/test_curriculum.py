@@ -1,5 +1,7 @@
 """Curriculum: the published rule of stages, what goes back, and resuming in the middle."""
 
+import re
+
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
@@ -15,11 +17,13 @@ from steppe.estimators.mix import Mix
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam, sgd
 from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.store import checkpoint, manifest
+from steppe.store.manifest import STEPS
 from steppe.tasks import Quadratic
 from steppe.train.curriculum import Curriculum, begin_progress, judge
 from steppe.train.loop import compile_step, meta_train
 from steppe.train.sinks import read_rows
-from steppe.train.step import apart, start
+from steppe.train.step import separate_states, start
 from steppe.train.validate import Validation, begin_run, judged
 
 
@@ -55,9 +59,9 @@ def test_stages_go_by_the_published_rule():
         progress, log = begin_progress(()), []
         for better in flags:
             progress, verdict = judge(curriculum, progress, bool(better))
-            log.append((int(progress.stage), bool(progress.over)))
-            assert (verdict == "stop") == bool(progress.over)
-            if progress.over:
+            log.append((int(progress.stage), bool(progress.finished)))
+            assert (verdict == "stop") == bool(progress.finished)
+            if progress.finished:
                 break
         assert log == published(flags, stages, patience)
 
@@ -97,7 +101,7 @@ def test_the_best_of_a_stage_comes_back_with_the_state_of_the_meta_optimizer(res
         run = eqx.tree_at(lambda r: r.state, run, at(k))
         run, found = judged(run, score, curriculum, 1)
         assert found["valid_horizon"] == 9 and found["stage"] == 0
-    assert run.stage == 1 and not run.over
+    assert run.stage == 1 and not run.finished
     assert asked == [(0.1, 9), (0.2, 9), (0.3, 9), (0.1, 20)]
     assert float(run.best_score) == pytest.approx(0.1 * 20)
     assert float(run.state.opt.hyper["learning_rate"]) == pytest.approx(0.1)
@@ -123,7 +127,7 @@ def train(folder, steps):
         RNNProp((2,), 2, scale=0.1, key=jr.key(0)),
         estimator=mix,
         objective=Trajectory(),
-        meta_tx=apart(optax.adam(0.3), 2),
+        meta_tx=separate_states(optax.adam(0.3), 2),
         steps=steps,
         key=jr.key(1),
         validation=Validation(every=1, episodes=2),
@@ -132,6 +136,15 @@ def train(folder, steps):
         checkpoint_every=50,
         log_every=1,
     )
+
+
+def with_names_of_0_1(path):
+    header, body = manifest.read(path)
+    old = lambda name: re.sub(r"\.finished$", ".over", name)
+    tensors = {old(name): tensor for name, tensor in header.tensors.items()}
+    assert tensors.keys() != header.tensors.keys()
+    sha = header.body_sha256
+    path.write_bytes(manifest.pack(tensors, header.keys, header.manifest, sha) + body)
 
 
 def test_a_run_advances_and_resumes_in_the_middle_of_its_curriculum(tmp_path):
@@ -144,6 +157,7 @@ def test_a_run_advances_and_resumes_in_the_middle_of_its_curriculum(tmp_path):
     assert len(rows) < 150  # the curriculum ended the run
     cut = next(i for i, stage in enumerate(stages) if stage == 1) + 1
     train(tmp_path / "cut", cut)
+    with_names_of_0_1(checkpoint.newest(tmp_path / "cut", STEPS)[0])
     again, after = train(tmp_path / "cut", 150)
     bits = lambda opt: [
         np.asarray(x).tobytes() for x in jtu.tree_leaves(eqx.filter(opt, eqx.is_array))
@@ -154,9 +168,9 @@ def test_a_run_advances_and_resumes_in_the_middle_of_its_curriculum(tmp_path):
     assert bits(repeated) == bits(whole) and finished.rows == []
 
 
-def test_a_state_apart_for_each_part_moves_alone():
+def test_separate_states_move_alone():
     """Two Adams on gradients of very different size take steps of the same size."""
-    tx, theta = apart(optax.adam(0.1), 2), {"w": jnp.zeros(2)}
+    tx, theta = separate_states(optax.adam(0.1), 2), {"w": jnp.zeros(2)}
     state, alone = tx.init(theta), [optax.adam(0.1).init(theta) for _ in range(2)]
     for part, size in ((0, 1.0), (1, 1e-6), (1, 2e-6), (0, 3.0)):
         grads = {"w": jnp.array([size, -size])}

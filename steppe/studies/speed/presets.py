@@ -3,8 +3,8 @@
     steppe reproduce speed.presets --scale small
 
 On mnist5k-mlp (784-20-10, 15 910 coordinates, batch 128), meta-steps as in the recipe but for the
-episodes: one for each core instead of one. Each preset in a process of its own. Meta-steps that
-the lot makes imitation steps are counted with the others.
+episodes: one for each core instead of one. Each preset in a process of its own. Meta-steps
+that are sampled to be imitation steps are counted with the others.
 """
 
 import time
