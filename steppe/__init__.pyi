@@ -18,10 +18,10 @@ from .core.task import AbstractFormula as AbstractFormula
 from .core.task import AbstractTask as AbstractTask
 from .estimators.bptt import BPTT as BPTT
 from .estimators.es import ES as ES
+from .estimators.es import PES as PES
 from .estimators.imitation import Imitation as Imitation
 from .estimators.mix import Mix as Mix
 from .estimators.mix import Part as Part
-from .estimators.pes import PES as PES
 from .evaluation.run import evaluate as evaluate
 from .evaluation.run import tune as tune
 from .interop.optax import to_optax as to_optax

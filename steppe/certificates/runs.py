@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike
 
 from ..core import tree
 from ..core.backend import lanes_certified
-from ..core.lanes import map_lanes
+from ..core.rollout import map_lanes
 from ..core.types import Key, Scalar
 from ..train import mesh as meshes
 from .claims import Errors

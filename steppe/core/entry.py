@@ -7,9 +7,9 @@
 
 Each package keeps the table of what it holds in its `names.py`, so that a thing and its entry stand
 side by side and a package knows no other; `zoo.registry` adds the zoo's own and puts the tables
-together. Lists of the
-command line, `build`, the classes that a checkpoint may name and the suggestions for a wrong name
-are read off the tables, each time they are needed: an entry added by a user counts like ours.
+together. Lists of the command line, `build`, the classes that a checkpoint may name and the
+suggestions for a wrong name are read off the tables, each time they are needed: an entry added by a
+user counts like ours.
 """
 
 import dataclasses

@@ -15,10 +15,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ..core import tree
 from ..core.backend import lanes_together
 from ..core.estimator import AbstractEstimator, Stats
-from ..core.lanes import map_lanes
 from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
+from ..core.rollout import map_lanes
 from ..core.task import AbstractTask
 from ..core.types import Key
 from ..core.window import Window, open_window

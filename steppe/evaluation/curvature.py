@@ -37,12 +37,11 @@ from ..core.types import Key, Params, Scalar
 from ..flatness import hutchinson, slq
 from ..flatness.entropy import free_energy
 from ..flatness.entropy.local_entropy import LocalEntropy
+from ..flatness.gradient import Sharpness
 from ..flatness.hutchinson import Estimate
-from ..flatness.lanczos import number_of_steps
+from ..flatness.lanczos import Which, number_of_steps, top_eigenpair
 from ..flatness.landscape import filter_direction, line, plane
-from ..flatness.power import Which, top_eigenpair
 from ..flatness.products import check_deterministic, gauss_newton_product, hvp
-from ..flatness.sharpness import Sharpness
 from .curvature_record import CurvatureRecord, Density, Plane, Row, Slice
 from .records import Number, number
 from .run import TRAIN_ROWS, rows, seed_keys

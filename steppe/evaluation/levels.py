@@ -22,15 +22,14 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from ..core import tree
 from ..core.episode import Episode
-from ..core.lanes import map_lanes
 from ..core.optimizer import AbstractOptimizer
-from ..core.rollout import episodes
+from ..core.rollout import episodes, map_lanes
 from ..core.task import AbstractTask, Problem
 from ..core.types import Instance, Key, Params, Scalar, Split
 from ..flatness import hutchinson
 from ..flatness.hessian import HessianTrace
 from ..flatness.hutchinson import normal_like, shift
-from ..flatness.power import top_eigenpair
+from ..flatness.lanczos import top_eigenpair
 from ..flatness.products import hvp
 from ..flatness.units import Adaptive
 from .records import number

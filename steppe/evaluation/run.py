@@ -163,7 +163,7 @@ def rows(batch: Batch, limit: int | None) -> Batch:
 def spread(f: Callable[[PyTree, PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
     """f(shared, lanes), compiled, on this process's devices; results on the first.
 
-    `f` maps arrays (lanes, …) to arrays (lanes, …), each lane by itself (`core.lanes`).
+    `f` maps arrays (lanes, …) to arrays (lanes, …), each lane by itself (`core.rollout`).
     """
     mesh = meshes.episode_mesh()
     run = eqx.filter_jit(f, compiler_options=quick_compilation())  # pyright: ignore[reportCallIssue]

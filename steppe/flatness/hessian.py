@@ -30,8 +30,7 @@ from ..core.loss import Composed, expect
 from ..core.measure import AbstractMeasure, AbstractWarm, check_count, check_positive
 from ..core.types import Key, Params, Scalar
 from .hutchinson import each_probe, flat_signs, normal_like, signs_like, unit
-from .lanczos import number_of_steps, tridiagonalise
-from .power import check_which, top_eigenpair
+from .lanczos import check_which, number_of_steps, top_eigenpair, tridiagonalise
 from .products import (
     check_loss,
     flat_product,

@@ -50,9 +50,9 @@ MEASURES = table(
     Entry(
         "sharpness",
         "rise of the loss to the worst point within 0.05 (SAM)",
-        ".flatness.sharpness:Sharpness",
+        ".flatness.gradient:Sharpness",
     ),
-    Entry("gradient-norm", "‖∇f‖², HALO's regularizer", ".flatness.gradient_norm:GradNorm"),
+    Entry("gradient-norm", "‖∇f‖², HALO's regularizer", ".flatness.gradient:GradNorm"),
     Entry(
         "krylov",
         "trace of H over a Krylov space, for comparison: not tr H, not a density",

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from ..core.lanes import AXIS
+from ..core.rollout import AXIS
 from .step import TrainState
 
 
@@ -51,7 +51,7 @@ def episode_mesh(
 
 
 def active(mesh: Mesh | None) -> contextlib.AbstractContextManager:
-    """The context in which `core.lanes.map_lanes` spreads episodes over `mesh`."""
+    """The context in which `core.rollout.map_lanes` spreads episodes over `mesh`."""
     return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 

@@ -20,7 +20,7 @@ from ..core import tree
 from ..core.backend import KEPT_BYTES, SAMPLED_ROWS, lanes_together, on_cpu
 from ..core.coordinatewise import AbstractCoordinatewise
 from ..core.estimator import AbstractEstimator
-from ..core.lanes import group_size
+from ..core.rollout import group_size
 from .step import TrainState
 
 AIM = 0.8  # of what is available, for advice that is an estimate

@@ -8,10 +8,9 @@ from cli.runs import TINY, contents
 
 from steppe.cli.train import line_of, prepare
 from steppe.estimators.bptt import BPTT
-from steppe.estimators.es import ES
+from steppe.estimators.es import ES, PES
 from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix
-from steppe.estimators.pes import PES
 from steppe.runs import session
 from steppe.train.loop import MetaTrainingError
 from steppe.zoo.presets import PRESETS

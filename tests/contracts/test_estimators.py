@@ -16,13 +16,12 @@ from steppe.core.measure import AbstractMeasure, AbstractWarm
 from steppe.core.objective import AbstractObjective
 from steppe.core.optimizer import split_meta
 from steppe.estimators.bptt import BPTT
-from steppe.estimators.es import ES
+from steppe.estimators.es import ES, PES
 from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix
-from steppe.estimators.pes import PES
 from steppe.flatness.entropy.local_entropy import LocalEntropy
 from steppe.flatness.entropy.variational import Smoothed
-from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm, Halved
+from steppe.flatness.gradient import CrossGradNorm, GradNorm, Halved, Sharpness
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
     HessianFrobenius,
@@ -31,7 +30,6 @@ from steppe.flatness.hessian import (
     LogDet,
     TopEigenvalue,
 )
-from steppe.flatness.sharpness import Sharpness
 from steppe.flatness.units import Adaptive, Relative, SquaredNorm
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory

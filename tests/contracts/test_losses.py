@@ -18,7 +18,7 @@ from steppe.core.loss import (
 )
 from steppe.core.regularizer import L1, AbstractRegularizer
 from steppe.core.task import AbstractFormula, Problem
-from steppe.flatness.gradient_norm import GradNorm
+from steppe.flatness.gradient import GradNorm
 from steppe.flatness.products import gauss_newton_product
 from steppe.tasks.wrappers.combined import Log, Rescaled, Sum
 from steppe.tasks.wrappers.flattened import Flattened

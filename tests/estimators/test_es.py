@@ -16,8 +16,7 @@ import pytest
 
 from steppe.core.task import AbstractFormula
 from steppe.estimators.bptt import BPTT
-from steppe.estimators.es import ES
-from steppe.estimators.pes import PES
+from steppe.estimators.es import ES, PES
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import sgd
 

@@ -7,7 +7,7 @@ import jax.tree_util as jtu
 import numpy as np
 import pytest
 
-from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm, Halved, cross_gradient_norm
+from steppe.flatness.gradient import CrossGradNorm, GradNorm, Halved, cross_gradient_norm
 
 PARAMS = {"a": jnp.array([0.4, -1.2]), "b": jnp.array([[0.7]])}
 

@@ -7,7 +7,7 @@ import jax.tree_util as jtu
 import numpy as np
 import pytest
 
-from steppe.flatness.sharpness import Sharpness, worst_direction, worst_point
+from steppe.flatness.gradient import Sharpness, worst_direction, worst_point
 
 PARAMS = {"a": jnp.array([0.4, -1.2]), "b": jnp.array([[0.7]])}
 

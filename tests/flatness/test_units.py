@@ -9,7 +9,7 @@ import pytest
 
 from steppe.core.loss import Composed
 from steppe.flatness.entropy.local_entropy import LocalEntropy
-from steppe.flatness.gradient_norm import GradNorm
+from steppe.flatness.gradient import GradNorm, Sharpness
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
     HessianFrobenius,
@@ -17,7 +17,6 @@ from steppe.flatness.hessian import (
     LogDet,
     TopEigenvalue,
 )
-from steppe.flatness.sharpness import Sharpness
 from steppe.flatness.units import Adaptive, Relative, SquaredNorm
 from tests.flatness.dense import Surface, as_tree, as_vector
 

@@ -31,7 +31,7 @@ from steppe.estimators.bptt import BPTT
 from steppe.flatness.entropy import free_energy
 from steppe.flatness.entropy.local_entropy import LocalEntropy
 from steppe.flatness.entropy.variational import Smoothed
-from steppe.flatness.gradient_norm import CrossGradNorm, GradNorm
+from steppe.flatness.gradient import CrossGradNorm, GradNorm, Sharpness
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
     HessianFrobenius,
@@ -41,7 +41,6 @@ from steppe.flatness.hessian import (
     TopEigenvalue,
 )
 from steppe.flatness.hutchinson import flat_signs
-from steppe.flatness.sharpness import Sharpness
 from steppe.flatness.units import Adaptive, Relative, SquaredNorm
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom, norm
 
-from steppe.flatness.gradient_norm import GradNorm
+from steppe.flatness.gradient import GradNorm
 from steppe.flatness.hessian import HessianTrace, LogDet, TopEigenvalue
 from steppe.flatness.units import Relative
 from steppe.studies.theory import bounds, oracle, table

@@ -19,7 +19,7 @@ import jax.random as jr
 import jax.tree_util as jtu
 import optax
 
-from steppe.core.lanes import map_lanes
+from steppe.core.rollout import map_lanes
 from steppe.estimators.bptt import BPTT
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import FromOptax

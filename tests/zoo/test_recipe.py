@@ -13,9 +13,8 @@ import pytest
 
 from steppe.core.task import draw
 from steppe.estimators.bptt import BPTT
-from steppe.estimators.es import ES
+from steppe.estimators.es import ES, PES
 from steppe.estimators.mix import Mix
-from steppe.estimators.pes import PES
 from steppe.flatness.hessian import HessianTrace, LogDet
 from steppe.flatness.units import Adaptive
 from steppe.objectives.regularized import Regularized

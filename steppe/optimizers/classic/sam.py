@@ -17,7 +17,7 @@ from ...core.measure import check_positive
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import Problem
 from ...core.types import Key, OptState, Params, Scalar, Updates
-from ...flatness.sharpness import worst_point
+from ...flatness.gradient import worst_point
 
 
 class SAMState(eqx.Module):

@@ -34,8 +34,7 @@ from jaxtyping import Array, Float
 from ...core.estimator import AbstractEstimator
 from ...core.task import AbstractTask
 from ...estimators.bptt import BPTT
-from ...estimators.es import ES
-from ...estimators.pes import PES
+from ...estimators.es import ES, PES
 from ...evaluation.engines import Row
 from ...evaluation.stats import interval, paired
 from ...objectives.trajectory import Trajectory

@@ -28,7 +28,7 @@ def measure(probes: int) -> dict[str, list[dict[str, Any]]]:
 
     from ...core.task import Problem
     from ...data import digits
-    from ...flatness.power import top_eigenpair
+    from ...flatness.lanczos import top_eigenpair
     from ...flatness.products import hvp
     from ...flatness.slq import quadrature
     from ...tasks.classify import Classify

@@ -19,9 +19,8 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from ...core.lanes import map_lanes
 from ...core.optimizer import AbstractOptimizer
-from ...core.rollout import rollout
+from ...core.rollout import map_lanes, rollout
 from ...core.task import AbstractTask, Problem
 from ...evaluation.engines import Row
 from ...evaluation.stats import Interval, interval, paired

@@ -9,7 +9,7 @@ import pytest
 
 from steppe.core.task import draw
 from steppe.flatness.entropy.variational import Smoothed
-from steppe.flatness.gradient_norm import GradNorm
+from steppe.flatness.gradient import GradNorm
 from steppe.flatness.hessian import HessianTrace
 from steppe.tasks.synthetic.quadratic import Quadratic
 from steppe.tasks.wrappers.flattened import Flattened

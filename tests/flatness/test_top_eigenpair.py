@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.flatness.power import top_eigenpair
+from steppe.flatness.lanczos import top_eigenpair
 from tests.flatness.dense import random_symmetric, rotated
 
 N = 6
