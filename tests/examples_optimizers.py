@@ -37,7 +37,7 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "sam": lambda: SAM(momentum(0.1)),
     "sam-adaptive": lambda: SAM(momentum(0.1), 0.5, adaptive=True),
     "entropy-sgd": lambda: EntropySGD(0.5, 0.3, 3, 0.1, scoping=0.1),
-    "recorded": lambda: Recorded(momentum(0.1)),
-    "watched": lambda: WithReference(momentum(0.1)),
+    "recorded": lambda: Recorded(RNNProp(hidden=(2,), features=2, key=jr.key(0))),
+    "with-reference": lambda: WithReference(momentum(0.1)),
     "shadow": lambda: Shadow(momentum(0.1), adam(0.1)),
 }
