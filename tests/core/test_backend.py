@@ -1,0 +1,38 @@
+"""What a backend decides is decided in one file, and a user's own compiler options stand."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+import steppe
+from steppe.core import backend
+
+
+def test_no_other_file_asks_for_the_backend():
+    root = Path(steppe.__file__).parent
+    asking = {
+        p.relative_to(root).as_posix()
+        for p in root.rglob("*.py")
+        if "default_backend" in p.read_text()
+    }
+    assert asking == {"core/backend.py", "runs/diagnostics.py"}  # the latter prints it
+
+
+def test_an_accelerator_takes_all_at_once(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert backend.replay_block(10**6) == 10**6
+    assert backend.lanes_together(10**6) == backend.lanes_evaluated() == backend.ALL
+    assert backend.quick_compilation() == {}
+
+
+@pytest.mark.parametrize("n", [0, 1, 2048, 10**9])
+def test_a_processor_always_takes_at_least_one(n):
+    assert backend.lanes_together(n) >= 1 and backend.replay_block(n) >= 1
+
+
+def test_a_level_in_xla_flags_is_left_as_it_is(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert backend.quick_compilation() == {"xla_backend_optimization_level": 1}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    assert backend.quick_compilation() == {}
