@@ -17,13 +17,13 @@ from steppe.data import Dataset, arrange
 from steppe.flatness.hessian import HessianTrace
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
 from steppe.tasks.networks import NASCell
-from steppe.tasks.synthetic.bowl import Bowl
 from steppe.tasks.synthetic.chains import Chain
 from steppe.tasks.synthetic.functions import Formula
 from steppe.tasks.synthetic.game import BilinearGame
 from steppe.tasks.synthetic.lasso import Lasso, SparseLasso
 from steppe.tasks.synthetic.matmul import Matmul
 from steppe.tasks.synthetic.norm import Norm
+from steppe.tasks.synthetic.quadratic import Bowl
 from steppe.tasks.synthetic.rastrigin import Rastrigin
 from steppe.tasks.synthetic.two_classes import TwoClasses
 from steppe.tasks.wrappers.combined import Log, Rescaled, Sum

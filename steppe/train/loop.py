@@ -26,7 +26,7 @@ from ..objectives.regularized import Regularized, flatness_share
 from ..store import checkpoint
 from ..store.manifest import STEPS
 from . import mesh as meshes
-from . import preflight, processes
+from . import preflight
 from .curriculum import Curriculum, Stage
 from .sinks import JSONL, Row, Sink
 from .step import TrainState, meta_step, start
@@ -88,7 +88,7 @@ def meta_train(
     With a `Regularized` objective the rows of validation steps have `flatness_share`, the size of
     the measure's part of the meta-gradient relative to the base's.
 
-    Several processes that have joined (`processes.connect`) call this alike, with equal arguments
+    Several processes that have joined (`meshes.connect`) call this alike, with equal arguments
     and a folder that all can read; process 0 alone writes to it and to `sinks`.
 
     Before the first step the memory that it takes is told to the sinks, after the third the time
@@ -104,9 +104,9 @@ def meta_train(
     key_start, key_valid = jr.split(key)
     mesh = meshes.episode_mesh()
     recipe = dict(recipe or {})
-    sinks = sinks if processes.leads() else ()
-    with processes.watched(), meshes.active(mesh):
-        processes.agree(
+    sinks = sinks if meshes.leads() else ()
+    with meshes.watched(), meshes.active(mesh):
+        meshes.agree(
             "The task, optimizer, estimator, objective or another argument of meta_train",
             (task, opt, estimator, objective, key, steps, validation, curriculum, recipe),
             "Call it with the same arguments everywhere.",
@@ -133,7 +133,7 @@ def meta_train(
         score = _compile_score(task, state.opt, validation, objective, key_valid)
         share = _compile_share(task, state, estimator, objective, key_valid)
         run = eqx.tree_at(lambda r: r.state, run, state)
-        if folder is not None and processes.leads():
+        if folder is not None and meshes.leads():
             sinks = (*sinks, JSONL(Path(folder) / "metrics.jsonl", step=int(run.state.step)))
         rows: list[Row] = []
         pending: list[Stats] = []
@@ -162,7 +162,7 @@ def meta_train(
                         sink.write(row)
                 if folder is not None and (step % checkpoint_every == 0 or last or run.finished):
                     whole = meshes.everywhere(run, mesh)  # a joint act; only one writes
-                    if processes.leads():
+                    if meshes.leads():
                         _save(Path(folder), whole, recipe, keep)
         finally:
             for sink in sinks:
@@ -181,7 +181,7 @@ def meta_train(
 def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
     """The newest intact checkpoint of the folder, or `run` where there is none."""
     path, skipped = checkpoint.newest(folder, STEPS)
-    processes.agree(
+    meshes.agree(
         f"The newest checkpoint in {folder}",
         hashlib.sha256(path.read_bytes()).hexdigest() if path else "none",
         "Give a folder that all processes share, or a new one.",

@@ -1,23 +1,143 @@
-"""One mesh axis, "episodes": θ and data on every device, each device its share of episodes.
+"""Meta-training by several devices and several processes.
 
-The devices may belong to several processes (`processes.py`). Each then holds its episodes alone,
-and XLA adds up the meta-gradient where `average` sums over episodes.
+One mesh axis, "episodes": θ and data on every device, each device its share of episodes. The
+devices may belong to several processes. Each then holds its episodes alone, and XLA adds up the
+meta-gradient where `average` sums over episodes.
+
+Every process joins (`connect`) and runs the same program on the same arguments; the mesh spans the
+devices of all. Process 0 alone writes checkpoints, metrics and console lines; all of them read.
+
+A process that dies takes the others with it, and they say so: collectives fail at once on a
+closed connection (`watched` turns that into a sentence), and one that hangs is given up by JAX
+after `patience` seconds. All started again on the same folder go on from the newest checkpoint.
 """
 
 import contextlib
+import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
+from ..core.messages import at_least
 from ..core.rollout import AXIS
 from .step import TrainState
+
+# How JAX's runtime speaks of a peer that is gone, on processors, on GPUs, and of the coordinator.
+LOST = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
+class LostProcessError(RuntimeError):
+    """Another process of this run ended or cannot be reached."""
+
+
+class DisagreementError(ValueError):
+    """The processes of a run were not given the same thing."""
+
+
+def connect(coordinator: str, processes: int, process: int, *, patience: int = 60) -> None:
+    """Join a run of `processes` processes as number `process`, counted from 0.
+
+    `coordinator` is "host:port" of process 0, the same in all processes, where the port is free.
+    To be called before JAX computes anything; returns once all have joined. After `patience`
+    seconds a missing process is given up: at the start with an error, later by ending this one.
+    """
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise ValueError(
+            f"connect: the coordinator must be host:port, got {coordinator!r}. Give the address "
+            "of process 0 and a free port there, such as 10.0.0.1:4000."
+        )
+    if not 0 <= process < processes:
+        raise ValueError(
+            f"connect: process must be from 0 to {processes - 1} for {processes} processes, "
+            f"got {process}. Give each its own number; process 0 runs on the coordinator's host."
+        )
+    at_least(1, "connect", patience=patience)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process,
+            initialization_timeout=patience,
+            heartbeat_timeout_seconds=patience,
+            shutdown_timeout_seconds=patience,
+        )
+    except RuntimeError as error:
+        if "must be called before" in str(error) or "only be called once" in str(error):
+            raise RuntimeError(
+                "connect was called after JAX had started, or twice. Call it once, first thing "
+                "in the program."
+            ) from None
+        raise LostProcessError(
+            f"Process {process} did not reach all {processes} processes at {coordinator} within "
+            f"{patience} s. Start them together, with the same address and number of processes."
+        ) from error
+
+
+def leads() -> bool:
+    """True for the process that writes."""
+    return jax.process_index() == 0
+
+
+def agree(what: str, value: PyTree, todo: str) -> None:
+    """Raise, in every process, unless `value` is the same in all of them.
+
+    Compared by a digest are arrays, strings, Python numbers, and static fields as they print. All
+    processes must call this.
+    """
+    if jax.process_count() == 1:
+        return
+    own = np.frombuffer(_digest(value), np.uint8)
+    digests = np.asarray(multihost_utils.process_allgather(own))  # (processes, 32)
+    other = [str(i) for i, digest in enumerate(digests) if not np.array_equal(digest, digests[0])]
+    if other:
+        raise DisagreementError(
+            f"{what} of process {', '.join(other)} differs from that of process 0, but all "
+            f"processes work on one meta-gradient. {todo}"
+        )
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Turn the runtime's error over a lost connection into a sentence."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or not any(sign in str(error) for sign in LOST):
+            raise
+        raise LostProcessError(
+            f"Process {jax.process_index()} of {jax.process_count()} lost another process, which "
+            "ended or cannot be reached. Its own output says why. Start all processes again with "
+            "the same folder: they go on from the newest checkpoint."
+        ) from error
+
+
+def _digest(value: PyTree) -> bytes:
+    frame = str(jtu.tree_structure(value))
+    frame = re.sub(r" at 0x[0-9a-f]+", "", frame)  # where a function lies in memory
+    digest = hashlib.sha256(frame.encode())
+    for where, leaf in jtu.tree_leaves_with_path(value):
+        if isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
+            numbers = np.asarray(_plain(leaf) if isinstance(leaf, jax.Array) else leaf)
+            digest.update(f"{jtu.keystr(where)} {numbers.dtype} {numbers.shape}".encode())
+            digest.update(numbers.tobytes())
+        elif isinstance(leaf, (str, int, float)):
+            digest.update(f"{jtu.keystr(where)} {leaf!r}".encode())
+    return digest.digest()
+
+
+def _plain(x: jax.Array) -> jax.Array:
+    return jr.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
 
 
 def use_cores(count: int | None = None) -> int:
@@ -77,7 +197,7 @@ def shardings(state: TrainState, mesh: Mesh | None) -> TrainState | None:
 def place(tree: PyTree, places: PyTree | None) -> PyTree:
     """Arrays that are complete in every process, put where `places` (one sharding each) says.
 
-    Every process keeps its part of its own copy: the copies must be equal (`processes.agree`).
+    Every process keeps its part of its own copy: the copies must be equal (`agree`).
     """
     return tree if places is None else jtu.tree_map(_put, tree, places)
 

@@ -10,7 +10,7 @@ from steppe.core.task import Problem
 from steppe.evaluation.levels import MEASURED, descend
 from steppe.optimizers.classic.from_optax import sgd
 from steppe.tasks import build
-from steppe.tasks.synthetic.bowl import Bowl
+from steppe.tasks.synthetic.quadratic import Bowl
 
 LOOKED = ("train_loss", "test_loss", "test_accuracy", "size")
 KEYS = jr.split(jr.key(3), 2)

@@ -25,7 +25,6 @@ from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import FromOptax
 from steppe.tasks.synthetic.quadratic import Quadratic
 from steppe.train import mesh as meshes
-from steppe.train import processes
 from steppe.train.loop import meta_train
 from steppe.train.validate import Validation
 
@@ -83,7 +82,7 @@ def join(process: int, folder: str) -> dict:
     said = Said()
     one = train(folder, 1, sinks=[said])
     three = train(folder, 3, sinks=[said])
-    number = lambda n: processes.agree("The number", {"n": n}, "Mend it.")
+    number = lambda n: meshes.agree("The number", {"n": n}, "Mend it.")
     return {
         "theta": {1: one, 3: three},
         "rows": said.rows,
@@ -93,7 +92,7 @@ def join(process: int, folder: str) -> dict:
         "other": sentence(lambda: number(process)),
         "keys": sentence(lambda: train(folder, 3, key=jr.key(process))),
         "folders": sentence(lambda: train(f"{folder}{process or ''}", 3)),
-        "late": sentence(lambda: processes.connect("127.0.0.1:4000", 2, process)),
+        "late": sentence(lambda: meshes.connect("127.0.0.1:4000", 2, process)),
     }
 
 
@@ -163,7 +162,7 @@ def main(what: str, *arguments: str) -> None:
         return
     process, port, folder, *steps = arguments
     meshes.use_cores(1)
-    processes.connect(f"127.0.0.1:{port}", 2, int(process), patience=PATIENCE)
+    meshes.connect(f"127.0.0.1:{port}", 2, int(process), patience=PATIENCE)
     if what == "join":
         print(json.dumps(join(int(process), folder)))
     else:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from steppe.train import processes
+from steppe.train import mesh as meshes
 from tests.train import mesh_worker as worker
 from tests.train.mesh_worker import found, pair
 
@@ -76,11 +76,11 @@ def test_connecting_too_late_is_refused(joined):
 )
 def test_bad_addresses_are_refused_with_a_sentence(arguments, message):
     with pytest.raises(ValueError, match=message):
-        processes.connect(*arguments)
+        meshes.connect(*arguments)
 
 
 def test_other_errors_of_the_runtime_pass_as_they_are():
-    with pytest.raises(jax.errors.JaxRuntimeError, match="Gloo"), processes.watched():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Gloo"), meshes.watched():
         raise jax.errors.JaxRuntimeError("Gloo: but there is one process")
 
 

@@ -1,4 +1,4 @@
-"""Random least-squares problems, the first test bed of learned optimizers.
+"""Quadratic problems: random least squares, the first test bed of learned optimizers, and a bowl.
 
     f(x) = factor · mean_b ‖W_b x_b − y_b‖²,   b = 1 … instances
 
@@ -14,8 +14,16 @@ n = 20 (others: 25, 50, 100).
 
 The code behind `quadratic-dm` solves its 128 systems jointly: they are one problem in 1280
 variables, and the mean makes every gradient 128 times smaller than that of a system alone.
+
+`Bowl` lies in the plane, longer than wide, turned by an angle:
+
+    f(x) = ½ xᵀ Rᵀ diag(κ, 1) R x,   R = [[cos a, −sin a], [sin a, cos a]],   x₀ ~ N(0, 1)
+
+Another of the training problems of Wichrowska et al.: κ ∈ {0.1, 1, 5}, and κ = 5 turned by π/4.
+The minimum is 0, at 0.
 """
 
+import math
 from collections.abc import Callable
 
 import equinox as eqx
@@ -28,6 +36,45 @@ from ...core.messages import at_least
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
 from .equations import Equations, check_law, draw_equations, mean_square, product
+
+
+class Bowl(AbstractFormula):
+    """The params are x (2,). `condition` is κ > 0, `angle` a, in radians."""
+
+    condition: float = eqx.field(static=True, default=5.0)
+    angle: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self):
+        if not 0 < self.condition < math.inf:
+            raise ValueError(f"Bowl: condition must be positive, got {self.condition}.")
+        if not math.isfinite(self.angle):
+            raise ValueError(f"Bowl: angle must be a finite number of radians, got {self.angle}.")
+
+    def sample(self, key: Key) -> tuple[()]:
+        return ()
+
+    def init(self, instance: tuple[()], key: Key) -> Float[Array, "2"]:
+        return jr.normal(key, (2,))
+
+    def loss(
+        self, instance: tuple[()], batch: tuple[()], key: Key
+    ) -> Callable[[Float[Array, "2"]], Scalar]:
+        return self.height
+
+    def height(self, params: Float[Array, "2"]) -> Scalar:
+        """f(x)"""
+        x, y = params
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        return (self.condition * (cos * x - sin * y) ** 2 + (sin * x + cos * y) ** 2) / 2
+
+    def target(self, instance: tuple[()]) -> Float[Array, "2"]:
+        return jnp.zeros(2)
+
+    def metrics(
+        self, params: Float[Array, "2"], instance: tuple[()], batch: tuple[()], key: Key
+    ) -> dict[str, Scalar]:
+        """`gap`: f(x) itself. `distance`: ‖x‖."""
+        return {"gap": self.height(params), "distance": jnp.linalg.norm(params)}
 
 
 class Quadratic(AbstractFormula):

@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.tasks.synthetic.bowl import Bowl
+from steppe.tasks.synthetic.quadratic import Bowl
 
 
 @pytest.mark.parametrize(("condition", "angle"), [(0.1, 0.0), (5.0, np.pi / 4), (5.0, 0.3)])

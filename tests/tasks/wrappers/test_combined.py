@@ -6,10 +6,10 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.tasks.synthetic.bowl import Bowl
 from steppe.tasks.synthetic.chains import Chain
 from steppe.tasks.synthetic.equations import Equations
 from steppe.tasks.synthetic.matmul import Matmul
+from steppe.tasks.synthetic.quadratic import Bowl
 from steppe.tasks.synthetic.rastrigin import Rastrigin, Ripples
 from steppe.tasks.wrappers.combined import Log, Rescaled, Sum
 

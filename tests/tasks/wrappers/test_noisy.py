@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.tasks.synthetic.bowl import Bowl
+from steppe.tasks.synthetic.quadratic import Bowl
 from steppe.tasks.wrappers.combined import Sum
 from steppe.tasks.wrappers.noisy import Noisy
 
