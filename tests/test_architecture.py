@@ -276,8 +276,3 @@ def test_no_docstring_begins_with_a_relative_clause(path):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             first = (ast.get_docstring(node) or "").partition("\n")[0]
             assert not RELATIVE.match(first), f"{path.name}:{node.lineno}: {first}"
-
-
-def test_the_library_stays_within_180_files():
-    library = [path for path in FILES if package(path) != "studies"]
-    assert len(library) <= 180, f"{len(library)} files: merge those that are one idea"
