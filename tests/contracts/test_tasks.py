@@ -144,8 +144,13 @@ def test_the_gradient_is_that_of_the_loss(task, getkey):
 
 
 def test_loss_metrics_and_gradient_are_finite(task, getkey):
+    """At the start and two small steps later."""
     for key in jr.split(getkey(), 3):
-        assert tree.finite(fast_scores(*fast_begun(task, key)))
+        problem, params = fast_begun(task, key)
+        for _ in range(3):
+            found = fast_scores(problem, params)
+            assert tree.finite((params, found))
+            params = jtu.tree_map(lambda p, g: p - 0.01 * np.asarray(g), params, found[1])
 
 
 def test_float32_mode_computes_in_float32(task, getkey):
@@ -162,19 +167,19 @@ def test_an_episode_begins_with_strong_types(task, getkey):
 
 
 def test_two_unrolls_trace_once(task, getkey):
+    """Without compiling: the types that come out are those that went in, to the last static part."""
     traces = []
+    start = jax.eval_shape(lambda key: begin(task, Descent(), key), getkey())
 
-    @eqx.filter_jit
-    def advance(task, episode):
+    @jax.jit
+    def advance(episode):
         traces.append(None)
-        observe = lambda step: step.value
-        return unroll(task, Descent(), episode, 2, observe)
+        return unroll(task, Descent(), episode, 2, lambda step: step.value)
 
-    episode = eqx.filter_jit(begin)(task, Descent(), getkey())
-    for _ in range(2):
-        episode, values = advance(task, episode)
+    episode, _ = jax.eval_shape(advance, start)
+    _, values = jax.eval_shape(advance, episode)
     assert len(traces) == 1
-    assert values.shape == (2,) and jnp.all(jnp.isfinite(values))
+    assert values.shape == (2,)
 
 
 def test_the_same_key_gives_the_same_bits(task, getkey):
