@@ -1,5 +1,6 @@
 """Certificates keep their word where the truth is known, and false ones are caught."""
 
+import functools
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from reference.descents import STEPS, false, solve, too_often
 
 from steppe.certificates import bounds, certify
 from steppe.certificates.claims import Iterations, Quantile, Success
+from steppe.certificates.runs import AbstractRun, Calls, Runs
 
 REPEATS, N, DELTA = 1000, 50, 0.1
 CLAIMS = {
@@ -36,9 +38,32 @@ def quick(monkeypatch):
     monkeypatch.setattr(certify, "environment", dict)
 
 
+@functools.cache
+def runs(seed: int, which: range, steps: int) -> Runs:
+    return Calls(solve).run(seed, which, steps)
+
+
+class Kept(AbstractRun):
+    """The runs of `solve`, made once for all tests: they are most of the time."""
+
+    metric = Calls(solve).metric
+
+    def run(self, seed, which, steps):
+        return runs(seed, which, steps)
+
+    def described(self):
+        return Calls(solve).described()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten_at_the_end():
+    yield
+    runs.cache_clear()
+
+
 def violations(repeats=REPEATS, **how):
     made = (
-        certify.certify(solve, steps=STEPS, seed=seed, delta=DELTA, n=N, **how)
+        certify.certify(Kept(), steps=STEPS, seed=seed, delta=DELTA, n=N, **how)
         for seed in range(repeats)
     )
     return sum(any(false(claim) for claim in cert.claims) for cert in made)

@@ -69,9 +69,11 @@ def risk(log_rate):
     return 1 - inside / (HIGH - LOW)
 
 
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
+
+
 def gibbs_risk(mean: float, variance: float) -> float:
-    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
-    return float(np.sum(weights * risk(mean + math.sqrt(variance) * nodes)) / weights.sum())
+    return float(np.sum(WEIGHTS * risk(mean + math.sqrt(variance) * NODES)) / WEIGHTS.sum())
 
 
 # Numbers.
