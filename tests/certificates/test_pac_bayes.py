@@ -165,11 +165,10 @@ def quick(monkeypatch):
     monkeypatch.setattr(certify, "environment", dict)
 
 
-def seen_by(tasks) -> np.ndarray:
+@jax.jit
+def seen_by(tasks):
     """The a of each task, as `begin` draws it."""
-    return np.asarray(
-        jax.vmap(lambda key: Parabola().sample(jr.split(jr.split(key, 3)[0], 4)[0]))(tasks)
-    )
+    return jax.vmap(lambda key: Parabola().sample(jr.split(jr.split(key, 3)[0], 4)[0]))(tasks)
 
 
 def best_rate(a: np.ndarray) -> float:
@@ -183,7 +182,7 @@ def test_gaussian_posteriors_trained_on_the_tasks_keep_their_word():
     repeats, delta, wrong = 120, 0.2, 0
     for seed in range(repeats):
         tasks = task_keys(seed, 60)
-        mean = best_rate(seen_by(tasks))
+        mean = best_rate(np.asarray(seen_by(tasks)))
         q = around(step(mean), step(-1.0))
         q = eqx.tree_at(
             lambda q: q.log_variance.log_rate, q, jnp.asarray(math.log(0.01), jnp.float32)
