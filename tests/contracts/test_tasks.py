@@ -167,7 +167,7 @@ def test_an_episode_begins_with_strong_types(task, getkey):
 
 
 def test_two_unrolls_trace_once(task, getkey):
-    """Without compiling: the types that come out are those that went in, to the last static part."""
+    """Without compiling: the types that come out are those that went in."""
     traces = []
     start = jax.eval_shape(lambda key: begin(task, Descent(), key), getkey())
 
