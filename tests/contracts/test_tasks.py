@@ -171,13 +171,13 @@ def test_two_unrolls_trace_once(task, getkey):
     traces = []
     start = jax.eval_shape(lambda key: begin(task, Descent(), key), getkey())
 
-    @jax.jit
-    def advance(episode):
+    @eqx.filter_jit
+    def advance(task, episode):
         traces.append(None)
         return unroll(task, Descent(), episode, 2, lambda step: step.value)
 
-    episode, _ = jax.eval_shape(advance, start)
-    _, values = jax.eval_shape(advance, episode)
+    episode, _ = eqx.filter_eval_shape(advance, task, start)
+    _, values = eqx.filter_eval_shape(advance, task, episode)
     assert len(traces) == 1
     assert values.shape == (2,)
 

@@ -343,7 +343,7 @@ def test_bad_losses_get_a_sentence():
     params = as_tree(INDEFINITE.x)
     for measure in MEASURES.values():
         if isinstance(measure, GaussNewtonTrace):
-            with pytest.raises(TypeError, match=r"needs a loss of the form Composed\(inner, outer\)"):
+            with pytest.raises(TypeError, match=r"needs a loss of the form Composed\(inner"):
                 measure(INDEFINITE.loss, params, key=KEY)
             continue
         with pytest.raises(ValueError, match="one real value"):
