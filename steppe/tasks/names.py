@@ -12,15 +12,8 @@ from typing import Any
 from ..core.entry import Entry, Made, table
 
 SYNTHETIC, WRAPPERS, NETWORKS = ".tasks.synthetic.", ".tasks.wrappers.", ".tasks.networks:"
-QUADRATIC, BOWL, NORM, FORMULA = (
-    SYNTHETIC + f"{file}:{kind}"
-    for file, kind in {
-        "quadratic": "Quadratic",
-        "bowl": "Bowl",
-        "norm": "Norm",
-        "functions": "Formula",
-    }.items()
-)
+QUADRATIC, BOWL = SYNTHETIC + "quadratic:Quadratic", SYNTHETIC + "quadratic:Bowl"
+NORM, FORMULA = SYNTHETIC + "norm:Norm", SYNTHETIC + "functions:Formula"
 FUNCTIONS = {  # name: what it looks like
     "ackley": "many ripples on a funnel",
     "beale": "a plain with sharp walls",
