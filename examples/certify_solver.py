@@ -1,6 +1,6 @@
 """Certify a solver of one's own: how many future problems will it solve, and in how many steps?
 
-pip install "steppe[jax]"
+pip install steppe
 python examples/certify_solver.py
 """
 

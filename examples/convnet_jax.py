@@ -1,6 +1,6 @@
 """A small ConvNet on real digits in JAX, trained by a learned optimizer: no learning rate.
 
-pip install "steppe[data]" ; python examples/convnet_jax.py --opt rnnprop-v1
+pip install steppe ; python examples/convnet_jax.py --opt rnnprop-flat-v1
 """
 
 import argparse
@@ -29,7 +29,7 @@ def loss(model, x, y):
 
 def main(words=None) -> float:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--opt", default="rnnprop-v1", help="see `steppe list pretrained`")
+    parser.add_argument("--opt", default="rnnprop-flat-v1", help="see `steppe list pretrained`")
     parser.add_argument("--steps", type=int, default=300)
     given = parser.parse_args(words)
     data = steppe.data.digits()

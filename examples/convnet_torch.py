@@ -1,7 +1,7 @@
 """A small ConvNet on real digits in PyTorch, trained by a learned optimizer: no learning rate.
 
-pip install "steppe[torch]" scikit-learn
-python examples/convnet_torch.py --opt rnnprop-v1
+pip install torch scikit-learn ; pip install --no-deps steppe
+python examples/convnet_torch.py --opt rnnprop-flat-v1
 """
 
 import argparse
@@ -33,7 +33,7 @@ def network() -> nn.Module:
 
 def main(words=None) -> float:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--opt", default="rnnprop-v1", help="see `steppe list pretrained`")
+    parser.add_argument("--opt", default="rnnprop-flat-v1", help="see `steppe list pretrained`")
     parser.add_argument("--steps", type=int, default=300)
     given = parser.parse_args(words)
     torch.manual_seed(0)

@@ -1,5 +1,6 @@
 """The wheel in two clean environments: PyTorch without JAX, JAX without PyTorch. Needs an index."""
 
+import re
 import subprocess
 import sys
 import venv
@@ -24,8 +25,15 @@ try:
     steppe.BPTT
 except ImportError as error:
     print(error)
+assert "jax" not in __import__("sys").modules
 """
-JAX = """
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+[FIRST, *_] = re.findall(
+    r"```python\n(.*?)```", README, re.DOTALL
+)  # the lines that a newcomer runs
+JAX = (
+    FIRST
+    + """
 import importlib.util, jax, steppe
 assert importlib.util.find_spec("torch") is None
 tx = steppe.to_optax(steppe.load("rnnprop-v1"))
@@ -37,6 +45,7 @@ try:
 except ImportError as error:
     print(error)
 """
+)
 
 
 def run(*words: object, **options) -> str:
@@ -55,12 +64,12 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("extra", "code", "said", "verbs"),
+    ("install", "code", "said", "verbs"),
     [
         (
-            "torch",
+            ("torch", "--no-deps"),
             TORCH,
-            'which is not installed: pip install "steppe[jax]".\n',
+            "which is not installed: pip install steppe.\n",
             (
                 "list pretrained",
                 "info rnnprop-v1",
@@ -69,7 +78,7 @@ def wheel(tmp_path_factory) -> Path:
             ),
         ),
         (
-            "jax",
+            (),
             JAX,
             'which is not installed: pip install "steppe[torch]".\n',
             (
@@ -82,11 +91,15 @@ def wheel(tmp_path_factory) -> Path:
     ],
 )
 def test_a_clean_environment_needs_only_its_own_framework(
-    wheel, tmp_path, extra, code, said, verbs
+    wheel, tmp_path, install, code, said, verbs
 ):
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", f"steppe[{extra}] @ {wheel.as_uri()}")
+    pip = (python, "-m", "pip", "install", "--quiet")
+    others = [word for word in install if not word.startswith("-")]
+    if others:
+        run(*pip, *others)
+    run(*pip, *(word for word in install if word not in others), wheel)
     assert run(python, "-c", code, cwd=tmp_path).endswith(said)
     for words in verbs:
         assert run(python, "-m", "steppe", *words.split(), cwd=tmp_path)
@@ -96,6 +109,7 @@ def test_a_clean_environment_needs_only_its_own_framework(
 def test_studies_are_in_the_wheel_and_their_records_are_not(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "steppe/studies/flatness/report.html.j2" in names
+    assert "steppe/py.typed" in names
     assert "steppe/studies/speed/meta_step.py" in names
     assert [name for name in names if name.endswith((".jsonl", ".json"))] == []
     assert wheel.stat().st_size < 2_000_000

@@ -1,16 +1,14 @@
 """`steppe list`: the tables of names."""
 
 import dataclasses
-import textwrap
 from collections.abc import Mapping
 
 from ..core.settings import setting
 from ..tasks.names import SUITES
 from ..zoo.registry import TABLES
-from .parse import document, make
+from .parse import columns, document, make
 
 TABLE_NAMES = ("tasks", "suites", *(what for what in TABLES if what != "tasks"))
-WIDTH = 96
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,12 +34,10 @@ def run(values: dict) -> int:
         document(tables)
         return 0
     for what, table in tables.items():
-        print(what)
-        wide = max(map(len, table)) + 4
-        for name, about in table.items():
-            words = about if isinstance(about, str) else ", ".join(about)
-            wrapped = textwrap.wrap(words, WIDTH - wide, break_on_hyphens=False)
-            print(f"  {name:<{wide - 2}}" + ("\n" + " " * wide).join(wrapped))
+        rows = [
+            (n, about if isinstance(about, str) else ", ".join(about)) for n, about in table.items()
+        ]
+        print("\n".join([what, *columns(rows)]))
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..core.messages import did_you_mean, missing
 from ..runs.folder import BadInput, Failed
-from .parse import help_text, parse_argv, reword
+from .parse import columns, help_text, paragraphs, parse_argv, reword
 
 
 class Verb(NamedTuple):
@@ -102,19 +102,15 @@ def options_of(name: str, words: Sequence[str] = ()) -> type:
 
 
 def overview() -> str:
-    lines = [f"  {name:<11}{verb.summary}" for name, verb in VERBS.items()]
-    return "\n".join(
-        [
-            "usage: steppe COMMAND [options]",
-            "",
-            "Learned optimizers in JAX: meta-train them, compare them, look into them.",
-            "",
-            *lines,
-            "",
-            "steppe COMMAND --help says what a command takes; --version prints the version.",
-            "STEPPE_DATA names the folder of local data sets, STEPPE_DEBUG=1 shows tracebacks.",
-        ]
+    said = (
+        "Learned optimizers in JAX: meta-train them, compare them, look into them.",
+        "steppe COMMAND --help says what a command takes; --version prints the version.",
+        "STEPPE_DATA names the folder of local data sets, STEPPE_DEBUG=1 shows tracebacks.",
     )
+    first, *rest = map(paragraphs, said)
+    verbs = columns([(name, verb.summary) for name, verb in VERBS.items()])
+    head = ["usage: steppe COMMAND [options]", "", *first, "", *verbs, ""]
+    return "\n".join(head + [line for part in rest for line in part])
 
 
 def explain(error: BaseException) -> tuple[str, int]:

@@ -15,6 +15,7 @@ all; and every mistake, on the line or in a file, is to be one sentence that nam
 import inspect
 import json
 import re
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +28,15 @@ from ..runs.folder import BadInput, finite
 
 T = TypeVar("T")
 
-WIDTH = 96  # columns of help
+WIDTH = 96  # columns of help at most
+NARROW = 40  # columns of help at least
+ROOM = 30  # columns that words need beside their option
 LAST = ("json", "quiet")  # in help
+
+
+def width() -> int:
+    """Columns of help and lists: those of the terminal, within bounds."""
+    return max(NARROW, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
 def flag(option: Setting) -> str:
@@ -66,9 +74,8 @@ def parse_argv(cls: type, argv: Sequence[str]) -> dict[str, object]:
         no = name.startswith("--no-") and name not in flags
         option = {**flags, **shorts}.get("--" + name[5:] if no else name)
         if option is None or (no and option.kind is not bool):
-            raise BadInput(
-                f"There is no option {word.partition('=')[0]}; {did_you_mean(name, flags)}"
-            )
+            near = did_you_mean(name, flags, see="--help")
+            raise BadInput(f"There is no option {word.partition('=')[0]}; {near}")
         if option.kind is bool:
             if equals:
                 raise BadInput(f"{name} takes no value, got {text!r}; write {name} alone.")
@@ -130,22 +137,48 @@ def help_text(command: str, cls: type) -> str:
     needed = " ".join(f"{flag(o)} {metavar(o)}" for o in others if _required(o))
     usage = " ".join(part for part in (command, line, needed, "[options]") if part)
     rows = [(_shown(option), reword(_about(option), cls)) for option in [*places, *others]]
-    wide = min(26, max(len(left) for left, _ in rows)) + 2
-    lines = textwrap.wrap(f"usage: steppe {usage}", WIDTH, subsequent_indent="    ")
-    lines += ["", inspect.cleandoc(cls.__doc__ or ""), ""]
+    lines = textwrap.wrap(f"usage: steppe {usage}", width(), subsequent_indent="    ")
+    lines += ["", *paragraphs(inspect.cleandoc(cls.__doc__ or "")), ""]
+    return "\n".join([*lines, *columns(rows, most=26)])
+
+
+def columns(rows: Sequence[tuple[str, str]], *, most: int = WIDTH) -> list[str]:
+    """Lines of two columns, wrapped to the terminal.
+
+    - `rows`: left and right words
+    - `most`: width of the left column; longer words have a line of their own, as all have where
+      the terminal is too narrow for two columns
+    """
+    wide = min(most, max((len(left) for left, _ in rows), default=0)) + 2
+    stacked = width() - wide - 2 < ROOM
+    indent = 6 if stacked else wide + 2
+    lines = []
     for left, right in rows:
-        body = textwrap.wrap(right, WIDTH - wide - 2) or [""]
-        if len(left) + 2 > wide:
+        body = textwrap.wrap(right, width() - indent, break_on_hyphens=False) or [""]
+        if stacked or len(left) + 2 > wide:
             lines += _broken(left)
         else:
             lines.append(f"  {left:<{wide}}{body.pop(0)}")
-        lines += [" " * (wide + 2) + part for part in body]
-    return "\n".join(line.rstrip() for line in lines)
+        lines += [" " * indent + part for part in body]
+    return [line.rstrip() for line in lines]
+
+
+def paragraphs(text: str) -> list[str]:
+    """Lines of a text, wrapped to the terminal; indented lines are a table in two columns."""
+    lines = []
+    for block in text.split("\n\n"):
+        rows = [line.strip().partition("  ") for line in block.splitlines()]
+        if block.startswith(" "):
+            lines += columns([(left, right.strip()) for left, _, right in rows])
+        else:
+            lines += textwrap.wrap(" ".join(block.split()), width(), break_on_hyphens=False)
+        lines.append("")
+    return lines[:-1]
 
 
 def _broken(left: str) -> list[str]:
-    """Lines of at most WIDTH columns, broken between choices."""
-    lines = textwrap.wrap(left.replace("|", "| "), WIDTH - 2, subsequent_indent="    ")
+    """Lines no longer than the terminal is wide, broken between choices."""
+    lines = textwrap.wrap(left.replace("|", "| "), width() - 2, subsequent_indent="    ")
     return ["  " + line.replace("| ", "|") for line in lines]
 
 

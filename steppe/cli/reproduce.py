@@ -1,16 +1,16 @@
 """`steppe reproduce STUDY`: do a study again from scratch, or go on with it."""
 
 import dataclasses
+import inspect
 import sys
 import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from ..core.messages import did_you_mean
 from ..core.settings import REQUIRED, check, setting
 from ..runs.folder import BadInput
-from ..studies.names import STUDIES, scales, study
+from ..studies.names import STUDIES, entry, scales, study
 from .parse import document, make, speaker
 
 
@@ -52,10 +52,9 @@ COMMON = {field.name for field in dataclasses.fields(Reproduce)}
 def options(words: Sequence[str]) -> type:
     """The options of all studies, and the settings of the one that the line names."""
     name = next((word for word in words if word in STUDIES), None)
-    about = (Reproduce.__doc__ or "").rstrip()
+    about = inspect.cleandoc(Reproduce.__doc__ or "")
     if name is None:
-        wide = max(map(len, STUDIES)) + 2
-        lines = [f"    {name:<{wide}}{entry.question}" for name, entry in STUDIES.items()]
+        lines = [f"    {name}  {entry.question}" for name, entry in STUDIES.items()]
         fields, about = [], "\n".join([about, "", *lines])
     else:
         cls = type(next(iter(scales(name).values())))
@@ -96,8 +95,7 @@ def listed(value: object) -> str:
 
 def run(values: dict) -> int:
     common = make(Reproduce, {name: x for name, x in values.items() if name in COMMON})
-    if common.study not in STUDIES:
-        raise BadInput(f"There is no study {common.study!r}; {did_you_mean(common.study, STUDIES)}")
+    entry(common.study)  # refuses a name that there is not
     sizes = scales(common.study)
     if common.scale not in sizes:
         raise BadInput(f"{common.study} has no scale {common.scale!r}, only {' and '.join(sizes)}.")

@@ -19,6 +19,8 @@ from typing import Any
 
 from .messages import did_you_mean
 
+SEE = "`steppe list`"  # where all names are
+
 
 def load(target: str) -> Any:
     """Import the object at "module:name"; a module with a leading dot is below `steppe`.
@@ -94,5 +96,5 @@ def table(*entries: Entry) -> dict[str, Entry]:
 def find(what: str, known: Mapping[str, Entry], name: str) -> Entry:
     """Look up an entry; ValueError with a suggestion where there is none of that name."""
     if name not in known:
-        raise ValueError(f"There is no {what} {name!r}; {did_you_mean(name, known)}")
+        raise ValueError(f"There is no {what} {name!r}; {did_you_mean(name, known, see=SEE)}")
     return known[name]

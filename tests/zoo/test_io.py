@@ -43,7 +43,7 @@ def test_options_reach_the_constructor():
     ("name", "options", "words"),
     [
         ("adm", {}, "no optimizer 'adm'; did you mean 'adam'"),
-        ("zzz", {}, "no optimizer 'zzz'; use one of dm, rnnprop, "),
+        ("zzz", {}, "no optimizer 'zzz'; the closest are 'dm', 'rnnprop' and 'l2o-scale'; see"),
         ("adam", {"l_r": 0.1}, "adam has no option 'l_r'; did you mean 'lr'"),
         ("dm", {"width": 3}, "dm has no option 'width'; use one of hidden, preprocess"),
         ("adam", {}, "adam needs the option 'lr'"),
