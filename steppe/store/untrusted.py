@@ -19,6 +19,7 @@ Standard library only; nothing in a file is called, imported, or looked up by na
 
 import dataclasses
 import functools
+import itertools
 import json
 import math
 import os
@@ -93,7 +94,7 @@ def read_bytes(path: str | os.PathLike, most: int, source: Source) -> bytes:
     """The bytes of a file on disk, if there are at most `most`."""
     with open_file(path, source) as file:
         size = os.fstat(file.fileno()).st_size
-        data = b"" if size > most else file.read(most + 1)
+        data = b"" if size > most else file.read(size + 1)  # takes what it is asked for
     if max(size, len(data)) > most:
         raise source.refuse(f"{max(size, len(data))} bytes", f"at most {most}")
     return data
@@ -163,21 +164,39 @@ def parse_json(
         raise source.refuse(f"more than {depth} levels", "fewer") from None
     except ValueError as error:  # also what is not UTF-8, and names given twice
         raise source.refuse(f"no JSON ({_one_line(error)})", "JSON") from None
-    level = [document]
+    return bounded(document, source, values=values, depth=depth, nonfinite=nonfinite)
+
+
+def bounded(
+    document: Any,
+    source: Source,
+    *,
+    values: int = VALUES,
+    depth: int = DEPTH,
+    nonfinite: bool = False,
+) -> Any:
+    """The document of another parser (TOML, YAML), if JSON could say it; limits as above."""
+    level, count = [document], 1
     for _ in range(depth + 1):
         below = []
         for value in level:
             if isinstance(value, dict):
+                if not all(type(name) is str for name in value):
+                    raise source.refuse("a name that is no text", "names and values")
                 below += value.values()
             elif isinstance(value, list):
                 below += value
             elif type(value) is int and not -WHOLE < value < WHOLE:
                 raise source.refuse(shown(value), "64 bits at most")
             elif type(value) is float and not nonfinite and not math.isfinite(value):
-                raise source.refuse("a number too large for a float", "smaller ones")
+                raise source.refuse("NaN or a number too large for a float", "smaller ones")
+            elif value is not None and type(value) not in (int, float, str, bool):
+                raise source.refuse(shown(value), "numbers, text, lists and tables")
         if not below:
             return document
-        level = below
+        level, count = below, count + len(below)
+        if count > values:
+            raise source.refuse(f"more than {values} values", "fewer")
     raise source.refuse(f"more than {depth} levels", "fewer")
 
 
@@ -196,6 +215,24 @@ def checked(value: object, hint: type[T] | Any, source: Source, place: str = "")
         at = (place + wrong.place).lstrip(".")
         named = source.part(at) if at else source
         raise named.refuse(wrong.found, wrong.expected) from None
+
+
+def inflated(size: int) -> int:
+    """The most bytes that are unpacked from a compressed file of `size` bytes.
+
+    Images of digits shrink to a fifth, one-hot floats to a hundredth, and a bomb to a thousandth.
+    """
+    return 2**26 + 100 * size
+
+
+def listed(names: Collection[object]) -> str:
+    """The names that a file gives, short and safe to print; the first few of many.
+
+    >>> listed(["a", "b\\n"]), listed([])
+    ("a, 'b\\\\n'", '(none)')
+    """
+    few = [_word(name) for name in itertools.islice(names, NAMES)]
+    return ", ".join(few + ["…"] * (len(names) > NAMES)) or "(none)"
 
 
 def shown(value: object) -> str:

@@ -109,8 +109,8 @@ def test_convert_reads_published_weights(steppe, tmp_path):
     ("data", "said"),
     [
         (npz(a=np.zeros(3)), "has no lstm_1/w_gates"),
-        (pickle.dumps(Evil()), "is no npz file"),
-        (npz(a=np.zeros(3))[:-30], "is no npz file"),
+        (pickle.dumps(Evil()), "found no npz file"),
+        (npz(a=np.zeros(3))[:-30], "found no npz file"),
     ],
     ids=["other arrays", "pickle", "cut"],
 )

@@ -303,7 +303,10 @@ def test_a_wrong_idx_file_is_refused_by_name(tmp_path, name, damage, words):
     ("changes", "words"),
     [
         ({"y_test": None}, "x_test, x_train, y_train, which leaves y_test missing"),
-        ({"x_train": np.full((24, 28, 28), {}, dtype=object)}, "Object arrays cannot be loaded"),
+        (
+            {"x_train": np.full((24, 28, 28), {}, dtype=object)},
+            "found an array of .object., expected plain numbers",
+        ),
         ({"x_train": pixels(24, 28, 27)}, r"x_train has the shape \(24, 28, 27\)"),
         ({"x_train": np.full((24, 28, 28), "a")}, "x_train has the dtype <U1"),
         ({"x_train": np.full((24, 28, 28), np.nan)}, "x_train has 18816 values that are NaN"),
@@ -324,12 +327,12 @@ def test_a_wrong_npz_file_is_refused_by_name(tmp_path, changes, words):
 def test_an_npz_file_that_is_no_zip_is_refused(tmp_path, damage):
     path = write_npz(tmp_path / "mnist.npz")
     path.write_bytes(damage(path.read_bytes()))
-    refuses(ValueError, "mnist.npz is not an npz file", mnist, tmp_path)
+    refuses(ValueError, "mnist.npz: found no npz file", mnist, tmp_path)
 
 
 def test_a_pickle_that_is_called_npz_is_not_opened(tmp_path):
     (tmp_path / "mnist.npz").write_bytes(pickle.dumps({"x_train": 1}))
-    refuses(ValueError, "mnist.npz is not an npz file", mnist, tmp_path)
+    refuses(ValueError, "mnist.npz: found no npz file", mnist, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +340,7 @@ def test_a_pickle_that_is_called_npz_is_not_opened(tmp_path):
     [
         (lambda b: b[:-1], "not a CIFAR-10 python batch"),
         (lambda b: b[:5000], "not a CIFAR-10 python batch .*truncated"),
-        (lambda b: b"", "not a CIFAR-10 python batch .*Ran out of input"),
+        (lambda b: b"", "not a CIFAR-10 python batch .*truncated"),
         (
             lambda b: b"cos\nsystem\n(S'true'\ntR.",
             "asks for 'os.system', which no such batch needs",
