@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..core.settings import setting
 from ..runs.folder import MODEL, BadInput, check_new_checkpoint
-from ..store.manifest import described, read
+from ..store.manifest import described, verify
 from ..zoo.registry import HUB
 from ..zoo.resolve import resolve
 from .parse import document, make
@@ -70,7 +70,7 @@ class Convert:
 def run(values: dict) -> int:
     options = make(Export, values)
     source = resolve(options.ckpt)
-    kind = described(read(source)[0], source)["kind"]  # refuses what is not intact
+    kind = described(verify(source), source)["kind"]  # refuses what is not intact
     if options.to == "hub":
         written, place = publish(options, source)
     else:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.settings import setting
-from ..store.manifest import Header, read
+from ..store.manifest import Header, verify
 from ..zoo.io import Card, Line, read_card
 from ..zoo.resolve import resolve
 from .parse import document, make
@@ -32,7 +32,7 @@ def run(values: dict) -> int:
     options = make(Info, values)
     path = Path(options.ckpt)
     path = path if path.is_dir() else resolve(options.ckpt)  # of a folder, `read` says what it is
-    header, _ = read(path)  # refuses what is not intact
+    header = verify(path)  # refuses what is not intact
     content = describe(path, header)
     if options.json:
         document(content)

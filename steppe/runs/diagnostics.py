@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 from ..evaluation.records import read_records
-from ..store.manifest import CheckpointError, read
+from ..store.manifest import CheckpointError, verify
 from . import config
 from . import folder as folders
 from .findings import Finding, of_rows
@@ -126,7 +126,7 @@ def checkpoints(folder: Path) -> Finding:
     broken = []
     for path in paths:
         try:
-            read(path)
+            verify(path)
         except CheckpointError:
             broken.append(path.name)
     if broken:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..core.entry import SEE
 from ..core.messages import did_you_mean
 from ..optimizers.names import OPTIMIZERS
-from ..store.manifest import read
+from ..store.manifest import verify
 from ..tasks.names import TASKS
 from ..zoo.registry import HUB, PRETRAINED, WEIGHTS, learned, tunable
 from ..zoo.resolve import resolve
@@ -62,7 +62,7 @@ def subject(source: str, task: str | None) -> Subject:
     optimizer, name, recipe = source, source, {}
     if source not in tunable():
         optimizer = checkpoint(source)
-        manifest = read(optimizer)[0].manifest
+        manifest = verify(optimizer).manifest
         if not isinstance(manifest, dict) or "kind" not in manifest:
             what = manifest.get("what", "something else") if isinstance(manifest, dict) else "?"
             raise BadInput(

@@ -12,7 +12,7 @@ No pickle is read or written.
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -22,24 +22,28 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ..core.messages import at_least, nearest
+from ..core.messages import at_least
 from .files import write_atomically
 from .manifest import (
     DTYPES,
     CheckpointError,
     Header,
+    Spec,
     Tensor,
+    check_fit,
     complaint,
     pack,
+    parse_header,
     plain,
     read,
     read_header,
     read_manifest,
+    specs,
+    verify,
 )
+from .untrusted import Source
 
 __all__ = ["CheckpointError", "keep_last", "load", "newest", "read_manifest", "save"]
-
-LISTED = 8  # names or mismatches spelled out in one message
 
 
 def save(path: str | os.PathLike, tree: PyTree, *, manifest: Mapping) -> None:
@@ -64,6 +68,8 @@ def save(path: str | os.PathLike, tree: PyTree, *, manifest: Mapping) -> None:
     body = b"".join(bodies)
     content = plain(manifest, "manifest", _refuse)
     header = pack(tensors, keys, content, hashlib.sha256(body).hexdigest())
+    todo = "nothing was written: save less, or what is said of it in fewer words"
+    parse_header(header[8:], Source(os.fspath(path), todo, CheckpointError))  # as `load` will
     _write(Path(path), header, body)
 
 
@@ -76,24 +82,37 @@ def load(
     its other leaves are kept. All arrays come back with a strong type. `renamed` is {name of a
     field in older files: its name now}, for fields that hold an array.
     """
-    header, body = read(path)
-    for old, new in (renamed or {}).items():
-        now = lambda name, old=old, new=new: re.sub(rf"\.{old}$", f".{new}", name)
-        header = header._replace(
-            tensors={now(name): tensor for name, tensor in header.tensors.items()},
-            keys={now(name): impl for name, impl in header.keys.items()},
-        )
-    expected = _named(like)
-    _check_names(path, set(header.tensors), set(expected))
-    _check_types(path, header, expected)
+    return load_as(path, lambda header: like, renamed=renamed)
+
+
+def load_as(
+    path: str | os.PathLike,
+    tree: Callable[[Header], PyTree],
+    *,
+    renamed: Mapping[str, str] | None = None,
+) -> tuple[PyTree, dict]:
+    """Read a checkpoint into the tree that its header calls for; else as `load`."""
+    likes: list[PyTree] = []
+
+    def expect(header: Header) -> None:
+        likes.append(tree(header))
+        _check_types(path, _renamed(header, now), _named(likes[0]))
+
+    def now(name: str) -> str:
+        for old, new in (renamed or {}).items():
+            name = re.sub(rf"\.{old}$", f".{new}", name)
+        return name
+
+    header, body = read(path, expect)
+    header, body = _renamed(header, now), {now(name): body[name] for name in header.tensors}
 
     def restore(where, leaf):
         if not _is_array(leaf):
             return leaf
         name = _name(where)
-        return _to_jax(header.tensors[name], header.keys.get(name), body)
+        return _to_jax(header.tensors[name], header.keys.get(name), body.pop(name))
 
-    return jtu.tree_map_with_path(restore, like), header.manifest
+    return jtu.tree_map_with_path(restore, likes[0]), header.manifest
 
 
 def newest(
@@ -107,7 +126,7 @@ def newest(
     skipped = {}
     for path in _by_age(folder, pattern):
         try:
-            read(path)
+            verify(path)
         except CheckpointError as error:
             skipped[path] = str(error)
         else:
@@ -127,7 +146,7 @@ def keep_last(folder: str | os.PathLike, pattern: str, k: int) -> list[Path]:
     for path in _by_age(folder, pattern):
         try:
             if k > 0:
-                read(path)
+                verify(path)
                 k -= 1
             else:
                 read_header(path)
@@ -136,6 +155,11 @@ def keep_last(folder: str | os.PathLike, pattern: str, k: int) -> list[Path]:
         except CheckpointError:
             continue
     return deleted
+
+
+def _renamed(header: Header, now: Callable[[str], str]) -> Header:
+    tensors = {now(name): tensor for name, tensor in header.tensors.items()}
+    return header._replace(tensors=tensors, keys={now(k): impl for k, impl in header.keys.items()})
 
 
 def _is_array(leaf: object) -> bool:
@@ -186,8 +210,8 @@ def _to_numpy(name: str, leaf) -> np.ndarray:
     return array
 
 
-def _to_jax(tensor: Tensor, impl: str | None, body: bytes) -> Array:
-    flat = np.frombuffer(body[tensor.start : tensor.stop], np.dtype(tensor.dtype))
+def _to_jax(tensor: Tensor, impl: str | None, data: bytearray) -> Array:
+    flat = np.frombuffer(data, np.dtype(tensor.dtype))
     array = jnp.array(flat.reshape(tensor.shape))  # a copy, so that it may be donated
     return array if impl is None else jr.wrap_key_data(array, impl=impl)
 
@@ -220,51 +244,24 @@ def _by_age(folder, pattern: str) -> list[Path]:
     return sorted(found, key=age, reverse=True)
 
 
-def _check_names(path, found: set[str], expected: set[str]) -> None:
-    missing, unknown = sorted(expected - found), sorted(found - expected)
-    if not missing and not unknown:
-        return
-
-    def with_guess(name: str) -> str:
-        near = nearest(name, unknown)
-        return f"{name} (did you mean {near}, which the file has?)" if near else name
-
-    listed = (
-        [f"no {_some([with_guess(n) for n in missing[:LISTED]] + missing[LISTED:])}"]
-        if missing
-        else []
-    )
-    listed += [f"unknown {_some(unknown)}"] if unknown else []
-    todo = "load into the tree it was saved from, or give a renamed field its old name back"
-    raise complaint(path, " and ".join(listed), f"the {len(expected)} arrays of `like`", todo)
-
-
 def _check_types(path, header: Header, expected: Mapping) -> None:
-    found, wanted = [], []
-    for name, leaf in expected.items():
-        dtype, shape, *_ = header.tensors[name]
-        if name in header.keys:
-            dtype, shape = _key_dtype(path, header.keys[name]), shape[:-1]
-        if (dtype, shape) != (str(leaf.dtype), leaf.shape):
-            found.append(f"{name}: {dtype}{list(shape)}")
-            wanted.append(f"{name}: {leaf.dtype}{list(leaf.shape)}")
-    if found:
-        todo = "load into the tree it was saved from: same hyper-parameters, same jax_enable_x64"
-        raise complaint(path, _some(found), _some(wanted), todo)
+    found = specs(header)
+    for name in header.keys:
+        found[name] = _key_spec(header.tensors[name], header.keys[name])
+    check_fit(path, found, {name: (str(x.dtype), x.shape) for name, x in expected.items()})
     wide = [t.dtype for t in header.tensors.values() if t.dtype.endswith(("int64", "float64"))]
     if wide and jnp.result_type(float) == jnp.float32:  # only a NumPy `like` gets here
         todo = "turn on jax_enable_x64, or they would lose half their digits"
         raise complaint(path, f"{wide[0]} arrays", "32 bits at most", todo)
 
 
-def _key_dtype(path, impl: str) -> str:
+def _key_spec(tensor: Tensor, impl: str) -> Spec:
+    """Dtype and shape of an array of keys, from those of its data; these if they are no keys."""
     try:
-        return str(jr.key(0, impl=impl).dtype)
-    except ValueError as error:
-        todo = "register that implementation before loading"
-        raise complaint(path, f"PRNG keys of type {impl}", "a type JAX knows", todo) from error
-
-
-def _some(words: list[str]) -> str:
-    more = f" and {len(words) - LISTED} more" if len(words) > LISTED else ""
-    return ", ".join(words[:LISTED]) + more
+        key = jr.key(0, impl=impl)
+    except ValueError:  # of a type that is not registered here
+        return f"key<{impl}>", tensor.shape
+    data = jr.key_data(key)
+    batch = tensor.shape[: len(tensor.shape) - data.ndim]
+    fits = (tensor.dtype, tensor.shape) == (str(data.dtype), (*batch, *data.shape))
+    return (str(key.dtype), batch) if fits else (tensor.dtype, tensor.shape)

@@ -10,23 +10,46 @@ A checkpoint is a safetensors file:
 own 64 digits set to 0, hence names, dtypes, shapes, manifest and `body_sha256`: every bit of
 the file counts, and the manifest can be trusted without reading the tensors.
 
-Only the standard library is imported, and nothing found in a file is ever executed. The header is
-read by hand because `sha256` covers its raw bytes, which the safetensors package does not give.
-Format: https://huggingface.co/docs/safetensors (header limit: 100 MB, as there).
+JAX and PyTorch read a checkpoint by the same steps: `read_header`, what the caller expects of it
+(`check_fit`), and only then the tensors. The standard library is enough, every number and name
+passes through `untrusted`, and nothing found in a file is ever executed. The header is read by hand
+because `sha256` covers its raw bytes, which the safetensors package does not give.
+Format: https://huggingface.co/docs/safetensors
 """
 
+import contextlib
+import dataclasses
 import hashlib
+import io
 import json
 import math
 import os
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from ..core.messages import nearest
+from .untrusted import (
+    Between,
+    FileError,
+    Length,
+    OneOf,
+    Source,
+    checked,
+    checked_table,
+    open_file,
+    parse_json,
+    shown,
+)
 
 FORMAT = 1
 STEPS = "step-*.safetensors"  # names of the checkpoints of a run
-HEADER_LIMIT = 100_000_000  # bytes, the limit of the safetensors format
+HEADER_LIMIT = 2**23  # bytes
+VALUES = 2**19  # of JSON in a header, about eight a tensor
+WHOLE = 2**1024  # whole numbers of a manifest are smaller in size, as those of a float are
+CHUNK = 2**20  # bytes read at once where they are not kept
+NEAR = 100  # names, and letters of each, looked through for one spelled alike
+LISTED = 8  # names or mismatches spelled out in one message
 BLANK = "0" * 64  # stands for `sha256` while it is being computed
 
 # safetensors' name → (NumPy's name, bytes per number)
@@ -47,6 +70,8 @@ DTYPES = {
     "C64": ("complex64", 8),
 }
 
+FLOATS = {"float16", "bfloat16", "float32", "float64"}  # what an optimizer's weights may be
+
 OTHER_FORMATS = {  # first bytes → what they mean
     b"PK": "a zip archive (NumPy .npz or PyTorch .pt)",
     b"\x93NUMPY": "a NumPy .npy file",
@@ -54,17 +79,22 @@ OTHER_FORMATS = {  # first bytes → what they mean
     b"\x1f\x8b": "a gzip archive",
 }
 
-RESTORE = "restore a copy or resume from an older checkpoint"
+DAMAGED = "it is damaged: restore a copy or resume from an older checkpoint"
 EXPORT = "export its arrays with the program that wrote it and store them with steppe's `save`"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(FileError):
     """A checkpoint cannot be written, read, or fitted to the expected tree."""
 
 
-def complaint(path: str | os.PathLike, found: str, expected: str, todo: str) -> CheckpointError:
-    """The one sentence all errors about a file are made of."""
-    return CheckpointError(f"{os.fspath(path)}: found {found}, expected {expected}; {todo}.")
+def complaint(path: str | os.PathLike, found: str, expected: str, todo: str) -> FileError:
+    """The one sentence all errors about a checkpoint are made of."""
+    return Source(os.fspath(path), todo, CheckpointError).refuse(found, expected)
+
+
+Name = Annotated[str, Length(1024)]
+Digest = Annotated[str, Length(64, 64)]
+Spec = tuple[str, tuple[int, ...]]  # dtype as NumPy has it, and shape
 
 
 class Tensor(NamedTuple):
@@ -81,6 +111,33 @@ class Header(NamedTuple):
     body_sha256: str
 
 
+ENTRY = {
+    "sha256": Digest,
+    "body_sha256": Digest,
+    "format": Annotated[int, Between(1, 2**31)],
+    "keys": dict[Name, Annotated[str, Length(80)]],
+    "manifest": dict,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A tensor as the header has it."""
+
+    dtype: Annotated[str, OneOf(DTYPES)]
+    shape: Annotated[tuple[Annotated[int, Between(0, 2**48)], ...], Length(32)]
+    data_offsets: tuple[Annotated[int, Between(0, 2**63)], Annotated[int, Between(0, 2**63)]]
+
+    def __post_init__(self):
+        start, stop = self.data_offsets
+        if stop - start != DTYPES[self.dtype][1] * math.prod(self.shape):
+            raise ValueError("bytes that do not fit its shape")
+
+    @property
+    def tensor(self) -> Tensor:
+        return Tensor(DTYPES[self.dtype][0], self.shape, *self.data_offsets)
+
+
 def read_manifest(path: str | os.PathLike) -> dict:
     """The manifest of a checkpoint, checked; the tensors are not read."""
     return read_header(path).manifest
@@ -92,42 +149,98 @@ def read_header(path: str | os.PathLike) -> Header:
         return _header(file, path)
 
 
-def described(header: Header, path: str | os.PathLike) -> dict:
+def verify(path: str | os.PathLike) -> Header:
+    """The header, with every bit of the file checked; the tensors are not kept."""
+    with _open(path) as file:
+        header, digest = _header(file, path), hashlib.sha256()
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+        _check_body(path, header, digest.hexdigest())
+        return header
+
+
+def read(
+    path: str | os.PathLike, expect: Callable[[Header], object] = lambda header: None
+) -> tuple[Header, dict[str, bytearray]]:
+    """Header and the bytes of each tensor, with every bit of the file checked.
+
+    `expect` is called with the header and raises if it is not the one wanted, before memory is
+    taken for the tensors.
+    """
+    with _open(path) as file:
+        header, digest, body = _header(file, path), hashlib.sha256(), {}
+        expect(header)
+        for name, tensor in _in_order(header.tensors):
+            try:
+                body[name] = bytearray(tensor.stop - tensor.start)
+            except (MemoryError, OverflowError):
+                size = f"{tensor.stop - tensor.start} bytes of {name}"
+                raise complaint(
+                    path, size, "what fits the memory", "use a larger machine"
+                ) from None
+            file.readinto(body[name])
+            digest.update(body[name])
+        _check_body(path, header, digest.hexdigest())
+        return header, body
+
+
+def described(header: Header, path: str | os.PathLike) -> dict[str, Any]:
     """{"kind": …, "hyper": …} of the optimizer in a file. CheckpointError if it holds none."""
-    try:
-        return {part: header.manifest[part] for part in ("kind", "hyper")}
-    except (KeyError, TypeError):
+    found = {part: header.manifest[part] for part in KIND if part in header.manifest}
+    if len(found) < len(KIND):
         raise CheckpointError(
             f"{os.fspath(path)} is a checkpoint, but not of an optimizer: its manifest does not "
             "say which one; give model.safetensors of a finished run, or what `steppe.save` "
             "wrote."
-        ) from None
+        )
+    source = Source(os.fspath(path), "give what `steppe.save` wrote", CheckpointError)
+    return checked_table(found, KIND, source, "manifest")
 
 
-def read(path: str | os.PathLike) -> tuple[Header, bytes]:
-    """Header and tensor bytes, with every bit of the file checked."""
-    with _open(path) as file:
-        header = _header(file, path)
-        body = file.read()
-    if hashlib.sha256(body).hexdigest() != header.body_sha256:
-        raise _damaged(path, "tensors that do not match their checksum")
-    return header, body
+KIND = {"kind": Annotated[str, Length(80)], "hyper": Annotated[dict, Length(1000)]}
+
+
+def specs(header: Header) -> dict[str, Spec]:
+    """Dtype and shape of each tensor; a PRNG key has its implementation for a dtype."""
+    return {
+        name: (header.keys.get(name, tensor.dtype), tensor.shape)
+        for name, tensor in header.tensors.items()
+    }
+
+
+def check_fit(
+    path: str | os.PathLike, found: Mapping[str, Spec], expected: Mapping[str, Spec]
+) -> None:
+    """Refuse a file whose tensors are not the expected ones, by name, dtype and shape."""
+    _check_names(path, set(found), set(expected))
+    wrong = [name for name, spec in expected.items() if found[name] != spec]
+    if wrong:
+        listed = lambda of: _some([f"{name}: {of[name][0]}{list(of[name][1])}" for name in wrong])
+        todo = "load into the tree it was saved from: same hyper-parameters, same jax_enable_x64"
+        raise complaint(path, listed(found), listed(expected), todo)
 
 
 def pack(tensors: Mapping[str, Tensor], keys: dict, manifest: object, body_sha256: str) -> bytes:
     """The first bytes of a checkpoint, up to where the tensors begin."""
-    entry = {
-        "sha256": BLANK,
-        "body_sha256": body_sha256,
-        "format": FORMAT,
-        "keys": keys,
-        "manifest": manifest,
-    }
     codes = {name: code for code, (name, _) in DTYPES.items()}
-    header: dict[str, dict] = {"__metadata__": {"steppe": json.dumps(entry)}}
-    for name, (dtype, shape, start, stop) in tensors.items():
-        header[name] = {"dtype": codes[dtype], "shape": shape, "data_offsets": [start, stop]}
-    text = json.dumps(header, separators=(",", ":")).encode("ascii")
+    index = {
+        name: {"dtype": codes[dtype], "shape": shape, "data_offsets": [start, stop]}
+        for name, (dtype, shape, start, stop) in tensors.items()
+    }
+    return seal(
+        index,
+        {"body_sha256": body_sha256, "format": FORMAT, "keys": keys, "manifest": manifest},
+    )
+
+
+def seal(index: Mapping[str, object], entry: Mapping[str, object]) -> bytes:
+    """The first bytes of a file with this header, right or wrong, under a checksum that is right.
+
+    - `index`: name → what the header says of the tensor
+    - `entry`: as above, without `sha256`
+    """
+    metadata = {"steppe": json.dumps({"sha256": BLANK, **entry})}
+    text = json.dumps({"__metadata__": metadata, **index}, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8 bytes
     digest = hashlib.sha256(text).hexdigest()
     # The first blank is `sha256`: it opens the entry, which opens the header.
@@ -141,6 +254,11 @@ def plain(value: object, where: str, special: Callable[[object, str], object]) -
     Anything else is handed to `special(part, its place)`. Non-finite floats
     pass: Python's JSON writes them as NaN and Infinity.
     """
+    if isinstance(value, int) and not -WHOLE < value < WHOLE:
+        raise CheckpointError(
+            f"{where} is {shown(value)}, but a checkpoint holds 1024 bits at most: store it as a "
+            "string."
+        )
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
@@ -156,28 +274,23 @@ def plain(value: object, where: str, special: Callable[[object, str], object]) -
     return special(value, where)
 
 
-def _damaged(path, found: str) -> CheckpointError:
-    return complaint(path, found, "an intact steppe checkpoint", f"it is damaged: {RESTORE}")
+def _damaged(path, found: str) -> FileError:
+    return complaint(path, found, "an intact steppe checkpoint", DAMAGED)
 
 
-def _open(path) -> BinaryIO:
-    try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise complaint(path, "a folder", "one file", "name a checkpoint inside it")
-        if not stat.S_ISREG(mode):
-            raise complaint(path, "a pipe or device", "a file on disk", "copy it to disk first")
-        return open(path, "rb")
-    except FileNotFoundError as error:
-        here = sorted(p.name for p in Path(path).parent.glob("*.safetensors"))
-        there = f"its folder has {', '.join(here[:8])}" if here else "its folder has no checkpoint"
-        raise complaint(path, "no file", "a checkpoint", f"check the name ({there})") from error
-    except OSError as error:
-        reason = f"a file that cannot be read ({error.strerror})"
-        raise complaint(path, reason, "a checkpoint", "check its permissions") from error
+def _open(path) -> io.BufferedReader:
+    if os.path.isdir(path):
+        raise complaint(path, "a folder", "one file", "name a checkpoint inside it")
+    todo = "check its name and permissions"
+    with contextlib.suppress(OSError, ValueError):
+        if not os.path.exists(path):
+            here = sorted(p.name for p in Path(path).parent.glob("*.safetensors"))
+            has = f"its folder has {_some(here)}" if here else "its folder has no checkpoint"
+            todo = f"check the name ({has})"
+    return open_file(path, Source(os.fspath(path), todo, CheckpointError))
 
 
-def _header(file: BinaryIO, path) -> Header:
+def _header(file: io.BufferedReader, path) -> Header:
     """Read and check everything before the tensors; leave `file` where they begin."""
     size = os.fstat(file.fileno()).st_size
     if size == 0:
@@ -188,29 +301,41 @@ def _header(file: BinaryIO, path) -> Header:
     if opening[8:9] != b"{" or length > min(size - 8, HEADER_LIMIT):
         raise _not_safetensors(file, path, size, opening, length)
     file.seek(8)
-    text = file.read(length)
-    try:
-        index = json.loads(text)
-        metadata = index.pop("__metadata__", {})
-        if "steppe" not in metadata:
-            found = "a safetensors file without steppe's manifest"
-            raise complaint(path, found, "one written by steppe", EXPORT)
-        entry = json.loads(metadata["steppe"])
-        _check_format(entry["format"], path)
-        _check_sha256(text, entry["sha256"])
-        tensors = {name: _tensor(**fields) for name, fields in index.items()}
-        body = _check_gapless(tensors)
-        header = Header(tensors, entry["keys"], entry["manifest"], entry["body_sha256"])
-    except CheckpointError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _damaged(path, f"a header that does not hold together ({error})") from error
-    if size != 8 + length + body:
-        raise _damaged(path, f"{size} bytes where its header announces {8 + length + body}")
+    header = parse_header(file.read(length), Source(os.fspath(path), DAMAGED, CheckpointError))
+    whole = 8 + length + max((tensor.stop for tensor in header.tensors.values()), default=0)
+    if size != whole:
+        raise _damaged(path, f"{size} bytes where its header announces {whole}")
     return header
 
 
-def _not_safetensors(file, path, size: int, opening: bytes, length: int) -> CheckpointError:
+def parse_header(text: bytes, source: Source) -> Header:
+    """The header of a checkpoint from its bytes, after their number, with all it says checked."""
+    if len(text) > HEADER_LIMIT:
+        raise source.refuse(f"a header of {len(text)} bytes", f"at most {HEADER_LIMIT}")
+    within = source.part("header")
+    index = checked(parse_json(text, within, values=VALUES), dict[Name, Any], within)
+    metadata = checked(index.pop("__metadata__", {}), dict[str, str], within, "__metadata__")
+    if "steppe" not in metadata:
+        found = "a safetensors file without steppe's manifest"
+        raise source._replace(remedy=EXPORT).refuse(found, "one written by steppe")
+    entry = parse_json(metadata["steppe"], within, values=VALUES, whole=WHOLE, nonfinite=True)
+    _check_format(checked(entry, dict, within).get("format"), source)
+    entry = checked_table(entry, ENTRY, within, needed=ENTRY)
+    _check_sha256(text, entry["sha256"], within)
+    entries = checked(index, dict[Name, Entry], within)
+    tensors = {name: entry.tensor for name, entry in entries.items()}
+    end = 0
+    for name, tensor in _in_order(tensors):
+        if tensor.start != end:
+            raise within.refuse(f"a gap or an overlap before {name}", "tensors side by side")
+        end = tensor.stop
+    for name in entry["keys"]:
+        if name not in tensors:
+            raise within.refuse(f"a PRNG key {name}", "the name of a tensor")
+    return Header(tensors, entry["keys"], entry["manifest"], entry["body_sha256"])
+
+
+def _not_safetensors(file, path, size: int, opening: bytes, length: int) -> FileError:
     """Say what the file is instead, from its first and last bytes alone."""
     cut = _damaged(path, f"{size} bytes of which {length} should be its header")
     if opening[8:9] == b"{":
@@ -229,38 +354,51 @@ def _not_safetensors(file, path, size: int, opening: bytes, length: int) -> Chec
     return cut if size < 16 else unknown
 
 
-def _check_format(version: object, path) -> None:
-    if type(version) is not int or version < 1:
-        raise ValueError(f"format {version!r}")
-    if version > FORMAT:
-        found = f"a checkpoint of format {version}"
+def _check_format(version: object, source: Source) -> None:
+    if type(version) is int and version > FORMAT:
         todo = "it was written by a newer steppe: upgrade this one"
-        raise complaint(path, found, f"format {FORMAT} at most", todo)
+        found = f"a checkpoint of format {shown(version)}"
+        raise source._replace(remedy=todo).refuse(found, f"format {FORMAT} at most")
 
 
-def _check_sha256(text: bytes, digest: str) -> None:
-    if len(digest) != 64 or text.count(digest.encode()) != 1:
-        raise ValueError("checksum missing")
-    blanked = text.replace(digest.encode(), BLANK.encode())
-    if hashlib.sha256(blanked).hexdigest() != digest:
-        raise ValueError("checksum does not match")
+def _check_sha256(text: bytes, digest: str, source: Source) -> None:
+    raw = digest.encode("ascii", "replace")
+    blanked = text.replace(raw, BLANK.encode())
+    if text.count(raw) != 1 or hashlib.sha256(blanked).hexdigest() != digest:
+        raise source.refuse("a checksum that does not match", "the one of an intact checkpoint")
 
 
-def _tensor(dtype: str, shape: list[int], data_offsets: list[int]) -> Tensor:
-    name, width = DTYPES[dtype]
-    start, stop = data_offsets
-    if any(type(n) is not int or n < 0 for n in (*shape, start)):
-        raise ValueError("negative or fractional size")
-    if stop - start != width * math.prod(shape):
-        raise ValueError("a tensor's bytes do not fit its shape")
-    return Tensor(name, tuple(shape), start, stop)
+def _check_body(path, header: Header, digest: str) -> None:
+    if digest != header.body_sha256:
+        raise _damaged(path, "tensors that do not match their checksum")
 
 
-def _check_gapless(tensors: Mapping[str, Tensor]) -> int:
-    """The number of bytes the tensors fill, from 0 on and without gap or overlap."""
-    end = 0
-    for _, _, start, stop in sorted(tensors.values(), key=lambda t: (t.start, t.stop)):
-        if start != end:
-            raise ValueError("gap or overlap between tensors")
-        end = stop
-    return end
+def _in_order(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """As their bytes lie in the file."""
+    return sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop))
+
+
+def _check_names(path, found: set[str], expected: set[str]) -> None:
+    missing, unknown = sorted(expected - found), sorted(found - expected)
+    if not missing and not unknown:
+        return
+
+    short = [name for name in unknown if len(name) <= NEAR][:NEAR]
+
+    def with_guess(name: str) -> str:
+        near = nearest(name[:NEAR], short)
+        return f"{name} (did you mean {near}, which the file has?)" if near else name
+
+    listed = (
+        [f"no {_some([with_guess(n) for n in missing[:LISTED]] + missing[LISTED:])}"]
+        if missing
+        else []
+    )
+    listed += [f"unknown {_some(unknown)}"] if unknown else []
+    todo = "load into the tree it was saved from, or give a renamed field its old name back"
+    raise complaint(path, " and ".join(listed), f"the {len(expected)} arrays of `like`", todo)
+
+
+def _some(words: list[str]) -> str:
+    more = f" and {len(words) - LISTED} more" if len(words) > LISTED else ""
+    return ", ".join(word[:200] for word in words[:LISTED]) + more

@@ -255,14 +255,13 @@ def read_rule(source: str | os.PathLike) -> AbstractRule:
     return RULES[kind](tensors(header, body), found["hyper"])
 
 
-def tensors(header: Header, body: bytes) -> dict[str, torch.Tensor]:
+def tensors(header: Header, body: dict[str, bytearray]) -> dict[str, torch.Tensor]:
     """Every array of a checkpoint, float32 at least."""
     names = {name: getattr(torch, name) for name, _ in DTYPES.values() if hasattr(torch, name)}
     found = {}
     for name, tensor in header.tensors.items():
-        raw = torch.frombuffer(
-            bytearray(body[tensor.start : tensor.stop]), dtype=names[tensor.dtype]
-        )
+        dtype, empty = names[tensor.dtype], 0 in tensor.shape
+        raw = torch.empty(0, dtype=dtype) if empty else torch.frombuffer(body[name], dtype=dtype)
         value = raw.reshape(tensor.shape)
         wide = (
             torch.promote_types(value.dtype, torch.float32) if value.is_floating_point() else None

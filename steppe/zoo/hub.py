@@ -20,7 +20,7 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError(missing(error)) from None
 
-from ..store.manifest import described, read
+from ..store.manifest import described, verify
 from .io import LICENCE, Card, read_card
 from .resolve import MODEL, refusals, resolve
 
@@ -41,7 +41,7 @@ class Published(
 
     def __init__(self, file: Path):
         self.file = Path(file)
-        header, _ = read(self.file)
+        header = verify(self.file)
         self.described, self.manifest = described(header, self.file), header.manifest
 
     def _save_pretrained(self, save_directory: Path) -> None:

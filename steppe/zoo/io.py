@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.entry import find
-from ..store.manifest import CheckpointError, described, read_header, read_manifest
+from ..store.manifest import FLOATS, CheckpointError, Header, described, read_manifest
 from .registry import PRETRAINED, WEIGHTS, classes
 from .resolve import resolve
 
@@ -110,20 +110,20 @@ def load(source: str | os.PathLike) -> "AbstractOptimizer":
     from ..store.describe import rebuild
 
     path = resolve(source)
-    header = read_header(path)
-
-    def as_saved(where: tuple, leaf):
-        """float32 weights are for a session in float64 too."""
-        tensor = header.tensors.get(jtu.keystr(where))
-        if tensor is None or not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return leaf
-        return jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(tensor.dtype))
-
-    skeleton = rebuild(described(header, path), classes())
     numbers = lambda leaf: isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
-    arrays, rest = eqx.partition(skeleton, numbers)
-    like = eqx.combine(jtu.tree_map_with_path(as_saved, arrays), rest)
-    return checkpoint.load(path, like)[0]
+
+    def skeleton(header: Header):
+        def as_saved(where: tuple, leaf):
+            """float32 weights are for a session in float64 too."""
+            tensor = header.tensors.get(jtu.keystr(where))
+            if tensor is None or not {str(leaf.dtype), tensor.dtype} <= FLOATS:
+                return leaf
+            return jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(tensor.dtype))
+
+        arrays, rest = eqx.partition(rebuild(described(header, path), classes()), numbers)
+        return eqx.combine(jtu.tree_map_with_path(as_saved, arrays), rest)
+
+    return checkpoint.load_as(path, skeleton)[0]
 
 
 def manifest(source: str | os.PathLike) -> dict[str, Any]:

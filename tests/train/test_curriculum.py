@@ -144,7 +144,9 @@ def with_names_of_0_1(path):
     tensors = {old(name): tensor for name, tensor in header.tensors.items()}
     assert tensors.keys() != header.tensors.keys()
     sha = header.body_sha256
-    path.write_bytes(manifest.pack(tensors, header.keys, header.manifest, sha) + body)
+    path.write_bytes(
+        manifest.pack(tensors, header.keys, header.manifest, sha) + b"".join(body.values())
+    )
 
 
 def test_a_run_advances_and_resumes_in_the_middle_of_its_curriculum(tmp_path):
