@@ -34,7 +34,7 @@ class Global(NamedTuple):
     name: str
 
 
-class Record:
+class Inert:
     """Arguments of a pickle for one of NumPy's names, never run."""
 
     def __init__(self, name: str, arguments: tuple):
@@ -72,10 +72,10 @@ def _rows(record: object, path: Path) -> np.ndarray:
     """The uint8 matrix (n, 3072) that a record describes."""
     match record:
         # __setstate__ of an array: (version, shape, dtype, order, bytes)
-        case Record(state=(_, (int(n), 3072), Record(arguments=(code, *_)), fortran, bytes(raw))):
+        case Inert(state=(_, (int(n), 3072), Inert(arguments=(code, *_)), fortran, bytes(raw))):
             order = "F" if fortran else "C"
         # _frombuffer, of protocol 5: bytes, dtype, shape, order
-        case Record(arguments=(bytes(raw), Record(arguments=(code, *_)), (int(n), 3072), order)):
+        case Inert(arguments=(bytes(raw), Inert(arguments=(code, *_)), (int(n), 3072), order)):
             pass
         case _:
             n, raw, code, order = 0, b"", None, "C"
@@ -263,11 +263,11 @@ class Machine:
         arguments, name = self.pop(), self.pop()
         if type(name) is not Global or type(arguments) is not tuple:
             raise _Unlike("it calls what is no name of NumPy's")
-        self.stack.append(Record(name.name, arguments))
+        self.stack.append(Inert(name.name, arguments))
 
     def build(self) -> None:
         state = self.pop()
-        if type(record := self.top()) is not Record:
+        if type(record := self.top()) is not Inert:
             raise _Unlike("it fills what is no array of NumPy's")
         record.state = state
 

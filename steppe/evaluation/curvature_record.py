@@ -6,11 +6,15 @@ JSON has no word for infinity or NaN: a number that is not finite is None here.
 import dataclasses
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from ..store.untrusted import Length, Source, checked
 from .compare import figure
-from .records import Number
+from .records import Count, Name, Number
 
+SOURCE = Source("Not a record of curvature", "give the JSON of `steppe curvature`")
+NEEDED = {"top_eigenvalue", "top_modulus", "trace", "frobenius", "entropy"}  # for `sentences`
+Line = Annotated[list[Number], Length(10_000, 1)]
 LARGE_ERROR = 0.3  # of the temperature: beyond, an importance-sampled entropy is not to be trusted
 
 
@@ -18,21 +22,21 @@ LARGE_ERROR = 0.3  # of the temperature: beyond, an importance-sampled entropy i
 class Row:
     """One number."""
 
-    name: str
-    symbol: str
+    name: Name
+    symbol: Name
     value: Number  # None: not finite
     error: Number  # standard error, or for eigenvalues the residual; None: exact or unknown
     relative: Number  # value · ‖θ‖^power; None: scales as no power
-    how: str
+    how: Name
 
 
 @dataclasses.dataclass(frozen=True)
 class Density:
     """ρ(λ) on a grid: each eigenvalue a Gaussian of width σ, ∫ρ = 1."""
 
-    grid: list[Number]
-    values: list[Number]
-    error: list[Number]
+    grid: Line
+    values: Line
+    error: Line
     sigma: Number
 
 
@@ -40,10 +44,10 @@ class Density:
 class Slice:
     """The loss along a line, and what a parabola of this curvature would be."""
 
-    name: str
-    offsets: list[Number]
-    train: list[Number]
-    valid: list[Number]
+    name: Name
+    offsets: Line
+    train: Line
+    valid: Line
     slope: Number
     curvature: Number
 
@@ -52,46 +56,49 @@ class Slice:
 class Plane:
     """Training loss over θ + a d₁ + b d₂: row i belongs to a = offsets[i]."""
 
-    offsets: list[Number]
-    values: list[list[Number]]
+    offsets: Line
+    values: list[Line]
 
 
 @dataclasses.dataclass(frozen=True)
 class CurvatureRecord:
     """All that was measured at one point, as plain values."""
 
-    task: str
-    optimizer: str  # as shown
-    steps: int
-    params: int
-    examples: int  # the measured batch; 0: the loss has no examples
+    task: Name
+    optimizer: Name  # as shown
+    steps: Count
+    params: Count
+    examples: Count  # the measured batch; 0: the loss has no examples
     dtype: str
     gamma: float
     temperature: float
     rho: float
-    k: int
-    probes: int
+    k: Count
+    probes: Count
     start_loss: Number  # before training, on the same batch
-    below: int  # probes that met an eigenvalue ≤ −γ
-    rows: list[Row]
+    below: Count  # probes that met an eigenvalue ≤ −γ
+    rows: Annotated[list[Row], Length(100)]
     density: Density
-    slices: list[Slice]
+    slices: Annotated[list[Slice], Length(20, 1)]
     plane: Plane
 
 
-def from_plain(plain: Mapping[str, Any]) -> CurvatureRecord:
-    """The record of a dictionary that `dataclasses.asdict` made, e.g. from a JSON file."""
-    parts = {"density": Density, "plane": Plane}
-    lists = {"rows": Row, "slices": Slice}
-    try:
-        given = {field.name: plain[field.name] for field in dataclasses.fields(CurvatureRecord)}
-        given |= {name: made(**given[name]) for name, made in parts.items()}
-        given |= {name: [made(**x) for x in given[name]] for name, made in lists.items()}
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"Not a record of curvature ({error}): expected the JSON of `steppe curvature`."
-        ) from error
-    return CurvatureRecord(**given)
+def from_plain(plain: Mapping[str, Any], source: Source = SOURCE) -> CurvatureRecord:
+    """The record of a dictionary that `dataclasses.asdict` made, e.g. from a JSON file.
+
+    `source`: the file, for messages. Raises its error for what is no such dictionary.
+    """
+    known = {field.name for field in dataclasses.fields(CurvatureRecord)}
+    table = checked(plain, dict[str, Any], source)
+    found = checked({n: x for n, x in table.items() if n in known}, CurvatureRecord, source)
+    if missing := NEEDED - {row.name for row in found.rows}:
+        raise source.refuse(f"no row {min(missing)!r}", "one")
+    lines = [found.density.grid, found.density.values, found.density.error]
+    equal = [lines, *([s.offsets, s.train, s.valid] for s in found.slices)]
+    equal += [[found.plane.offsets, found.plane.values, *found.plane.values]]
+    if any(len({len(line) for line in lines}) > 1 for lines in equal):
+        raise source.refuse("lines of unequal length", "equal ones")
+    return found
 
 
 def text_table(found: CurvatureRecord) -> str:

@@ -16,11 +16,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
+from ..store.untrusted import FileError, Length, Source, checked, parse_json, read_bytes
 from .engines import Cell, Row, cell_id, function, plain, processes, ray_tasks, serial
 
 FORMAT = 1
+LARGEST = 2**26  # bytes of a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +75,13 @@ def run_grid(
 
 
 def read_rows(path: str | os.PathLike) -> list[Row]:
-    """The last row of every cell in a file of `run_grid`, also while it is being written."""
-    path = Path(path)
-    data = path.read_bytes()
-    return list(_parse(path, data[: data.rfind(b"\n") + 1])[1].values())
+    """The last row of every cell in a file of `run_grid`, also while it is being written.
+
+    Raises FileError, which is a ValueError.
+    """
+    source = _source(path)
+    data = read_bytes(path, LARGEST, source)
+    return list(_parse(source, data[: data.rfind(b"\n") + 1])[1].values())
 
 
 def to_parquet(out: str | os.PathLike, path: str | os.PathLike) -> None:
@@ -120,13 +125,15 @@ def _recover(out: Path, file: BinaryIO, work: str) -> dict[str, Row]:
     """The rows of a file, after cutting off a line half written."""
     header = _encoded({"steppe": "grid", "format": FORMAT, "work": work})
     file.seek(0)
-    data = file.read()
+    data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise _source(out).refuse(f"more than {LARGEST} bytes", "less")
     whole = data.rfind(b"\n") + 1
     if not whole and header.startswith(data):
         file.truncate(0)
         file.write(header)
         return {}
-    theirs, rows = _parse(out, data[:whole])
+    theirs, rows = _parse(_source(out), data[:whole])
     if theirs != work:
         raise ValueError(f"{out} holds results of {theirs}, not of {work}; give another file.")
     file.truncate(whole)
@@ -145,48 +152,58 @@ def _append(file: BinaryIO, row: Row, known: dict[str, dict[str, Any]]) -> Row:
     return dataclasses.replace(row, environment=known.setdefault(key, row.environment))
 
 
-def _parse(path: Path, data: bytes) -> tuple[str, dict[str, Row]]:
+@dataclasses.dataclass(frozen=True)
+class _Head:
+    steppe: Literal["grid"]
+    format: Literal[1]
+    work: Annotated[str, Length(500)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    """A row as it is written; `environment` is the key of one."""
+
+    id: str
+    cell: Cell
+    result: dict[str, Any] | None
+    error: str | None
+    seconds: float | None
+    attempts: int
+    environment: str
+
+
+def _parse(source: Source, data: bytes) -> tuple[str, dict[str, Row]]:
     """The work of a file of whole lines, and the last row of every cell."""
     rows: dict[str, Row] = {}
     known: dict[str, dict[str, Any]] = {"": {}}
-    header, *lines = data.splitlines() or [b""]
-    head = _decoded(header)
-    if head.get("steppe") != "grid" or head.get("format") != FORMAT:
-        raise ValueError(f"{path}, line 1: no grid of format {FORMAT}; give another file.")
+    header, *lines = data.split(b"\n")[:-1] or [b""]
+    try:
+        head = checked(parse_json(header, source), _Head, source)
+    except FileError:
+        raise FileError(
+            f"{source.name}, line 1: no grid of format {FORMAT}; give another file."
+        ) from None
     for i, text in enumerate(lines, start=2):
-        line = _decoded(text)
-        if set(line) == {"environment", "is"}:
-            known[line["environment"]] = line["is"]
-        elif _is_row(line) and line["environment"] in known:
-            rows[line["id"]] = Row(**{**line, "environment": known[line["environment"]]})
-        else:
-            raise ValueError(
-                f"{path}, line {i}: no row of a grid; the file was edited. Take the line out and "
-                "its cell is done again."
-            )
-    return head["work"], rows
+        at = source.part(f"line {i}")
+        line = parse_json(text, at)
+        if isinstance(line, dict) and line.keys() == {"environment", "is"}:
+            known[checked(line["environment"], str, at)] = checked(line["is"], dict[str, Any], at)
+            continue
+        row = checked(line, _Line, at)
+        if row.environment not in known or row.id != cell_id(row.cell):
+            raise at.refuse("the digest of another cell or environment", "its own")
+        if (row.result is None) == (row.error is None):
+            raise at.refuse("a cell that both failed and did not", "a result or an error")
+        rows[row.id] = Row(**{**vars(row), "environment": known[row.environment]})
+    return head.work, rows
 
 
-def _is_row(line: Mapping[str, Any]) -> bool:
-    return (
-        set(line) == {field.name for field in dataclasses.fields(Row)}
-        and isinstance(line["cell"], dict)
-        and line["id"] == cell_id(line["cell"])
-        and (line["result"] is None) != (line["error"] is None)
-    )
+def _source(path: str | os.PathLike) -> Source:
+    return Source(str(path), "the file was edited: take the line out and its cell is done again")
 
 
 def _encoded(line: Mapping[str, Any]) -> bytes:
     return json.dumps(line, allow_nan=False).encode() + b"\n"
-
-
-def _decoded(text: bytes) -> dict[str, Any]:
-    """The object on a line, {} if there is none."""
-    try:
-        line = json.loads(text)
-    except ValueError:
-        return {}
-    return line if isinstance(line, dict) else {}
 
 
 def _key(surroundings: Mapping[str, Any]) -> str:

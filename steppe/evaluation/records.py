@@ -11,17 +11,30 @@ import dataclasses
 import json
 import math
 import os
-import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
 
 from ..store.files import write_atomically
+from ..store.untrusted import (
+    Between,
+    FileError,
+    Length,
+    Source,
+    checked,
+    parse_json,
+    read_lines,
+    shown,
+)
 
 FORMAT = 1
 DIGITS = 6  # significant digits kept of a measured number
+LARGEST = 2**26  # bytes of a file
 
 Number = float | None  # None: not finite
+Count = Annotated[int, Between(0, 2**53)]
+Name = Annotated[str, Length(500)]
+TUNING = {"best": float, "trials": Count, "edge": Name, "split": Name}  # what readers ask for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,21 +45,23 @@ class Record:
     the same key, so equal places in two records are pairs.
     """
 
-    task: str
-    optimizer: str  # as shown
+    task: Name
+    optimizer: Name  # as shown
     learned: bool
     hyper: dict[str, Any]  # {"kind", "hyper"} of `store.describe`, {} if it has no description
-    horizon: int  # inner steps
-    seeds: list[int]
-    points: list[int]  # inner steps after which `metrics` were taken: 0 … horizon
-    metrics: dict[str, list[list[Number]]]  # "train_loss", "test_accuracy", …: (seeds, points)
+    horizon: Count  # inner steps
+    seeds: Annotated[list[int], Length(100_000, 1)]
+    points: Annotated[
+        list[Count], Length(100_000, 1)
+    ]  # inner steps after which `metrics` were taken: 0 … horizon
+    metrics: dict[Name, list[list[Number]]]  # "train_loss", "test_accuracy", …: (seeds, points)
     curve_steps: list[float]  # updates made before the losses of a bin, on average
     curve: list[list[Number]]  # minibatch training loss, mean over each bin: (seeds, bins)
     diverged: list[int]  # seeds that ended with a loss that is not finite
-    params: int
-    ms_per_step: float  # one episode alone
-    gradients_per_step: int | None  # None: their number varies
-    state_bytes_per_param: float
+    params: Count
+    ms_per_step: Annotated[float, Between(1e-12, 1e12)]  # one episode alone
+    gradients_per_step: Count | None  # None: their number varies
+    state_bytes_per_param: Annotated[float, Between(0, 1e12)]
     tuning: dict[str, Any]  # {} if nothing was tuned, else `tune.Tuning` as a dict
 
     def final(self, metric: str) -> list[Number]:
@@ -74,63 +89,43 @@ def write_records(
 
 
 def read_records(path: str | os.PathLike) -> tuple[list[Record], dict[str, Any]]:
-    """The records of a file, and the environment they were measured in."""
-    path = Path(path)
-    if not path.exists():
+    """The records of a file, and the environment they were measured in.
+
+    Raises FileError, which is a ValueError, at a line that is none, and FileNotFoundError.
+    """
+    if not Path(path).exists():
         raise FileNotFoundError(
             f"{path} does not exist; give the records.jsonl of a finished evaluation."
         )
-    lines = [_line(path, i, text) for i, text in enumerate(path.read_text().splitlines(), start=1)]
-    if not lines or lines[0].get("steppe") != "records":
-        raise ValueError(f"{path} is no file of records: its first line does not say so.")
-    if lines[0].get("format") != FORMAT:
-        raise ValueError(
-            f"{path} has the format {lines[0].get('format')}, this steppe reads {FORMAT}; "
+    source = Source(str(path), "the file is cut or edited, evaluate again")
+    lines = read_lines(path, LARGEST, source, longest=LARGEST)
+    header = parse_json(next(lines, (1, b"{}"))[1], source.part("line 1"))
+    if not isinstance(header, dict) or header.get("steppe") != "records":
+        raise FileError(f"{path} is no file of records: its first line does not say so.")
+    if header.get("format") != FORMAT:
+        raise FileError(
+            f"{path} has the format {shown(header.get('format'))}, this steppe reads {FORMAT}; "
             "evaluate again, or read it with the steppe that wrote it."
         )
-    records = [_record(path, i, line) for i, line in enumerate(lines[1:], start=2)]
-    return records, lines[0].get("environment", {})
+    environment = checked(header.get("environment", {}), dict[str, Any], source, "environment")
+    return [_record(text, source.part(f"line {i}")) for i, text in lines], environment
 
 
-def _line(path: Path, i: int, text: str) -> dict[str, Any]:
-    try:
-        line = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}, line {i}: not JSON ({error.msg}); the file is cut or edited, evaluate again."
-        ) from None
-    if not isinstance(line, dict):
-        raise ValueError(f"{path}, line {i}: found {type(line).__name__}, expected a record.")
-    return line
-
-
-def _record(path: Path, i: int, line: dict[str, Any]) -> Record:
-    hints = get_type_hints(Record)
-    wrong = sorted(set(hints) ^ set(line))
-    if wrong:
-        raise ValueError(
-            f"{path}, line {i}: "
-            + "; ".join(f"{'lacks' if name in hints else 'unknown'} {name!r}" for name in wrong)
-            + ". The file was not written by this steppe; evaluate again."
+def _record(text: bytes, source: Source) -> Record:
+    record = checked(parse_json(text, source), Record, source)
+    for name, hint in TUNING.items() if record.tuning else ():
+        checked(
+            record.tuning.get(name, "" if hint is Name else None), hint, source, f"tuning.{name}"
         )
-    for name, hint in hints.items():
-        if not isinstance(line[name], _plain(hint)):
-            raise ValueError(
-                f"{path}, line {i}: {name!r} is a {type(line[name]).__name__}, expected {hint}."
-            )
-    record = Record(**line)
-    shape = (len(record.seeds), len(record.points))
+    seeds, last = len(record.seeds), record.points[-1]
+    if list(record.points) != sorted(set(record.points)) or last != record.horizon:
+        raise source.refuse(f"points up to {last}", f"rising ones, up to {record.horizon}")
+    if "train_loss" not in record.metrics:
+        raise source.refuse("no train_loss among the metrics", "it there")
     for name, rows in [*record.metrics.items(), ("curve", record.curve)]:
-        columns = len(record.curve_steps) if name == "curve" else shape[1]
-        if len(rows) != shape[0] or any(len(row) != columns for row in rows):
-            raise ValueError(
-                f"{path}, line {i}: {name!r} must have {shape[0]} rows of {columns} numbers, one "
-                "row a seed."
+        columns = len(record.curve_steps if name == "curve" else record.points)
+        if len(rows) != seeds or any(len(row) != columns for row in rows):
+            raise source.refuse(
+                f"{shown(name)} of another shape", f"{seeds} rows of {columns} numbers, one a seed"
             )
     return record
-
-
-def _plain(hint: Any) -> type | tuple[type, ...]:
-    if isinstance(hint, types.UnionType):
-        return get_args(hint)
-    return (int, float) if hint is float else get_origin(hint) or hint

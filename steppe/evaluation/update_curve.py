@@ -7,8 +7,7 @@ is compared is the shape, not the learning rate.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..core.optimizer import AbstractOptimizer
+from ..store.untrusted import Length, Source, checked, listed
+from .records import Name
 
+Points = Annotated[list[float], Length(10_000, 1)]
 STEPS = 20  # length of a history
 GRID = np.linspace(-3.0, 3.0, 121)
 STEADY = "after steady gradients of 1"
@@ -32,11 +34,11 @@ HISTORIES = {
 class UpdateCurve:
     """An optimizer's curves: history → update / unit at each gradient of `g`."""
 
-    optimizer: str
+    optimizer: Name
     learned: bool
     unit: float  # size of the update that a steady gradient of 1 ends up with
-    g: list[float]
-    curves: dict[str, list[float]]
+    g: Points
+    curves: dict[str, Points]
 
 
 def update_curve(opt: AbstractOptimizer, *, name: str, learned: bool) -> UpdateCurve:
@@ -67,8 +69,11 @@ def update_curve(opt: AbstractOptimizer, *, name: str, learned: bool) -> UpdateC
     )
 
 
-def from_plain(plain: Mapping[str, Any]) -> UpdateCurve:
-    """Read a curve from the content of a JSON file."""
-    return UpdateCurve(
-        **{field.name: plain[field.name] for field in dataclasses.fields(UpdateCurve)}
-    )
+def from_plain(plain: object, source: Source) -> UpdateCurve:
+    """A curve from the content of a JSON file, which is `source` in messages."""
+    curve = checked(plain, UpdateCurve, source)
+    if curve.curves.keys() != HISTORIES.keys():
+        raise source.refuse(f"the histories {listed(curve.curves)}", "those of this steppe")
+    if any(len(line) != len(curve.g) for line in curve.curves.values()):
+        raise source.refuse("curves of another length", f"{len(curve.g)} points as in `g`")
+    return curve

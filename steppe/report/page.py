@@ -7,13 +7,12 @@ certificate.json of each folder; what is absent leaves its panel out. No script,
 loaded from anywhere.
 """
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..certificates.certificate import Certificate
 from ..certificates.certificate import load as load_certificate
@@ -22,9 +21,11 @@ from ..evaluation.curvature_record import CurvatureRecord
 from ..evaluation.records import Record, read_records
 from ..evaluation.update_curve import UpdateCurve, from_plain
 from ..store.files import write_atomically
+from ..store.untrusted import Source, checked, read_document
 from ..train.sinks import flatness, read_rows
 from . import certificate_panel, plots
 
+T = TypeVar("T")
 TEMPLATE = "report.html.j2"
 CERTIFICATE = "certificate.json"
 GLYPHS = {"better": "▲", "worse": "▼", "no difference seen": "○"}
@@ -153,12 +154,14 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
             found, where = read_records(folder / "records.jsonl")
             records += _renamed(found, records, folder.resolve().name)
             env = env or where
-        config = config or _read(folder / "config.json", {})
-        env = env | _read(folder / "env.json", {}) if len(folders) == 1 else env
+        config = config or _read(folder / "config.json", dict) or {}
+        if len(folders) == 1:
+            env = env | (_read(folder / "env.json", dict) or {})
         rows = rows or read_rows(folder / "metrics.jsonl")
-        rules = rules or [from_plain(rule) for rule in _read(folder / "rule.json", [])]
-        if (measured := _read(folder / "curvature.json", None)) is not None:
-            curvatures.append(curvature_record.from_plain(measured))
+        rule, point = folder / "rule.json", folder / "curvature.json"
+        rules = rules or [from_plain(x, _source(rule)) for x in _read(rule, list) or []]
+        if (measured := _read(point, dict)) is not None:
+            curvatures.append(curvature_record.from_plain(measured, _source(point)))
         if (folder / CERTIFICATE).exists():
             certificates.append(load_certificate(folder / CERTIFICATE))
     if not records and not rows and not certificates:
@@ -193,8 +196,12 @@ def facts(config: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, str]:
         for name, value in config.items()
         if name not in ("title", "command") and isinstance(value, str | int | float)
     }
-    versions = env.get("versions", {})
-    seconds = env.get("seconds", {})
+    versions, seconds = (
+        {name: x for name, x in part.items() if isinstance(x, kind)}
+        if isinstance(part := env.get(key), dict)
+        else {}
+        for key, kind in (("versions", str), ("seconds", int | float))
+    )
     around = {
         "device": ", ".join(str(env[k]) for k in ("device", "processor") if env.get(k)),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
@@ -343,12 +350,12 @@ def _renamed(found: list[Record], known: list[Record], folder: str) -> list[Reco
     return fresh
 
 
-def _read(path: Path, absent: Any) -> Any:
+def _read(path: Path, kind: type[T]) -> T | None:
+    """The table or list in a JSON file, None where there is no file."""
     if not path.exists():
-        return absent
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not JSON ({error.msg}, line {error.lineno}); mend it."
-        ) from None
+        return None
+    return checked(read_document(path, _source(path), nonfinite=True), kind, _source(path))
+
+
+def _source(path: Path) -> Source:
+    return Source(str(path), "mend it, or take it out of the folder")

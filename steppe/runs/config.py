@@ -9,15 +9,19 @@ Standard library only.
 
 import contextlib
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..core.settings import from_table, settings_of, values_of
+from ..store.untrusted import FileError, Source, bounded, read_bytes
 from ..zoo.recipe import Recipe
 from ..zoo.recipe_json import from_json, to_json
 from . import folder as folders
 from .folder import BadInput
+
+LARGEST = 2**17  # bytes of a file of settings
+VALUES = 10_000
 
 
 def read_file(cls: type, path: Path, without: Collection[str] = ()) -> dict[str, object]:
@@ -26,41 +30,49 @@ def read_file(cls: type, path: Path, without: Collection[str] = ()) -> dict[str,
     - `cls`: the class that declares them
     - `without`: paths of settings that a file cannot give
     """
-    read = _yaml if path.suffix in (".yaml", ".yml") else tomllib.loads
+    yaml = path.suffix in (".yaml", ".yml")
+    source = Source(f"`config {path}`", "mend it")
     try:
-        table = read(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadInput(f"`config {path}` does not exist; check the name.") from error
-    except OSError as error:
-        raise BadInput(f"`config {path}` cannot be read ({error.strerror}).") from error
-    except ValueError as error:  # also what is not UTF-8
-        words = " ".join(str(error).split())
+        text = read_bytes(path, LARGEST, source)
+        table = _yaml(text) if yaml else tomllib.loads(text.decode())
+        table = bounded(table, source, values=VALUES)
+    except FileError as error:
+        raise BadInput(str(error)) from None
+    except (ValueError, RecursionError) as error:  # also what is not UTF-8
+        words = " ".join(str(error).split())[:300]
         raise BadInput(
-            f"`config {path}` is not {'YAML' if read is _yaml else 'TOML'} ({words}); mend it."
-        ) from error
+            f"`config {path}` is not {'YAML' if yaml else 'TOML'} ({words}); mend it."
+        ) from None
     return from_table(cls, table, str(path), without)
 
 
-def _yaml(text: str) -> dict:
+def _yaml(text: bytes) -> dict:
     try:
         import yaml
     except ImportError as error:
         raise BadInput("A YAML file needs PyYAML: pip install pyyaml, or use TOML.") from error
     try:
+        # An alias stands for what it names wherever it is used: ten lines are a billion values.
+        # A tag says what else than a number, a text, a list or a table something is.
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            if isinstance(token, (yaml.AliasToken, yaml.TagToken)):
+                word = "an alias" if isinstance(token, yaml.AliasToken) else "a tag"
+                raise ValueError(f"{word} in line {token.start_mark.line + 1}")
         table = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
-    if not isinstance(table, Mapping):
+    if not isinstance(table, dict):
         raise ValueError("expected names and values")
-    return dict(table)
+    return table
 
 
 def read(folder: Path, cls: type[Recipe] = Recipe) -> Recipe:
     """The recipe of the run that a folder holds."""
     path = folder / folders.CONFIG
     config = folders.read_config(folder)
+    kept = config.get("recipe")
     try:
-        return from_json(config.get("recipe") or config["options"], cls)
+        return from_json(kept if isinstance(kept, dict) else config["options"], cls)
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from error
 
@@ -68,7 +80,11 @@ def read(folder: Path, cls: type[Recipe] = Recipe) -> Recipe:
 def preset_of(folder: Path) -> str | None:
     """The published recipe that the run of a folder began with."""
     config = folders.read_config(folder)
-    return config.get("preset") or config.get("options", {}).get("preset")
+    options = config.get("options")
+    kept = config.get("preset") or (options.get("preset") if isinstance(options, dict) else None)
+    if not isinstance(kept, str | None):
+        raise BadInput(f"{folder / folders.CONFIG}: the preset {kept!r:.40} is no name; mend it.")
+    return kept
 
 
 def write(folder: Path, recipe: Recipe, **about: Any) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..evaluation.records import read_records
 from ..store.manifest import CheckpointError, verify
+from ..store.untrusted import FileError, Source, checked
 from . import config
 from . import folder as folders
 from .findings import Finding, of_rows
@@ -57,11 +58,11 @@ def keep(folder: Path, findings: list[Finding]) -> None:
 
 def probed(folder: Path) -> list[Finding]:
     """The findings of the probe at the end of the run; none where the file does not say."""
-    kept = folders.read_json(folder / folders.FINDINGS).get("findings")
+    kept = folders.read_json(folder / folders.FINDINGS).get("findings") or []
     try:
-        findings = [Finding(**finding) for finding in kept or []]
+        findings = checked(kept, list[Finding], Source(str(folder / folders.FINDINGS)))
         return [finding for finding in findings if finding.what.startswith("probe")]
-    except (TypeError, AttributeError):
+    except FileError:
         return []
 
 

@@ -31,7 +31,8 @@ class Finding:
     ok: bool
     evidence: str
     fix: str = ""
-    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)  # of the evidence
+    # of the evidence; None in a file: not finite
+    numbers: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

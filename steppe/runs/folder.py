@@ -15,6 +15,7 @@ from typing import Any
 
 from ..store.files import write_atomically
 from ..store.manifest import STEPS, CheckpointError, read_manifest
+from ..store.untrusted import FileError, Source, checked, read_document, shown
 
 
 class BadInput(Exception):
@@ -40,23 +41,20 @@ ENVIRONMENT = "env.json"
 def read_config(folder: Path) -> dict:
     """The content of `config.json` of a run of `steppe train`."""
     path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("not a table")
-    except (FileNotFoundError, NotADirectoryError) as error:
+    if not path.exists():
         raise BadInput(
             f"{folder} is no run folder, it has no {CONFIG}; give a folder that `steppe train` "
             "wrote."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"{path} cannot be read ({error}); mend it, or begin a new run with `out`."
-        ) from error
+        )
+    try:
+        source = Source(str(path), "mend it, or begin a new run with `out`")
+        config = checked(read_document(path, source, nonfinite=True), dict[str, Any], source)
+    except FileError as error:
+        raise BadInput(str(error)) from None
     if not is_training(folder):
         raise BadInput(
-            f"{path} has no options of `steppe train`, but is of {config.get('command')!r}; give "
-            "another folder."
+            f"{path} has no options of `steppe train`, but is of {shown(config.get('command'))}; "
+            "give another folder."
         )
     return config
 
@@ -154,8 +152,8 @@ def held(folder: Path) -> Iterator[None]:
 def read_json(path: Path) -> dict:
     """The table in a JSON file, {} where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_document(path, Source(str(path)), nonfinite=True)
+    except FileError:
         return {}
     return content if isinstance(content, dict) else {}
 

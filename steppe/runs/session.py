@@ -217,7 +217,9 @@ def _sinks(
 def _write_environment(folder: Path) -> None:
     here = environment()
     first = folders.read_json(folder / folders.ENVIRONMENT)
-    content = first | {"resumed": [*first.get("resumed", []), here]} if first else here
+    before = first.get("resumed")
+    before = before if isinstance(before, list) else []
+    content = first | {"resumed": [*before, here]} if first else here
     folders.write_json(folder / folders.ENVIRONMENT, content)
 
 

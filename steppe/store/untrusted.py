@@ -169,6 +169,17 @@ def parse_json(
     return bounded(document, source, values=values, depth=depth, whole=whole, nonfinite=nonfinite)
 
 
+def read_document(
+    path: str | os.PathLike, source: Source, *, most: int = 2**24, nonfinite: bool = False
+) -> Any:
+    """The document of a JSON file.
+
+    - `most`: bytes of the file
+    - `nonfinite`: as in `parse_json`
+    """
+    return parse_json(read_bytes(path, most, source), source, nonfinite=nonfinite)
+
+
 def bounded(
     document: Any,
     source: Source,

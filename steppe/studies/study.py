@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from ..evaluation.engines import Row, usable_cores
-from ..evaluation.grid import Grid, read_rows, run_grid
+from ..evaluation.grid import LARGEST, Grid, read_rows, run_grid
 from ..evaluation.stats import interval
+from ..store.untrusted import Source, checked, parse_json, read_lines
 
 S = TypeVar("S")  # settings of a study: its sizes, a frozen dataclass in all studies here
 Cell = dict[str, Any]
@@ -143,14 +144,14 @@ def content(conclusion: Conclusion) -> dict[str, Any]:
 
 def read(path: str | os.PathLike) -> list[Row]:
     """The rows of a file of records: a grid, or one plain JSON object a line."""
-    text = Path(path).read_text(encoding="utf-8")
-    try:
-        if text.startswith('{"steppe"'):
-            return read_rows(path)
-        lines = [json.loads(line) for line in text.splitlines()]
-        return [Row("", {}, line, None, line.get("seconds"), 1, {}) for line in lines]
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path} has no records, one JSON object a line ({error}).") from error
+    source = Source(str(path), "give a file with one JSON object a line")
+    lines = [line for _, line in read_lines(path, LARGEST, source, longest=LARGEST)]
+    if lines and lines[0].startswith(b'{"steppe"'):
+        return read_rows(path)
+    tables = (
+        checked(parse_json(line, source, nonfinite=True), dict[str, Any], source) for line in lines
+    )
+    return [Row("", {}, table, None, table.get("seconds"), 1, {}) for table in tables]
 
 
 def records(rows: Iterable[Row]) -> list[Record]:

@@ -100,7 +100,7 @@ def test_untuned_baselines_are_found(steppe, tmp_path):
     folder.mkdir()
     mine, sgd, adam = (record(name) for name in ("mine", "SGD", "Adam"))
     mine = mine | {"learned": True}
-    tuned = {"best": 0.1, "edge": ""}
+    tuned = {"best": 0.1, "edge": "", "trials": 1}
 
     def found(*records) -> dict:
         header = {"steppe": "records", "format": FORMAT, "environment": {}}
@@ -117,12 +117,12 @@ def test_untuned_baselines_are_found(steppe, tmp_path):
 
 
 def record(name: str) -> dict:
-    """Of nothing: no seed and no point."""
-    empty = {n: [] for n in ("seeds", "points", "curve_steps", "curve", "diverged")}
+    """A record of one seed and one step."""
+    steps = {"seeds": [0], "points": [0, 1], "curve_steps": [0], "curve": [[1.0]], "diverged": []}
     whole = {"horizon": 1, "params": 1, "gradients_per_step": 1}
     sizes = {"ms_per_step": 1.0, "state_bytes_per_param": 1.0}
-    tables = {"hyper": {}, "metrics": {}, "tuning": {}}
-    return {"task": "hill", "optimizer": name, "learned": False} | empty | whole | sizes | tables
+    tables = {"hyper": {}, "metrics": {"train_loss": [[1.0, 0.5]]}, "tuning": {}}
+    return {"task": "hill", "optimizer": name, "learned": False} | steps | whole | sizes | tables
 
 
 def test_this_installation_is_sound(steppe, monkeypatch):

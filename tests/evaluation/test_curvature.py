@@ -207,7 +207,7 @@ def test_examples_are_counted():
 
 def test_a_point_survives_json(found):
     assert point.from_plain(json.loads(json.dumps(dataclasses.asdict(found)))) == found
-    with pytest.raises(ValueError, match=r"Not a record of curvature \('task'\)"):
+    with pytest.raises(ValueError, match="Not a record of curvature: found no entry 'task'"):
         point.from_plain({})
 
 

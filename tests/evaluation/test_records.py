@@ -7,6 +7,7 @@ import math
 import pytest
 
 from steppe.evaluation.records import Record, number, read_records, write_records
+from steppe.store.untrusted import FileError
 from steppe.train.environment import environment
 
 
@@ -49,23 +50,54 @@ def test_file_is_plain_json_without_infinities(tmp_path):
     assert len(read_records(path)[0]) == 1  # the failed write changed nothing
 
 
+def edited(old, new):
+    """The same file with other words in its record."""
+
+    def change(lines):
+        assert old in lines[1]
+        return [lines[0], lines[1].replace(old, new)]
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda lines: [lines[0], lines[1][:50]], "line 2: not JSON"),
+        (lambda lines: [lines[0], lines[1][:50]], "line 2: found no JSON"),
         (lambda lines: lines[1:], "no file of records"),
         (lambda lines: ['{"steppe": "records", "format": 99}'], "format 99"),
-        (lambda lines: [lines[0], '{"task": "a"}'], "line 2: lacks 'curve'"),
-        (lambda lines: [lines[0], lines[1].replace("[0, 1]", "[0]")], "must have 1 rows"),
-        (lambda lines: [lines[0], lines[1].replace('"Adam"', "3")], "'optimizer' is a int"),
+        (lambda lines: [lines[0], '{"task": "a"}'], "line 2: found no entry 'optimizer'"),
+        (
+            lambda lines: [lines[0], lines[1].replace("[0, 1]", "[0]")],
+            "expected 1 rows of 3 numbers, one a seed",
+        ),
+        (edited("[0, 2, 4]", "[0, 4, 2]"), "found points up to 2, expected rising ones, up to 4"),
+        (edited("[0, 2, 4]", "[0, 0, 4]"), "rising ones"),
+        (edited('"horizon": 4', '"horizon": 5'), "up to 5"),
+        (edited('"train_loss"', '"test_loss"'), "no train_loss"),
+        (edited('"seeds": [0, 1]', '"seeds": []'), "seeds: found a length of 0"),
+        (edited('"ms_per_step": 0.5', '"ms_per_step": 0'), "ms_per_step: found 0"),
+        (edited('"ms_per_step": 0.5', '"ms_per_step": NaN'), "NaN is no number of JSON"),
+        (edited('"params": 10', '"params": -1'), "params: found -1"),
+        (edited('"params": 10', '"params": true'), "params: found true, expected a whole number"),
+        (edited('"params": 10', f'"params": {"1" * 5000}'), "line 2: found no JSON"),
+        (edited('"trials": 33', '"trails": 33'), "tuning.trials: found null"),
+        (edited('"best": 0.1', '"best": "0.1"'), "tuning.best: found '0.1', expected a number"),
+        (edited('"task": "a task"', '"task": "a", "task": "b"'), "given twice"),
+        (edited("null", "[" * 99999), "levels|no JSON"),
+        (
+            lambda lines: [lines[0], lines[1].replace('"Adam"', "3")],
+            "line 2, optimizer: found 3, expected words",
+        ),
     ],
 )
 def test_damaged_files_are_named(tmp_path, change, words):
     path = tmp_path / "records.jsonl"
     write_records(path, [record()], {})
     path.write_text("\n".join(change(path.read_text().splitlines())))
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(FileError, match=words) as caught:
         read_records(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 def test_missing_file_is_named(tmp_path):

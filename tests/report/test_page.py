@@ -202,7 +202,7 @@ def test_folders_that_hold_nothing_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="is no folder"):
         report_from_folders([tmp_path / "absent"], tmp_path / "r.html")
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+    with pytest.raises(ValueError, match=r"config\.json: found no JSON"):
         report_from_folders([tmp_path], tmp_path / "r.html")
 
 

@@ -91,7 +91,7 @@ def test_records_of_one_object_a_line_are_read_too(tmp_path):
     path.write_text('{"lr": 0.5, "loss": 2.0}\n{"lr": 0.5, "loss": 4.0}\n')
     assert records(read(path)) == [{"lr": 0.5, "loss": 2.0}, {"lr": 0.5, "loss": 4.0}]
     path.write_text("[1]\nnonsense\n")
-    with pytest.raises(ValueError, match="has no records"):
+    with pytest.raises(ValueError, match="give a file with one JSON object a line"):
         read(path)
 
 
