@@ -303,17 +303,25 @@ def build(cls: type[T], values: Mapping[str, object], path: str = "") -> T:
 
     - `values`: by path
     """
-    hints, given = typing.get_type_hints(cls), {}
+    groups, given = _groups_of(cls), {}
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
         name = path + field.name
-        if dataclasses.is_dataclass(hints[field.name]):
+        if field.name in groups:
             inner = path if field.metadata.get("inline") else name + "."
-            given[field.name] = build(hints[field.name], values, inner)
+            given[field.name] = build(groups[field.name], values, inner)
         elif name in values:
             given[field.name] = values[name]
         elif field.default is REQUIRED and field.default_factory is dataclasses.MISSING:
             raise ValueError(f"`{name}` is missing.")
     return cls(**given)
+
+
+@functools.cache
+def _groups_of(cls: type) -> dict[str, type]:
+    """The fields of a class that are settings of their own."""
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
+    return {name: hints[name] for name in names if dataclasses.is_dataclass(hints[name])}
 
 
 def values_of(settings: object) -> dict[str, object]:

@@ -43,6 +43,20 @@ class Bowl(AbstractFormula):
         return {"distance": jnp.sum(jnp.abs(params))}
 
 
+@eqx.filter_jit
+def one_step(task, opt, params, state, instance, keys):
+    key_batch, key_loss, key_opt = keys
+    batch = task.batch(instance, key_batch, split="train")
+    value, grads = Problem(task, instance, batch, key_loss).value_and_grad(params)
+    updates, state = opt.update(grads, state, params, value=value, key=key_opt)
+    return jax.tree.map(jnp.add, params, updates), state, value
+
+
+@eqx.filter_jit
+def on_all(task, instance, split, params, key):
+    return Problem(task, instance, task.full_batch(instance, split=split), key).value(params)
+
+
 def slow(task, opt, key, horizon, points):
     """Losses before each step and (train loss, test loss) at the points, by a Python loop."""
     key_begin, key_measure = jr.split(key)
@@ -52,16 +66,11 @@ def slow(task, opt, key, horizon, points):
     for step in range(horizon + 1):
         if step in points:
             for split in ("train", "test"):
-                batch = task.full_batch(episode.instance, split=split)
-                problem = Problem(task, episode.instance, batch, key_measure)
-                measured.append(float(problem.value(params)))
+                measured.append(float(on_all(task, episode.instance, split, params, key_measure)))
         if step == horizon:
             break
-        key, key_batch, key_loss, key_opt, _ = jr.split(key, 5)
-        batch = task.batch(episode.instance, key_batch, split="train")
-        value, grads = Problem(task, episode.instance, batch, key_loss).value_and_grad(params)
-        updates, state = opt.update(grads, state, params, value=value, key=key_opt)
-        params = jax.tree.map(jnp.add, params, updates)
+        key, *keys, _ = jr.split(key, 5)
+        params, state, value = one_step(task, opt, params, state, episode.instance, keys)
         losses.append(float(value))
     return losses, np.array(measured).reshape(-1, 2)
 

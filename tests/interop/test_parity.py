@@ -5,6 +5,7 @@ task is one row of it, exchanged before every step.
 """
 
 import functools
+import os
 
 import equinox as eqx
 import jax
@@ -133,8 +134,11 @@ def test_protocol_starts_as_published():
 
 
 @pytest.mark.user_flags
-def test_rnnprop_follows_for_200_steps():
-    batch_loss, full_loss, _ = follow("rnnprop", 0, 200)
+def test_rnnprop_follows():
+    """For 200 steps as users compile: tests/test_user_flags.py."""
+    batch_loss, full_loss, _ = follow(
+        "rnnprop", 0, 200 if "STEPPE_TEST_USER_FLAGS" in os.environ else 100
+    )
     assert_follows("rnnprop", full_loss, CURVES["full_loss"][3][2])
     found = batch_loss[CURVES["batch_loss"]["steps"]]
     assert found == pytest.approx(CURVES["batch_loss"]["rnnprop"], abs=1e-4)

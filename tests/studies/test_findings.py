@@ -16,8 +16,22 @@ def of(scale, made):
     return findings.findings(scale, made)
 
 
-def test_an_effect_is_found_with_its_size_and_every_claim_holds():
-    found = of(SCALE, rows(works))
+@pytest.fixture(scope="module")
+def worked():
+    """Rows of an effect, and what is found in them."""
+    made = rows(works)
+    return made, of(SCALE, made)
+
+
+@pytest.fixture(scope="module")
+def without():
+    """Rows of no effect, and what is found in them."""
+    made = rows(nothing)
+    return made, of(SCALE, made)
+
+
+def test_an_effect_is_found_with_its_size_and_every_claim_holds(worked):
+    _, found = worked
     assert len(found.flatness) == len(found.generalisation) == len(found.control) == 2 * CELLS
     for line in found.flatness:
         assert line.better and line.found.mean == pytest.approx(-0.7, abs=0.03)
@@ -35,8 +49,8 @@ def test_an_effect_is_found_with_its_size_and_every_claim_holds():
     )
 
 
-def test_no_effect_is_told_as_none():
-    found = of(SCALE, rows(nothing))
+def test_no_effect_is_told_as_none(without):
+    _, found = without
     assert not any(line.better for line in (*found.flatness, *found.generalisation))
     assert not any(verdict.holds for verdict in summary.verdicts(SCALE, found))
     assert "? No, at the scale" in summary.answer(SCALE, found)
@@ -116,9 +130,8 @@ def test_what_is_missing_is_counted_and_nothing_stands_in_for_it():
     assert f"dm plain {SCALE.flat['dm']}: 1" in summary.text(SCALE, found)
 
 
-def test_tuned_optimizers_are_compared_on_equal_networks():
-    made = rows(nothing)
-    found = of(SCALE, made)
+def test_tuned_optimizers_are_compared_on_equal_networks(without):
+    made, found = without
     rivals = {line.theirs for line in found.rivals}
     assert {"adam", "sam, equal steps", "sam, equal gradients"} < rivals
     assert list(found.by_task) == list(SCALE.tasks)
@@ -171,11 +184,11 @@ def test_runs_of_a_meta_seed_are_those_at_its_place():
     assert split[8]["trace"] == made["at"]["end"]["trace"][2:4]
 
 
-def test_the_tables_are_plain_values_and_text():
+def test_the_tables_are_plain_values_and_text(worked):
     import json
 
-    found = of(SCALE, rows(works))
-    again = json.loads(json.dumps(content(conclude(SCALE, rows(works))), allow_nan=False))
+    made, found = worked
+    again = json.loads(json.dumps(content(conclude(SCALE, made)), allow_nan=False))
     assert [v["holds"] for v in again["verdicts"]] == [True, True, True]
     lines = summary.text(SCALE, found).splitlines()
     assert lines[0].startswith("Does flatness-aware meta-training")

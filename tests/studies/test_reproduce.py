@@ -33,7 +33,12 @@ def steppe(monkeypatch, tmp_path, capsys):
     return call
 
 
-def test_a_study_is_done_told_and_found_done_again(steppe, tmp_path):
+def undrawn(monkeypatch) -> None:
+    """Leave the report away, which takes seconds."""
+    monkeypatch.setattr(reproduce, "write_report", lambda *_: None)
+
+
+def test_a_study_is_done_told_and_found_done_again(steppe, monkeypatch, tmp_path):
     code, out, err = steppe("flatness", "--engine", "serial")
     planned = list(design.cells(FEW))
     assert code == 0
@@ -47,6 +52,7 @@ def test_a_study_is_done_told_and_found_done_again(steppe, tmp_path):
     assert found["verdicts"][0]["because"][1:20] in page and "<svg" in page
     assert not re.search(r'(src|href)="https?:', page)
 
+    undrawn(monkeypatch)
     before = (folder / "rows.jsonl").read_bytes()
     again, same, err = steppe("flatness", "--engine", "serial")
     assert (again, same) == (0, out) and f"{len(planned)} of them done before" in err
@@ -54,7 +60,7 @@ def test_a_study_is_done_told_and_found_done_again(steppe, tmp_path):
 
 
 def test_json_is_one_document(steppe, monkeypatch):
-    monkeypatch.setattr(reproduce, "write_report", lambda *_: None)  # seconds of drawing
+    undrawn(monkeypatch)
     code, out, _ = steppe("flatness", "--engine", "serial", "--json", "--quiet", "--out", "here")
     document = json.loads(out)
     assert code == 0 and document["failed"] == [] and document["folder"] == "here"
@@ -63,6 +69,7 @@ def test_json_is_one_document(steppe, monkeypatch):
 
 def test_a_failed_cell_is_told_and_is_the_exit_code(steppe, monkeypatch):
     working(monkeypatch, "tests.studies.made:breaks")
+    undrawn(monkeypatch)
     code, out, _ = steppe("flatness", "--engine", "serial", "--quiet")
     assert code == 1 and "failed   " in out and "no such luck" in out
 
