@@ -8,6 +8,7 @@ from pathlib import Path
 from ..core.settings import check, setting
 from ..runs import folder as folders
 from ..runs.folder import BadInput, Failed
+from ..train.stopping import Terminated
 from ..zoo.recipe import SEEDS
 from .parse import document, make, speaker
 
@@ -43,9 +44,9 @@ def run(values: dict) -> int:
         check_same(folder, command)
         try:
             verdict = run_demo(options, folder, command)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated) as error:
             again = f"{command} --out {folder}" if options.out else command
-            raise KeyboardInterrupt(f"Stopped; `{again}` goes on from there.") from None
+            raise type(error)(f"Stopped; `{again}` goes on from there.") from None
     if options.json:
         kept = {"folder": folder, "report": verdict.report, "seconds": verdict.seconds}
         records = [vars(record) for record in verdict.records]

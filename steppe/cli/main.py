@@ -1,6 +1,7 @@
 """`steppe VERB …`: find the verb, read its options, turn what goes wrong into one sentence.
 
-Exit codes: 0 done, 1 a failed check or run, 2 bad usage or input, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a failed check or run, 2 bad usage or input, 130 stopped by Ctrl-C, 143 by
+SIGTERM.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 from ..core.messages import did_you_mean, missing
 from ..runs.folder import BadInput, Failed
+from ..train.stopping import Terminated, terminated
 from .parse import columns, help_text, paragraphs, parse_argv, reword
 
 
@@ -52,11 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return dispatch(words)
+        with terminated():
+            return dispatch(words)
     except BrokenPipeError:  # `steppe list | head -1`: nobody reads on, and that is fine
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes stdout once more at exit
         return 0
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, Terminated) as error:
         if os.environ.get("STEPPE_DEBUG", "0") not in ("", "0"):
             raise
         sentence, code = explain(error)
@@ -117,6 +120,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     """One sentence about an error, and the exit code."""
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "Stopped.", 130
+    if isinstance(error, Terminated):
+        return str(error), 143
     if isinstance(error, ModuleNotFoundError):
         return missing(error), 2
     sentence = " ".join(str(error).split())

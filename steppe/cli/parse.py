@@ -13,7 +13,6 @@ all; and every mistake, on the line or in a file, is to be one sentence that nam
 """
 
 import inspect
-import json
 import re
 import shutil
 import sys
@@ -24,7 +23,8 @@ from typing import TypeVar
 
 from ..core.messages import did_you_mean
 from ..core.settings import REQUIRED, Setting, build, convert_all, settings_of
-from ..runs.folder import BadInput, finite
+from ..runs.folder import BadInput
+from ..store.files import to_json
 
 T = TypeVar("T")
 
@@ -215,5 +215,5 @@ def speaker(quiet: bool) -> Callable[[str], None]:
 
 def document(content: object) -> None:
     """One JSON document on stdout."""
-    text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    text = to_json(content, indent=2, ensure_ascii=False, default=str)
     print(text)

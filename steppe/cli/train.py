@@ -15,6 +15,7 @@ from ..runs.findings import Finding
 from ..runs.folder import BadInput
 from ..runs.subject import check
 from ..tasks.names import TASKS
+from ..train.stopping import Terminated
 from ..zoo.presets import recipe as published
 from ..zoo.recipe import Recipe, check_idle
 from ..zoo.registry import PRESETS, learned
@@ -70,8 +71,8 @@ def run(values: dict) -> int:
                 live=not options.quiet and sys.stderr.isatty(),
                 about={"command": line_of(options), "preset": options.preset},
             )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(stopped(folder)) from None
+        except (KeyboardInterrupt, Terminated) as error:
+            raise type(error)(stopped(folder)) from None
     if options.json:
         document(content(result, recipe))
     else:

@@ -53,7 +53,7 @@ def of_folder(folder: Path) -> list[Finding]:
 def keep(folder: Path, findings: list[Finding]) -> None:
     """Write `findings.json`."""
     content = [dataclasses.asdict(finding) for finding in findings]
-    folders.write_json(folder / folders.FINDINGS, folders.finite({"findings": content}))
+    folders.write_json(folder / folders.FINDINGS, {"findings": content})
 
 
 def probed(folder: Path) -> list[Finding]:

@@ -6,14 +6,11 @@ held by a lock while a process trains in it; the system frees the lock if the pr
 
 import contextlib
 import json
-import math
-import os
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from ..store.files import write_atomically
+from ..store.files import sweep, temporary_beside, to_json, write_atomically
+from ..store.lock import FolderInUseError, locked
 from ..store.manifest import STEPS, CheckpointError, read_manifest
 from ..store.untrusted import FileError, Source, checked, read_document, shown
 
@@ -26,16 +23,13 @@ class Failed(Exception):
     """The run failed, or found a failure; exit code 1 of the command line."""
 
 
-try:
-    import fcntl
-except ImportError:  # Windows: folders are not locked
-    fcntl = None
-
 CONFIG = "config.json"
 MODEL = "model.safetensors"
 METRICS = "metrics.jsonl"
 FINDINGS = "findings.json"
 ENVIRONMENT = "env.json"
+TENSORBOARD = "tensorboard"
+EARLY = (ENVIRONMENT, TENSORBOARD)  # written before `config.json`, which makes a folder a run
 
 
 def read_config(folder: Path) -> dict:
@@ -110,43 +104,40 @@ def done_steps(folder: Path) -> int:
 def held(folder: Path) -> Iterator[None]:
     """The folder, made if need be, locked, and writable; gone again if nothing was begun in it."""
     new = not folder.exists()
-    descriptor = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{secrets.token_hex(4)}"
+        probe = temporary_beside(folder / CONFIG)
         probe.touch(exist_ok=False)
         probe.unlink()
-        if fcntl is not None:
-            descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise BadInput(
             f"{folder} cannot be written ({error.strerror}); give a writable folder as `out`."
         ) from error
-    try:
-        if fcntl is not None and descriptor is not None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BadInput(
-                    f"{folder} is in use by another `steppe train`; wait for it, or give another "
-                    "folder as `out`."
-                ) from error
-            except OSError:
-                pass  # a file system without locks
-        if not begun(folder) and any(not p.name.startswith(".") for p in folder.iterdir()):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except FolderInUseError as error:
+            raise BadInput(
+                f"{folder} is in use by another `steppe train`; wait for it, or give another "
+                "folder as `out`."
+            ) from error
+        foreign = (path.name for path in folder.iterdir() if path.name not in EARLY)
+        if not begun(folder) and not all(name.startswith(".") for name in foreign):
             raise BadInput(
                 f"{folder} holds files, but no run ({CONFIG} is missing); give a new or empty "
                 "folder as `out`."
             )
-        for left in folder.glob(".*.tmp"):  # of a process that was killed while writing
-            left.unlink(missing_ok=True)
+        sweep(folder)
+        if new:
+            stack.callback(_forget_empty, folder)
         yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-        if new and not begun(folder):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+
+
+def _forget_empty(folder: Path) -> None:
+    """Take back a folder in which no run was begun."""
+    if not begun(folder):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def read_json(path: Path) -> dict:
@@ -160,15 +151,4 @@ def read_json(path: Path) -> dict:
 
 def write_json(path: Path, content: object) -> None:
     """Write a file that is complete whenever it is there."""
-    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False), "\n")
-
-
-def finite(value: Any) -> Any:
-    """The same with null for NaN and infinities, which JSON does not know."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(name): finite(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(part) for part in value]
-    return value
+    write_atomically(path, to_json(content, indent=2, ensure_ascii=False), "\n")

@@ -162,7 +162,7 @@ def _forget(folder: Path) -> None:
     """Take back what a run wrote that has made no step."""
     for name in (folders.CONFIG, folders.ENVIRONMENT, folders.METRICS):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    shutil.rmtree(folder / folders.TENSORBOARD, ignore_errors=True)
 
 
 def _remedy(penalty: Penalty) -> str:
@@ -210,7 +210,8 @@ def _sinks(
     recipe: Recipe, folder: Path, say: Callable[[str], None], live: bool
 ) -> tuple[Sink, ...]:
     steps = recipe.run.steps
-    sinks: list[Sink] = [TensorBoard(folder / "tensorboard")] if recipe.run.log else []
+    place, done = folder / folders.TENSORBOARD, folders.done_steps(folder)
+    sinks: list[Sink] = [TensorBoard(place, step=done)] if recipe.run.log else []
     return (*sinks, Console(steps) if live else Lines(max(1, steps // LINES), say))
 
 

@@ -1,12 +1,12 @@
 """meta_train: meta-steps with checkpoints, exact resume, validation and a log."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import equinox as eqx
@@ -24,12 +24,16 @@ from ..core.task import AbstractTask
 from ..core.types import Key
 from ..objectives.regularized import Regularized, flatness_share
 from ..store import checkpoint
-from ..store.manifest import STEPS
+from ..store.files import sweep
+from ..store.lock import locked
+from ..store.manifest import STEPS, read_header
 from . import mesh as meshes
 from . import preflight
 from .curriculum import Curriculum, Stage
 from .sinks import JSONL, Row, Sink
 from .step import TrainState, meta_step, start
+from .stopping import Stop, heeded
+from .tally import Tally, kept
 from .validate import Run, Validation, begin_run, judged, stage_of
 
 # Fields of a run's state as files of 0.1 name them
@@ -78,9 +82,15 @@ def meta_train(
 
     With a `folder`, the complete state is saved there every `checkpoint_every` steps,
     the rows go to `metrics.jsonl`, and a call with the same arguments on the same
-    folder goes on from the newest intact checkpoint, bit by bit as if it had never
-    stopped. `recipe` is kept in the checkpoints; a folder with another recipe is
-    refused.
+    folder goes on from the newest intact checkpoint: weights and rows are bit by bit
+    (times apart) as if it had never stopped. `recipe` is kept in the checkpoints; a folder
+    with another recipe is refused. So is a folder that another run holds, in this process or
+    another one of this machine.
+
+    A SIGINT (Ctrl-C) or SIGTERM is then obeyed after the meta-step at hand and a last
+    checkpoint: KeyboardInterrupt, or SystemExit with code 143, says how to go on. A second
+    signal ends the run at once. Handlers of your own are left in place, and in another thread
+    than the main one, or with several processes, signals are left alone.
 
     With a `curriculum` the horizons of `estimator` and `validation` are those of its stages, and
     the run may end before `steps`.
@@ -94,9 +104,10 @@ def meta_train(
     Before the first step the memory that it takes is told to the sinks, after the third the time
     that is left.
 
-    Raises TooLargeError before the first step where it takes more memory than is available,
-    MetaTrainingError when more than `bad_share` of the episodes between two log rows were not
-    finite, LostProcessError when another process ended.
+    Raises FolderInUseError at once where another run holds the folder, TooLargeError before
+    the first step where it takes more memory than is available, MetaTrainingError when more than
+    `bad_share` of the episodes between two log rows were not finite, LostProcessError when
+    another process ended.
     """
     began = time.perf_counter()
     if curriculum is not None and validation is None:
@@ -105,7 +116,8 @@ def meta_train(
     mesh = meshes.episode_mesh()
     recipe = dict(recipe or {})
     sinks = sinks if meshes.leads() else ()
-    with meshes.watched(), meshes.active(mesh):
+    folder = None if folder is None else Path(folder)
+    with _held(folder) as stop, meshes.watched(), meshes.active(mesh):
         meshes.agree(
             "The task, optimizer, estimator, objective or another argument of meta_train",
             (task, opt, estimator, objective, key, steps, validation, curriculum, recipe),
@@ -122,8 +134,8 @@ def meta_train(
         )
         run = begin_run(state, curriculum)
         if folder is not None:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            run = _resume(Path(folder), run, recipe, sinks)
+            run = _resume(folder, run, recipe, sinks)
+        first = int(run.state.step)
         step_fn, state, compile_seconds = compile_step(
             task, run.state, estimator, objective, meta_tx, mesh, stage=at(run.stage)
         )
@@ -133,37 +145,49 @@ def meta_train(
         score = _compile_score(task, state.opt, validation, objective, key_valid)
         share = _compile_share(task, state, estimator, objective, key_valid)
         run = eqx.tree_at(lambda r: r.state, run, state)
+        log = None
         if folder is not None and meshes.leads():
-            sinks = (*sinks, JSONL(Path(folder) / "metrics.jsonl", step=int(run.state.step)))
+            log = JSONL(folder / "metrics.jsonl", step=first)
+            sinks = (*sinks, log)
         rows: list[Row] = []
-        pending: list[Stats] = []
-        mark = time.perf_counter()
+        tally = Tally(run.pending, began)
+        stop.patient = True
         try:
-            for step in range(int(run.state.step) + 1, steps + 1):
-                if run.finished:
+            for step in range(first + 1, steps + 1):
+                if run.finished or stop.signal is not None:
                     break
                 state, stats = step_fn(run.state, at(run.stage))
                 run = eqx.tree_at(lambda r: r.state, run, state)
                 pace.stepped(state, step)
-                pending.append(stats)
+                tally.add(stats)
                 last = step == steps
                 validate = validation is not None and (step % validation.every == 0 or last)
                 if step % log_every == 0 or validate or last:
-                    row = _row(pending, step, began, mark)
+                    row = tally.row(step)
                     _check(row, bad_share)
                     if validate and validation is not None and score is not None:
                         run, found = judged(run, score, curriculum, validation.horizon)
                         row |= found
                     if validate and share is not None:
                         row["flatness_share"] = share(run.state)
-                    pending, mark = [], time.perf_counter()
+                    tally.begin()
                     rows.append(row)
                     for sink in sinks:
                         sink.write(row)
-                if folder is not None and (step % checkpoint_every == 0 or last or run.finished):
+                due = step % checkpoint_every == 0 or last or run.finished
+                if folder is not None and (due or stop.signal is not None):
+                    run = dataclasses.replace(run, pending=tally.columns())
                     whole = meshes.everywhere(run, mesh)  # a joint act; only one writes
-                    if meshes.leads():
-                        _save(Path(folder), whole, recipe, keep)
+                    if log is not None:
+                        log.sync()
+                        passing = first if first % checkpoint_every else None
+                        _save(folder, whole, recipe, keep, passing)
+            stop.patient = False
+            if stop.signal is not None:
+                stop.end(
+                    f"Stopped; {int(run.state.step)} meta-steps are safe in {folder}: the same "
+                    "call goes on from there."
+                )
         finally:
             for sink in sinks:
                 sink.close()
@@ -176,6 +200,19 @@ def meta_train(
         compile_seconds=compile_seconds,
         memory_bytes=None if step_fn.memory is None else step_fn.memory.whole,
     )
+
+
+@contextlib.contextmanager
+def _held(folder: Path | None) -> Iterator[Stop]:
+    """The folder, made if need be, for this run alone, and the signals while it is written to."""
+    with contextlib.ExitStack() as stack:
+        if folder is not None and meshes.leads():
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder, borrow=True))
+            sweep(folder)
+        # Several processes could not save together at a signal to one.
+        heed = folder is not None and jax.process_count() == 1
+        yield stack.enter_context(heeded()) if heed else Stop()
 
 
 def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
@@ -191,8 +228,9 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
             sink.say(f"Skipped a damaged checkpoint. {sentence}")
     if path is None:
         return run
-    found = checkpoint.read_manifest(path).get("recipe") or {}
-    if found != (wanted := json.loads(json.dumps(recipe))):
+    header = read_header(path)
+    found, wanted = header.manifest.get("recipe") or {}, json.loads(json.dumps(recipe))
+    if found != wanted:
         differing = sorted(
             k for k in {*found, *wanted} if found.get(k, "absent") != wanted.get(k, "absent")
         )
@@ -204,7 +242,8 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
             )
             + "). Give the settings it was begun with to resume it, or another folder."
         )
-    run, _ = checkpoint.load(path, run, renamed=RENAMED)
+    like = dataclasses.replace(run, pending=kept(path, header))
+    run, _ = checkpoint.load(path, like, renamed=RENAMED)
     for sink in sinks:
         sink.say(f"Resumed from {path} at meta-step {int(run.state.step)}.")
     return run
@@ -296,32 +335,6 @@ def _compile_number(f: Callable, shared, like) -> Callable[..., float]:
     return lambda x: float(compiled(eqx.filter(x, eqx.is_array), shared))
 
 
-def _row(pending: list[Stats], step: int, began: float, mark: float) -> dict:
-    """One log row: means over the meta-steps since the last one."""
-    pending = jax.device_get(pending)
-    now = time.perf_counter()
-
-    def mean(values: Iterable) -> float:
-        """Over the meta-steps that have the number: a part not drawn is NaN."""
-        values = np.asarray(list(values))
-        known = values[~np.isnan(values)]
-        return float(np.mean(known)) if len(known) else math.nan
-
-    known = {name: mean(s.parts[name] for s in pending) for name in pending[0].parts}
-    known["grad_error"] = mean(s.grad_error for s in pending)
-    return {
-        "step": step,
-        "time": now - began,
-        "meta_loss": mean(s.loss for s in pending),
-        **{name: value for name, value in known.items() if not math.isnan(value)},
-        "grad_norm": mean(s.grad_norm for s in pending),
-        "nonfinite": int(sum(s.nonfinite for s in pending)),
-        "episodes": int(sum(s.episodes for s in pending)),
-        "resets": int(sum(s.resets for s in pending)),
-        "inner_steps_per_s": float(sum(s.inner_steps for s in pending) / (now - mark)),
-    }
-
-
 def _check(row: dict, bad_share: float) -> None:
     share = row["nonfinite"] / row["episodes"]
     if share > bad_share:
@@ -332,10 +345,13 @@ def _check(row: dict, bad_share: float) -> None:
         )
 
 
-def _save(folder: Path, run: Run, recipe: dict, keep: int) -> None:
-    step = int(run.state.step)
+def _save(folder: Path, run: Run, recipe: dict, keep: int, passing: int | None) -> None:
+    """Save a run; the checkpoint `passing`, which an undisturbed run had not, has had its day."""
+    step, name = int(run.state.step), "step-{:08d}.safetensors".format
     manifest = {"what": "meta-training", "step": step, "recipe": recipe}
-    checkpoint.save(folder / f"step-{step:08d}.safetensors", run, manifest=manifest)
+    checkpoint.save(folder / name(step), run, manifest=manifest)
+    if passing is not None:
+        (folder / name(passing)).unlink(missing_ok=True)
     checkpoint.keep_last(folder, STEPS, keep)
 
 

@@ -4,14 +4,23 @@ A row is a flat dict: step, time (seconds of this run), then named numbers.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from ..store.files import write_atomically
+from ..store.files import to_json
+from ..store.lock import exclusive
 
 Row = Mapping[str, float | int | str]
+
+LINE = 1 << 20  # bytes, far more than a row has
+LARGEST = (1 << 63) - 1  # of whole numbers
+NUMBERS = (  # columns that readers compute with
+    "time", "meta_loss", "active", "flatness", "grad_error", "grad_norm", "nonfinite", "episodes",
+    "inner_steps_per_s", "valid_loss", "stage", "valid_horizon", "flatness_share",
+)  # fmt: skip
 
 
 class Sink(Protocol):
@@ -27,41 +36,118 @@ def flatness(row: Row) -> float | None:
 
 
 class JSONL:
-    """Rows as lines of a file. Opening it again for a resumed run drops rows after `step`."""
+    """Rows as lines of a file, each by itself a JSON document; null stands for NaN and infinities.
 
-    def __init__(self, path: str | os.PathLike, *, step: int = 0):
+    Opened for a file that is there, it goes on with it, behind the last complete line. It never
+    puts another file in its place, so that several that write at a time lose nothing.
+
+    - `step`: drop the rows after this meta-step, which a resumed run writes again. None: keep all
+    """
+
+    def __init__(self, path: str | os.PathLike, *, step: int | None = None):
         self.path = Path(path)
-        rows = [row for row in read_rows(self.path) if row["step"] <= step]
-        write_atomically(self.path, *(json.dumps(row) + "\n" for row in rows))
-        self._file = self.path.open("a")
+        self._file = self.path.open("ab")
+        try:
+            with exclusive(self._file):
+                self._cut(step)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _cut(self, step: int | None) -> None:
+        log = read_log(self.path)
+        stop = log.stop
+        if step is not None:
+            after = (at for at, row in zip(log.starts, log.rows, strict=True) if row["step"] > step)
+            stop = next(after, stop)
+        if stop < self._file.tell():
+            self._file.truncate(stop)
+            self.sync()
+        elif log.unended:
+            self._file.write(b"\n")
+            self.sync()
 
     def write(self, row: Row) -> None:
-        self._file.write(json.dumps(dict(row)) + "\n")
-        self._file.flush()
+        line = to_json(dict(row)) + "\n"
+        with exclusive(self._file):
+            self._file.write(line.encode())
+            self._file.flush()
 
     def say(self, text: str) -> None:
         pass
+
+    def sync(self) -> None:
+        """Put the rows on disk, where they outlast a power cut."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
 
 
+class Log(NamedTuple):
+    """A file of metrics as it is found."""
+
+    rows: list[dict]
+    starts: list[int]  # byte at which the line of each row begins
+    stop: int  # byte after the last row
+    cut: bool  # whether a line follows that was not finished
+    unended: bool  # whether the last row lacks its newline
+
+
 def read_rows(path: str | os.PathLike) -> list[dict]:
-    """The rows of a metrics file; none if it is absent. A last line cut short is left out."""
-    path = Path(path)
-    if not path.exists():
-        return []
-    rows = []
-    for number, line in enumerate(lines := path.read_text().splitlines(), start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number < len(lines):
-                raise ValueError(
-                    f"{path}, line {number}: not JSON, expected one row of metrics a line. "
-                    "Mend or remove that line."
-                ) from None
-    return rows
+    """The rows of a metrics file; none if it is absent. A last line cut short is left out.
+
+    What was not finite is NaN. Raises ValueError at any other line that is no row.
+    """
+    return read_log(path).rows
+
+
+def read_log(path: str | os.PathLike) -> Log:
+    """The rows of a metrics file and where they are; see `read_rows`."""
+    path, rows, starts, stop = Path(path), [], [], 0
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return Log([], [], 0, False, False)
+    with file:
+        while line := file.readline(LINE):
+            try:
+                rows.append(_row(line))
+            except (ValueError, RecursionError) as error:
+                if file.read(1):
+                    found = error if isinstance(error, ValueError) else "nested too deep"
+                    raise ValueError(
+                        f"{path}, line {len(rows) + 1}: {found}, expected one row of metrics a "
+                        "line. Mend or remove that line."
+                    ) from None
+                return Log(rows, starts, stop, True, False)
+            starts.append(stop)
+            stop += len(line)
+            if not line.endswith(b"\n"):
+                return Log(rows, starts, stop, False, True)
+    return Log(rows, starts, stop, False, False)
+
+
+def _row(line: bytes) -> dict:
+    """The row in a line; ValueError says what else it is."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        raise ValueError("not JSON") from None
+    if not isinstance(row, dict):
+        raise ValueError("no table of names and numbers")
+    step = row.get("step")
+    if not (type(step) is int and 0 <= step <= LARGEST):
+        raise ValueError("no whole number `step`")
+    for name, value in row.items():
+        if value is None:
+            row[name] = math.nan
+        elif type(value) not in (bool, int, float, str) or (name in NUMBERS and type(value) is str):
+            raise ValueError(f"`{name[:40]}` is no number")
+        elif type(value) is int and abs(value) > LARGEST:
+            raise ValueError(f"`{name[:40]}` is too large")
+    return row
 
 
 class Console:
@@ -108,20 +194,23 @@ class Console:
 
 
 class TensorBoard:
-    """Rows as scalars `meta/…` in an event folder."""
+    """Rows as scalars `meta/…` in an event folder; numbers that are not finite are left out.
 
-    def __init__(self, folder: str | os.PathLike):
+    - `step`: the meta-step from which a resumed run goes on, so that later points are dropped
+    """
+
+    def __init__(self, folder: str | os.PathLike, *, step: int = 0):
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
             raise ImportError(
                 'TensorBoard logs need tensorboardX: pip install "steppe[tensorboard]".'
             ) from None
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
     def write(self, row: Row) -> None:
         for name, value in row.items():
-            if name != "step" and not isinstance(value, str):
+            if name != "step" and not isinstance(value, str) and math.isfinite(value):
                 self._writer.add_scalar(f"meta/{name}", value, int(row["step"]))
 
     def say(self, text: str) -> None:

@@ -4,14 +4,14 @@ A `Run` is the state of meta-training with the part that validation decides: the
 the place in the curriculum.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from ..core.episode import Episode
 from ..core.estimator import AbstractEstimator
@@ -103,6 +103,7 @@ class Run(eqx.Module):
     best_score: Float[Array, ""]
     best_step: Int[Array, ""]
     progress: Progress | None  # in a curriculum
+    pending: Mapping[str, ArrayLike]  # statistics since the last row of the log, see `tally.py`
 
     @property
     def stage(self) -> int:
@@ -120,6 +121,7 @@ def begin_run(state: TrainState, curriculum: Curriculum | None) -> Run:
         best_score=jnp.asarray(jnp.inf, jnp.result_type(float)),
         best_step=jnp.zeros((), jnp.int32),
         progress=None if curriculum is None else begin_progress(state.meta_state),
+        pending={},
     )
 
 
