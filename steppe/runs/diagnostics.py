@@ -6,7 +6,6 @@ The rows of a log are judged by `findings.py`; what a probe found at the end of 
 
 import dataclasses
 import importlib.metadata
-import json
 import os
 import re
 import secrets
@@ -17,6 +16,7 @@ from pathlib import Path
 from ..evaluation.records import read_records
 from ..store.manifest import CheckpointError, verify
 from ..store.untrusted import FileError, Source, checked
+from ..train.sinks import read_log
 from . import config
 from . import folder as folders
 from .findings import Finding, of_rows
@@ -40,14 +40,14 @@ def of_folder(folder: Path) -> list[Finding]:
     tuning = [tuned(folder / RECORDS)] if compared else []
     if compared and not folders.begun(folder):  # of `steppe eval`
         return tuning
-    rows, cut = read_metrics(folder / folders.METRICS)
-    checks = [*tuning, whole_lines(cut), checkpoints(folder)]
+    log = read_log(folder / folders.METRICS)
+    checks = [*tuning, whole_lines(log.cut), checkpoints(folder)]
     if folders.is_training(folder):  # else it is of another command
         checks.append(finished(folder, config.read(folder).run.steps))
-    if not rows:
+    if not log.rows:
         fix = "let it run on; compiling alone can take a minute"
         return [*checks, Finding("rows", False, "metrics.jsonl has no row yet", fix)]
-    return [*checks, *of_rows(rows), *probed(folder)]
+    return [*checks, *of_rows(log.rows), *probed(folder)]
 
 
 def keep(folder: Path, findings: list[Finding]) -> None:
@@ -90,28 +90,6 @@ def tuned(path: Path) -> Finding:
         text = f"best learning rate at the edge of those tried: {', '.join(edge)}"
         return Finding("baselines", True, text, "a better one may lie beyond", found)
     return Finding("baselines", True, f"{found['baselines']}, all tuned", numbers=found)
-
-
-def read_metrics(path: Path) -> tuple[list[dict], bool]:
-    """The complete rows, and True where the last line was cut short."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return [], False
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            if not isinstance(row["step"], int):
-                raise ValueError("step is no whole number")
-            rows.append(row)
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
-                return rows, True
-            raise BadInput(
-                f"{path}, line {number}: no row of metrics ({error}); mend or remove that line."
-            ) from error
-    return rows, False
 
 
 def whole_lines(cut: bool) -> Finding:

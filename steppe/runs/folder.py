@@ -5,9 +5,9 @@ held by a lock while a process trains in it; the system frees the lock if the pr
 """
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..store.files import sweep, temporary_beside, to_json, write_atomically
 from ..store.lock import FolderInUseError, locked

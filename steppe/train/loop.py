@@ -26,7 +26,7 @@ from ..objectives.regularized import Regularized, flatness_share
 from ..store import checkpoint
 from ..store.files import sweep
 from ..store.lock import locked
-from ..store.manifest import STEPS, read_header
+from ..store.manifest import STEPS
 from . import mesh as meshes
 from . import preflight
 from .curriculum import Curriculum, Stage
@@ -228,8 +228,8 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
             sink.say(f"Skipped a damaged checkpoint. {sentence}")
     if path is None:
         return run
-    header = read_header(path)
-    found, wanted = header.manifest.get("recipe") or {}, json.loads(json.dumps(recipe))
+    found = checkpoint.read_manifest(path).get("recipe") or {}
+    wanted = json.loads(json.dumps(recipe))
     if found != wanted:
         differing = sorted(
             k for k in {*found, *wanted} if found.get(k, "absent") != wanted.get(k, "absent")
@@ -242,8 +242,8 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
             )
             + "). Give the settings it was begun with to resume it, or another folder."
         )
-    like = dataclasses.replace(run, pending=kept(path, header))
-    run, _ = checkpoint.load(path, like, renamed=RENAMED)
+    like = lambda header: dataclasses.replace(run, pending=kept(path, header))
+    run, _ = checkpoint.load_as(path, like, renamed=RENAMED)
     for sink in sinks:
         sink.say(f"Resumed from {path} at meta-step {int(run.state.step)}.")
     return run

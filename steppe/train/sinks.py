@@ -3,24 +3,39 @@
 A row is a flat dict: step, time (seconds of this run), then named numbers.
 """
 
-import json
+import contextlib
 import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from ..store.files import to_json
 from ..store.lock import exclusive
+from ..store.untrusted import (
+    Between,
+    FileError,
+    NonFinite,
+    Source,
+    checked,
+    parse_json,
+    read_lines,
+)
 
 Row = Mapping[str, float | int | str]
 
-LINE = 1 << 20  # bytes, far more than a row has
-LARGEST = (1 << 63) - 1  # of whole numbers
-NUMBERS = (  # columns that readers compute with
+# Far more than a run writes
+LINE = 1 << 20  # bytes
+COLUMNS = 1000
+MOST_ROWS = 1_000_000
+MOST_BYTES = 1 << 30
+
+NUMBER = Annotated[float, NonFinite]
+NUMBER_OR_WORD = Annotated[float, NonFinite] | str
+NUMBERS = {  # columns that readers compute with
     "time", "meta_loss", "active", "flatness", "grad_error", "grad_norm", "nonfinite", "episodes",
     "inner_steps_per_s", "valid_loss", "stage", "valid_horizon", "flatness_share",
-)  # fmt: skip
+}  # fmt: skip
 
 
 class Sink(Protocol):
@@ -98,56 +113,41 @@ class Log(NamedTuple):
 def read_rows(path: str | os.PathLike) -> list[dict]:
     """The rows of a metrics file; none if it is absent. A last line cut short is left out.
 
-    What was not finite is NaN. Raises ValueError at any other line that is no row.
+    What was not finite is NaN. Raises FileError at any other line that is no row.
     """
     return read_log(path).rows
 
 
 def read_log(path: str | os.PathLike) -> Log:
     """The rows of a metrics file and where they are; see `read_rows`."""
-    path, rows, starts, stop = Path(path), [], [], 0
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return Log([], [], 0, False, False)
-    with file:
-        while line := file.readline(LINE):
+    rows, starts, stop, line = [], [], 0, b"\n"
+    if not Path(path).exists():
+        return Log(rows, starts, stop, False, False)
+    source = Source(os.fspath(path), "mend or remove that line")
+    lines = read_lines(path, MOST_BYTES, source, longest=LINE)
+    with contextlib.closing(lines):  # pyright: ignore[reportArgumentType]
+        for number, line in lines:
             try:
-                rows.append(_row(line))
-            except (ValueError, RecursionError) as error:
-                if file.read(1):
-                    found = error if isinstance(error, ValueError) else "nested too deep"
-                    raise ValueError(
-                        f"{path}, line {len(rows) + 1}: {found}, expected one row of metrics a "
-                        "line. Mend or remove that line."
-                    ) from None
+                rows.append(_row(line, source.part(f"line {number}")))
+            except FileError:
+                if next(lines, None) is not None:
+                    raise
                 return Log(rows, starts, stop, True, False)
             starts.append(stop)
             stop += len(line)
-            if not line.endswith(b"\n"):
-                return Log(rows, starts, stop, False, True)
-    return Log(rows, starts, stop, False, False)
+            if len(rows) > MOST_ROWS:
+                raise source.refuse(f"more than {MOST_ROWS} rows", "fewer")
+    return Log(rows, starts, stop, False, not line.endswith(b"\n"))
 
 
-def _row(line: bytes) -> dict:
-    """The row in a line; ValueError says what else it is."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        raise ValueError("not JSON") from None
-    if not isinstance(row, dict):
-        raise ValueError("no table of names and numbers")
-    step = row.get("step")
-    if not (type(step) is int and 0 <= step <= LARGEST):
-        raise ValueError("no whole number `step`")
+def _row(line: bytes, source: Source) -> dict:
+    """The row in a line; NaN for null."""
+    row = checked(parse_json(line, source, values=COLUMNS, nonfinite=True), dict, source)
+    checked(row.get("step"), Annotated[int, Between(0, 2**53)], source, "step")
     for name, value in row.items():
-        if value is None:
-            row[name] = math.nan
-        elif type(value) not in (bool, int, float, str) or (name in NUMBERS and type(value) is str):
-            raise ValueError(f"`{name[:40]}` is no number")
-        elif type(value) is int and abs(value) > LARGEST:
-            raise ValueError(f"`{name[:40]}` is too large")
-    return row
+        if value is not None:
+            checked(value, NUMBER if name in NUMBERS else NUMBER_OR_WORD, source, name)
+    return {name: math.nan if value is None else value for name, value in row.items()}
 
 
 class Console:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from ..core.estimator import Stats
-from ..store.manifest import RESTORE, CheckpointError, Header, complaint
+from ..store.manifest import CheckpointError, Header, complaint
 
 COLUMNS = ("loss", "grad_norm", "grad_error", "nonfinite", "resets", "episodes", "inner_steps")
 PARTS = "parts."  # before the name of a part of the objective, without quotation marks
@@ -96,7 +96,7 @@ def kept(path: Path, header: Header) -> dict[str, jax.ShapeDtypeStruct]:
             path,
             f"statistics of the latest meta-steps as {', '.join(sorted(found)[:8])}",
             f"a number at each meta-step of {', '.join(COLUMNS)}",
-            RESTORE,
+            "restore a copy or resume from an older checkpoint",
         )
     return found
 
