@@ -24,7 +24,9 @@ MAY_IMPORT = {
     "estimators": {"core"},
     "train": {"core", "store", "objectives.regularized"},
     "interop": {"core", "store", "optimizers"},
-    "torch": {"core.messages", "store.manifest", "zoo.resolve"},  # no JAX
+    "torch": {  # no JAX
+        "core.messages", "store.manifest", "store.untrusted", "optimizers.settings", "zoo.resolve",
+    },
     "zoo": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
         "train",

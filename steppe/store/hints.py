@@ -41,6 +41,13 @@ class OneOf:
     table: Collection[str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A check of one's own: a function that returns the value as it is to be, or raises `Wrong`."""
+
+    check: Callable[[object], object]
+
+
 class NonFinite:
     """A mark: NaN and infinity may stand for this float."""
 
@@ -160,6 +167,9 @@ def _bounded(hint: Any, bounds: tuple) -> Checker:
 
     def bounded(value: object) -> Any:
         value = check(value)
+        for bound in bounds:
+            if isinstance(bound, Check):
+                value = bound.check(value)
         if value is None:
             return value
         for bound in bounds:

@@ -24,11 +24,13 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from ..core.messages import nearest
+from .hints import printable
 from .untrusted import (
     Between,
     FileError,
@@ -80,6 +82,10 @@ OTHER_FORMATS = {  # first bytes → what they mean
 }
 
 DAMAGED = "it is damaged: restore a copy or resume from an older checkpoint"
+SAVED = (
+    "read it with the steppe that wrote it, register the class if it is yours, or give what was "
+    "renamed its old name back"
+)
 EXPORT = "export its arrays with the program that wrote it and store them with steppe's `save`"
 
 
@@ -200,12 +206,28 @@ def described(header: Header, path: str | os.PathLike) -> dict[str, Any]:
 KIND = {"kind": Annotated[str, Length(80)], "hyper": Annotated[dict, Length(1000)]}
 
 
+def warn_of(path: str | os.PathLike, names: Collection[str]) -> None:
+    """Warn of weights that are not finite, by the names of their tensors; of none say nothing."""
+    if names:
+        warnings.warn(
+            printable(f"{os.fspath(path)}: {_some(list(names))} hold NaN or infinity, and so will ")
+            + "every step of this optimizer; train it again.",
+            stacklevel=3,
+        )
+
+
 def specs(header: Header) -> dict[str, Spec]:
     """Dtype and shape of each tensor; a PRNG key has its implementation for a dtype."""
     return {
         name: (header.keys.get(name, tensor.dtype), tensor.shape)
         for name, tensor in header.tensors.items()
     }
+
+
+def as_saved(header: Header, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Spec]:
+    """Weights of these shapes, in the dtypes that the file has, if these are floats."""
+    saved = {name: dtype for name, (dtype, _) in specs(header).items() if dtype in FLOATS}
+    return {name: (saved.get(name, "float32"), shape) for name, shape in shapes.items()}
 
 
 def check_fit(
@@ -396,7 +418,7 @@ def _check_names(path, found: set[str], expected: set[str]) -> None:
     )
     listed += [f"unknown {_some(unknown)}"] if unknown else []
     todo = "load into the tree it was saved from, or give a renamed field its old name back"
-    raise complaint(path, " and ".join(listed), f"the {len(expected)} arrays of `like`", todo)
+    raise complaint(path, " and ".join(listed), f"{len(expected)} known arrays", todo)
 
 
 def _some(words: list[str]) -> str:

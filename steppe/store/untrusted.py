@@ -47,6 +47,7 @@ __all__ = [
     "OneOf",
     "Source",
     "bounded",
+    "built",
     "checked",
     "checked_table",
     "inflated",
@@ -250,6 +251,28 @@ def _checked(check: Callable[[object], T], value: object, source: Source, place:
         at = (place + wrong.place).lstrip(".")
         named = source.part(at) if at else source
         raise named.refuse(wrong.found, wrong.expected) from None
+
+
+def built(
+    make: Callable[..., T],
+    given: Mapping[str, Any],
+    source: Source,
+    name: str,
+    *,
+    passing: tuple[type[Exception], ...] = (),
+) -> T:
+    """Call a constructor with checked arguments; what it raises becomes the error of `source`.
+
+    - `name`: of what is built
+    - `passing`: errors that are handed on
+    """
+    try:
+        return make(**given)
+    except (FileError, *passing):
+        raise
+    except Exception as error:
+        words = one_line(error).rstrip(".") or type(error).__name__
+        raise source.refuse(f"no valid {name} ({words})", "one that can be built") from None
 
 
 def inflated(size: int) -> int:

@@ -11,21 +11,37 @@ step notices and puts the buffers together again.
 A file of weights is read as in JAX: checked, nothing in it executed.
 """
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
 
 from ..core.messages import at_least
-from ..store.manifest import DTYPES, Header, complaint, described, read
+from ..optimizers.settings import DM, RNNProp, Scale
+from ..store.manifest import (
+    DTYPES,
+    SAVED,
+    CheckpointError,
+    Header,
+    as_saved,
+    check_fit,
+    complaint,
+    described,
+    read,
+    specs,
+    warn_of,
+)
+from ..store.untrusted import Source, built, checked_table, shown
 from ..zoo.resolve import resolve
 from .rules import BLOCK, AbstractRule, DMRule, RNNPropRule
 from .scale import ScaleRule
 
 RULES: dict[str, type] = {"DM": DMRule, "RNNProp": RNNPropRule, "Scale": ScaleRule}
+SETTINGS = {"DM": DM, "RNNProp": RNNProp, "Scale": Scale}
 PROBLEM = "problem"  # the key in `state` of the state that all parameters share
 REFUSED = ("fused", "capturable", "differentiable", "amsgrad", "momentum", "betas", "eps")
 
@@ -245,14 +261,24 @@ def read_rule(source: str | os.PathLike) -> AbstractRule:
     Raises CheckpointError if there is no such file, if it is damaged or holds no optimizer, and for
     an optimizer that has no form in PyTorch.
     """
-    header, body = read(resolve(source))
-    found = described(header, source)
-    kind = found["kind"]
-    if kind not in RULES:
-        raise complaint(
-            source, f"an optimizer of kind {kind}", f"one of {', '.join(RULES)}", "run it in JAX"
-        )
-    return RULES[kind](tensors(header, body), found["hyper"])
+    path, rule = resolve(source), {}
+    said = Source(os.fspath(path), SAVED, CheckpointError)
+
+    def expect(header: Header) -> None:
+        """Check what the header says, before memory is taken for the weights."""
+        kind, hyper = described(header, path).values()
+        if kind not in RULES:
+            found, known = f"an optimizer of kind {shown(kind)}", f"one of {', '.join(RULES)}"
+            raise complaint(path, found, known, "run it in JAX")
+        cls = SETTINGS[kind]
+        hints = get_type_hints(cls, include_extras=True)
+        settings = built(cls, checked_table(hyper, hints, said, kind), said, kind)
+        check_fit(path, specs(header), as_saved(header, settings.shapes))
+        rule.update(kind=kind, hyper=dataclasses.asdict(settings))
+
+    weights = tensors(*read(path, expect))
+    warn_of(path, [name for name, w in weights.items() if not bool(w.isfinite().all())])
+    return RULES[rule["kind"]](weights, rule["hyper"])
 
 
 def tensors(header: Header, body: dict[str, bytearray]) -> dict[str, torch.Tensor]:

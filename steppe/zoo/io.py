@@ -14,13 +14,23 @@ JAX is imported by `save` and `load` alone.
 
 import dataclasses
 import importlib.metadata
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.entry import find
-from ..store.manifest import FLOATS, CheckpointError, Header, described, read_manifest
+from ..store.manifest import (
+    FLOATS,
+    SAVED,
+    CheckpointError,
+    Header,
+    described,
+    read_manifest,
+    warn_of,
+)
+from ..store.untrusted import Source
 from .registry import PRETRAINED, WEIGHTS, classes
 from .resolve import resolve
 
@@ -105,6 +115,7 @@ def load(source: str | os.PathLike) -> "AbstractOptimizer":
     import jax
     import jax.numpy as jnp
     import jax.tree_util as jtu
+    import numpy as np
 
     from ..store import checkpoint
     from ..store.describe import rebuild
@@ -120,10 +131,16 @@ def load(source: str | os.PathLike) -> "AbstractOptimizer":
                 return leaf
             return jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(tensor.dtype))
 
-        arrays, rest = eqx.partition(rebuild(described(header, path), classes()), numbers)
+        count = sum(math.prod(tensor.shape) for tensor in header.tensors.values())
+        words = Source(os.fspath(path), SAVED, CheckpointError)
+        found = rebuild(described(header, path), classes(), words, numbers=count)
+        arrays, rest = eqx.partition(found, numbers)
         return eqx.combine(jtu.tree_map_with_path(as_saved, arrays), rest)
 
-    return checkpoint.load_as(path, skeleton)[0]
+    opt = checkpoint.load_as(path, skeleton)[0]
+    arrays = [(jtu.keystr(where), leaf) for where, leaf in jtu.tree_leaves_with_path(opt)]
+    warn_of(path, [name for name, x in arrays if numbers(x) and not np.isfinite(x).all()])
+    return opt
 
 
 def manifest(source: str | os.PathLike) -> dict[str, Any]:

@@ -125,13 +125,13 @@ def test_what_cannot_be_described_is_named(obj, words):
 @pytest.mark.parametrize(
     ("description", "words"),
     [
-        ({"kind": "Nett", "hyper": {}}, "'Nett'.*did you mean 'Net'"),
-        ({"kind": "Zzz", "hyper": {}}, "use one of Net, Scaled, Chain, Renaming, Holder"),
-        ({"kind": "Net", "hyper": {"hiden": [1]}}, "no argument 'hiden'.*did you mean 'hidden'"),
-        ({"kind": "Net", "hyper": {}}, "Net needs the argument 'hidden'"),
+        ({"kind": "Nett", "hyper": {}}, "kind: found 'Nett', expected a known name such as 'Net'"),
+        ({"kind": "Zzz", "hyper": {}}, "one of Chain, Holder, Net, Renaming, Scaled"),
+        ({"kind": "Net", "hyper": {"hiden": [1]}}, "Net: found the entry 'hiden', .* 'hidden'"),
+        ({"kind": "Net", "hyper": {}}, "Net: found no entry 'hidden'"),
         ({"kind": "Holder", "hyper": {"thing": {"kind": "Nett", "hyper": {}}}}, "'Nett'"),
-        ({"hyper": {}}, "no description"),
-        (None, "no description"),
+        ({"hyper": {}}, "found a table of 1, expected a table of the two entries"),
+        (None, "found null, expected a table of the two entries"),
     ],
 )
 def test_what_cannot_be_rebuilt_is_named(description, words):

@@ -121,7 +121,7 @@ def test_a_file_names_nothing_that_is_called(description, tmp_path, monkeypatch)
     manifest = {**description, "recipe": {}, "steppe": "0.1.0"}
     checkpoint.save(path, {"x": jnp.zeros(3)}, manifest=manifest)
     with pytest.raises(
-        CheckpointError, match=r"no factory '_src\.linesearch\.inspect\.os\.system'"
+        CheckpointError, match=r"FromOptax\.make: found '_src\.linesearch\.inspect\.os\.system'"
     ):
         load(path)
     assert not (tmp_path / "executed").exists()

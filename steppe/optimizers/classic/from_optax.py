@@ -13,6 +13,7 @@ in the parameters' own dtypes.
 
 import inspect
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import equinox as eqx
 import jax
@@ -27,9 +28,12 @@ from ...core.messages import did_you_mean, nearest
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import Problem
 from ...core.types import Key, OptState, Params, Scalar, Updates
+from ...store.untrusted import OneOf
 
 Factory = Callable[..., optax.GradientTransformation]
-Settings = tuple[tuple[str, object], ...]
+Plain = None | bool | int | float | str
+Setting = Plain | tuple[Plain, ...] | Callable  # a file can hold all but the last
+Settings = tuple[tuple[str, Setting], ...]
 
 # What a transformation with **kwargs is sent; others must be declared by name. Not `grad_fn`:
 # optax's line searches refuse every extra that is not an argument of `value_fn`.
@@ -79,7 +83,10 @@ class FromOptax(AbstractOptimizer):
     hyper: dict[str, Array]
 
     def __init__(
-        self, make: str | Factory, settings: Mapping[str, object] | Settings = (), **hyper: object
+        self,
+        make: Annotated[str, OneOf(FACTORIES)] | Factory,
+        settings: Mapping[str, Setting] | Settings = (),
+        **hyper: Array | np.generic | Setting,
     ):
         numbers = {name: value for name, value in hyper.items() if _is_number(value)}
         others = {name: value for name, value in hyper.items() if name not in numbers}

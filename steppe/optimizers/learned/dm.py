@@ -20,6 +20,8 @@ from jaxtyping import Array, Float, Int
 from ...core.backend import SHORT_BLOCK
 from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.types import Key
+from .. import settings
+from ..settings import Block, Widths
 from .coordinates import Linear, LSTMState, StackedLSTM, log_and_sign, lstm_zeros
 
 
@@ -45,25 +47,19 @@ class DM(AbstractCoordinatewise):
 
     def __init__(
         self,
-        hidden: tuple[int, ...] = (20, 20),
+        hidden: Widths = (20, 20),
         preprocess: Literal["log_and_sign", "none"] = "log_and_sign",
         p: float = 5.0,
         scale: float = 0.01,
-        block: int = SHORT_BLOCK,
+        block: Block = SHORT_BLOCK,
         zero_head: bool = False,
         *,
         key: Key,
     ):
-        if preprocess not in ("log_and_sign", "none"):
-            raise ValueError(
-                f"DM: preprocess is {preprocess!r}, expected 'log_and_sign' or 'none'."
-            )
-        if not p > 0:
-            raise ValueError(f"DM: p must be positive, got {p}.")
-        key_lstm, key_head = jr.split(key)
-        inputs = 2 if preprocess == "log_and_sign" else 1
         self.hidden, self.preprocess = tuple(hidden), preprocess
         self.p, self.scale, self.block, self.zero_head = p, scale, block, zero_head
+        inputs = settings.of(settings.DM, self).features
+        key_lstm, key_head = jr.split(key)
         self.lstm = StackedLSTM(inputs, self.hidden, key=key_lstm)
         head = Linear((inputs, *self.hidden)[-1], 1, key=key_head)
         self.head = jtu.tree_map(jnp.zeros_like, head) if zero_head else head

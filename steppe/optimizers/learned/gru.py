@@ -30,6 +30,7 @@ from jaxtyping import Array, Float, Int
 from ...core.backend import SHORT_BLOCK
 from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.types import Key, Scalar
+from ..settings import Block, Widths
 from .coordinates import GRU, Linear
 
 EPS = 1e-16  # ε under the root (as in the hierarchical RNN)
@@ -60,9 +61,9 @@ class CoordinatewiseGRU(AbstractCoordinatewise):
 
     def __init__(
         self,
-        hidden: tuple[int, ...] = (20, 20),
+        hidden: Widths = (20, 20),
         lr: float = 1e-4,
-        block: int = SHORT_BLOCK,
+        block: Block = SHORT_BLOCK,
         *,
         key: Key,
     ):

@@ -33,6 +33,7 @@ from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.messages import at_least
 from ...core.optimizer import AbstractOptimizer
 from ...core.types import Key, Params, Scalar, Updates
+from ..settings import Block
 from .coordinates import safe_sqrt
 
 
@@ -65,7 +66,7 @@ class LearnedAdam(AbstractCoordinatewise):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
-        block: int = SHORT_BLOCK,
+        block: Block = SHORT_BLOCK,
     ):
         for name, number in (("lr", lr), ("eps", eps)):
             if not 0 < number < math.inf:
@@ -119,7 +120,7 @@ class LearningRateSchedule(AbstractOptimizer):
     steps: int = eqx.field(static=True)
     lr: float = eqx.field(static=True)
 
-    def __init__(self, steps: int = 100, lr: float = 1e-3):
+    def __init__(self, steps: Block = 100, lr: float = 1e-3):
         at_least(1, "LearningRateSchedule", steps=steps)
         if not 0 < lr < math.inf:
             raise ValueError(f"LearningRateSchedule: lr must be positive and finite, got {lr}.")

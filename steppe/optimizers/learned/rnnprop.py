@@ -19,6 +19,8 @@ from jaxtyping import Array, Float, Int
 from ...core.backend import SHORT_BLOCK
 from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.types import Key
+from .. import settings
+from ..settings import Block, Width, Widths
 from .coordinates import Linear, LSTMState, StackedLSTM, elu, lstm_zeros, safe_sqrt, tanh
 
 EPS = 1e-8  # added to √v̂ (published code)
@@ -45,21 +47,19 @@ class RNNProp(AbstractCoordinatewise):
 
     def __init__(
         self,
-        hidden: tuple[int, ...] = (20, 20),
-        features: int = 20,
+        hidden: Widths = (20, 20),
+        features: Width = 20,
         beta1: float = 0.95,
         beta2: float = 0.95,
         scale: float = 0.01,
-        block: int = SHORT_BLOCK,
+        block: Block = SHORT_BLOCK,
         *,
         key: Key,
     ):
-        for name, beta in (("beta1", beta1), ("beta2", beta2)):
-            if not 0 <= beta < 1:
-                raise ValueError(f"RNNProp: {name} must be in [0, 1), got {beta}.")
-        key_in, key_lstm, key_head = jr.split(key, 3)
         self.hidden, self.features, self.block = tuple(hidden), features, block
         self.beta1, self.beta2, self.scale = beta1, beta2, scale
+        settings.of(settings.RNNProp, self)  # raises where one is out of range
+        key_in, key_lstm, key_head = jr.split(key, 3)
         self.inputs = Linear(2, features, key=key_in)
         self.lstm = StackedLSTM(features, self.hidden, key=key_lstm)
         self.head = Linear((features, *self.hidden)[-1], 1, key=key_head)

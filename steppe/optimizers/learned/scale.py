@@ -29,15 +29,15 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int
 
 from ...core import tree
-from ...core.messages import at_least
 from ...core.optimizer import AbstractOptimizer, split_meta
 from ...core.task import Problem
 from ...core.types import Key, Params, Scalar, Updates
+from .. import settings
+from ..settings import FLOOR, Scales, Widths
 from .tensors import Affine, BiasGRU, Layout, Readout, clip, over, roots, sigmoid, weights
 
 SQUARE = 1e-12  # added to A² (published code)
 EPS = 1e-16  # added to mean squares under roots and logarithms (published code)
-FLOOR = -33.0  # of log learning rates (published code)
 EXTREMES = math.log(1e-6), math.log(1.0)  # rates outside are extreme (published code)
 USUAL = math.log(1e-3)  # from which `lr_shortcut` counts (published code)
 DECAYS = 0.93, 0.89  # of mean squares and of gradients, where they are not learned (published code)
@@ -140,8 +140,8 @@ class Scale(AbstractOptimizer):
 
     def __init__(
         self,
-        levels: tuple[int, ...] = (10, 20, 20),
-        scales: int = 4,
+        levels: Widths = (10, 20, 20),
+        scales: Scales = 4,
         lr_range: tuple[float, float] = (1e-6, 1e-2),
         max_log_lr: float = 33.0,
         dynamic: bool = True,
@@ -182,14 +182,14 @@ class Scale(AbstractOptimizer):
         self.affine_scale, self.readout_scale = affine_scale, readout_scale
         self.decay_bias, self.input_decay_bias = decay_bias, input_decay_bias
         self.momentum, self.offset, self.zero_lr = momentum, offset, zero_lr
-        self._check()
+        known = settings.of(settings.Scale, self)  # raises where one is out of range
 
         k = iter(jr.split(key, 16))
         m, upper = self.levels[0], self.levels[1:]
-        seen = m + self.inputs if self.inputs > scales else m  # by the tensor level, of [h, x]
+        inputs = (known.inputs, known.seen, *upper[:1])
         self.cells = tuple(
-            BiasGRU(inputs, hidden, cell_scale, gate_bias, key=next(k))
-            for inputs, hidden in zip((self.inputs, seen, *upper[:1]), self.levels, strict=False)
+            BiasGRU(seen, hidden, cell_scale, gate_bias, key=next(k))
+            for seen, hidden in zip(inputs, self.levels, strict=False)
         )
         begin = lambda hidden: jr.uniform(next(k), (hidden,), minval=-1.0, maxval=1.0)
         self.starts = tuple(map(begin, self.levels)) if learn_start else None
@@ -209,32 +209,6 @@ class Scale(AbstractOptimizer):
         self.lr_momentum = jnp.asarray(momentum, jnp.result_type(float)) if dynamic else None
         self.log_step = jnp.asarray(offset, jnp.result_type(float)) if dynamic else None
 
-    def _check(self) -> None:
-        if not 1 <= len(self.levels) <= 3 or min(self.levels) < 1:
-            raise ValueError(
-                f"Scale: levels is {self.levels}, expected one to three positive numbers: the "
-                "units of a coordinate, of a tensor and of the problem, such as (10, 20, 20)."
-            )
-        at_least(1, "Scale", scales=self.scales)
-        low, high = self.lr_range
-        if not 0 < low <= high < math.inf:
-            raise ValueError(
-                f"Scale: lr_range is {self.lr_range}, expected two learning rates, the lower one "
-                "positive and first, such as (1e-6, 1e-2)."
-            )
-        if not self.max_log_lr > FLOOR:
-            raise ValueError(f"Scale: max_log_lr must be above {FLOOR}, got {self.max_log_lr}.")
-        wanting = [
-            name for name in ("relative_lr", "extreme", "lr_shortcut") if getattr(self, name)
-        ]
-        if wanting and not self.dynamic:
-            raise ValueError(
-                f"Scale: {' and '.join(wanting)} looks at learning rates, but dynamic=False has "
-                f"none. Give {', '.join(name + '=False' for name in wanting)}."
-            )
-        if self.pool not in ("mean", "last"):
-            raise ValueError(f"Scale: pool must be 'mean' or 'last', got {self.pool!r}.")
-
     @property
     def extra_gradients(self) -> int:
         return int(self.attention)
@@ -242,8 +216,7 @@ class Scale(AbstractOptimizer):
     @property
     def inputs(self) -> int:
         """Features of a coordinate."""
-        count = self.scales * (1 + self.log_squares) + (self.scales - 1) * self.products
-        return count + self.relative_lr + self.extreme + self.lr_shortcut
+        return settings.of(settings.Scale, self).inputs
 
     def init(self, params: Params, *, key: Key | None = None) -> ScaleState:
         layout, dtype = Layout(params), self.dtype(params)

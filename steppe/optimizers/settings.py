@@ -1,0 +1,186 @@
+"""Settings of the learned optimizers that JAX and PyTorch both run, and what follows from them.
+
+A class here has the arguments of the constructor of that name, with the same hints, so that JAX and
+PyTorch refuse the same files in the same words. `shapes` are those of the weights by their names in
+a file. Standard library only.
+"""
+
+import dataclasses
+import itertools
+import math
+from typing import Annotated, Literal, TypeVar
+
+from ..store.untrusted import Between, Length
+
+Width = Annotated[int, Between(0, 2**16)]  # units of a layer
+Widths = Annotated[tuple[Width, ...], Length(64)]
+Block = Annotated[int, Between(1, 2**31)]
+Scales = Annotated[int, Between(1, 32)]
+Shapes = dict[str, tuple[int, ...]]
+Settings = TypeVar("Settings", "DM", "RNNProp", "Scale")
+
+SHARPEST = 80.0  # p from which e^p is close to the largest float32
+FLOOR = -33.0  # of L2O-Scale's log learning rates (published code)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DM:
+    """Settings of `optimizers.learned.dm`."""
+
+    hidden: Widths = (20, 20)
+    preprocess: Literal["log_and_sign", "none"] = "log_and_sign"
+    p: float = 5.0
+    scale: float = 0.01
+    block: Block = 1024
+    zero_head: bool = False
+
+    def __post_init__(self):
+        if self.preprocess not in ("log_and_sign", "none"):
+            raise ValueError(
+                f"DM: preprocess is {self.preprocess!r}, expected 'log_and_sign' or 'none'."
+            )
+        if not 0 < self.p <= SHARPEST:
+            raise ValueError(f"DM: p must be positive, and {SHARPEST} at most, got {self.p}.")
+
+    @property
+    def features(self) -> int:
+        """Numbers that the network sees of a coordinate."""
+        return 2 if self.preprocess == "log_and_sign" else 1
+
+    @property
+    def shapes(self) -> Shapes:
+        return lstm(self.features, self.hidden)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RNNProp:
+    """Settings of `optimizers.learned.rnnprop`."""
+
+    hidden: Widths = (20, 20)
+    features: Width = 20
+    beta1: float = 0.95
+    beta2: float = 0.95
+    scale: float = 0.01
+    block: Block = 1024
+
+    def __post_init__(self):
+        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
+            if not 0 <= beta < 1:
+                raise ValueError(f"RNNProp: {name} must be in [0, 1), got {beta}.")
+
+    @property
+    def shapes(self) -> Shapes:
+        inputs = {".inputs.w": (2, self.features), ".inputs.b": (self.features,)}
+        return inputs | lstm(self.features, self.hidden)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Settings of `optimizers.learned.scale`."""
+
+    levels: Widths = (10, 20, 20)
+    scales: Scales = 4
+    lr_range: tuple[float, float] = (1e-6, 1e-2)
+    max_log_lr: float = 33.0
+    dynamic: bool = True
+    products: bool = True
+    log_squares: bool = True
+    relative_lr: bool = True
+    problem_mean: bool = True
+    extreme: bool = False
+    lr_shortcut: bool = False
+    gradient_shortcut: bool = True
+    decay_scales: bool = False
+    learn_decay: bool = True
+    learn_input_decay: bool = True
+    learn_start: bool = True
+    attention: bool = False
+    pool: Literal["mean", "last"] = "mean"
+    cell_scale: float = 0.5
+    gate_bias: float = 2.2
+    affine_scale: float = 0.5
+    readout_scale: float = 0.5
+    decay_bias: float = 3.2
+    input_decay_bias: float = 2.2
+    momentum: float = 3.2
+    offset: float = -1.0
+    zero_lr: bool = True
+
+    def __post_init__(self):
+        if not 1 <= len(self.levels) <= 3 or min(self.levels) < 1:
+            raise ValueError(
+                f"Scale: levels is {self.levels}, expected one to three positive numbers: the "
+                "units of a coordinate, of a tensor and of the problem, such as (10, 20, 20)."
+            )
+        if not self.scales >= 1:
+            raise ValueError(f"Scale: scales must be at least 1, got {self.scales}.")
+        low, high = self.lr_range
+        if not 0 < low <= high < math.inf:
+            raise ValueError(
+                f"Scale: lr_range is {self.lr_range}, expected two learning rates, the lower one "
+                "positive and first, such as (1e-6, 1e-2)."
+            )
+        if not self.max_log_lr > FLOOR:
+            raise ValueError(f"Scale: max_log_lr must be above {FLOOR}, got {self.max_log_lr}.")
+        wanting = [
+            name for name in ("relative_lr", "extreme", "lr_shortcut") if getattr(self, name)
+        ]
+        if wanting and not self.dynamic:
+            raise ValueError(
+                f"Scale: {' and '.join(wanting)} looks at learning rates, but dynamic=False has "
+                f"none. Give {', '.join(name + '=False' for name in wanting)}."
+            )
+        if self.pool not in ("mean", "last"):
+            raise ValueError(f"Scale: pool must be 'mean' or 'last', got {self.pool!r}.")
+
+    @property
+    def inputs(self) -> int:
+        """Features of a coordinate."""
+        count = self.scales * (1 + self.log_squares) + (self.scales - 1) * self.products
+        return count + self.relative_lr + self.extreme + self.lr_shortcut
+
+    @property
+    def seen(self) -> int:
+        """Features of a coordinate that the level of tensors sees: of [h, x]."""
+        return self.levels[0] + (self.inputs if self.inputs > self.scales else 0)
+
+    @property
+    def shapes(self) -> Shapes:
+        m, *upper = self.levels
+        inputs = (self.inputs, self.seen, *upper[:1])
+        found: Shapes = {}
+        for k, (q, n) in enumerate(zip(inputs, self.levels, strict=False)):
+            cell = f".cells[{k}]"
+            found |= {f"{cell}.w_gates": (q + n, 2 * n), f"{cell}.b_gates": (2 * n,)}
+            found |= {f"{cell}.w_candidate": (q + n, n), f"{cell}.b_candidate": (n,)}
+        maps = {"bias_tensor": (0, m), "bias_problem": (1, m), "bias_upper": (1, (*upper, 0)[0])}
+        for name, (level, n) in maps.items():
+            if level < len(upper):
+                found |= {f".{name}.w": (upper[level], 3 * n), f".{name}.b": (3 * n,)}
+        reads = {
+            "decay": self.learn_decay,
+            "input_decay": self.learn_decay and self.learn_input_decay and self.scales > 1,
+            "lr": self.dynamic,
+        }
+        for name in (name for name, there in reads.items() if there):
+            found |= {f".read_{name}.w": (m,), f".read_{name}.b": ()}
+        found |= {".read_step": (m,)} | ({".read_ahead": (m,)} if self.attention else {})
+        starts = {f".starts[{k}]": (n,) for k, n in enumerate(self.levels)}
+        found |= starts if self.learn_start else {}
+        found |= {".shortcut": (self.scales,)} if self.gradient_shortcut else {}
+        return found | ({".lr_momentum": (), ".log_step": ()} if self.dynamic else {})
+
+
+def of(kind: type[Settings], optimizer: object) -> Settings:
+    """The settings that an optimizer keeps as its fields. ValueError for one out of range."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    return kind(**{name: getattr(optimizer, name) for name in names})
+
+
+def lstm(inputs: int, hidden: tuple[int, ...]) -> Shapes:
+    """Shapes of LSTM layers one on the other, and of the linear head after them."""
+    widths, found = (inputs, *hidden), {}
+    for k, (before, width) in enumerate(itertools.pairwise(widths)):
+        layer = f".lstm.layers[{k}]"
+        found |= {f"{layer}.w_gates": (before + width, 4 * width), f"{layer}.b_gates": (4 * width,)}
+    return found | {".head.w": (widths[-1], 1), ".head.b": (1,)}
