@@ -1,40 +1,65 @@
-"""Check a certificate: every bound is worked out anew, by code of another kind.
+"""Check a certificate: nothing in it may contradict the rest.
 
-    share of failures      the binomial tail is added up, term by term: ≤ δ at the bound
-    mean of capped counts  n · kl(mean‖bound) ≥ ln(1/δ), kl by its textbook formula
-    order statistic        the rank from the tail added up, the value from the stored counts
+    bounds       worked out anew from the counts, by other code           audit_bounds.py
+    counts       against each other and the evidence of the claims        audit_counts.py
+    plan         shares of δ, methods, stages as `plan` settles them      below
+    words        statements, warnings and assumptions from the numbers    below
 
-Nothing is imported from `bounds.py`. `recheck` also runs the tasks again from the seed.
+`recheck` also runs the tasks again from the seed.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from .certificate import Certificate
-from .certify import issue
-from .claims import KINDS, AbstractClaim, Holds, Item, Plan
-from .runs import AbstractRun
+import numpy as np
 
-ROOM = 1e-9  # relative, for the rounding of both sides
+from . import audit_bounds, audit_counts
+from .audit_bounds import NEAR, near
+from .certificate import ASSUMPTIONS, Certificate, well_formed
+from .claims import KINDS, AbstractClaim, Holds
+from .entries import SHARES
+from .plan import BANDS, Item, Plan
+from .wording import OTHER, ROSE, SET, reservations, summary, taken_from_a_set, too_coarse
+
+if TYPE_CHECKING:
+    from .runs import AbstractRun
+
+PRIOR_GRID = {"b": 100.0, "c": 100.0}
+LEAST_TASKS = 8  # of a PAC-Bayes bound
 
 
 def verify(cert: Certificate) -> list[str]:
     """List the faults of a certificate, a sentence each; [] if there are none."""
-    found = []
+    if (wrong := well_formed(cert)) is not None:
+        return [wrong]
+    counts = list(audit_counts.of_certificate(cert))
+    if counts:
+        return counts
+    failures = {
+        tolerance: np.array(row)
+        for tolerance, row in zip(cert.counts["tolerances"], cert.counts["failures"], strict=True)
+    }
+    found = list(posterior_faults(cert))
+    if found:
+        return found
     for i, claim in enumerate(cert.claims, start=1):
-        try:
-            found += [f"Claim {i} ({claim['type']}): {wrong}" for wrong in faults(cert, claim)]
-            if (said := words(cert, claim)) != claim["statement"]:
-                found.append(f"Claim {i} says {claim['statement']!r}, its numbers say {said!r}.")
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            found.append(f"Claim {i} does not hold together ({type(error).__name__}: {error}).")
-    return found + shares(cert)
+        found += [
+            f"Claim {i} ({claim['type']}): {wrong}" for wrong in faults(cert, claim, failures)
+        ]
+        if (said := words(cert, claim)) != claim["statement"]:
+            found.append(f"Claim {i} says {claim['statement']!r}, its numbers say {said!r}.")
+    found += plan_faults(cert)
+    if not found:
+        found += audit_counts.of_all(cert, failures)
+    if not found:
+        found += word_faults(cert, failures)
+    return found
 
 
 def recheck(
-    cert: Certificate, run: AbstractRun, holds: Mapping[str, Callable] | None = None
+    cert: Certificate, run: "AbstractRun", holds: Mapping[str, Callable] | None = None
 ) -> list[str]:
     """Verify a certificate and run its tasks again; list all faults, a sentence each.
 
@@ -42,35 +67,53 @@ def recheck(
     - `holds`: the properties of its claims of that kind, by name
     """
     found = verify(cert)
+    if found:
+        return found
+    if cert.kind != "holdout":
+        raise ValueError(
+            "A PAC-Bayes certificate is made again by certify_randomised with the same posterior "
+            "and tasks; recheck runs those of `certify`."
+        )
     for name in ("optimizer", "tasks"):
         if run.described()[name] != getattr(cert, name):
             found.append(f"The {name} given is not that of the certificate.")
     if found:
         return found
     claims = [rebuild_claim(claim, holds or {}) for claim in cert.claims]
-    again = issue(
-        run,
-        Plan(
-            tuple(
-                Item(claim, entry["delta"], entry["method"])
-                for claim, entry in zip(claims, cert.claims, strict=True)
-            ),
-            cert.joint_delta,
-            cert.n,
-        ),
-        seed=cert.seed,
-        steps=cert.steps,
-        simultaneous=cert.simultaneous,
-        candidates=cert.candidates,
-        stage=cert.stage,
-        repeats=cert.repeats,
-    )
+    again = issue_again(cert, run, claims)
+    if isinstance(again, str):
+        return [again]
     if (again.counts, again.diverged) != (cert.counts, cert.diverged):
         found.append("The runs came out otherwise: their counts are not those that are written.")
     for i, (ours, theirs) in enumerate(zip(again.claims, cert.claims, strict=True), start=1):
         if ours != theirs:
             found.append(f"Claim {i} ({theirs['type']}) came out otherwise.")
     return found
+
+
+def issue_again(
+    cert: Certificate, run: "AbstractRun", claims: list[AbstractClaim]
+) -> Certificate | str:
+    """The certificate of the same plan, or the sentence that says why there is none."""
+    from .certify import issue
+
+    items = tuple(
+        Item(claim, entry["delta"], entry["method"])
+        for claim, entry in zip(claims, cert.claims, strict=True)
+    )
+    try:
+        return issue(
+            run,
+            Plan(items, cert.joint_delta, cert.n),
+            seed=cert.seed,
+            steps=cert.steps,
+            simultaneous=cert.simultaneous,
+            candidates=cert.candidates,
+            stage=cert.stage,
+            repeats=cert.repeats,
+        )
+    except ValueError as error:
+        return f"Its runs cannot be made again: {error}"
 
 
 def rebuild_claim(entry: Mapping[str, Any], holds: Mapping[str, Callable]) -> AbstractClaim:
@@ -87,6 +130,11 @@ def rebuild_claim(entry: Mapping[str, Any], holds: Mapping[str, Callable]) -> Ab
     return kind(**given)
 
 
+def statement(cert: Certificate) -> str:
+    """The sentence of a certificate, made anew from the numbers of its claims."""
+    return summary([words(cert, claim) for claim in cert.claims], cert.joint_delta)
+
+
 def words(cert: Certificate, claim: Mapping[str, Any]) -> str:
     """The statement that the numbers of a claim give."""
     named = {claim["name"]: len} if claim["type"] == Holds.kind else {}
@@ -94,144 +142,199 @@ def words(cert: Certificate, claim: Mapping[str, Any]) -> str:
     return rebuild_claim(claim, named).statement(bound, cert.metric["name"], cert.steps)
 
 
-def faults(cert: Certificate, claim: Mapping[str, Any]) -> list[str]:
-    """Faults of one claim, given its counts."""
-    kind, n, delta = claim["type"], claim["n"], claim["delta"]
-    if not (0 < delta < 1 and n >= 1):
-        return [f"delta {delta} or n {n} is impossible."]
-    if claim["method"] == "pac_bayes":
-        return pac_bayes(cert, claim, n, delta)
-    if "failures" in claim["evidence"]:
-        return share(claim, claim["evidence"]["failures"], n, delta)
-    values = claim["evidence"]["values"]
-    if sum(count for _, count in values) != n:
-        return [f"its values are not of {n} tasks."]
-    if kind == "mean_iterations":
-        total = sum((cert.steps if x is None else x) * count for x, count in values)
-        return mean(claim["bound"], total / (n * cert.steps), n, delta, claim["method"])
-    return order_statistic(claim["bound"], values, claim["level"], n, delta)
+# One claim.
 
 
-def share(claim: Mapping[str, Any], failures: int, n: int, delta: float) -> list[str]:
-    """Faults of a bound of the share of failures."""
-    bound, method = claim["bound"], claim["method"]
-    if not 0 <= failures <= n:
-        return [f"{failures} failures of {n} are impossible."]
-    if method != "clopper_pearson":
-        return mean(bound, failures / n, n, delta, method)
-    if failures == n:
-        return [] if bound == 1 else [f"all failed, so the bound is 1 and not {bound}."]
-    if not 0 < bound <= 1 or log_tail(failures, n, bound) > math.log(delta) + ROOM:
-        return [f"{failures} failures of {n} do not bear out the bound {bound}."]
-    return []
+def faults(cert: Certificate, claim: Mapping[str, Any], failures: Mapping) -> list[str]:
+    """Faults of one claim, given the counts."""
+    found = list(number_faults(cert, claim)) or [*audit_counts.of_claim(cert, claim, failures)]
+    return found or list(bound_faults(cert, claim))
 
 
-def pac_bayes(cert: Certificate, claim: Mapping[str, Any], n: int, delta: float) -> list[str]:
-    """Faults of a PAC-Bayes bound: from the runs to the N tasks, from these to future ones."""
-    about, on_tasks, budget, bound = (
-        cert.posterior, claim["on_tasks"], claim["budget"], claim["bound"]
-    )  # fmt: skip
+def number_faults(cert: Certificate, claim: Mapping[str, Any]) -> Iterator[str]:
+    """Numbers of a claim that no certificate of this kind has."""
+    if claim["n"] != cert.n:
+        yield f"it is of {claim['n']} tasks, and the certificate of {cert.n}."
+    if claim.get("k", 0) > cert.steps:
+        yield f"it is about iteration {claim['k']} of runs of {cert.steps}."
+    if claim.get("tolerance", 1) <= 0 and not cert.metric["signed"]:
+        yield f"an error ≤ {claim['tolerance']:g} is impossible, as none is negative."
+    if (claim["method"] == "pac_bayes") != (cert.kind == "pac_bayes"):
+        yield f"its bound is by {claim['method']}, and the certificate is {cert.kind}."
+    band = cert.simultaneous == "uniform" and claim["type"] == "success"
+    if (claim["method"] == "dkw") != band:
+        yield f"its bound is by {claim['method']}, and the shares of delta are {cert.simultaneous}."
+    if claim["method"] in BANDS and claim["delta"] > 0.5:
+        yield f"the bound {claim['method']} needs delta ≤ 0.5, and has {claim['delta']:g}."
+    if cert.kind == "pac_bayes":
+        finite = cert.posterior["kind"] == "finite"
+        name = "failures_of_members" if finite else "failures"
+        if set(claim["evidence"]) != {name}:
+            yield f"a {cert.posterior['kind']} posterior has {name} for evidence."
+        elif finite and len(claim["evidence"][name]) != len(cert.posterior["prior"]):
+            yield f"it does not have the failures of all {len(cert.posterior['prior'])} members."
+
+
+def bound_faults(cert: Certificate, claim: Mapping[str, Any]) -> Iterator[str]:
+    """The bound of a claim against its evidence."""
+    n, delta, bound, method = (claim[name] for name in ("n", "delta", "bound", "method"))
+    evidence = claim["evidence"]
+    if method == "pac_bayes":
+        yield from pac_bayes_faults(cert, claim)
+    elif "failures" in evidence:
+        failures = evidence["failures"]
+        if not audit_bounds.of_failures(bound, failures, n, delta, method):
+            yield f"{failures} failures of {n} do not bear out the bound {bound}."
+    elif claim["type"] == "mean_iterations":
+        seen = sum(x * count for x, count in evidence["values"]) / (n * cert.steps)
+        if not audit_bounds.of_mean(bound, seen, n, delta, method):
+            yield f"a mean of {seen:.6g} of all iterations does not bear out the bound {bound}."
+    elif all(bound != x for x, _ in evidence["values"]):
+        yield f"a bound is one of the values that were seen, and not of {bound}."
+    elif not audit_bounds.of_order(bound, evidence["values"], claim["level"], n, delta):
+        yield f"the counts bear out another of the values, not of {bound}."
+
+
+def pac_bayes_faults(cert: Certificate, claim: Mapping[str, Any]) -> Iterator[str]:
+    """A PAC-Bayes bound: from the runs to the N tasks, from these to future ones."""
+    about, n, delta, bound = cert.posterior, claim["n"], claim["delta"], claim["bound"]
+    on_tasks, budget, evidence = claim["on_tasks"], claim["budget"], claim["evidence"]
     places = about.get("grid", {}).get("places", [])
-    least = about["divergence"] + math.log(2 * math.sqrt(about["tasks"]) / delta)
-    least += sum(math.log(math.pi**2 / 6) + 2 * math.log(a) for a in places)
-    if not (about["divergence"] >= 0 and budget >= least / about["tasks"] * (1 - ROOM)):
-        return [f"a divergence of {about['divergence']:g} does not bear out the budget {budget}."]
+    right = audit_bounds.budget(about["divergence"], about["tasks"], delta, places)
+    if not near(budget, right):
+        yield f"a divergence of {about['divergence']:g} does not bear out the budget {budget}."
     if about["kind"] == "finite":
-        seen = zip(about["posterior"], claim["evidence"]["failures_of_members"], strict=True)
-        risk = math.fsum(q * f / n for q, f in seen)
-        paid = math.fsum(
-            q * math.log(q / p)
-            for q, p in zip(about["posterior"], about["prior"], strict=True)
-            if q > 0
-        )
-        good = on_tasks >= risk * (1 - ROOM) and about["divergence"] >= paid - ROOM
+        seen = zip(about["posterior"], evidence["failures_of_members"], strict=True)
+        good = near(on_tasks, min(1.0, math.fsum(q * f / n for q, f in seen)))
     else:
-        failures = claim["evidence"]["failures"]
-        good = on_tasks == 1 or log_tail(failures, n, on_tasks) <= math.log(delta) + ROOM
+        good = audit_bounds.of_failures(on_tasks, evidence["failures"], n, delta, "clopper_pearson")
     if not good:
-        return [f"the runs do not bear out a risk of {on_tasks} on the tasks."]
-    if bound < 1 and not (bound >= on_tasks and entropy(on_tasks, bound) >= budget * (1 - 1e-6)):
-        return [f"a risk of {on_tasks} on the tasks does not bear out the bound {bound}."]
-    return []
+        yield f"the runs do not bear out a risk of {on_tasks} on the tasks."
+    if not audit_bounds.of_entropy(bound, on_tasks, budget):
+        yield f"a risk of {on_tasks} on the tasks does not bear out the bound {bound}."
 
 
-def mean(bound: float, seen: float, n: int, delta: float, method: str) -> list[str]:
-    """Faults of a bound of a mean in [0, 1] whose sample mean is `seen`."""
-    nats = math.log((2 if method == "kl2" else 1) / delta) / n
-    if method in ("hoeffding", "dkw"):
-        good = bound >= min(1.0, seen + math.sqrt(nats / 2)) * (1 - ROOM)
-    else:
-        good = bound == 1 or (seen <= bound < 1 and entropy(seen, bound) >= nats * (1 - 1e-6))
-    return [] if good else [f"a mean of {seen:.6g} does not bear out the bound {bound}."]
+# The whole.
 
 
-def order_statistic(
-    bound: float | None, values: Sequence[Sequence[Any]], level: float, n: int, delta: float
-) -> list[str]:
-    """Faults of a bound of a quantile: the smallest value with at least r at or below it."""
-    rank = smallest_rank(n, level, delta)
-    order = sorted(values, key=lambda pair: math.inf if pair[0] is None else pair[0])
-    right, below = None, 0
-    for value, count in order:
-        below += count
-        if rank is not None and below >= rank:
-            right = value
-            break
-    worst = lambda x: math.inf if x is None else x
-    if worst(bound) >= worst(right):
-        return []
-    return [f"the counts bear out a bound of {right}, not of {bound}."]
+def posterior_faults(cert: Certificate) -> Iterator[str]:
+    """The posterior of a PAC-Bayes certificate, and what else goes with one."""
+    about = cert.posterior
+    if (cert.kind == "pac_bayes") != bool(about):
+        yield f"The certificate is {cert.kind} and {'has a' if about else 'has no'} posterior."
+        return
+    if not about:
+        return
+    if (cert.simultaneous, cert.candidates, cert.stage, cert.repeats) != ("grid", 1, None, True):
+        yield (
+            "A PAC-Bayes certificate shares delta as a grid, is of one candidate and no stage, and "
+            "its tasks may repeat."
+        )
+    if about["tasks"] < LEAST_TASKS:
+        yield f"A PAC-Bayes bound needs {LEAST_TASKS} tasks at least, not {about['tasks']}."
+    if about["kind"] == "gaussian":
+        if any(about["grid"][name] != right for name, right in PRIOR_GRID.items()):
+            yield f"The grid of prior variances is not that of steppe, {PRIOR_GRID}."
+        return
+    prior, posterior = about["prior"], about["posterior"]
+    if about["tasks"] != cert.n:
+        yield f"Its members ran on {cert.n} tasks, and {about['tasks']} are said."
+    if len(prior) != len(posterior):
+        yield f"The prior is of {len(prior)} members, the posterior of {len(posterior)}."
+        return
+    for name, weights in (("prior", prior), ("posterior", posterior)):
+        if abs(math.fsum(weights) - 1) > NEAR:
+            yield f"The weights of the {name} add up to {math.fsum(weights):.9g}, and not to 1."
+    paid = audit_bounds.divergence(posterior, prior)
+    if abs(about["divergence"] - paid) > 1e-9 * max(1, paid):
+        yield f"Posterior and prior diverge by {paid:g}, and {about['divergence']:g} is said."
 
 
-def shares(cert: Certificate) -> list[str]:
-    """Faults of the sum of all δ against the joint δ of the certificate."""
-    if cert.simultaneous == "uniform":
-        groups = {(c["type"], c.get("k")) if c["method"] == "dkw" else i: c["delta"]
-                  for i, c in enumerate(cert.claims)}  # fmt: skip
-        spent = sum(groups.values())
-    else:
-        spent = sum(c["delta"] for c in cert.claims)
-    if spent > cert.joint_delta * (1 + ROOM):
-        return [f"The claims spend delta {spent:g} together, and {cert.joint_delta:g} is said."]
-    return []
+def plan_faults(cert: Certificate) -> Iterator[str]:
+    """Shares of δ, the number of tasks and the methods, as `plan` settles them."""
+    keys = [("success", c["k"]) if c["method"] == "dkw" else i for i, c in enumerate(cert.claims)]
+    groups = len(set(keys))
+    share = cert.joint_delta / groups
+    if cert.posterior.get("kind") == "gaussian":
+        share /= 2  # the other half is that of the bound
+    given = [c["delta"] for c in cert.claims]
+    if any(not near(delta, share, 1e-12) for delta in given):
+        spent = sum(dict(zip(keys, given, strict=True)).values())
+        if not near(spent, groups * share, 1e-12):
+            yield f"The claims spend delta {spent:g} together, and {cert.joint_delta:g} is said."
+        else:
+            yield f"The claims do not share delta equally, {share:g} each."
+    whole = cert.joint_delta * cert.candidates * (math.pi * (cert.stage or 1)) ** 2 / 6
+    whole = cert.joint_delta * cert.candidates if cert.stage is None else whole
+    whole /= groups if cert.simultaneous == "pointwise" else 1
+    if whole >= 1 + 1e-9:
+        yield (
+            f"Of {cert.candidates} candidates, at stage {cert.stage or 'none'}, none has a joint "
+            f"delta of {cert.joint_delta:g}: there would be {whole:g} for all."
+        )
+    if cert.stage is not None and cert.n % 2 ** (cert.stage - 1):
+        yield f"Stage {cert.stage} takes a multiple of {2 ** (cert.stage - 1)} tasks, not {cert.n}."
+    named = ("type", "tolerance", "k", "level", "semantics", "name")
+    if len({tuple(c.get(name) for name in named) for c in cert.claims}) < len(cert.claims):
+        yield "Two of its claims are the same."
+    if not set.intersection(*map(methods, cert.claims)):
+        yield "Its bounds are of several methods, where one is chosen for all claims."
 
 
-def log_tail(failures: int, n: int, p: float) -> float:
-    """ln P[Bin(n, p) ≤ failures]."""
-    if p >= 1:
-        return 0.0 if failures >= n else -math.inf
-    return add_up(terms_of(range(failures + 1), n, p))
+def methods(claim: Mapping[str, Any]) -> set[str]:
+    """The methods, one of which was chosen for all claims, that come to that of this claim."""
+    method = claim["method"]
+    if claim["type"] == "mean_iterations":
+        return {"clopper_pearson", "kl"} if method == "kl" else {method}
+    return {method} if method in SHARES else {*SHARES, method}
 
 
-def smallest_rank(n: int, level: float, delta: float) -> int | None:
-    """The smallest r ≤ n with P[Bin(n, level) ≥ r] ≤ δ."""
-    tail, rank = 0.0, None
-    for r in range(n, 0, -1):
-        tail += math.exp(terms_of(range(r, r + 1), n, level)[0])
-        if tail > delta * (1 + ROOM):
-            break
-        rank = r
-    return rank
+def word_faults(cert: Certificate, failures: Mapping) -> Iterator[str]:
+    """Statement, assumptions and warnings against the numbers."""
+    if cert.statement != (said := statement(cert)):
+        yield f"It says {cut(cert.statement)!r}, and its claims say {cut(said)!r}."
+    if cert.assumptions != list(ASSUMPTIONS[cert.kind]):
+        yield f"Its assumptions are not those of a {cert.kind} certificate."
+    told = [m for warning in cert.warnings if (m := ROSE.match(warning))]
+    returned = int(told[0][1]) if told else 0
+    least, most = audit_counts.left_again(cert, failures)
+    if not least <= returned <= most:
+        yield (
+            f"{returned} runs are said to have risen above a tolerance again, and by the counts it "
+            f"was {least} at least and {most} at most."
+        )
+    due = reservations(
+        n=cert.n,
+        steps=cert.steps,
+        diverged=cert.diverged,
+        returned=returned,
+        coarse=too_coarse(
+            cert.environment.get("dtype", ""), cert.metric["signed"], cert.counts["tolerances"]
+        ),
+        late=[
+            (c["tolerance"], sum(m for x, m in c["evidence"]["values"] if x is None) / cert.n)
+            for c in cert.claims
+            if c["type"] == "iterations"
+        ],
+    )
+    if absent := [warning for warning in due if warning not in cert.warnings]:
+        yield f"Its numbers ask for the warning {absent[0]!r}."
+    elif cert.warnings[: len(due)] != due:
+        yield "Its warnings are not in the order that they are written in."
+    yield from note_faults(cert, cert.warnings[len(due) :])
 
 
-def terms_of(which: range, n: int, p: float) -> list[float]:
-    """Logarithms of the binomial probabilities P[Bin(n, p) = i] for i in `which`."""
-    log_p, log_q = math.log(p), math.log1p(-p)
-    whole = math.lgamma(n + 1)
-    return [
-        whole - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * log_p + (n - i) * log_q
-        for i in which
-    ]
+def note_faults(cert: Certificate, notes: list[str]) -> Iterator[str]:
+    """Warnings that do not follow from the numbers: a set of tasks, and a run's own notes."""
+    for i, note in enumerate(notes):
+        population = int(found[1]) if (found := SET.match(note)) else None
+        if population is not None and (i or note != taken_from_a_set(population)):
+            yield f"The warning {cut(note)!r} is none that steppe writes there."
+        elif population is not None and population < cert.n:
+            yield f"{cert.n} tasks cannot be taken from a set of {population}."
+        elif OTHER.match(note):
+            yield f"The warning {cut(note)!r} does not follow from its numbers."
 
 
-def add_up(terms: Sequence[float]) -> float:
-    """ln Σ exp(terms)."""
-    top = max(terms)
-    return top + math.log(math.fsum(math.exp(term - top) for term in terms))
-
-
-def entropy(q: float, p: float) -> float:
-    """kl(q‖p) as the textbook has it."""
-    first = q * math.log(q / p) if q > 0 else 0.0
-    second = (1 - q) * math.log((1 - q) / (1 - p)) if q < 1 else 0.0
-    return first + second
+def cut(text: str) -> str:
+    return text if len(text) <= 300 else text[:299] + "…"

@@ -36,6 +36,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy import special
 
+from ..core.arguments import real, told
+
 GUARD = 2.0**-40  # relative error of a computed incomplete beta function that is allowed for
 METHODS = ("clopper_pearson", "kl", "kl2", "hoeffding")
 KL_GUARD = (
@@ -70,7 +72,7 @@ def mean_bound(mean: float, n: int, delta: float, method: str = "kl") -> float:
     if method == "kl":
         return kl_bound(mean, n, delta)
     if method == "kl2":
-        return kl_bound(mean, n, delta / 2)
+        return kl_bound(mean, n, check_delta(delta) / 2)
     if method == "hoeffding":
         return hoeffding(mean, n, delta)
     raise ValueError(
@@ -95,7 +97,7 @@ def clopper_pearson(failures: int, n: int, delta: float) -> float:
         return 1.0
     # The upper tail of the beta distribution is the lower one of the mirrored: no 1 − δ.
     p = float(special.betainccinv(failures + 1, n - failures, delta))
-    return min(1.0, p + GUARD * min(p, 1 - p) + np.spacing(p))
+    return min(1.0, p + GUARD * min(p, 1 - p) + math.ulp(p))
 
 
 def kl_bound(mean: float, n: int, delta: float) -> float:
@@ -110,6 +112,7 @@ def kl_bound(mean: float, n: int, delta: float) -> float:
     """
     check_delta(delta)
     check_counts(0, n)
+    mean = real("A mean", mean)
     return float(kl_upper(mean, math.log(1 / delta) / n * (1 + GUARD)))
 
 
@@ -120,6 +123,9 @@ def hoeffding(mean: float, n: int, delta: float) -> float:
     - `n`: number of independent values, ≥ 1
     - `delta`: probability that the bound is wrong, in (0, 1/2]
     """
+    mean = real("A mean", mean)
+    if not 0 <= mean <= 1:
+        raise ValueError(f"A mean of losses must be in [0, 1], got {mean:g}.")
     return min(1.0, (mean + dkw(n, delta)) * (1 + GUARD))
 
 
@@ -163,30 +169,43 @@ def min_samples(level: float, delta: float) -> int:
     """
     check_level(level)
     check_delta(delta)
-    n = max(1, math.ceil(math.log(delta) / math.log(level)) - 1)
-    while order_rank(level, n, delta) is None:
-        n += 1
-    return n
+    low = max(0, math.ceil(math.log(delta) / math.log(level)) - 2)
+    enough = lambda n: order_rank(level, n, delta) is not None
+    step = 1
+    while not enough(low + step):
+        low, step = low + step, 2 * step
+    high = low + step
+    while high - low > 1:  # enough at `high` and not at `low`
+        n = (low + high) // 2
+        low, high = (low, n) if enough(n) else (n, high)
+    return high
 
 
-def check_delta(delta: float) -> None:
-    if not 0 < delta < 1:
-        raise ValueError(
-            "delta, the probability with which a statement may be wrong, must be in (0, 1), got "
-            f"{delta:g}."
-        )
+def check_delta(delta: float) -> float:
+    """The probability as a float, if it is one in (0, 1)."""
+    what = "delta, the probability with which a statement may be wrong,"
+    found = real(what, delta, expected="in (0, 1)")
+    if not 0 < found < 1:
+        raise ValueError(f"{what} must be in (0, 1), got {told(delta)}.")
+    return found
 
 
-def check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"A level is a fraction of all tasks, in (0, 1), got {level:g}.")
+def check_level(level: float) -> float:
+    """The level as a float, if it is in (0, 1)."""
+    found = real("A level", level, expected="a fraction of all tasks, in (0, 1)")
+    if not 0 < found < 1:
+        raise ValueError(f"A level is a fraction of all tasks, in (0, 1), got {told(level)}.")
+    return found
 
 
 def check_counts(failures: int, n: int) -> None:
+    for count in (failures, n):
+        if not isinstance(count, int | np.integer) or isinstance(count, bool):
+            raise ValueError(f"Counts of runs are whole numbers, got {told(count)}.")
     if n < 1:
         raise ValueError(f"A bound needs at least 1 run, got {n}.")
     if not 0 <= failures <= n:
-        raise ValueError(f"Failures must be from 0 to the {n} runs, got {failures}.")
+        raise ValueError(f"Failures must be from 0 to the {n} runs, got {told(failures)}.")
 
 
 def kl(q: ArrayLike, p: ArrayLike) -> Float[np.ndarray, "..."]:

@@ -10,25 +10,44 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from ..core.messages import did_you_mean
 from ..store.files import write_atomically
+from ..store.untrusted import (
+    Between,
+    FileError,
+    Length,
+    Source,
+    checked,
+    parse_json,
+    read_bytes,
+    shown,
+)
+from . import entries
 
 SCHEMA = 1
-ASSUMPTIONS = (
-    "Future tasks are drawn independently, from the distribution that these were drawn from.",
-    "Optimizer, starting points, metric, tolerances, levels, the number of tasks and of iterations "
-    "were fixed before any of these tasks was looked at.",
-    "None of these tasks was used to train, to tune, to normalise, or to decide when to stop.",
+REMEDY = "give a file of `steppe certify`"
+DRAWN = "Future tasks are drawn independently, from the distribution that these were drawn from."
+ALWAYS = (
     "Later runs use the same arithmetic (precision, kind of hardware).",
     "Nothing is said about any single task, nor about tasks of another distribution.",
 )
-RANDOMISED = (
-    "It is about the randomised optimizer, whose weights are drawn anew for each task: not about "
-    "their mean, nor about any one draw.",
-    "The prior was fixed before the tasks were seen.",
-)
+ASSUMPTIONS = {  # by the kind of a certificate
+    "holdout": (
+        DRAWN,
+        "Optimizer, starting points, metric, tolerances, levels, the number of tasks and of "
+        "iterations were fixed before any of these tasks was looked at.",
+        "None of these tasks was used to train, to tune, to normalise, or to decide when to stop.",
+        *ALWAYS,
+    ),
+    "pac_bayes": (
+        DRAWN,
+        "It is about the randomised optimizer, whose weights are drawn anew for each task: not "
+        "about their mean, nor about any one draw.",
+        "The prior was fixed before the tasks were seen.",
+        *ALWAYS,
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,27 +61,27 @@ class Certificate:
     - `posterior`: of a PAC-Bayes certificate, {} else
     """
 
-    kind: str  # "holdout" or "pac_bayes"
-    statement: str
-    claims: list[dict[str, Any]]
-    joint_delta: float
-    simultaneous: str
-    candidates: int
-    stage: int | None
+    kind: Literal["holdout", "pac_bayes"]
+    statement: entries.Words
+    claims: Annotated[list[entries.Entry], Length(entries.CLAIMS, 1)]
+    joint_delta: entries.Inside
+    simultaneous: entries.Simultaneous
+    candidates: Annotated[int, Between(1, entries.CANDIDATES)]
+    stage: Annotated[int, Between(1, entries.STAGES)] | None
     repeats: bool
-    n: int
-    steps: int
-    seed: int
-    metric: dict[str, Any]
-    optimizer: dict[str, Any]
-    tasks: dict[str, Any]
-    counts: dict[str, Any]
-    diverged: int
-    warnings: list[str]
-    posterior: dict[str, Any]
-    environment: dict[str, Any]
-    assumptions: list[str] = dataclasses.field(default_factory=lambda: list(ASSUMPTIONS))
-    schema: int = SCHEMA
+    n: entries.Seen
+    steps: Annotated[int, Between(1, entries.STEPS)]
+    seed: Annotated[int, Between(0, 2**64 - 1)]
+    metric: entries.Error
+    optimizer: entries.Described
+    tasks: entries.Described
+    counts: entries.Counts
+    diverged: entries.Tasks
+    warnings: Annotated[list[entries.Words], Length(entries.CLAIMS + 100)]
+    posterior: entries.Posterior
+    environment: entries.Environment
+    assumptions: Annotated[list[entries.Words], Length(100)]
+    schema: Literal[1]
 
     @property
     def digest(self) -> str:
@@ -80,44 +99,47 @@ class Certificate:
         return path
 
 
-class CertificateError(ValueError):
-    """Error: a certificate cannot be read, or contradicts itself."""
+class CertificateError(FileError):
+    """Error: a file is no certificate, or one that was changed or contradicts itself."""
 
 
 def load(path: str | os.PathLike) -> Certificate:
-    """Read a certificate. Raises CertificateError unless it is one and its digest is intact."""
-    path = Path(path)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CertificateError(f"{path} does not exist; give a file of `steppe certify`.") from None
-    except (ValueError, RecursionError) as error:
-        raise CertificateError(
-            f"{path} is not JSON ({' '.join(str(error).split())}); give a file of `steppe certify`."
-        ) from None
-    return from_document(document, str(path))
+    """Read a certificate; `verify` it before you believe it.
+
+    Raises CertificateError unless it is one and its digest is intact.
+    """
+    source = Source(str(Path(path)), REMEDY, CertificateError)
+    text = read_bytes(path, entries.BYTES, source)
+    return from_document(parse_json(text, source, values=entries.VALUES), source)
 
 
-def from_document(document: Any, source: str) -> Certificate:
+def from_document(document: Any, source: Source) -> Certificate:
     """The certificate of a document that was read; `source` names it in error messages."""
-    fields = {field.name for field in dataclasses.fields(Certificate)}
     if not isinstance(document, Mapping) or "claims" not in document or "digest" not in document:
-        raise CertificateError(f"{source} is no certificate; give a file of `steppe certify`.")
+        raise CertificateError(f"{source.name} is no certificate; {source.remedy}.")
     if document.get("schema") != SCHEMA:
-        raise CertificateError(
-            f"{source} has schema {document.get('schema')!r}, and this steppe reads {SCHEMA}; read "
-            "it with the version that wrote it."
-        )
+        newer = source._replace(remedy="read it with the version that wrote it")
+        raise newer.refuse(f"schema {shown(document.get('schema'))}", f"schema {SCHEMA}")
     rest = {name: value for name, value in document.items() if name != "digest"}
-    if wrong := sorted(fields ^ set(rest)):
-        word = "lacks" if wrong[0] in fields else "has an unknown"
-        raise CertificateError(f"{source} {word} {wrong[0]!r}; {did_you_mean(wrong[0], fields)}")
+    if lacking := sorted({field.name for field in dataclasses.fields(Certificate)} - set(rest)):
+        raise source.refuse(f"no entry {lacking[0]!r}", "one")
     if sha256(rest) != document["digest"]:
         raise CertificateError(
-            f"{source} was changed after it was written: its digest does not match its content; "
-            "certify again."
+            f"{source.name} was changed after it was written: its digest does not match its "
+            "content; certify again."
         )
+    checked(rest, Certificate, source)
     return Certificate(**rest)
+
+
+def well_formed(cert: Certificate) -> str | None:
+    """The sentence that says which entry has a wrong type or range; None if none has."""
+    source = Source("The certificate", "certify again", CertificateError)
+    try:
+        checked(dataclasses.asdict(cert), Certificate, source)
+    except FileError as error:
+        return f"It does not hold together. {error}"
+    return None
 
 
 def sha256(document: Mapping[str, Any]) -> str:

@@ -11,37 +11,42 @@ a fixed set of tasks that all went into training, see `pac_bayes.py`.
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optax
 
+from ..core.arguments import told
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..train.environment import environment
 from . import bounds
-from .certificate import Certificate
+from .certificate import ASSUMPTIONS, SCHEMA, Certificate
 from .claims import (
     AbstractClaim,
-    Item,
     Iterations,
     MeanIterations,
-    Plan,
-    Semantics,
-    Simultaneous,
-    check_claims,
     hitting_times,
-    percent,
-    plan,
-    standard_claims,
     tolerance_of,
     within,
 )
+from .entries import Counts, Environment, Error, Semantics, Simultaneous
 from .episodes import Episodes, Measure
-from .runs import AbstractRun, Calls, Runs
+from .plan import (
+    Item,
+    Plan,
+    check_claims,
+    check_settings,
+    check_size,
+    plan,
+    several,
+    standard_claims,
+)
+from .runs import AbstractRun, Calls, Runs, check_told
+from .twins import Sketches, check_different
+from .wording import reservations, summary, taken_from_a_set, too_coarse
 
 Subject = AbstractRun | AbstractOptimizer | optax.GradientTransformation | Callable
-CAPPED = 0.01  # share of runs without a first hit above which a certificate says so
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Outcome:
     """Outcome of all runs: a number for each claim and task, and counts."""
 
     values: list[np.ndarray]
-    counts: dict[str, Any]
+    counts: Counts
     diverged: int
     returned: int  # runs whose error rose above a tolerance again
     dtype: str
@@ -105,9 +110,11 @@ def certify(
     Raises ValueError for what cannot be certified, before anything runs where that can be known.
     """
     run = as_run(subject, task, metric)
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}.")
-    wanted = [*standard_claims(steps, tolerances, levels, at, semantics), *claims]
+    check_settings(steps=steps, seed=seed, batch=batch, repeats=repeats, say=say)
+    wanted = [
+        *standard_claims(steps, tolerances, levels, at, semantics),
+        *several("claims", claims),
+    ]
     check_claims(wanted, steps, run.metric.signed)
     planned = plan(
         wanted,
@@ -122,16 +129,18 @@ def certify(
         raise ValueError(
             f"There are {run.population} tasks and {planned.n} are needed; lower n, or add tasks."
         )
+    check_size(wanted, planned.n, steps)
+    check_told(run)
     return issue(
         run,
         planned,
-        seed=seed,
-        steps=steps,
+        seed=int(seed),
+        steps=int(steps),
         simultaneous=simultaneous,
-        candidates=candidates,
-        stage=stage,
-        repeats=repeats,
-        batch=batch,
+        candidates=int(candidates),
+        stage=None if stage is None else int(stage),
+        repeats=bool(repeats),
+        batch=int(batch),
         say=say,
     )
 
@@ -190,17 +199,19 @@ def write_down(
     - `more`: the fields that differ between kinds of certificates
     """
     return Certificate(
-        statement=summary(entries, planned.joint_delta),
+        statement=summary([e["statement"] for e in entries], planned.joint_delta),
         claims=entries,
         joint_delta=planned.joint_delta,
         n=planned.n,
         steps=steps,
         seed=seed,
-        metric=dataclasses.asdict(run.metric),
+        metric=cast(Error, dataclasses.asdict(run.metric)),
         counts=seen.counts,
         diverged=seen.diverged,
         warnings=warnings(run, planned, seen, steps),
-        environment=environment() | {"dtype": seen.dtype},
+        assumptions=list(ASSUMPTIONS[more["kind"]]),
+        schema=SCHEMA,
+        environment=cast(Environment, environment() | {"dtype": seen.dtype}),
         **run.described(),
         **more,
     )
@@ -210,6 +221,8 @@ def as_run(
     subject: Subject, task: AbstractTask | None, metric: str | Measure | None
 ) -> AbstractRun:
     """The runs of any subject that `certify` takes."""
+    if metric is not None and not (isinstance(metric, str) or callable(metric)):
+        raise ValueError(f"A metric is a name or a function, got {told(metric)}.")
     if isinstance(subject, (AbstractOptimizer, optax.GradientTransformation)):
         if task is None:
             raise ValueError("An optimizer is certified on a task; give it as second argument.")
@@ -278,12 +291,6 @@ def method_of(item: Item) -> str:
     return "order_statistic"
 
 
-def summary(entries: Sequence[dict[str, Any]], joint: float) -> str:
-    """All claims in one sentence."""
-    statements = [e["statement"] for e in entries]
-    return f"With confidence {percent(1 - joint)}: {'; '.join(statements)}."
-
-
 def gather(
     run: AbstractRun,
     planned: Plan,
@@ -307,17 +314,18 @@ def gather(
     above = np.zeros((len(tolerances), steps + 1), np.int64)
     parts: list[list[np.ndarray]] = [[] for _ in claims]
     prints: Counter[str] = Counter()
+    sketches: list[Sketches] = []
+    may_repeat = repeats or run.population is not None
     diverged, returned, dtype = 0, 0, ""
     for runs in batches(run, planned.n, seed, steps, batch):
         errors = runs.errors
         check_errors(errors, run)
         prints.update(runs.prints)
-        if not repeats and run.population is None and (twice := duplicates(prints)):
-            raise ValueError(
-                f"{twice} of {prints.total()} tasks are equal to another; tasks must be drawn "
-                "independently, each from its own key. Where only few are possible, say "
-                "repeats=True."
-            )
+        if not may_repeat:
+            check_unequal(prints)
+            sketches += [] if runs.sketches is None else [runs.sketches]
+            if len(sketches) == 1:  # at once, and all of them in the end
+                check_different(sketches[0])
         for part, claim in zip(parts, claims, strict=True):
             part.append(claim.values(errors))
         for i, tolerance in enumerate(tolerances):
@@ -326,7 +334,9 @@ def gather(
         returned += int(rises(errors, tolerances).sum())
         dtype = runs.dtype
         say(f"{sum(map(len, parts[0]))} of {planned.n} tasks")
-    counts = {"tolerances": tolerances, "failures": above.tolist()}
+    if len(sketches) > 1:
+        check_different(np.concatenate(sketches))
+    counts: Counts = {"tolerances": tolerances, "failures": above.tolist()}
     return Outcome([np.concatenate(part) for part in parts], counts, diverged, returned, dtype)
 
 
@@ -344,9 +354,13 @@ def check_errors(errors: np.ndarray, run: AbstractRun) -> None:
         )
 
 
-def duplicates(prints: Counter[str]) -> int:
-    """Number of tasks that are equal to an earlier one."""
-    return prints.total() - len(prints)
+def check_unequal(prints: Counter[str]) -> None:
+    """Refuse tasks of which two are the same."""
+    if twice := prints.total() - len(prints):
+        raise ValueError(
+            f"{twice} of {prints.total()} tasks are equal to another; tasks must be drawn "
+            "independently, each from its own key. Where only few are possible, say repeats=True."
+        )
 
 
 def rises(errors: np.ndarray, tolerances: Sequence[float]) -> np.ndarray:
@@ -360,28 +374,20 @@ def rises(errors: np.ndarray, tolerances: Sequence[float]) -> np.ndarray:
 
 def warnings(run: AbstractRun, planned: Plan, seen: Outcome, steps: int) -> list[str]:
     """Reservations that a reader should have, a sentence each."""
-    n, found = planned.n, []
     claims = [item.claim for item in planned.items]
-    tolerances = seen.counts["tolerances"]
-    if seen.diverged:
-        found.append(f"{seen.diverged} of {n} runs diverged; they count as failures.")
-    if seen.dtype == "float32" and not run.metric.signed and any(e < 1e-5 for e in tolerances):
-        found.append(f"Errors were computed in float32, which may not resolve {min(tolerances):g}.")
     first = any(getattr(c, "semantics", "") == "first_hit" for c in claims)
-    if first and seen.returned:
-        found.append(
-            f"In {seen.returned} of {n} runs the error rose above a tolerance again after it was "
-            "reached: iterations are to the first time (semantics='stay' is for good)."
-        )
-    for claim, values in zip(claims, seen.values, strict=True):
-        if isinstance(claim, Iterations) and (late := float(np.mean(np.isinf(values)))) > CAPPED:
-            found.append(
-                f"{100 * late:.1f} % of runs did not come to {claim.tolerance:g} within {steps} "
-                "iterations."
-            )
+    found = reservations(
+        n=planned.n,
+        steps=steps,
+        diverged=seen.diverged,
+        returned=seen.returned if first else 0,
+        coarse=too_coarse(seen.dtype, run.metric.signed, seen.counts["tolerances"]),
+        late=[
+            (claim.tolerance, float(np.mean(np.isinf(values))))
+            for claim, values in zip(claims, seen.values, strict=True)
+            if isinstance(claim, Iterations)
+        ],
+    )
     if run.population is not None:
-        found.append(
-            f"Tasks were taken from a set of {run.population} without repetition: the statement is "
-            "about that set, or about what it was drawn from."
-        )
+        found.append(taken_from_a_set(run.population))
     return list(dict.fromkeys([*found, *run.notes]))

@@ -10,32 +10,21 @@ Each task gives one number, so that n independent tasks give n independent numbe
 
 A claim over all k needs no union over k, since "first at or below ε" is one number a task. An error
 that is NaN or infinite never counts as small.
-
-The claims and the share of δ that each gets are settled before anything runs (`plan`):
-
-    grid        each of the C claims at δ/C: all hold together with confidence 1 − δ
-    pointwise   each at δ: only one of them, picked beforehand, has confidence 1 − δ
-    uniform     claims of success after the same k share one band over all tolerances
-
-Of `candidates` optimizers tried on the same tasks, each gets δ/candidates. Stage j = 1, 2, … of a
-sequential plan gets 6δ/(π²j²), whose sum over all j is δ, and n·2^(j−1) tasks: so one may look, and
-go on.
 """
 
 import abc
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ..core.arguments import real, told, whole
 from . import bounds
+from .entries import NAME, STEPS, Semantics
 
-Semantics = Literal["first_hit", "stay"]
-Simultaneous = Literal["grid", "pointwise", "uniform"]
-SIMULTANEOUS = ("grid", "pointwise", "uniform")
 Errors = Float[np.ndarray, "n steps+1"]
 Values = Float[np.ndarray, " n"]
 
@@ -77,6 +66,9 @@ class Success(AbstractClaim):
     tolerance: float
     k: int
 
+    def __post_init__(self):
+        settle(self, tolerance=check_tolerance(self.tolerance), k=check_step(self.k))
+
     def values(self, errors: Errors) -> Values:
         return (~within(errors[:, self.k], self.tolerance)).astype(np.float64)
 
@@ -85,7 +77,7 @@ class Success(AbstractClaim):
 
     def statement(self, bound: float, metric: str, steps: int) -> str:
         return (
-            f"at least {percent(1 - bound)} of future tasks reach {metric} ≤ {self.tolerance:g} "
+            f"at least {percent(1 - bound)} of future tasks reach {near(metric, self.tolerance)} "
             f"after {self.k} iterations"
         )
 
@@ -97,6 +89,13 @@ class Holds(AbstractClaim):
     kind, binary = "holds", True
     name: str
     holds: Callable[[Float[np.ndarray, " steps+1"]], bool] = dataclasses.field(compare=False)
+
+    def __post_init__(self):
+        if not callable(self.holds):
+            raise ValueError(f"A property is a function of the errors, got {told(self.holds)}.")
+        named = isinstance(self.name, str) and self.name.isprintable()
+        if not (named and 0 < len(self.name) <= NAME):
+            raise ValueError(f"A property needs a name of one line, got {told(self.name)}.")
 
     def values(self, errors: Errors) -> Values:
         return np.array([not bool(self.holds(row)) for row in errors], np.float64)
@@ -115,6 +114,9 @@ class Quantile(AbstractClaim):
     kind = "quantile"
     level: float
     k: int
+
+    def __post_init__(self):
+        settle(self, level=bounds.check_level(self.level), k=check_step(self.k))
 
     def values(self, errors: Errors) -> Values:
         return finite_or_worst(errors[:, self.k])
@@ -144,6 +146,11 @@ class Iterations(AbstractClaim):
     tolerance: float
     semantics: Semantics = "first_hit"
 
+    def __post_init__(self):
+        check_choice("semantics", self.semantics, get_args(Semantics))
+        level = bounds.check_level(self.level)
+        settle(self, level=level, tolerance=check_tolerance(self.tolerance))
+
     def values(self, errors: Errors) -> Values:
         return hitting_times(errors, self.tolerance, self.semantics)
 
@@ -154,12 +161,12 @@ class Iterations(AbstractClaim):
         stays = " and stay there" if self.semantics == "stay" else ""
         if bound == math.inf:
             return (
-                f"nothing about when {percent(self.level)} of future tasks reach {metric} ≤ "
-                f"{self.tolerance:g}: too many did not within {steps} iterations"
+                f"nothing about when {percent(self.level)} of future tasks reach "
+                f"{near(metric, self.tolerance)}: too many did not within {steps} iterations"
             )
         until = f" until iteration {steps}" if stays else ""
         return (
-            f"at least {percent(self.level)} of future tasks reach {metric} ≤ {self.tolerance:g} "
+            f"at least {percent(self.level)} of future tasks reach {near(metric, self.tolerance)} "
             f"within {bound:.0f} iterations{stays}{until}"
         )
 
@@ -172,6 +179,10 @@ class MeanIterations(AbstractClaim):
     tolerance: float
     semantics: Semantics = "first_hit"
 
+    def __post_init__(self):
+        check_choice("semantics", self.semantics, get_args(Semantics))
+        settle(self, tolerance=check_tolerance(self.tolerance))
+
     def values(self, errors: Errors) -> Values:
         steps = errors.shape[1] - 1
         return np.minimum(hitting_times(errors, self.tolerance, self.semantics), steps) / steps
@@ -183,7 +194,7 @@ class MeanIterations(AbstractClaim):
 
     def statement(self, bound: float, metric: str, steps: int) -> str:
         return (
-            f"future tasks reach {metric} ≤ {self.tolerance:g} in {round_up(bound * steps)} "
+            f"future tasks reach {near(metric, self.tolerance)} in {round_up(bound * steps)} "
             f"iterations on average, those that do not within {steps} counted as {steps}"
         )
 
@@ -238,149 +249,50 @@ def order_statistic(values: Values, level: float, delta: float) -> float:
 def percent(x: float) -> str:
     """A fraction in percent, rounded down: two digits behind the point, four above 99.9 %.
 
-    >>> percent(0.9), percent(1 - 0.0117001), percent(0.999_912_34)
-    ('90 %', '98.82 %', '99.9912 %')
+    100 % is never said: what is so near to 1 is rounded down as well.
+
+    >>> percent(0.9), percent(1 - 0.0117001), percent(0.999_912_34), percent(1 - 1e-300)
+    ('90 %', '98.82 %', '99.9912 %', '99.9999 %')
     """
     digits = 2 if x < 0.999 else 4
-    shown = math.floor(x * 10 ** (digits + 2) + 1e-6) / 10**digits
+    full = 10 ** (digits + 2)
+    shown = min(math.floor(x * full + 1e-6), full - 1) / 10**digits
     return f"{shown:.{digits}f}".rstrip("0").rstrip(".") + " %"
 
 
-def round_up(x: float) -> str:
-    """Four digits, rounded up.
+def round_up(x: float, digits: int = 4) -> str:
+    """The number in so many digits, rounded up.
 
-    >>> round_up(0.00123401), round_up(213.0)
-    ('0.001235', '213')
+    >>> round_up(0.00123401), round_up(213.0), round_up(0.12345649, 6)
+    ('0.001235', '213', '0.123457')
     """
-    text = f"{x:.4g}"
+    text = f"{x:.{digits}g}"
     if float(text) < x:
-        unit = 10.0 ** (math.floor(math.log10(abs(x))) - 3)
-        text = f"{x + unit / 2:.4g}"
+        unit = 10.0 ** (math.floor(math.log10(abs(x))) - (digits - 1))
+        text = f"{x + unit / 2:.{digits}g}"
     return text
 
 
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """A claim, its share of δ, and the bound that decides it."""
-
-    claim: AbstractClaim
-    delta: float
-    method: str
+def near(metric: str, tolerance: float) -> str:
+    """The words for an error within its tolerance."""
+    return f"{metric} ≤ {round_up(tolerance, 6)}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    items: tuple[Item, ...]
-    joint_delta: float
-    n: int
+def settle(claim: AbstractClaim, **values: float) -> None:
+    """Give fields of a frozen claim their values as plain numbers."""
+    for name, value in values.items():
+        object.__setattr__(claim, name, value)
 
 
-def plan(
-    claims: Sequence[AbstractClaim],
-    *,
-    delta: float,
-    n: int,
-    method: str = "clopper_pearson",
-    simultaneous: Simultaneous = "grid",
-    candidates: int = 1,
-    stage: int | None = None,
-) -> Plan:
-    """Share δ over the claims.
-
-    - `delta`: probability that any claim is wrong, in (0, 1)
-    - `n`: number of tasks, ≥ 1
-    - `method`: bound for claims that a task meets or not, one of `bounds.METHODS`
-    - `simultaneous`: "grid", "pointwise" or "uniform", see above
-    - `candidates`: number of optimizers tried on the same tasks, ≥ 1
-    - `stage`: number of this look in a sequential plan, 1, 2, …; None for a single look
-
-    Raises ValueError if a claim cannot be certified with n tasks whatever comes out.
-    """
-    bounds.check_delta(delta)
-    check_choice("method", method, bounds.METHODS)
-    check_choice("simultaneous", simultaneous, SIMULTANEOUS)
-    for what, number in (("n", n), ("candidates", candidates), ("stage", stage)):
-        if number is not None and (not isinstance(number, int) or number < 1):
-            raise ValueError(f"{what} must be a whole number of at least 1, got {number!r}.")
-    if not claims:
-        raise ValueError(
-            "There is nothing to certify; give tolerances, levels, or a list of claims."
-        )
-    if len(set(claims)) < len(claims):
-        raise ValueError("Two claims are the same; give each once.")
-    delta /= candidates
-    if stage is not None:
-        delta *= 6 / (math.pi * stage) ** 2
-        n *= 2 ** (stage - 1)
-    groups = delta_groups(claims, simultaneous)
-    share = delta if simultaneous == "pointwise" else delta / len(groups)
-    joint = delta * len(groups) if simultaneous == "pointwise" else delta
-    if joint >= 1:
-        raise ValueError(
-            f"{len(groups)} pointwise claims at delta {delta:g} say nothing together (joint delta "
-            f"{joint:g}, must be below 1); lower delta, or share it with simultaneous='grid'."
-        )
-    items = []
-    for claim in claims:
-        if (least := least_sample(claim, share)) > n:
-            raise ValueError(
-                f"{claim} at delta {share:g} cannot be certified with {n} tasks whatever comes "
-                f"out; take n of at least {least}, or a larger delta."
-            )
-        band = simultaneous == "uniform" and isinstance(claim, Success)
-        items.append(Item(claim, share, "dkw" if band else method))
-    return Plan(tuple(items), joint, n)
+def check_tolerance(tolerance: float) -> float:
+    expected = "a finite number, and where errors cannot be negative a positive number"
+    return real("A tolerance", tolerance, expected=expected)
 
 
-def standard_claims(
-    steps: int,
-    tolerances: Sequence[float],
-    levels: Sequence[float],
-    at: Sequence[int],
-    semantics: Semantics,
-) -> list[AbstractClaim]:
-    """The usual claims for these tolerances and levels.
-
-    Success at each k for each tolerance; for each level the iterations to each tolerance, or
-    without tolerances the error after each k.
-
-    - `steps`: length of a run, K
-    - `tolerances`: in the unit of the errors
-    - `levels`: fractions of tasks, in (0, 1)
-    - `at`: the k, in 0 … K; () for K alone
-    - `semantics`: "first_hit" or "stay", see `Iterations`
-    """
-    check_choice("semantics", semantics, ("first_hit", "stay"))
-    at = tuple(at) or (steps,)
-    claims: list[AbstractClaim] = [Success(float(e), int(k)) for k in at for e in tolerances]
-    if tolerances:
-        claims += [Iterations(float(a), float(e), semantics) for e in tolerances for a in levels]
-    else:
-        claims += [Quantile(float(a), int(k)) for k in at for a in levels]
-    return claims
-
-
-def check_claims(claims: Sequence[AbstractClaim], steps: int, signed: bool) -> None:
-    """Refuse claims about tolerances or iterations that no run of `steps` steps can decide."""
-    for claim in claims:
-        tolerance, k = getattr(claim, "tolerance", None), getattr(claim, "k", None)
-        if tolerance is not None and not (np.isfinite(tolerance) and (signed or tolerance > 0)):
-            word = "finite" if signed else "positive"
-            raise ValueError(f"A tolerance must be a {word} number, got {tolerance:g}.")
-        if k is not None and not 0 <= k <= steps:
-            raise ValueError(
-                f"A claim about iteration {k} needs a run that goes there: of 0 to {steps} "
-                "iterations, got that; raise steps."
-            )
-
-
-def delta_groups(claims: Sequence[AbstractClaim], simultaneous: str) -> list[object]:
-    """The units that share δ: claims, or all claims of success after the same k as one."""
-    if simultaneous != "uniform":
-        return list(claims)
-    return list(dict.fromkeys(c.k if isinstance(c, Success) else c for c in claims))
+def check_step(k: int) -> int:
+    return whole("The iteration of a claim", k, least=0, most=STEPS)
 
 
 def check_choice(what: str, given: str, known: Sequence[str]) -> None:
-    if given not in known:
-        raise ValueError(f"{what} must be one of {', '.join(known)}, got {given!r}.")
+    if not (isinstance(given, str) and given in known):
+        raise ValueError(f"{what} must be one of {', '.join(known)}, got {told(given)}.")

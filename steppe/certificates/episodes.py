@@ -41,9 +41,9 @@ from .runs import (
     digest,
     name_of,
     numbers,
-    sketch,
     split_arrays,
 )
+from .twins import sketch
 
 SAME_DATA = "Tasks differ in their starting points and batches alone; their data are the same."
 METRICS = {

@@ -14,15 +14,38 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from ..core.arguments import told
 from ..core.task import AbstractTask
 from ..core.types import Key, Split
 from . import bounds, pac_bayes
-from .certificate import ASSUMPTIONS, RANDOMISED, Certificate
+from .certificate import Certificate
 from .certify import Outcome, entry, gather, write_down
-from .claims import AbstractClaim, Item, Plan, check_claims, plan, standard_claims
+from .claims import AbstractClaim
 from .episodes import Episodes, Measure, Reading, play, reading
 from .pac_bayes import Finite, Gaussian
-from .runs import STREAM, AbstractRun, Program, Runs, Static, digest, numbers, split_arrays
+from .plan import (
+    Item,
+    Plan,
+    check_claims,
+    check_number_of_claims,
+    check_settings,
+    check_share,
+    check_size,
+    plan,
+    several,
+    standard_claims,
+)
+from .runs import (
+    STREAM,
+    AbstractRun,
+    Program,
+    Runs,
+    Static,
+    check_told,
+    digest,
+    numbers,
+    split_arrays,
+)
 
 
 def task_keys(seed: int, n: int) -> Key:
@@ -120,8 +143,15 @@ def certify_randomised(
     - `name`: of the optimizer, in the certificate
     - `say`: called with a line of progress after each batch
     """
+    if not isinstance(posterior, Gaussian | Finite):
+        raise ValueError(f"A posterior is a Gaussian or a Finite one, got {told(posterior)}.")
+    check_settings(steps=steps, seed=seed, batch=batch, repeats=True, say=say)
     n = len(tasks)
-    wanted = [*standard_claims(steps, tolerances, (), at, "first_hit"), *claims]
+    wanted = [
+        *standard_claims(steps, tolerances, (), at, "first_hit"),
+        *several("claims", claims),
+    ]
+    check_number_of_claims(wanted)
     if wrong := [claim for claim in wanted if not claim.binary]:
         raise ValueError(
             f"A PAC-Bayes bound is of claims that a task meets or not, {wrong[0]} is none; give "
@@ -129,14 +159,17 @@ def certify_randomised(
         )
     finite = isinstance(posterior, Finite)
     planned = plan(wanted, delta=delta, n=n if finite else pairs)
+    check_share(planned.items[0].delta / 2, [])
     _, metric_told = reading(task, metric, split)
     check_claims(wanted, steps, metric_told.signed)
+    check_size(wanted, planned.n, steps)
     pac_bayes.budget(0.0, n, delta)  # refuses too few tasks before anything runs
     if finite:
         return _finite(posterior, task, tasks, planned, steps, metric, split, seed, name)
     rounded, places = posterior.on_grid() if trained_prior else (posterior, [])
     divergence = rounded.exact_divergence()
     run = Pairs(task, rounded, tasks, metric=metric, split=split, name=name)
+    check_told(run)
     halved = Plan(
         tuple(dataclasses.replace(item, delta=item.delta / 2) for item in planned.items),
         planned.joint_delta,
@@ -206,6 +239,7 @@ def _finite(
         Episodes(task, opt, tasks=tasks, metric=metric, split=split, name=name or "posterior")
         for opt in posterior.members
     ]
+    check_told(runs[0])
     seen = [gather(run, planned, seed, steps, 256, True, lambda text: None) for run in runs]
     risks = np.array([[values.mean() for values in s.values] for s in seen])  # (members, claims)
     share = planned.items[0].delta
@@ -250,5 +284,4 @@ def _certificate(
         stage=None,
         repeats=True,
         posterior=posterior,
-        assumptions=[ASSUMPTIONS[0], *RANDOMISED, *ASSUMPTIONS[3:]],
     )

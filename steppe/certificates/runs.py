@@ -17,6 +17,7 @@ import abc
 import dataclasses
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,15 +27,18 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 from numpy.typing import ArrayLike
 
 from ..core import tree
 from ..core.backend import lanes_certified
 from ..core.rollout import map_lanes
 from ..core.types import Key, Scalar
+from ..store.untrusted import Source, checked, parse_json
 from ..train import mesh as meshes
 from .claims import Errors
+from .entries import Described, Error, Words
+from .twins import Sketches, shared, sketch
 
 STREAM = 0xCE47  # certificates draw from a stream of their own
 
@@ -48,11 +52,13 @@ class Runs(NamedTuple):
     - `errors`: (n, K + 1), after 0, 1, …, K steps
     - `prints`: a digest of each task; empty if tasks are not seen
     - `dtype`: precision of the errors; "" if not known
+    - `sketches`: numbers of each task by which twins are found, see `twins.py`; None if not known
     """
 
     errors: Errors
     prints: list[str]
     dtype: str = ""
+    sketches: Sketches | None = None
 
 
 class Program:
@@ -93,8 +99,8 @@ class Program:
             errors, made = program(self.shared, self._drawn(seed, range(first, last)))
         keep = slice(which.start - first, which.stop - first)
         errors, dtype = np.asarray(errors, np.float64)[keep], errors.dtype.name
-        prints = [digest([row]) for row in np.asarray(made)[keep]]
-        return Runs(errors, prints, dtype)
+        sketches = np.asarray(made, np.float64)[keep]
+        return Runs(errors, [digest([row]) for row in sketches], dtype, sketches)
 
     def _drawn(self, seed: int, which: range) -> PyTree:
         key = jr.fold_in(jr.key(seed), STREAM)
@@ -152,9 +158,10 @@ def check_apart(tasks: PyTree | None, trained_on: PyTree) -> None:
     if jtu.tree_structure(tasks) != jtu.tree_structure(trained_on):
         raise ValueError("trained_on must be stacked tasks of the same structure.")
     known = set(prints(trained_on))
-    if shared := sum(one in known for one in prints(tasks)):
+    equal = sum(one in known for one in prints(tasks))
+    if seen := max(equal, shared(tasks, trained_on)):
         raise ValueError(
-            f"{shared} of {len(known)} tasks that the optimizer was trained on are among those to "
+            f"{seen} of {len(known)} tasks that the optimizer was trained on are among those to "
             "certify it on, so that these are no fresh draws; leave them out."
         )
 
@@ -182,14 +189,6 @@ def _all(one: One, steps: int, shared: PyTree, drawn: PyTree) -> tuple[Array, Py
             f"{errors.shape[2:]}; reduce it to a norm, say."
         )
     return errors, made
-
-
-def sketch(task: PyTree) -> Float[Array, " leaves"]:
-    """One number for each array of a task, equal for equal tasks and almost surely no others."""
-    leaves = [x for x in jtu.tree_leaves(task) if jnp.issubdtype(x.dtype, jnp.number)]
-    weights = [jr.normal(jr.key(i), x.shape) for i, x in enumerate(leaves)]
-    sums = [jnp.sum(w * jnp.real(x)) for w, x in zip(weights, leaves, strict=True)]
-    return jnp.stack([jnp.asarray(x, jnp.float32) for x in sums] or [jnp.zeros(())])
 
 
 def described_arrays(arrays: PyTree) -> dict[str, Any]:
@@ -245,6 +244,19 @@ class AbstractRun(abc.ABC):
     @abc.abstractmethod
     def described(self) -> dict[str, Any]:
         """{"optimizer": …, "tasks": …} of JSON types: all that must be equal in a second run."""
+
+
+def check_told(run: AbstractRun) -> None:
+    """Refuse a description that no file can hold."""
+    source = Source("The description of a run", "give names of one line, and numbers")
+    about = {**run.described(), "metric": dataclasses.asdict(run.metric), "notes": run.notes}
+    try:
+        text = json.dumps(about, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise source.refuse(f"what no file can hold ({error})", "words and numbers") from None
+    hints = {"optimizer": Described, "tasks": Described, "metric": Error, "notes": list[Words]}
+    for part, given in parse_json(text, source).items():
+        checked(given, hints.get(part, object), source, part)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -171,31 +171,47 @@ def run_verify(values: dict) -> int:
     options = make(Verify, values)
     path = options.certificate / FILE if options.certificate.is_dir() else options.certificate
 
-    from ..certificates.audit import verify
+    from ..certificates.audit import statement, verify
     from ..certificates.certificate import load
 
     cert = load(path)
-    found = verify(cert) if options.again is None else once_more(cert, options.again)
+    found = verify(cert)
+    if not found and options.again is not None:
+        found = once_more(cert, options.again)
     if options.json:
         document({"certificate": path, "digest": cert.digest, "wrong": found})
     elif not found and not options.quiet:
         how = "bears out" if options.again is None else "bears out, and its runs came out again,"
         print(f"{path}: intact; the evidence {how} all {len(cert.claims)} claims")
-        print(f"  {cert.statement}")
+        print(f"  {statement(cert)}")
     if found:
-        raise Failed(f"{path}: {' '.join(found)}")
+        more = len(found) - 1
+        rest = f" ({more} more: `steppe verify --json`)" if more else ""
+        raise Failed(f"{path}: {found[0]}{rest}")
     return 0
 
 
 def once_more(cert: "Certificate", source: str) -> list[str]:
     """Run its problems again; the sentences of what is wrong."""
     from ..certificates.audit import recheck
+    from ..certificates.entries import Options
+    from ..store.untrusted import FileError, Source, checked
 
-    name = cert.tasks.get("name")
+    name, hyper = cert.tasks.get("name"), cert.optimizer
     if cert.optimizer.get("kind") == "function" or not isinstance(name, str):
         raise BadInput("A certificate of a function is rechecked in Python, by `recheck`.")
-    about = subject(source, name)._replace(task_options=cert.tasks.get("options", {}))
-    task = about.build_task()
-    lr = cert.optimizer.get("hyper", {}).get("hyper", {}).get("learning_rate")
+    if cert.kind != "holdout":
+        raise BadInput("A PAC-Bayes certificate is made again in Python, by certify_randomised.")
+    about = subject(source, name)
+    for word in ("hyper", "hyper", "learning_rate"):
+        hyper = hyper.get(word) if isinstance(hyper, dict) else None
+    place = Source("The certificate", "give that of `steppe certify`")
+    try:
+        options = checked(cert.tasks.get("options", {}), Options, place, "tasks.options")
+        lr = checked(hyper, float | None, place, "optimizer.hyper.hyper.learning_rate")
+        task = about._replace(task_options=options).build_task()
+    except (FileError, TypeError, ValueError) as error:
+        raise BadInput(f"Its task or rate cannot be had again: {error}") from None
     opt, how = ready(about, task, cert.steps, lr, cert.seed, print)
+    about = about._replace(task_options=options)
     return recheck(cert, episodes(about, task, opt, cert.metric["name"], how))

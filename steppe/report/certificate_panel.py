@@ -1,12 +1,15 @@
 """The certificates of a report: the table of claims, and how many tasks are solved by when."""
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..certificates import bounds
-from ..certificates.certificate import Certificate
+from ..certificates.audit import verify, words
+from ..certificates.certificate import Certificate, CertificateError, load
 from ..certificates.claims import percent
 from .plots import DASHES, INK, SERIES, WIDTHS, svg
 
@@ -16,15 +19,29 @@ if TYPE_CHECKING:
 DRAWN = 6  # tolerances
 
 
+def read(path: Path) -> Certificate:
+    """The certificate of a file, if its evidence bears out all that it says."""
+    cert = load(path)
+    if wrong := verify(cert):
+        raise CertificateError(f"{path}: {wrong[0]} Certify again.")
+    return cert
+
+
 def panel(cert: Certificate) -> dict[str, Any]:
     """The entries of one certificate on the page."""
-    tolerances = cert.counts["tolerances"][:DRAWN]
+    # The curves are of fresh tasks: not those that a posterior was trained on.
+    tolerances = cert.counts["tolerances"][:DRAWN] if cert.kind == "holdout" else []
     return {
         "title": f"{named(cert.optimizer)} on {named(cert.tasks)}",
         "confidence": percent(1 - cert.joint_delta),
         "together": cert.simultaneous != "pointwise",
         "claims": [
-            claim | {"confidence": percent(1 - claim["delta"]), "seen": seen(claim)}
+            claim
+            | {
+                "statement": words(cert, claim),
+                "confidence": percent(1 - claim["delta"]),
+                "seen": seen(claim),
+            }
             for claim in cert.claims
         ],
         "cert": cert,
@@ -35,7 +52,8 @@ def panel(cert: Certificate) -> dict[str, Any]:
 
 def named(about: Mapping[str, Any]) -> str:
     """The name of a task or optimizer with its options, e.g. "digits-relu, start he"."""
-    options = [f"{name} {x}" for name, x in (about.get("options") or {}).items()]
+    given = about.get("options")
+    options = [f"{name} {x}" for name, x in given.items()] if isinstance(given, dict) else []
     return ", ".join([str(about.get("name", "?")), *options])
 
 
@@ -44,11 +62,14 @@ def seen(claim: Mapping[str, Any]) -> str:
     evidence, n = claim["evidence"], claim["n"]
     if "failures" in evidence:
         return f"{n - evidence['failures']} of {n}"
+    if "failures_of_members" in evidence:
+        return f"{percent(1 - claim['on_tasks'])} of {n}"
     values = [(np.inf if x is None else x, count) for x, count in evidence["values"]]
     if claim["type"] == "mean_iterations":
         return f"mean {sum(x * c for x, c in values) / n:.4g} over {n}"
-    middle = np.repeat([x for x, _ in values], [c for _, c in values])
-    return f"{np.quantile(middle, claim['level'], method='higher'):.4g} in the sample of {n}"
+    place = math.ceil(claim["level"] * (n - 1))
+    below = np.cumsum([count for _, count in values])
+    return f"{values[np.searchsorted(below, place, side='right')][0]:.4g} in the sample of {n}"
 
 
 def success(cert: Certificate) -> str:

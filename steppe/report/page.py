@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..certificates.certificate import Certificate
-from ..certificates.certificate import load as load_certificate
 from ..evaluation import compare, curvature_record
 from ..evaluation.curvature_record import CurvatureRecord
 from ..evaluation.records import Record, read_records
@@ -163,7 +162,7 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
         if (measured := _read(point, dict)) is not None:
             curvatures.append(curvature_record.from_plain(measured, _source(point)))
         if (folder / CERTIFICATE).exists():
-            certificates.append(load_certificate(folder / CERTIFICATE))
+            certificates.append(certificate_panel.read(folder / CERTIFICATE))
     if not records and not rows and not certificates:
         raise ValueError(
             f"{', '.join(map(str, folders))}: neither records.jsonl, metrics.jsonl nor "

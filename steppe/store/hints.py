@@ -48,8 +48,20 @@ class Check:
     check: Callable[[object], object]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ByName:
+    """Tables of several kinds: the entry `entry` says which of the hints is that of a table."""
+
+    entry: str
+    hints: Mapping[str, Any]
+
+
 class NonFinite:
     """A mark: NaN and infinity may stand for this float."""
+
+
+class Line:
+    """A mark: a text of one line, of characters that can be shown."""
 
 
 def listed(names: Collection[object]) -> str:
@@ -105,6 +117,8 @@ def checker(hint: Any) -> Checker:
         return lambda value: value
     if hint in PLAIN:
         return PLAIN[hint]
+    if origin is Annotated and isinstance(arguments[1], ByName):
+        return functools.partial(_by_name, arguments[1])
     if origin is Annotated:
         return _bounded(arguments[0], arguments[1:])
     if origin is Literal:
@@ -121,6 +135,8 @@ def checker(hint: Any) -> Checker:
         return functools.partial(_entries, checker(arguments[0]), checker(arguments[1]))
     if hint in (dict, list):
         return functools.partial(_typed, hint, "a table" if hint is dict else "a list")
+    if typing.is_typeddict(hint):
+        return table(*_fields_of(hint))
     if dataclasses.is_dataclass(hint):
         return functools.partial(_fields, hint)
     raise TypeError(f"{hint} says nothing about values of JSON.")
@@ -180,6 +196,8 @@ def _bounded(hint: Any, bounds: tuple) -> Checker:
                 raise Wrong(f"a length of {len(value)}", f"{least}{bound.most}")  # pyright: ignore
             if isinstance(bound, OneOf) and value not in bound.table:
                 raise Wrong(shown(value), _known(str(value), bound.table))
+            if bound is Line and not value.isprintable():  # pyright: ignore
+                raise Wrong(shown(value), "one line of characters that can be shown")
         return value
 
     return bounded
@@ -267,6 +285,18 @@ def table(checks: Mapping[str, Checker], needed: Collection[str]) -> Checker:
     return check
 
 
+def _by_name(kinds: ByName, value: object) -> object:
+    if type(value) is not dict:
+        raise Wrong(shown(value), "a table")
+    if kinds.entry not in value:
+        raise Wrong(f"no entry {kinds.entry!r}", "one")
+    name = value[kinds.entry]
+    if type(name) is not str or name not in kinds.hints:
+        known = ", ".join(map(repr, list(kinds.hints)[:NAMES]))
+        raise Wrong(shown(name), f"one of {known}", f".{kinds.entry}")
+    return checker(kinds.hints[name])(value)
+
+
 def _fields(cls: Any, value: object) -> object:
     """A dataclass of a table that has its fields and no others."""
     given = table(*_fields_of(cls))(value)
@@ -278,8 +308,10 @@ def _fields(cls: Any, value: object) -> object:
 
 @functools.lru_cache(maxsize=256)
 def _fields_of(cls: Any) -> tuple[dict[str, Checker], list[str]]:
-    """The checkers of a dataclass by field, and the fields that have no default."""
+    """The checkers of a dataclass or TypedDict by field, and the fields that must be there."""
     hints = typing.get_type_hints(cls, include_extras=True)
+    if typing.is_typeddict(cls):
+        return {name: checker(hint) for name, hint in hints.items()}, sorted(cls.__required_keys__)
     fields = [field for field in dataclasses.fields(cls) if field.init]
     missing = dataclasses.MISSING
     needed = [f.name for f in fields if f.default is missing and f.default_factory is missing]

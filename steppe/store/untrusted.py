@@ -10,7 +10,9 @@ A hint says what is allowed, and nothing else passes:
     Literal["a", "b"]                a fixed table of names; `OneOf(table)` one made elsewhere
     Annotated[int, Between(0, 9)]    a range, of a number or of each whole number's size
     Annotated[str, Length(80)]       at most so many characters, items or entries
-    list[X], tuple[X, ...], dict[str, X], X | None, a dataclass, Any
+    Annotated[str, Line]             one line, all of which can be shown
+    Annotated[dict, ByName("type", {"leaf": Leaf, …})]     the hint that one entry names
+    list[X], tuple[X, ...], dict[str, X], X | None, a dataclass, a TypedDict, Any
 
 `parse_json` bounds what comes before: the length of a text, the number of values, their depth, the
 size of whole numbers. So memory and time go by the limits here and not by what a file announces.
@@ -27,7 +29,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from .hints import (
     Between,
+    ByName,
     Length,
+    Line,
     NonFinite,
     OneOf,
     Wrong,
@@ -41,8 +45,10 @@ from .hints import (
 
 __all__ = [
     "Between",
+    "ByName",
     "FileError",
     "Length",
+    "Line",
     "NonFinite",
     "OneOf",
     "Source",
@@ -198,9 +204,13 @@ def bounded(
             if isinstance(value, dict):
                 if not all(type(name) is str for name in value):
                     raise source.refuse("a name that is no text", "names and values")
+                if any(not name.isascii() and _halved(name) for name in value):
+                    raise source.refuse("half a character in a name", "whole ones")
                 below += value.values()
             elif isinstance(value, list):
                 below += value
+            elif type(value) is str and not value.isascii() and _halved(value):
+                raise source.refuse("half a character", "whole ones")
             elif type(value) is int and not -whole < value < whole:
                 raise source.refuse(shown(value), f"{whole.bit_length() - 1} bits at most")
             elif type(value) is float and not nonfinite and not math.isfinite(value):
@@ -281,6 +291,11 @@ def inflated(size: int) -> int:
     Images of digits shrink to a fifth, one-hot floats to a hundredth, and a bomb to a thousandth.
     """
     return 2**26 + 100 * size
+
+
+def _halved(text: str) -> bool:
+    """True if half a pair of surrogates stands alone, which no text file can hold."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -293,18 +293,18 @@ def test_what_was_tampered_with_is_refused(made, tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "is not JSON"),
+        ("", "found no JSON"),
         ("{}", "is no certificate"),
         ("[1]", "is no certificate"),
-        ('{"claims": [], "digest": "", "schema": 9}', "has schema 9"),
-        ('{"claims": [], "digest": "", "schema": 1}', "lacks"),
+        ('{"claims": [], "digest": "", "schema": 9}', "found schema 9, expected schema 1"),
+        ('{"claims": [], "digest": "", "schema": 1}', "found no entry 'assumptions'"),
     ],
 )
 def test_files_that_are_no_certificate(tmp_path, text, sentence):
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(certificate.CertificateError, match=sentence):
         certificate.load(tmp_path / "c.json")
-    with pytest.raises(certificate.CertificateError, match="does not exist"):
+    with pytest.raises(certificate.CertificateError, match="found no file"):
         certificate.load(tmp_path / "other.json")
 
 

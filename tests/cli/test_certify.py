@@ -87,7 +87,7 @@ def test_printed_in_words_or_json(steppe):
         ((*WAY, "--delta", 2), "delta"),
         ((*WAY, "--n", 5), "take n of at least"),
         ((*WAY, "--metric", "los"), "did you mean 'loss'"),
-        (("verify", "nowhere.json"), "does not exist"),
+        (("verify", "nowhere.json"), "found no file"),
     ],
 )
 def test_refused_in_a_sentence(steppe, words, sentence):

@@ -1,0 +1,219 @@
+"""The file of a certificate: the type and range of every entry.
+
+`Certificate` (certificate.py) is made of these hints. They are checked when a file is read, by
+`verify`, and in what `certify` writes; the ranges bound what a file can cost its reader.
+"""
+
+from typing import Annotated, Any, Literal, TypedDict
+
+from ..store.untrusted import Between, ByName, Length, Line
+
+TASKS = 10_000_000  # runs of one certificate
+STEPS = 10_000_000  # iterations of a run
+CLAIMS = 4096
+CANDIDATES = 2**53
+STAGES = 64
+SEEDS = 2**32  # of `certify`: jax.random.key takes 32 bits where float64 is off
+NAME = 2000  # characters
+BYTES = 2**26  # of a file
+VALUES = 1_000_000  # numbers, words, lists and tables of a file
+LARGEST = 1.7976931348623157e308
+
+Tasks = Annotated[int, Between(0, TASKS)]
+Seen = Annotated[int, Between(1, TASKS)]
+Step = Annotated[int, Between(0, STEPS)]
+Share = Annotated[float, Between(0, 1)]
+Positive = Annotated[float, Between(5e-324, LARGEST)]
+Inside = Annotated[float, Between(5e-324, 1 - 2**-53)]  # (0, 1)
+Words = Annotated[str, Length(20_000)]
+Name = Annotated[str, Length(NAME), Line]
+Digest = Annotated[str, Length(128)]
+
+Semantics = Literal["first_hit", "stay"]
+Simultaneous = Literal["grid", "pointwise", "uniform"]
+
+
+class Failures(TypedDict):
+    """Runs that failed."""
+
+    failures: Tasks
+
+
+class Drawn(TypedDict):
+    """Counts of the values that runs came to; null stands for ∞."""
+
+    values: list[tuple[float | None, Seen]]
+
+
+class OfMembers(TypedDict, total=False):
+    """Runs that failed: of a Gaussian posterior, or of each member of a finite one."""
+
+    failures: Tasks
+    failures_of_members: list[Tasks]
+
+
+class AbstractEntry(TypedDict):
+    """Entries that all claims have."""
+
+    n: Seen
+    delta: Inside
+    statement: Words
+
+
+class Success(AbstractEntry):
+    type: Literal["success"]
+    tolerance: float
+    k: Step
+    method: str
+    evidence: Failures
+    bound: Share
+
+
+class Holds(AbstractEntry):
+    type: Literal["holds"]
+    name: Name
+    method: str
+    evidence: Failures
+    bound: Share
+
+
+class Quantile(AbstractEntry):
+    type: Literal["quantile"]
+    level: Inside
+    k: Step
+    method: Literal["order_statistic"]
+    evidence: Drawn
+    bound: float | None
+
+
+class Iterations(AbstractEntry):
+    type: Literal["iterations"]
+    level: Inside
+    tolerance: float
+    semantics: Semantics
+    method: Literal["order_statistic"]
+    evidence: Drawn
+    bound: float | None
+
+
+class MeanIterations(AbstractEntry):
+    type: Literal["mean_iterations"]
+    tolerance: float
+    semantics: Semantics
+    method: Literal["kl", "kl2", "hoeffding"]
+    evidence: Drawn
+    bound: Share
+
+
+class AbstractRandomised(TypedDict):
+    """Further entries of a PAC-Bayes bound."""
+
+    on_tasks: Share
+    budget: Positive
+
+
+class RandomisedSuccess(AbstractEntry, AbstractRandomised):
+    type: Literal["success"]
+    tolerance: float
+    k: Step
+    method: Literal["pac_bayes"]
+    evidence: OfMembers
+    bound: Share
+
+
+class RandomisedHolds(AbstractEntry, AbstractRandomised):
+    type: Literal["holds"]
+    name: Name
+    method: Literal["pac_bayes"]
+    evidence: OfMembers
+    bound: Share
+
+
+SHARES = ("clopper_pearson", "kl", "kl2", "hoeffding")  # bounds of a share of failures
+Entry = Annotated[
+    dict,
+    ByName(
+        "type",
+        {
+            "success": Annotated[
+                dict,
+                ByName(
+                    "method",
+                    dict.fromkeys([*SHARES, "dkw"], Success) | {"pac_bayes": RandomisedSuccess},
+                ),
+            ],
+            "holds": Annotated[
+                dict,
+                ByName("method", dict.fromkeys(SHARES, Holds) | {"pac_bayes": RandomisedHolds}),
+            ],
+            "quantile": Quantile,
+            "iterations": Iterations,
+            "mean_iterations": MeanIterations,
+        },
+    ),
+]
+
+
+class Counts(TypedDict):
+    """Runs above each tolerance, after 0, 1, …, K steps."""
+
+    tolerances: list[float]
+    failures: list[list[Tasks]]
+
+
+class Error(TypedDict):
+    """The metric: see `Metric`."""
+
+    name: Name
+    definition: Words
+    unit: Words
+    signed: bool
+
+
+class Grid(TypedDict):
+    """The grid of prior variances, and the place of each group on it."""
+
+    b: float
+    c: float
+    places: list[Annotated[int, Between(1, 2**53)]]
+
+
+class Gaussian(TypedDict):
+    kind: Literal["gaussian"]
+    tasks: Seen
+    divergence: Annotated[float, Between(0, LARGEST)]
+    grid: Grid
+    weights: Digest
+
+
+class Finite(TypedDict):
+    kind: Literal["finite"]
+    tasks: Seen
+    divergence: Annotated[float, Between(0, LARGEST)]
+    prior: Annotated[list[Positive], Length(VALUES, 1)]
+    posterior: Annotated[list[Share], Length(VALUES, 1)]
+
+
+Posterior = (
+    Annotated[dict, ByName("kind", {"gaussian": Gaussian, "finite": Finite})]
+    | Annotated[dict, Length(0)]
+)
+
+
+class Environment(TypedDict, total=False):
+    """Machine, versions and date, and the precision of the errors."""
+
+    date: Name
+    python: Name
+    versions: dict[Name, Name]
+    device: Name
+    processor: Name
+    cores: Annotated[int, Between(0, 2**31)] | None
+    system: Name
+    commit: Name
+    dtype: Name
+
+
+Described = dict[Name, Any]
+Option = bool | Annotated[int, Between(-(2**20), 2**20)] | float | Name | None
+Options = dict[Name, Option | list[Option]]  # of a task
