@@ -4,14 +4,16 @@ import dataclasses
 import json
 import os
 import tracemalloc
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 
 from steppe.store.untrusted import (
     Between,
+    ByName,
     FileError,
     Length,
+    Line,
     NonFinite,
     OneOf,
     Source,
@@ -154,3 +156,49 @@ def test_its_own_error_type_is_raised():
 
     with pytest.raises(OwnError):
         checked(json.loads("1"), str, SOURCE._replace(error=OwnError))
+
+
+class AbstractShape(TypedDict):
+    kind: str
+
+
+class Square(AbstractShape):
+    side: float
+
+
+class Disc(AbstractShape, total=False):
+    radius: float
+
+
+SHAPE = Annotated[dict, ByName("kind", {"square": Square, "disc": Disc})]
+
+
+def test_a_table_is_of_the_kind_that_it_names():
+    for shape in ({"kind": "square", "side": 2.0}, {"kind": "disc"}):
+        assert checked(shape, SHAPE, SOURCE) == shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        ({"kind": "square"}, "found no entry 'side', expected one"),
+        ({"kind": "disc", "side": 1.0}, "found the entry 'side'"),
+        ({"kind": "disc", "radius": True}, "radius: found true, expected a number"),
+        ({"kind": "cone"}, "kind: found 'cone', expected one of 'square', 'disc'"),
+        ({"kind": ["disc"]}, "kind: found a list of 1, expected one of 'square', 'disc'"),
+        ({"side": 1.0}, "found no entry 'kind', expected one"),
+        (["disc"], "found a list of 1, expected a table"),
+    ],
+)
+def test_a_table_of_no_kind_is_refused(shape, sentence):
+    with pytest.raises(FileError, match=sentence):
+        checked(shape, SHAPE, SOURCE)
+
+
+def test_text_that_cannot_be_shown_or_written():
+    with pytest.raises(FileError, match="one line of characters that can be shown"):
+        checked("a\x1b[2J", Annotated[str, Line], SOURCE)
+    for text in ('{"a": "\\ud800"}', '{"\\udfff": 1}'):
+        with pytest.raises(FileError, match="found half a character"):
+            parse_json(text, SOURCE)
+    assert parse_json('"\\ud83d\\ude00"', SOURCE) == "😀"
