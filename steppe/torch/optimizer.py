@@ -2,19 +2,21 @@
 
     θ ← θ − lr · weight_decay · θ + lr · u,      u = rule(∇f, state)
 
-All parameters of one device and dtype are one matrix of coordinates (`rules.py`), so that a step
-costs the same for one large tensor and for many small ones. The state of the rule lies in one
-buffer a name, (features, coordinates); `state[p]` holds the part of each parameter as a view, and
-`state_dict` sees these. If a copy, a loaded state or a new parameter takes the views away, the next
-step notices and puts the buffers together again.
+All parameters of one device and dtype are one matrix of coordinates (`matrix.py`), so that a step
+costs the same for one large tensor and for many small ones; `state[p]` shows the part of each
+parameter. Parameters, groups and states belong to the user: every step compares them with those of
+the last one. What is saved and loaded passes through `states.py`.
 
 A file of weights is read as in JAX: checked, nothing in it executed.
 """
 
 import dataclasses
-import itertools
+import functools
+import operator
 import os
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_type_hints
 
 import torch
@@ -37,20 +39,32 @@ from ..store.manifest import (
 )
 from ..store.untrusted import Source, built, checked_table, shown
 from ..zoo.resolve import resolve
+from .groups import (
+    FOREIGN,
+    RULE,
+    check_gradient,
+    check_names,
+    check_options,
+    check_rules,
+    check_step,
+    far_rate,
+    place,
+)
+from .matrix import Matrix, begun, bind
 from .rules import BLOCK, AbstractRule, DMRule, RNNPropRule
 from .scale import ScaleRule
+from .states import Admitted, admitted, mapping, standalone
 
 RULES: dict[str, type] = {"DM": DMRule, "RNNProp": RNNPropRule, "Scale": ScaleRule}
 SETTINGS = {"DM": DM, "RNNProp": RNNProp, "Scale": Scale}
-PROBLEM = "problem"  # the key in `state` of the state that all parameters share
-REFUSED = ("fused", "capturable", "differentiable", "amsgrad", "momentum", "betas", "eps")
 
 
 class LearnedOptimizer(torch.optim.Optimizer):
     """Train the parameters of a model with a learned rule.
 
     - `rule`: the name of a pretrained optimizer, a file of steppe's, or an `AbstractRule`
-    - `lr`: factor of the learned update, ≥ 0; the rule was trained for 1. Schedulers set it
+    - `lr`: factor of the learned update, ≥ 0; the rule was trained for 1. Schedulers set it. One
+      below 0.1 or above 10 is warned of, once; 0 is not
     - `weight_decay`: decoupled, as in AdamW: parameters shrink by lr · weight_decay a step
     - `maximize`: climb instead of descend
     - `state_dtype`: precision of the state; None: float32, or float64 for float64 parameters.
@@ -59,7 +73,15 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
     `foreach` is accepted and changes nothing: all parameters always go together. Sparse and complex
     gradients are refused. Raises ValueError for options out of range or of other optimizers.
+
+    Parameters, groups and `state` may be changed between two steps, as those of `torch.optim.Adam`
+    (docs/torch.md). An entry of `state[p]` is a view of all that the rule remembers: what is
+    written there counts, and to keep one take `.clone()` of it. `state_dict`, pickles and deep
+    copies hold copies.
     """
+
+    source: str | None = None  # name or file of the rule, if it was given by one
+    _warned = False  # of a rate far from 1
 
     def __init__(
         self,
@@ -75,184 +97,168 @@ class LearnedOptimizer(torch.optim.Optimizer):
         **other: Any,
     ):
         for name in other:
-            why = "means nothing to a learned rule" if name in REFUSED else "is not an option"
+            why = "means nothing to a learned rule" if name in FOREIGN else "is not an option"
             raise ValueError(
                 f"LearnedOptimizer: {name} {why}; the options are lr, weight_decay, maximize, "
                 "foreach, state_dtype and block."
             )
-        if not float(lr) >= 0:
-            raise ValueError(f"LearnedOptimizer: lr must be at least 0, got {lr}.")
-        if not weight_decay >= 0:
-            raise ValueError(
-                f"LearnedOptimizer: weight_decay must be at least 0, got {weight_decay}."
-            )
+        defaults = {"lr": lr, "weight_decay": weight_decay, "maximize": maximize}
+        check_options(defaults)
         if state_dtype is not None and not state_dtype.is_floating_point:
             raise ValueError(
                 f"LearnedOptimizer: state_dtype must be a floating dtype, got {state_dtype}."
             )
         at_least(1, "LearnedOptimizer", block=block)
-        self.rule = rule if isinstance(rule, AbstractRule) else read_rule(rule)
+        if isinstance(rule, AbstractRule):
+            self.rule = rule
+        else:
+            self.rule, self.source = read_rule(rule), os.fspath(rule)
         self.state_dtype, self.block = state_dtype, block
-        self._matrices: list[Matrix] | None = None
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "maximize": maximize})
+        self._forget()
+        self._warned = True  # until all groups are there
+        super().__init__(params, {**defaults, RULE: self.rule.identity})
+        self._warned = False
+        self._warn()
+
+    def __repr__(self) -> str:
+        source = "" if self.source is None else f"{self.source}: "
+        return super().__repr__().replace("(", f"({source}{self.rule.identity}", 1)
 
     def add_param_group(self, param_group: dict) -> None:
+        """Add a group, as every optimizer does. Nothing is added if it is refused."""
+        if isinstance(param_group, dict):
+            check_names(param_group)
         super().add_param_group(param_group)
-        for p in self.param_groups[-1]["params"]:
-            if p.is_complex():
-                raise ValueError("LearnedOptimizer: parameters must be real, got a complex one.")
-        self._matrices = None
+        group = self.param_groups[-1]
+        try:
+            check_options(group)
+            for p in group["params"]:
+                if p.is_complex():
+                    raise ValueError(
+                        f"LearnedOptimizer: parameters must be real, but {place([group], p)} that "
+                        "was to be added is complex; give torch.view_as_real of it."
+                    )
+        except ValueError:
+            self.param_groups.pop()
+            raise
+        self._warn()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step; return the loss of `closure` if one is given."""
+        """Take one step; return the loss of `closure` if one is given.
+
+        Raises ValueError, before anything is changed, for a parameter that no longer fits its
+        state and for a group or gradient that the rule cannot take.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for matrix in self._bound():
-            matrix.step(self)
+        groups = self._bind()
+        for matrix in self._matrices:
+            matrix.step(groups, self.block)
         return loss
 
-    def load_state_dict(self, state_dict: dict) -> None:
-        """Load a state as every optimizer does; that of the rule keeps its saved dtype."""
-        given: dict = {}
-        handle = self.register_load_state_dict_pre_hook(lambda _, state: given.update(state))
+    def state_dict(self) -> dict[str, Any]:
+        """The state as every optimizer gives it, in tensors that own their memory.
+
+        Each group names the rule and a digest of its weights under `rule`.
+        """
+        states: list[Any] = []
+
+        def copy(_: torch.optim.Optimizer) -> None:
+            states.append(self.state)
+            own = {id(p) for group in self.param_groups for p in group["params"]}
+            inside = lambda key: not isinstance(key, Tensor) or id(key) in own
+            kept = {key: state for key, state in self.state.items() if inside(key)}
+            self.state = defaultdict(dict, standalone(kept))
+
+        handle = self.register_state_dict_pre_hook(copy)
         try:
-            super().load_state_dict(state_dict)
+            return super().state_dict()
         finally:
             handle.remove()
-        saved = itertools.chain.from_iterable(group["params"] for group in given["param_groups"])
-        own = itertools.chain.from_iterable(group["params"] for group in self.param_groups)
-        for place, p in zip(saved, own, strict=True):
-            for name, value in given["state"].get(place, {}).items():
-                there = value.device if name == "step" else p.device
-                self.state[p][name] = value.detach().clone().to(there)
-        memory = everything(self)
-        if PROBLEM in memory:
-            kept = memory[PROBLEM].items()
-            memory[PROBLEM] = {name: value.detach().clone() for name, value in kept}
-        self._matrices = None
+            self.state = states[0] if states else self.state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load what `state_dict` gave for the same rule and parameters of the same sizes.
+
+        Raises ValueError, before anything is changed, for the state of another rule, of the same
+        with other weights, or of another optimizer, and for one whose names, shapes or numbers do
+        not fit. One of steppe 0.1, which names no rule, is known by names and shapes, with a
+        warning.
+        """
+        found: list[Admitted] = []
+
+        def check(_: torch.optim.Optimizer, given: dict) -> dict:
+            found.append(admitted(given, self.param_groups, self.rule, self.state_dtype))
+            return {"state": {}, "param_groups": found[0].groups}
+
+        def enter(_: torch.optim.Optimizer) -> None:
+            self.state.update(found[0].states)
+            self._forget()
+
+        before = self.register_load_state_dict_pre_hook(check)
+        after = self.register_load_state_dict_post_hook(enter, prepend=True)
+        try:
+            super().load_state_dict(mapping(state_dict))
+        finally:
+            before.remove()
+            after.remove()
+        if not found[0].named:
+            warnings.warn(
+                "LearnedOptimizer: the loaded state names no rule, as those of steppe 0.1; it fits "
+                f"{self.rule.identity} in names and shapes, so see to it that the weights are the "
+                "same, and save it again.",
+                stacklevel=2,
+            )
+        self._warn()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"rule": self.rule, "state_dtype": self.state_dtype, "block": self.block}
-        return {**super().__getstate__(), **own, "_matrices": None}
+        names = ("rule", "source", "state_dtype", "block", "_warned")
+        own = {name: getattr(self, name) for name in names}
+        copies = {"state": defaultdict(dict, standalone(self.state))}
+        unbound = {"_matrices": [], "_params": [], "_made_of": None}
+        return {**super().__getstate__(), **own, **copies, **unbound}
 
-    def _bound(self) -> "list[Matrix]":
-        """The matrices, with `state` as it is now."""
-        if self._matrices is None or not all(m.intact(self) for m in self._matrices):
-            kinds: dict[tuple, list[Tensor]] = {}
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if p.numel():
-                        kinds.setdefault((p.device, working_dtype(p, self.rule)), []).append(p)
-            if len(kinds) > 1 and self.rule.problem:
-                raise ValueError(
-                    "LearnedOptimizer: this rule looks at all parameters together, but they are on "
-                    f"or of {', '.join(f'{d} in {t}' for d, t in kinds)}; put them on one device "
-                    "in one precision, or take a coordinatewise rule (dm, rnnprop)."
-                )
-            self._matrices = [
-                Matrix(self, device, dtype, params) for (device, dtype), params in kinds.items()
-            ]
-        return self._matrices
+    def _forget(self) -> None:
+        """Make the matrices anew at the next step, whatever there is then."""
+        self._matrices: list[Matrix] = []
+        self._params: list[Tensor] = []
+        self._made_of: tuple | None = None
 
+    def _warn(self) -> None:
+        said = None if self._warned else far_rate(self.param_groups)
+        if said is not None:
+            self._warned = True
+            warnings.warn(said, stacklevel=3)
 
-class Matrix:
-    """The coordinates of all parameters of one device and dtype, and the state of their rule."""
-
-    def __init__(
-        self, opt: LearnedOptimizer, device: torch.device, dtype: torch.dtype, params: list[Tensor]
-    ):
-        self.rule, self.params, self.dtype = opt.rule.to(device, dtype), params, dtype
-        self.sizes = [p.numel() for p in params]
-        kept = opt.state_dtype or dtype
-        own = [opt.state[p] for p in params]
-        owners = {"rows": own, "tensors": own}
-        if self.rule.problem:
-            owners["problem"] = [everything(opt)[PROBLEM]]
-        widths = {"rows": self.sizes, "tensors": [1] * len(params), "problem": [1]}
-        self.buffers: dict[str, Tensor] = {}
-        self.views: list[tuple[dict, str, Tensor]] = []
-        for kind, states in owners.items():
-            for name, features in getattr(self.rule, kind).items():
-                whole = torch.full(
-                    (features, sum(widths[kind])),
-                    self.rule.first.get(name, 0.0),
-                    dtype=kept,
-                    device=device,
-                )
-                for state, part in zip(states, whole.split(widths[kind], 1), strict=True):
-                    if name in state:
-                        part.copy_(state[name])
-                    state[name] = part
-                    self.views.append((state, name, part))
-                self.buffers[name] = whole
-        for state in own:
-            state.setdefault("step", torch.tensor(0.0))
-
-    def intact(self, opt: LearnedOptimizer) -> bool:
-        """True if `state` still is a view of the buffers."""
-        return all(state.get(name) is part for state, name, part in self.views)
-
-    def step(self, opt: LearnedOptimizer) -> None:
-        moving = [k for k, p in enumerate(self.params) if p.grad is not None]
-        if not moving:
-            return
-        groups = {id(p): group for group in opt.param_groups for p in group["params"]}
-        params = [self.params[k] for k in moving]
-        of = [groups[id(p)] for p in params]
-        for p in params:
-            opt.state[p]["step"] += 1
-        counts = [int(opt.state[p]["step"]) for p in params]
-        g = torch.cat([self._gradient(p, group) for p, group in zip(params, of, strict=True)])
-        state, put_back = self._of(moving)
-        u = self.rule.update(g, state, [self.sizes[k] for k in moving], counts, opt.block)
-        put_back()
-        parts = u.split([p.numel() for p in params])
-        for p, group, part in zip(params, of, parts, strict=True):
-            lr = group["lr"]
-            if group["weight_decay"]:
-                p.mul_(1 - lr * group["weight_decay"])
-            p.add_(lr * part.view_as(p))
-
-    def _gradient(self, p: Tensor, group: dict) -> Tensor:
-        grad: Any = p.grad
-        if grad.is_sparse:
-            raise ValueError(
-                "LearnedOptimizer: gradients must be dense, got a sparse one; build the embedding "
-                "with sparse=False."
+    def _bind(self) -> dict[int, dict[str, Any]]:
+        """See to it that the matrices are those of now; the group of each parameter, by id."""
+        groups: dict[int, dict[str, Any]] = {}
+        params: list[Tensor] = []
+        for k, group in enumerate(self.param_groups):
+            check_step(group, k)
+            for p in group["params"]:
+                if p.grad is not None:
+                    check_gradient(p, self.param_groups)
+                elif begun(self.state, p) is None:
+                    continue
+                groups[id(p)] = group
+                params.append(p)
+        made_of = self.rule, self.state_dtype, len(params)
+        if not (
+            made_of == self._made_of
+            and all(map(operator.is_, params, self._params))
+            and all(matrix.intact(self.state) for matrix in self._matrices)
+        ):
+            check_rules(self.param_groups, self.rule.identity)
+            where = functools.partial(place, self.param_groups)
+            self._matrices = bind(
+                self.rule, params, self.state, self.state_dtype, self._matrices, where
             )
-        g = grad.reshape(-1).to(self.dtype)
-        return -g if group["maximize"] else g
-
-    def _of(self, moving: Sequence[int]) -> tuple[dict[str, Tensor], Callable[[], None]]:
-        """The state of these parameters, and a function that writes it back."""
-        if len(moving) == len(self.params):
-            return self.buffers, lambda: None
-        starts = list(itertools.accumulate(self.sizes, initial=0))
-        device = next(iter(self.buffers.values())).device
-        columns = torch.cat([torch.arange(starts[k], starts[k + 1], device=device) for k in moving])
-        at = dict.fromkeys(self.rule.rows, columns)
-        at |= dict.fromkeys(self.rule.tensors, torch.tensor(moving, device=device))
-        part = {name: x[:, at[name]] if name in at else x for name, x in self.buffers.items()}
-
-        def put_back() -> None:
-            for name, index in at.items():
-                self.buffers[name][:, index] = part[name]
-
-        return part, put_back
-
-
-def everything(opt: LearnedOptimizer) -> dict[Any, dict[str, Tensor]]:
-    """The state of an optimizer, whose keys need not be parameters."""
-    return opt.state
-
-
-def working_dtype(p: Tensor, rule: AbstractRule) -> torch.dtype:
-    """The dtype of a step on p: float32, or wider if p or the weights are."""
-    weight = next(iter(rule.weights.values()))
-    return torch.promote_types(torch.promote_types(p.dtype, weight.dtype), torch.float32)
+            self._params, self._made_of = params, made_of
+        return groups
 
 
 def read_rule(source: str | os.PathLike) -> AbstractRule:

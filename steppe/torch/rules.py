@@ -12,6 +12,8 @@ rounding.
 
 import abc
 import copy
+import functools
+import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,14 +37,14 @@ class AbstractRule(abc.ABC):
     - `rows`: number of floats of state for each coordinate, by name
     - `tensors`: number of floats of state for each tensor, by name
     - `problem`: number of floats of state shared by all, by name
-    - `first`: values before the first step, by name, if not 0
+    - `first`: values before the first step, by name, if not 0: a number, or one a float of state
     """
 
     weights: Mapping[str, Tensor]
     rows: Mapping[str, int]
     tensors: Mapping[str, int]
     problem: Mapping[str, int]
-    first: Mapping[str, float]
+    first: Mapping[str, float | Tensor]
 
     @abc.abstractmethod
     def update(
@@ -50,7 +52,7 @@ class AbstractRule(abc.ABC):
     ) -> Tensor:
         """The updates u, (n,), of one step; `state` is changed in place.
 
-        - `g`: gradients of all tensors side by side, (n,)
+        - `g`: gradients of all tensors side by side, (n,); may be overwritten
         - `state`: tensors (features, …) by name
         - `sizes`: number of coordinates of each tensor
         - `counts`: number of this step for each tensor, from 1; a tensor may come later
@@ -61,6 +63,30 @@ class AbstractRule(abc.ABC):
     def floats(self) -> int:
         """Number of floats of state for each coordinate."""
         return sum(self.rows.values())
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """The kind of the rule and a digest of its weights, whatever their dtype and source."""
+        digest = hashlib.sha256()
+        for name, w in sorted(self.weights.items()):
+            digest.update(f"{name}{list(w.shape)}".encode())
+            numbers = w.detach().cpu().double().reshape(-1).view(torch.uint8)
+            digest.update(bytes(numbers.tolist()))
+        return f"{type(self).__name__.removesuffix('Rule')} {digest.hexdigest()[:16]}"
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """Names of the whole numbers in the state of a tensor.
+
+        `step` counts its own steps. `problem_step` is the number of steps of all together when it
+        last took one: the shared state that it holds is of that age.
+        """
+        return ("step", "problem_step") if self.problem else ("step",)
+
+    def shapes(self, size: int) -> dict[str, tuple[int, int]]:
+        """The shape of each entry in the state of a tensor of `size` coordinates."""
+        wide = {name: (features, size) for name, features in self.rows.items()}
+        return wide | {name: (n, 1) for name, n in {**self.tensors, **self.problem}.items()}
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         """The same rule with its weights on this device and in this dtype."""
@@ -77,7 +103,7 @@ class AbstractCoordinatewiseRule(AbstractRule):
 
     tensors: Mapping[str, int] = MappingProxyType({})
     problem: Mapping[str, int] = MappingProxyType({})
-    first: Mapping[str, float] = MappingProxyType({})
+    first: Mapping[str, float | Tensor] = MappingProxyType({})
     hidden: Sequence[int]
     features: int
 
@@ -98,17 +124,17 @@ class AbstractCoordinatewiseRule(AbstractRule):
     def update(
         self, g: Tensor, state: State, sizes: Sequence[int], counts: Sequence[int], block: int
     ) -> Tensor:
-        u = torch.empty_like(g)
+        check_sizes(g, sizes)
         lstm = LSTM(self.weights, self.features, self.hidden, min(block, len(g)), g)
         for start, stop, count in runs(sizes, counts):
             for a, b in blocks(start, stop, block):
                 part = {name: s[:, a:b].to(g.dtype) for name, s in state.items()}
                 self.begin(g[a:b], part, count, lstm.x[:, : b - a])
-                u[a:b] = self.end(lstm.advance(part, b - a))
+                g[a:b] = self.end(lstm.advance(part, b - a))  # u in place of what is read
                 for name, s in state.items():
                     if s.dtype != g.dtype:
                         s[:, a:b] = part[name]
-        return u
+        return g
 
 
 class DMRule(AbstractCoordinatewiseRule):
@@ -182,10 +208,11 @@ class LSTM:
             whole = torch.cat([i, f, o, j], 1).T.contiguous()
             whole[width : 2 * width, 0] += 1.0
             seen = like.new_ones(1 + inputs + width, rows)
-            self.layers.append((whole, seen, like.new_empty(4 * width, rows)))
+            gates = like.new_empty(4 * width, rows)  # torch.mm writes it before it is read
+            self.layers.append((whole, seen, gates))
         self.widths = widths
         self.head = weights[".head.w"].T, weights[".head.b"]
-        self.x = self.layers[0][1][1 : 1 + features] if hidden else like.new_empty(features, rows)
+        self.x = self.layers[0][1][1 : 1 + features] if hidden else like.new_zeros(features, rows)
 
     def advance(self, state: State, rows: int) -> Tensor:
         """Output of the head, (rows,), for the first `rows` of `x`; `state` is changed in place."""
@@ -214,6 +241,15 @@ def elu(x: Tensor, out: Tensor) -> None:
     """max(x, e^min(x, 0) − 1): half the time of torch's, and as exact against values near 1."""
     torch.clamp(x, max=0.0, out=out)
     torch.maximum(out.exp_().sub_(1.0), x, out=out)
+
+
+def check_sizes(g: Tensor, sizes: Sequence[int]) -> None:
+    """Refuse gradients that are not those of tensors of these sizes."""
+    if len(g) != sum(sizes):
+        raise ValueError(
+            f"This rule was given {len(g)} gradients for tensors of {sum(sizes)} coordinates "
+            "together; give one a coordinate."
+        )
 
 
 def runs(sizes: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[int, int, int]]:

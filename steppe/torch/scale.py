@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..store.manifest import CheckpointError
-from .rules import AbstractRule, State, blocks
+from .rules import AbstractRule, State, blocks, check_sizes
 
 SQUARE, EPS, FLOOR = 1e-12, 1e-16, -33.0  # as in JAX
 EXTREMES = math.log(1e-6), math.log(1.0)
@@ -44,17 +44,20 @@ class ScaleRule(AbstractRule):
         self.tensors = {"t": self.levels[1]} if len(self.levels) > 1 else {}
         self.problem = {"p": self.levels[2]} if len(self.levels) > 2 else {}
         self.first = {"log_lr": max(first, FLOOR)} if hyper["dynamic"] else {}
+        if hyper["learn_start"]:
+            own = zip(("h", "t", "p"), range(len(self.levels)), strict=False)
+            self.first |= {name: weights[f".starts[{k}]"] for name, k in own}
 
     def update(
         self, g: Tensor, state: State, sizes: Sequence[int], counts: Sequence[int], block: int
     ) -> Tensor:
-        self._start(state, sizes, counts)
+        check_sizes(g, sizes)
         upper = {k: s.to(g.dtype) for k, s in state.items() if k in ("t", "p")}
         beta, mean_lr = self._from_above(upper), self._mean_rates(state, sizes, g.dtype)
         seen = self.levels[0] + (self.inputs if self.inputs > self.scales else 0)
         sums = g.new_zeros(seen, len(sizes))  # of [h, x] over each tensor
         squares = g.new_zeros(1, len(sizes))  # of δ
-        u, lead = torch.empty_like(g), torch.empty_like(g) if self.hyper["dynamic"] else None
+        u, leads = g, []  # each block of u takes the place of the gradients it has read
         for a, b, first, owner in self._blocks(sizes, block, g):
             part = {name: s[:, a:b].to(g.dtype) for name, s in state.items() if name in self.rows}
             over = slice(first, first + len(owner))
@@ -65,8 +68,8 @@ class ScaleRule(AbstractRule):
                 None if beta is None else spread(beta),
                 None if mean_lr is None else spread(mean_lr),
             )
-            if lead is not None and ahead is not None:
-                lead[a:b] = ahead
+            if ahead is not None:
+                leads.append(ahead)
                 squares[:, over] += u[None, a:b] ** 2 @ owner.T
             sums[:, over] += hx[:seen] @ owner.T
             for name in self.rows:
@@ -76,12 +79,12 @@ class ScaleRule(AbstractRule):
         self._climb(upper, sums, size)
         for name, value in upper.items():
             state[name].copy_(value)
-        if lead is None:
+        if not self.hyper["dynamic"]:
             return u.neg_()
         rms = (squares / size + EPS).sqrt()
         step = self.weights[".log_step"]
-        for a, b, first, owner in self._blocks(sizes, block, g):
-            u[a:b] *= -torch.exp(lead[a:b] + step) / (rms[:, first : first + len(owner)] @ owner)[0]
+        for ahead, (a, b, first, owner) in zip(leads, self._blocks(sizes, block, g), strict=True):
+            u[a:b] *= -torch.exp(ahead + step) / (rms[:, first : first + len(owner)] @ owner)[0]
         return u
 
     @property
@@ -90,20 +93,6 @@ class ScaleRule(AbstractRule):
         how = self.hyper
         count = self.scales * (1 + how["log_squares"]) + (self.scales - 1) * how["products"]
         return count + how["relative_lr"] + how["extreme"] + how["lr_shortcut"]
-
-    def _start(self, state: State, sizes: Sequence[int], counts: Sequence[int]) -> None:
-        """The trained vectors in place of zeros where a tensor, or the problem, is at its first."""
-        if not self.hyper["learn_start"]:
-            return
-        w, stop = self.weights, 0
-        for k, (size, count) in enumerate(zip(sizes, counts, strict=True)):
-            start, stop = stop, stop + size
-            if count == 1:
-                state["h"][:, start:stop] = w[".starts[0]"][:, None]
-                if "t" in state:
-                    state["t"][:, k] = w[".starts[1]"]
-        if "p" in state and max(counts) == 1:
-            state["p"][:, 0] = w[".starts[2]"]
 
     def _from_above(self, upper: State) -> Tensor | None:
         """β of the coordinates' gates, (3·hidden, tensors)."""
