@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.settings import check, setting
-from ..runs.comparison import compare, decide
-from ..runs.diagnostics import RECORDS
-from ..runs.folder import check_out
+from ..runs.comparison import compare, decide, place
 from ..runs.subject import subject
 from ..zoo.recipe import SEEDS
 from .parse import document, make, speaker
@@ -45,7 +43,11 @@ class Eval:
     )
     seeds: int = setting(10, "inner trainings of each optimizer", least=1)
     seed: int = setting(0, "seed of everything random", least=0, most=SEEDS - 1)
-    out: Path | None = setting(None, "folder for records.jsonl, which `steppe report` reads")
+    out: Path | None = setting(
+        None,
+        "folder for records.jsonl, which `steppe report` reads (default: the run folder of the "
+        "optimizer, if it has one)",
+    )
     cores: int | None = setting(
         None, "processor cores to spread seeds over", least=1, nothing="all"
     )
@@ -61,7 +63,7 @@ def run(values: dict) -> int:
     about = subject(options.optimizer, options.task)
     plan = decide(about, options.horizons, options.baselines or ())
     say = speaker(options.quiet)
-    where = None if options.out is None else check_out(options.out, RECORDS)
+    where = place(about, options.out)
     seeds = f"{options.seeds} seeds from {options.seed}"
     say(f"steppe eval · {about.name} on {about.task_name} · {seeds}")
     records = compare(  # JAX starts here

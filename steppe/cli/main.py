@@ -7,6 +7,7 @@ SIGTERM.
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -54,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        with terminated():
+        with terminated(), warnings.catch_warnings():
+            warnings.showwarning = note
             return dispatch(words)
     except BrokenPipeError:  # `steppe list | head -1`: nobody reads on, and that is fine
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes stdout once more at exit
@@ -67,6 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             sentence = reword(sentence, options_of(words[0], words[1:]))
         print(f"steppe: {sentence}", file=sys.stderr)
         return code
+
+
+def note(message: Warning | str, *_: object, **__: object) -> None:
+    """Show a warning as a line of its own, without the place in the code."""
+    print(f"steppe: note: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def dispatch(words: list[str]) -> int:

@@ -4,8 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from ..core.settings import setting
-from ..runs.diagnostics import RECORDS
-from ..runs.folder import CONFIG, METRICS, BadInput, check_page
+from ..runs.folder import CONFIG, METRICS, RECORDS, BadInput, check_page
 from .certify import FILE as CERTIFICATE
 from .parse import document, make
 

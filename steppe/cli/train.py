@@ -185,7 +185,7 @@ def summary(result: "Result", recipe: Recipe) -> str:
             f"{recipe.run.steps} meta-steps in {history.seconds:.1f} s "
             f"({history.compile_seconds:.1f} s of it compiling): {score}",
             f"model     {result.model} (read back, identical)",
-            f"evaluate  steppe eval {result.model} --task {recipe.task.name}",
+            f"evaluate  steppe eval {result.folder} ; steppe report {result.folder}",
             *advice(result.findings),
         ]
     )

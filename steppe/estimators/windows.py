@@ -2,6 +2,7 @@
 what each contributes. An estimator holds `Windows` and says what one lane does."""
 
 import abc
+import warnings
 from collections.abc import Callable
 
 import equinox as eqx
@@ -66,6 +67,13 @@ class Windows(eqx.Module):
         at_least(1, owner, episodes=episodes, length=length)
         if not isinstance(horizon, Tracer):
             at_least(1, owner, horizon=int(horizon))
+            if length > int(horizon):
+                warnings.warn(
+                    f"{owner}: an unroll of {length} steps is longer than the horizon of "
+                    f"{int(horizon)}; an episode ends with its window, so that it takes {length} "
+                    f"steps all the same: give a horizon of {length} or more, or a shorter unroll.",
+                    stacklevel=3,
+                )
         self.episodes, self.length = episodes, length
         self.horizon = jnp.asarray(horizon, jnp.int32)
         self.stagger, self.together = stagger, together

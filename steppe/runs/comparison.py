@@ -5,11 +5,15 @@ records = compare(plan, seeds=10, seed=0)
 """
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..evaluation.records import read_records
 from ..zoo.registry import tunable
+from . import folder as folders
+from .folder import BadInput
 from .subject import Subject, check, prepare
 
 if TYPE_CHECKING:
@@ -46,6 +50,23 @@ def decide(about: Subject, horizons: tuple[int, ...], baselines: tuple[str, ...]
     return Plan(about, tuple(dict.fromkeys(horizons)), others)
 
 
+def place(about: Subject, out: Path | None) -> Path | None:
+    """The file for the records of a comparison, None where they are not kept.
+
+    - `out`: folder that somebody asked for; None: the run folder of the optimizer, if it has one
+    """
+    if out is not None:
+        return folders.check_out(out, folders.RECORDS)
+    folder = about.optimizer.parent if isinstance(about.optimizer, Path) else None
+    if folder is None or not folders.is_training(folder):
+        return None
+    if not os.access(folder, os.W_OK):
+        raise BadInput(
+            f"{folder} cannot be written, where the records are kept; give another folder as `out`."
+        )
+    return folder / folders.RECORDS
+
+
 def compare(
     plan: Plan,
     *,
@@ -62,7 +83,7 @@ def compare(
     - `seed`: of everything random
     - `tuned`: tune the learning rate of each baseline for each horizon; else take RATES
     - `cores`: to spread seeds over; None: all
-    - `out`: file for the records
+    - `out`: file for the records; what it has of other tasks and horizons stays in it
     """
     import jax
     import jax.random as jr
@@ -72,6 +93,7 @@ def compare(
     from ..train.environment import environment
     from ..train.mesh import use_cores
 
+    earlier = [] if out is None or not out.exists() else read_records(out)[0]
     use_cores(cores)
     about, devices = plan.about, jax.devices()
     say(f"{len(devices)} × {devices[0].device_kind} · compiling…")
@@ -99,5 +121,7 @@ def compare(
             speeds[shown] = record.ms_per_step
             records.append(record)
     if out is not None:
-        write_records(out, records, environment())
+        done = {(record.task, record.horizon) for record in records}
+        others = [record for record in earlier if (record.task, record.horizon) not in done]
+        write_records(out, [*others, *records], environment())
     return records

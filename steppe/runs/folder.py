@@ -26,6 +26,7 @@ class Failed(Exception):
 CONFIG = "config.json"
 MODEL = "model.safetensors"
 METRICS = "metrics.jsonl"
+RECORDS = "records.jsonl"  # of comparisons
 FINDINGS = "findings.json"
 ENVIRONMENT = "env.json"
 TENSORBOARD = "tensorboard"

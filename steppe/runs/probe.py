@@ -5,6 +5,7 @@ the same gradients, and its update is compared with the optimizer's, but not app
 forward only. `findings.py` says what the numbers mean.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -130,7 +131,9 @@ def probe(
     by_horizon = lambda leaf: leaf.reshape(len(leaf), LONGER, horizon)
     values, stats = jax.tree.map(by_horizon, seen)
     seconds = time.perf_counter() - began
-    return _summary(horizon, losses[:, 0], losses[:, 1:], values, stats, seconds=seconds)
+    found = _summary(horizon, losses[:, 0], losses[:, 1:], values, stats, seconds=seconds)
+    scale = getattr(opt, "scale", None)
+    return dataclasses.replace(found, scale=scale if isinstance(scale, float) else None)
 
 
 def _summary(

@@ -52,8 +52,7 @@ def assemble(
     - `recipe`: its settings; the name of its task and its seed are not used
     - `task`: the problems to train on
     """
-    hidden = {"hidden": recipe.optimizer.hidden} if recipe.optimizer.hidden else {}
-    opt = build(recipe.optimizer.name, key=key, **hidden, **recipe.optimizer.options)
+    opt = build(recipe.optimizer.name, key=key, **recipe.optimizer.arguments)
     main, imitated, run = _main(recipe.estimator), recipe.imitation, recipe.run
     teachers = {name: _imitation(recipe, name, opt) for name in imitated.teachers}
     chances = [_chances(ratio, len(teachers)) for ratio in imitated.ratio]

@@ -59,6 +59,11 @@ class Optimizer:
         least=1,
         unit="widths",
     )
+    scale: float | None = setting(
+        None,
+        "factor of the optimizer's output: the largest step of rnnprop (default: the paper's)",
+        above=0,
+    )
     options: Mapping[str, Any] = setting(
         {}, "other options of the optimizer by name; in files only", flag="opt-options"
     )
@@ -67,6 +72,14 @@ class Optimizer:
         check(self, "optimizer.")
         if "hidden" in self.options:
             raise ValueError("`optimizer.options` has 'hidden'; give it as `optimizer.hidden`.")
+        if "scale" in self.options and self.scale is not None:
+            raise ValueError("`optimizer.scale` was given, and 'scale' in `optimizer.options` too.")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the optimizer's class."""
+        own = {"hidden": self.hidden or None, "scale": self.scale}
+        return {name: x for name, x in own.items() if x is not None} | dict(self.options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -73,8 +73,7 @@ def to_flat(recipe: Recipe) -> dict[str, Any]:
         for path, name in FLAT.items()
         if path == "optimizer.name" or values[path] != USUAL.get(path, options[path].default)
     }
-    hidden = {"hidden": recipe.optimizer.hidden} if recipe.optimizer.hidden else {}
-    if chosen := hidden | dict(recipe.optimizer.options):
+    if chosen := recipe.optimizer.arguments:
         flat["options"] = chosen
     if recipe.penalty.kind != "none":
         flat["penalty"] = values_of(recipe.penalty)

@@ -1,22 +1,98 @@
 """Every symptom is found where it is, and only there."""
 
+import ast
+import dataclasses
 import json
+import re
 import shutil
+from pathlib import Path
 
+import pytest
 from cli.runs import TINY
 
-from steppe.cli.parse import reword
+from steppe.cli.main import VERBS
+from steppe.cli.parse import parse_argv, reword
 from steppe.cli.train import Train
+from steppe.core.settings import settings_of
 from steppe.evaluation.records import FORMAT
-from steppe.runs import diagnostics
-from steppe.runs.diagnostics import RECORDS, of_folder
-from steppe.runs.findings import Finding
+from steppe.runs import diagnostics, findings, probe, session
+from steppe.runs.diagnostics import of_folder
+from steppe.runs.findings import Finding, Probe
+from steppe.runs.folder import RECORDS
 from steppe.train import preflight
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
+SOUND = Probe(
+    horizon=100, first=2.0, losses=(1.0, 0.9), lost=None, gap=-0.4, rms=1e-2, rms_adam=1e-3,
+    at_bound=0.1, cells=(2.0, 2.0), seconds=1.0,
+)  # fmt: skip
+CHANGES = (
+    {"losses": (2.0, 2.0), "rms": 5e-6}, {"losses": (2.0, 2.0)}, {"losses": (3.0, 3.0)},
+    {"rms": 10.0}, {"rms": 1e-9}, {"at_bound": 0.9}, {"cells": (2.0, 90.0)}, {"gap": 1.0},
+    {"lost": 9}, {"lost": 300},
+)  # fmt: skip
 
 
 def failed(findings: list[Finding]) -> set[str]:
     assert all(finding.fix for finding in findings if not finding.ok)
     return {finding.what for finding in findings if not finding.ok}
+
+
+SOURCES = (findings, diagnostics, probe, session, preflight)
+
+
+def sentences(module) -> list[str]:
+    """Every text of a module that names something in backticks; numbers filled in as 1."""
+    found = []
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    docs = {ast.get_docstring(n, clean=False) for n in ast.walk(tree) if isinstance(n, DOCUMENTED)}
+    parts = {id(part) for n in ast.walk(tree) if isinstance(n, ast.JoinedStr) for part in n.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            found.append(
+                "".join(
+                    getattr(part, "value", "1") if isinstance(part, ast.Constant) else "1"
+                    for part in node.values
+                )
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found += [node.value] if node.value not in docs and id(node) not in parts else []
+    return [text for text in found if "`" in text or "--" in text]
+
+
+@pytest.mark.parametrize("module", SOURCES, ids=lambda module: module.__name__)
+def test_whatever_a_finding_tells_to_change_is_an_option(module):
+    """Settings that are named are options of `steppe train`, commands that are named are verbs."""
+    for text in sentences(module):
+        for inside in text.split("`")[1::2]:
+            name, _, rest = inside.partition(" ")
+            if name == "steppe":
+                assert rest.split()[0] in VERBS, text
+            else:
+                assert name == "resume" or name in settings_of(Train), text
+        assert not re.search(r"--[a-z]|\b[A-Z]\w+\(\w+=", text), text  # worded by `reword` alone
+
+
+def test_every_option_that_a_fix_names_can_be_typed():
+    """The fixes of all symptoms, as printed, with their values, given to `steppe train`."""
+    broken = {"meta_loss": 1.0, "grad_norm": 0.0, "nonfinite": 9, "episodes": 10, "valid_loss": 9.0}
+    rows = [
+        broken | {"step": i, "valid_loss": 9.0 + i, "grad_norm": 1e6 * (i == 5) + (i > 5)}
+        for i in range(30)
+    ]
+    bad = [*findings.of_rows(rows)]
+    for scale in (0.01, None):
+        for change in CHANGES:
+            bad += findings.of_probe(dataclasses.replace(SOUND, scale=scale, **change))
+    fixes = {reword(f.fix, Train) for f in bad if not f.ok}
+    assert len(fixes) >= 12
+    named = set()
+    for fix in fixes:
+        assert "`" not in fix
+        for option, value in re.findall(r"(--[\w.-]+)(?: ([\w.,]*\d[\w.,]*|pes)\b)?", fix):
+            words = parse_argv(Train, [option, value or "1"])
+            named |= set(words)
+    assert {"optimizer.scale", "meta.lr", "curriculum.horizons", "estimator.kind"} <= named
 
 
 def test_a_finished_run_is_healthy(finished, steppe):
@@ -36,7 +112,10 @@ def test_damage_to_the_folder_is_found(finished, steppe, tmp_path):
     answer = steppe("doctor", run)
     assert answer.code == 1
     assert answer.err == ""
-    assert "FAIL  checkpoints: damaged: step-00000008.safetensors\n        → resume" in answer.out
+    assert (
+        "FAIL  checkpoints: damaged: step-00000008.safetensors\n        → `steppe train --resume"
+        in answer.out
+    )
     assert "all intact" not in steppe("doctor", run, "--quiet").out
 
 

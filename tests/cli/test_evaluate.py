@@ -61,6 +61,25 @@ def test_records_are_not_overwritten(records, finished, steppe, tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_an_evaluation_of_a_run_is_kept_with_it_and_added_to(finished, steppe, tmp_path):
+    """A later one of the same task and horizon counts; of others both stay. The page has both."""
+    run = shutil.copytree(finished, tmp_path / "run")
+    words = ("--baselines", "none", "--cores", "2", "--quiet")
+    cases = lambda: [(r.horizon, len(r.seeds)) for r in read_records(run / "records.jsonl")[0]]
+    assert steppe("eval", "run", "--horizons", "4", "--seeds", "2", *words).code == 0
+    assert cases() == [(4, 2)]
+    answer = steppe("eval", run / "model.safetensors", "--horizons", "5", "--seeds", "2", *words)
+    assert answer.code == 0 and cases() == [(4, 2), (5, 2)]
+    assert steppe("eval", "run", "--horizons", "4", "--seeds", "3", *words).code == 0
+    assert cases() == [(5, 2), (4, 3)]
+    assert steppe("report", "run", "-o", "page.html").code == 0
+    assert "quadratic, 5 steps" in (tmp_path / "page.html").read_text()
+    (run / "records.jsonl").write_text("{")
+    answer = steppe("eval", "run", *words)  # refused before any work is done
+    assert answer.code == 2 and "records.jsonl, line 1" in answer.sentence
+    assert "compiling" not in answer.err
+
+
 def test_a_hand_made_optimizer_can_be_evaluated_alone(steppe):
     words = "eval sgd --task quadratic --baselines none --no-tune --horizons 3 --seeds 2 --json"
     answer = steppe(*words.split(), "--cores", "2")

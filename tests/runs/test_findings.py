@@ -127,8 +127,12 @@ def test_fixes_fit_the_case():
     assert "worse than no training" in fix(losses=(3.0,))[0]
     assert "`curriculum.horizons 100,500`" in fix(gap=1.0)[0]
     assert "within its horizon" in fix(lost=99)[0]
-    assert "smaller output scale" in fix(rms=10.0)[0]
-    assert "larger output scale" in fix(rms=1e-9)[0]
+    assert "lower `meta.lr`" in fix(rms=10.0)[0]
+    assert "raise `meta.lr`" in fix(rms=1e-9)[0]
+    assert "`optimizer.scale 0.002`" in fix(rms=10.0, scale=0.02)[0]
+    assert "`optimizer.scale 0.2`" in fix(rms=1e-9, scale=0.02)[0]
+    assert "`optimizer.scale 0.2`" in fix(at_bound=0.9, scale=0.02)[0]
+    assert "scale" not in fix(at_bound=0.9)[0]  # of an optimizer that has none to choose
     chaotic = of_rows(changed("grad_norm", lambda i, x: 2e3 * x if i == 4 else x))
     assert any(
         "`estimator.unroll`" in f.fix and "`meta.clip`" in f.fix and "pes" in f.fix for f in chaotic
