@@ -1,0 +1,3 @@
+from .lazy import submodules
+
+__getattr__ = submodules(__name__)

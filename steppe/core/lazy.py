@@ -3,7 +3,8 @@
     __getattr__, __dir__, __all__ = attach(__name__, __file__)
 
 The one list of them is the package's stub, `__init__.pyi`, which type checkers and editors read
-too: `from .core.episode import unroll as unroll`.
+too: `from .core.episode import unroll as unroll`. Files and folders of a package are found by their
+names as well, so that after `import steppe` every dotted name of a page is there.
 """
 
 import ast
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .messages import missing
@@ -28,7 +30,7 @@ def attach(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], 
 
     def look_up(name: str) -> Any:
         if name not in places:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            return submodules(package)(name)
         module, original = places[name]
         try:
             found = import_module(f".{module or original}", package)
@@ -39,3 +41,19 @@ def attach(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], 
         return found
 
     return look_up, lambda: sorted(places), sorted(places)
+
+
+def submodules(package: str) -> Callable[[str], ModuleType]:
+    """`__getattr__` of a package whose files are imported on first use."""
+
+    def look_up(name: str) -> ModuleType:
+        whole = f"{package}.{name}"
+        if not name.startswith("_"):
+            try:
+                return import_module(whole)
+            except ModuleNotFoundError as error:
+                if error.name != whole:
+                    raise ImportError(missing(error)) from error
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return look_up

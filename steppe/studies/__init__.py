@@ -7,3 +7,7 @@
 
 Nothing but the command line imports this package.
 """
+
+from ..core.lazy import submodules
+
+__getattr__ = submodules(__name__)

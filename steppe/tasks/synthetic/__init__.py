@@ -1,0 +1,3 @@
+from ...core.lazy import submodules
+
+__getattr__ = submodules(__name__)
