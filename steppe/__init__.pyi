@@ -43,5 +43,6 @@ from .zoo.io import load as load
 from .zoo.io import manifest as manifest
 from .zoo.io import save as save
 from .zoo.presets import recipe as recipe
+from .zoo.registry import register as register
 
 __version__: str

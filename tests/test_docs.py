@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from steppe.core.task import draw
-from steppe.zoo import OPTIMIZERS
+from steppe.zoo import TABLES
 
 PAGE = Path(__file__).parents[1] / "docs" / "add_your_own.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -28,7 +28,7 @@ def lines(block):
 def page(tmp_path_factory):
     """Names that the page defines, its blocks run one after the other."""
     folder, names = tmp_path_factory.mktemp("page"), {"__name__": "page"}
-    known = dict(OPTIMIZERS)
+    known = {what: dict(table) for what, table in TABLES.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.syspath_prepend(str(folder))
@@ -39,8 +39,9 @@ def page(tmp_path_factory):
                 exec(compile(block, PAGE.name, "exec"), names)
         yield names
         sys.modules.pop(MODULE, None)
-    OPTIMIZERS.clear()
-    OPTIMIZERS.update(known)
+    for what, table in known.items():
+        TABLES[what].clear()
+        TABLES[what].update(table)
 
 
 def test_each_takes_ten_lines_at_most():
@@ -77,6 +78,11 @@ def test_the_measure_is_the_largest_slope(page):
     bowl = lambda x: jnp.sum(x**2)
     found = page["LargestGradient"]()(bowl, jnp.array([1.0, -3.0]), key=jr.key(0))
     assert found == pytest.approx(6.0)
+
+
+def test_what_is_registered_is_saved_and_loaded(page):
+    assert page["again"].log_lr == page["opt"].log_lr
+    assert type(page["again"]) is page["Signed"] and type(page["task"]) is page["Bowl"]
 
 
 def test_the_study_goes_on_from_what_is_done(page):

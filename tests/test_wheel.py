@@ -1,5 +1,6 @@
 """The wheel in two clean environments: PyTorch without JAX, JAX without PyTorch. Needs an index."""
 
+import os
 import re
 import subprocess
 import sys
@@ -49,7 +50,9 @@ except ImportError as error:
 
 
 def run(*words: object, **options) -> str:
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, **options)
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [str(word) for word in words]
+    done = subprocess.run(words, capture_output=True, text=True, env=clean, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -22,12 +22,16 @@ from .messages import did_you_mean
 SEE = "`steppe list`"  # where all names are
 
 
-def load(target: str) -> Any:
+def load(target: Any) -> Any:
     """Import the object at "module:name"; a module with a leading dot is below `steppe`.
+
+    What is no such string is the object itself.
 
     >>> load(".core.messages:nearest")("stpes", ["steps"])
     'steps'
     """
+    if not isinstance(target, str):
+        return target
     module, _, name = target.partition(":")
     return getattr(import_module(module, "steppe"), name)
 
@@ -56,7 +60,7 @@ class Entry:
     """One named thing, described without importing it.
 
     - `about`: one line about it
-    - `target`: where it is, see `load`
+    - `target`: where it is, or itself, see `load`
     - `arguments`: what it is built with where nothing else is said; see `Made`
     - `family`: the group of things that it belongs to
     - `learned`: it has weights to train
@@ -66,7 +70,7 @@ class Entry:
 
     name: str
     about: str
-    target: str
+    target: Any
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     family: str = ""
     learned: bool = False

@@ -127,7 +127,14 @@ def check(description: object, kinds: Mapping[str, type[eqx.Module]], source: So
         named: Any = value
         known = [name for name, cls in kinds.items() if issubclass(cls, base)]
         kind = named["kind"]
-        table({"kind": checker(Annotated[str, OneOf(known)])}, ())({"kind": kind})
+        try:
+            table({"kind": checker(Annotated[str, OneOf(known)])}, ())({"kind": kind})
+        except Wrong as wrong:
+            if not (isinstance(kind, str) and kind.isidentifier()) or kind in kinds:
+                raise
+            line = f"steppe.register({kind[:40]})"
+            own = f"{wrong.expected}; if it is your own, the line {line} is missing before this"
+            raise Wrong(wrong.found, own, wrong.place) from None
         inner = lambda base: functools.partial(module, base, depth + 1)
         arguments, needed = _arguments(kinds[kind])
         checks = {

@@ -111,7 +111,6 @@ def load(source: str | os.PathLike) -> "AbstractOptimizer":
     Numbers come back in the dtype they were saved in. Raises CheckpointError where there is no
     optimizer, or not all of it.
     """
-    import equinox as eqx
     import jax
     import jax.numpy as jnp
     import jax.tree_util as jtu
@@ -124,18 +123,21 @@ def load(source: str | os.PathLike) -> "AbstractOptimizer":
     numbers = lambda leaf: isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
 
     def skeleton(header: Header):
-        def as_saved(where: tuple, leaf):
+        def as_saved(where: tuple, leaf: Any):
             """float32 weights are for a session in float64 too."""
             tensor = header.tensors.get(jtu.keystr(where))
-            if tensor is None or not {str(leaf.dtype), tensor.dtype} <= FLOATS:
+            if tensor is None or tensor.dtype not in FLOATS:
                 return leaf
-            return jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(tensor.dtype))
+            if numbers(leaf) and str(leaf.dtype) in FLOATS:
+                return jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(tensor.dtype))
+            if isinstance(leaf, float):  # as descriptions have a 0-d array
+                return jax.ShapeDtypeStruct((), jnp.dtype(tensor.dtype))
+            return leaf
 
         count = sum(math.prod(tensor.shape) for tensor in header.tensors.values())
         words = Source(os.fspath(path), SAVED, CheckpointError)
         found = rebuild(described(header, path), classes(), words, numbers=count)
-        arrays, rest = eqx.partition(found, numbers)
-        return eqx.combine(jtu.tree_map_with_path(as_saved, arrays), rest)
+        return jtu.tree_map_with_path(as_saved, found)
 
     opt = checkpoint.load_as(path, skeleton)[0]
     arrays = [(jtu.keystr(where), leaf) for where, leaf in jtu.tree_leaves_with_path(opt)]

@@ -6,9 +6,10 @@ No JAX until something is built.
 """
 
 import inspect
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.entry import Entry, find, table
 from ..core.messages import did_you_mean
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..core.types import Key
 
 
+K = TypeVar("K", bound="type[AbstractOptimizer]")
 HUB = "hub://"  # begins the address of an optimizer on the Hugging Face Hub
 WEIGHTS = Path(__file__).parent / "weights"  # NAME.safetensors of each pretrained optimizer
 
@@ -100,6 +102,36 @@ def classes() -> dict[str, type["AbstractOptimizer"]]:
     """Classes of optimizers by the name that a checkpoint calls them."""
     found = (entry.load() for entry in OPTIMIZERS.values())
     return {kind.__name__: kind for kind in found if isinstance(kind, type)}
+
+
+def register(kind: K, name: str = "", about: str = "") -> K:
+    """Make an optimizer class of yours known by name: to `build`, `load`, lists and suggestions.
+
+    Returns the class, so that it can stand above it: `@steppe.register`. A checkpoint names its
+    class, so that whoever loads it runs this line before.
+
+    - `name`: "my-rule" for a class MyRule where none is given
+    - `about`: one line about it; the first of its docstring where none is given
+
+    Raises ValueError where another optimizer has that name.
+    """
+    from ..core.optimizer import AbstractOptimizer
+
+    if not (isinstance(kind, type) and issubclass(kind, AbstractOptimizer)):
+        raise ValueError(f"register takes a subclass of steppe.AbstractOptimizer, got {kind!r}.")
+    own = kind.__name__
+    name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", own).lower()
+    place = lambda made: (made.__module__, made.__qualname__)
+    for known, entry in OPTIMIZERS.items():
+        other = entry.load()
+        if place(other) != place(kind) and (known == name or other.__name__ == own):
+            raise ValueError(
+                f"There is an optimizer {known!r} already, {other.__name__}; give your class "
+                f"{own} another name."
+            )
+    said = about or (kind.__doc__ or "an optimizer of yours").strip().splitlines()[0]
+    OPTIMIZERS[name] = Entry(name, said, kind, learned=True)
+    return kind
 
 
 def build(name: str, *, key: "Key | None" = None, **options: Any) -> "AbstractOptimizer":

@@ -9,11 +9,12 @@ import equinox as eqx
 import jax.numpy as jnp
 import pytest
 
+import steppe
 from steppe.core import loss
 from steppe.core.entry import Entry, find
 from steppe.core.optimizer import AbstractOptimizer
 from steppe.store.manifest import CheckpointError
-from steppe.zoo import TABLES, build, load, manifest, save
+from steppe.zoo import TABLES, build, load, manifest, registry, save
 from steppe.zoo.presets import recipe
 from steppe.zoo.registry import PRETRAINED
 
@@ -35,6 +36,63 @@ class Halving(AbstractOptimizer):
 
     def update(self, grads, state, params, **extra):
         return grads, state
+
+
+class HalfWayRule(AbstractOptimizer):
+    """Half of the way.
+
+    A field of its own keeps the array that it is given.
+    """
+
+    rate: jnp.ndarray
+
+    def init(self, params, *, key=None):
+        return ()
+
+    def update(self, grads, state, params, **extra):
+        return grads, state
+
+
+def test_an_optimizer_of_ones_own_is_registered_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(registry, "OPTIMIZERS", optimizers := dict(registry.OPTIMIZERS))
+    assert steppe.register(HalfWayRule) is HalfWayRule is steppe.register(HalfWayRule)
+    assert optimizers["half-way-rule"].line == "learned: Half of the way."
+    opt = build("half-way-rule", rate=jnp.array(0.25))
+    steppe.save(tmp_path / "a.safetensors", opt)
+    assert eqx.tree_equal(steppe.load(tmp_path / "a.safetensors"), opt)
+    with pytest.raises(
+        ValueError, match=r"an optimizer 'adam' already, .*HalfWayRule another name"
+    ):
+        steppe.register(HalfWayRule, "adam")
+    other = type(
+        "DM", (AbstractOptimizer,), {"init": HalfWayRule.init, "update": HalfWayRule.update}
+    )
+    with pytest.raises(ValueError, match="an optimizer 'dm' already, DM; give your class DM"):
+        steppe.register(other, "mine")
+    with pytest.raises(ValueError, match=r"takes a subclass of steppe\.AbstractOptimizer, got 3"):
+        steppe.register(3)
+
+
+def test_another_process_is_told_the_line_that_is_missing(tmp_path):
+    """One process: saved by a class, loaded by one of the same name that was not registered."""
+    code = """
+import jax.numpy as jnp, steppe
+class Mine(steppe.AbstractOptimizer):
+    rate: jnp.ndarray
+    init = lambda self, params, *, key=None: ()
+    update = lambda self, grads, state, params, **extra: (grads, state)
+steppe.save("a.safetensors", Mine(jnp.array(0.5)))
+try:
+    steppe.load("a.safetensors")
+except ValueError as error:
+    print(error)
+steppe.register(Mine)
+print(steppe.load("a.safetensors").rate)
+"""
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    said, rate = done.stdout.splitlines()
+    assert "the line steppe.register(Mine) is missing" in said and rate == "0.5", done.stderr
 
 
 @pytest.fixture
@@ -63,7 +121,8 @@ def test_an_entry_is_in_the_list_is_built_suggested_saved_and_loaded(added, caps
 def test_a_class_without_an_entry_is_not_rebuilt(tmp_path):
     save(tmp_path / "a.safetensors", Halving())
     with pytest.raises(
-        CheckpointError, match="kind: found 'Halving', expected one of .* register the class"
+        CheckpointError,
+        match=r"kind: found 'Halving', expected one of .* steppe.register.Halving. is missing",
     ):
         load(tmp_path / "a.safetensors")
 
