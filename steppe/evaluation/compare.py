@@ -102,7 +102,7 @@ def compare(case: Case) -> list[Comparison]:
 
 
 def equal_time(case: Case, metric: str = "test_loss") -> list[tuple[int, Comparison]]:
-    """(step, `compare` with the learned optimizer stopped there, when the baseline is done).
+    """(step, `compare` with the learned optimizer stopped there), at equal wall-clock.
 
     Measured at the next point where metrics were taken, which favours the learned one: what is
     worse there is worse. Only for baselines whose steps are quicker; the others are favoured by
@@ -205,11 +205,7 @@ def _sentence(case: str, ours: str, comparisons: list[Comparison]) -> str:
 def _in_equal_time(case: Case, ours: str) -> list[str]:
     """Against quicker baselines, where equal steps are not the whole story."""
     slower = [c for _, c in equal_time(case) if c.ours == ours]
-    return (
-        [_sentence(f"{case.name}, stopped when the baseline is done", ours, slower)]
-        if slower
-        else []
-    )
+    return [_sentence(f"{case.name}, at equal wall-clock", ours, slower)] if slower else []
 
 
 def _divergence(case: Case, ours: str) -> list[str]:

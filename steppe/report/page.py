@@ -22,12 +22,11 @@ from ..evaluation.update_curve import UpdateCurve, from_plain
 from ..store.files import write_atomically
 from ..store.untrusted import Source, checked, read_document
 from ..train.sinks import flatness, read_rows
-from . import certificate_panel, plots
+from . import answer, certificate_panel, plots
 
 T = TypeVar("T")
 TEMPLATE = "report.html.j2"
 CERTIFICATE = "certificate.json"
-GLYPHS = {"better": "▲", "worse": "▼", "no difference seen": "○"}
 
 
 def write_report(
@@ -46,7 +45,7 @@ def write_report(
     """Write the report and return its path.
 
     - `rows`: of meta-training, as in metrics.jsonl
-    - `facts`: what stands under the title, name → value
+    - `facts`: details and versions, name → value
     - `verdict`: sentences; `compare.sentences(records)` by default
     - `command`: what reproduces it
     - `rules`: update rules to draw, the learned one first
@@ -64,9 +63,10 @@ def write_report(
         facts={name: value for name, value in (facts or {}).items() if value not in ("", None)},
         verdict=list(verdict) or compare.sentences(records),
         command=command,
+        answers=[(answer.sentence(grid), grid) for grid in answer.grids(groups)],
         legend=[{"name": name, "i": i} for name, i in style.items()],
         cases=[_case(case, style) for case in groups],
-        glyphs=GLYPHS,
+        glyphs=answer.SIGNS,
         differences=[
             safe(plots.differences(comparisons, style, metric))
             for metric in ("test_loss", "test_accuracy")
@@ -218,7 +218,7 @@ def losses(groups: Sequence[compare.Case]) -> list[tuple[str, compare.Comparison
     for case in groups:
         found += [(case.name, c) for c in compare.compare(case)]
         found += [
-            (f"{case.name}, in the time of {c.theirs} ({step:,} steps)", c)
+            (f"{case.name}, at equal wall-clock with {c.theirs} ({step:,} steps)", c)
             for step, c in compare.equal_time(case)
         ]
     return [(where, c) for where, c in found if c.paired.verdict == "worse"]

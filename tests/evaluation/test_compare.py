@@ -19,7 +19,7 @@ def test_a_case_is_a_task_at_a_horizon():
 def test_the_sentence_says_who_wins():
     said, in_equal_time = compare.sentences([ADAM, SGD, LEARNED])
     assert in_equal_time == (
-        "digits, 10 steps, stopped when the baseline is done: "
+        "digits, 10 steps, at equal wall-clock: "
         "Learned is worse than Adam (test loss) and SGD (test loss)."
     )
     assert said == (

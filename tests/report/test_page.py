@@ -99,7 +99,7 @@ def test_it_says_what_must_be_said(page):
 def test_losses_are_told_in_steps_and_in_time(page):
     panel = page[page.index('id="losses"') : page.index('id="cost"')]
     assert "digits, 10 steps</td><td>test loss</td><td>Learned 0.200</td><td>SGD 0.150" in panel
-    assert "in the time of Adam (5 steps)" in panel
+    assert "at equal wall-clock with Adam (5 steps)" in panel
     assert "<td>Adam 0.300</td>" in panel  # lost in equal time only
 
 
