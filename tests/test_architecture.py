@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "train": {"core", "store", "objectives.regularized"},
     "interop": {"core", "store", "optimizers"},
     "torch": {  # no JAX
-        "core.messages", "store.manifest", "store.untrusted", "optimizers.settings", "zoo.resolve",
+        "core.messages", "core.arguments", "store.manifest", "store.untrusted",
+        "optimizers.settings", "zoo.resolve",
     },
     "zoo": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.arguments import told
+
 OPTIONS = ("lr", "weight_decay", "maximize")
 RULE = "rule"  # the key of a group that names the rule and its weights
 FOREIGN = ("fused", "capturable", "differentiable", "amsgrad", "momentum", "betas", "eps")
@@ -45,11 +47,13 @@ def check_options(group: Mapping[str, Any], owner: str = "LearnedOptimizer: ") -
     for name in ("lr", "weight_decay"):
         if not admissible(group[name]):
             raise ValueError(
-                f"{owner}{name} must be at least 0, got {group[name]!r}; give one finite number."
+                f"{owner}{name} must be at least 0, got {words(group[name])}; give one finite "
+                "number."
             )
     if not (isinstance(group["maximize"], int) and group["maximize"] in (True, False)):
         raise ValueError(
-            f"{owner}maximize must be True or False, got {group['maximize']!r}; give one of them."
+            f"{owner}maximize must be True or False, got {words(group['maximize'])}; give one "
+            "of them."
         )
 
 
@@ -59,7 +63,17 @@ def admissible(value: object) -> bool:
         return value.numel() == 1 and not value.is_meta and admissible(value.item())
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
-    return 0 <= float(value) < math.inf
+    try:
+        return 0 <= float(value) < math.inf
+    except OverflowError:
+        return False
+
+
+def words(value: object) -> str:
+    """A value in a few words on one line, whatever it is."""
+    if isinstance(value, Tensor) and value.ndim:
+        return f"a tensor of shape {tuple(value.shape)}"
+    return " ".join(told(value).split())
 
 
 def check_step(group: Mapping[str, Any], place: int) -> None:
@@ -71,7 +85,7 @@ def check_step(group: Mapping[str, Any], place: int) -> None:
         numbers_ = (group["lr"], group["weight_decay"])
         fine = all(isinstance(x, Tensor) or 0 <= x < math.inf for x in numbers_)
         fine = fine and "maximize" in group
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         fine = False
     if not fine:
         check_options(group, f"LearnedOptimizer: group {place}: ")
@@ -92,13 +106,18 @@ def check_gradient(p: Tensor, groups: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
+def named(given: object, identity: str) -> bool:
+    """True if a group names this rule."""
+    return isinstance(given, str) and given == identity
+
+
 def check_rules(groups: Sequence[dict[str, Any]], identity: str) -> None:
     """Refuse groups that name another rule; those that users made name it from now on."""
     for k, group in enumerate(groups):
-        if group.setdefault(RULE, identity) != identity:
+        if not named(group.setdefault(RULE, identity), identity):
             raise ValueError(
-                f"LearnedOptimizer: group {k} is of the rule {group[RULE]}, but the optimizer has "
-                f"{identity}; build another optimizer for another rule."
+                f"LearnedOptimizer: group {k} is of the rule {words(group[RULE])}, but the "
+                f"optimizer has {identity}; build another optimizer for another rule."
             )
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .groups import words
 from .rules import AbstractRule
 
 States = MutableMapping[Any, dict[str, Any]]
@@ -203,9 +204,9 @@ def bind(
     ]
 
 
-def begun(states: States, p: Tensor) -> Any:
+def begun(states: Mapping[Any, Any], key: Any) -> Any:
     """The state of a parameter, or None before its first step."""
-    own = states.get(p)
+    own = states.get(key)
     return None if isinstance(own, Mapping) and not own else own
 
 
@@ -297,7 +298,7 @@ def check_state(own: Any, rule: AbstractRule, p: Tensor, where: str) -> None:
     for name in rule.counts:
         if not is_count(own[name]):
             raise ValueError(
-                f"{owner}: {name} in its state is {own[name]!r}, expected a whole number ≥ 0; "
+                f"{owner}: {name} in its state is {words(own[name])}, expected a whole number ≥ 0; "
                 f"{afresh}."
             )
 

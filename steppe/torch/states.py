@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .groups import OPTIONS, RULE, check_options, place
-from .matrix import States, check_parameter, check_state, is_count, shared, working_dtype
+from .groups import OPTIONS, RULE, check_options, named, place, words
+from .matrix import States, begun, check_parameter, check_state, is_count, shared, working_dtype
 from .rules import AbstractRule
 
 Groups = Sequence[Mapping[str, Any]]
@@ -65,10 +65,10 @@ def admitted(
         states = from_0_1(states, own, rule)
     for key in states:
         if key not in own:
-            raise refused(f"a state of {key!r}, which no group names", "states of parameters")
+            raise refused(f"a state of {words(key)}, which no group names", "states of parameters")
     found = {}
     for key, p in own.items():
-        if key in states and states[key] != {}:
+        if begun(states, key) is not None:
             found[p] = entered(states[key], p, rule, state_dtype, groups)
     shared(found.items(), rule, functools.partial(place, groups))
     return Admitted([{**group, RULE: rule.identity} for group in saved], found, named)
@@ -105,15 +105,15 @@ def check_rule(saved: Groups, groups: Groups, rule: AbstractRule) -> bool:
     names = [group[RULE] for group in saved if RULE in group]
     expected = f"those of the rule {rule.identity} (its kind, and a digest of its weights)"
     for name in names:
-        if name != rule.identity:
+        if not named(name, rule.identity):
             raise refused(
-                f"groups of the rule {name}",
+                f"groups of the rule {words(name)}",
                 expected,
                 "load it into an optimizer with the rule and the weights it was saved with",
             )
     known = USUAL.union(OPTIONS, *groups)
     for group in saved:
-        foreign = [str(name) for name in group if name not in known]
+        foreign = [words(name) for name in group if name not in known][:9]
         if foreign and not names:
             raise refused(
                 f"groups with {', '.join(foreign)}, as another optimizer has them",
@@ -135,7 +135,7 @@ def check_places(saved: Groups, groups: Groups) -> None:
         except TypeError:
             raise refused(f"a parameter named by a {type(key).__name__}", "numbers") from None
         if twice:
-            raise refused(f"parameter {key!r} twice", "each parameter once")
+            raise refused(f"parameter {words(key)} twice", "each parameter once")
         seen.add(key)
 
 
@@ -164,7 +164,7 @@ def entered(
     check_parameter(p, lambda _: where, set())
     check_state(entries, rule, p, f"the state to load: {where}")
     names = *rule.counts, *rule.shapes(0)
-    other = [str(name) for name in entries if name not in names]
+    other = [words(name) for name in entries if name not in names][:9]
     if other:
         raise refused(f"{', '.join(other)} for {where}", f"only {', '.join(names)}")
     kept = state_dtype or working_dtype(p, rule)

@@ -492,5 +492,5 @@ def test_groups_put_in_by_hand_are_checked(made, said):
 def test_another_rule_needs_another_optimizer():
     opt = begun(lambda groups: LearnedOptimizer(groups, "rnnprop-v1"))
     opt.rule = read_rule("rnnprop-flat-v1")
-    with pytest.raises(ValueError, match=r"group 0 is of the rule RNNProp .* build another"):
+    with pytest.raises(ValueError, match=r"group 0 is of the rule 'RNNProp .* build another"):
         step(opt)

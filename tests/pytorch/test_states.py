@@ -159,7 +159,7 @@ def test_the_state_of_another_rule_or_of_other_weights_is_refused(rule):
     changed = read_rule(rule)
     name, weight = list(changed.weights.items())[-1]
     changed.weights = {**changed.weights, name: torch.nextafter(weight, weight + 1)}
-    refuse(begun(rule), begun(changed).state_dict(), f"groups of the rule {kind} .* {kind} ")
+    refuse(begun(rule), begun(changed).state_dict(), f"groups of the rule '{kind} .* {kind} ")
     again = begun(rule)
     again.load_state_dict(begun(read_rule(rule)).state_dict())  # the source does not matter
 
@@ -242,7 +242,7 @@ SPOILED = {
     "renamed": (edit(lambda own, name: own.__setitem__(name + "_", own.pop(name))), "lacks"),
     "one too many": (
         edit(lambda own, name: own.update(exp_avg=own[name])),
-        "exp_avg for parameter",
+        "'exp_avg' for parameter",
     ),
     "flat": (put(lambda x: x.ravel()), r"of shape \(\d+,\), expected floating-point"),
     "short": (put(lambda x: x[:, :-1]), r"of shape \(\d+, 3\), expected .* \(\d+, 4\)"),
@@ -268,7 +268,15 @@ SPOILED = {
     "no lr": (without("lr"), "group 1: lr is missing"),
     "decay": (group(weight_decay=-1.0), "group 1: weight_decay must be"),
     "maximize": (group(maximize="yes"), "group 1: maximize must be True or False"),
-    "other rule in one group": (group(rule="DM 0"), "groups of the rule DM 0"),
+    "other rule in one group": (group(rule="DM 0"), "groups of the rule 'DM 0'"),
+    "a tensor for a rule": (group(rule=torch.ones(3)), r"of the rule a tensor of shape \(3,\)"),
+    "a long name": (group(rule="DM\n" * 9999), "of the rule 'DM"),
+    "a huge step": (
+        edit(lambda own, name: own.update(step=torch.ones(99, 99))),
+        r"of shape \(99, 99",
+    ),
+    "lr beyond floats": (group(lr=10**9999), "lr must be at least 0, got a whole number of"),
+    "lr tensor": (group(lr=torch.ones(99, 99)), r"lr must be at least 0, got a tensor of shape"),
     "third group": (third_group, r"groups of \[2, 1, 1\] parameters, expected groups of \[2, 1\]"),
     "moved": (moved_parameter, r"groups of \[1, 2\] parameters"),
     "swapped": (swapped, "expected floating-point numbers of shape"),
@@ -383,7 +391,7 @@ def test_a_state_of_0_1_is_known_by_names_and_shapes(rule):
             refuse(begun(rule), of_0_1(begun(name).state_dict()), "lacks|which no group|expected")
     state = of_0_1(begun(rule).state_dict())
     state["param_groups"][0]["betas"] = (0.9, 0.99)
-    refuse(begun(rule), state, "groups with betas, as another optimizer has them")
+    refuse(begun(rule), state, "groups with 'betas', as another optimizer has them")
     state = of_0_1(begun(rule).state_dict())
     names = state["state"][1]
     state["state"][1] = {k: torch.zeros_like(x) for k, x in names.items()}  # before its first step
