@@ -135,6 +135,8 @@ def meta_train(
         run = begin_run(state, curriculum)
         if folder is not None:
             run = _resume(folder, run, recipe, sinks)
+            if meshes.leads():  # a crash may have come before this was done
+                checkpoint.keep_last(folder, STEPS, keep)
         first = int(run.state.step)
         step_fn, state, compile_seconds = compile_step(
             task, run.state, estimator, objective, meta_tx, mesh, stage=at(run.stage)

@@ -25,8 +25,10 @@ from steppe.train import mesh as meshes
 Image = dict[str, bytes | None]  # path in the folder → content; None for a folder
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link")
+LOG = "metrics.jsonl"
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
+os_fsync = os.fsync
 _recorders: list["Recorder"] = []  # a hook stays for good, so it asks who listens
 
 
@@ -37,44 +39,54 @@ def _hook(event: str, arguments: tuple) -> None:
 
 
 class Recorder:
-    """The images of a folder while something works in it."""
+    """The images of a folder while something works in it.
+
+    - `lost`: those in which the log is as it was when it was last synced, as after a power cut
+    """
 
     def __init__(self, folder: Path):
-        self.folder, self.images, self._busy = folder, [], False
-        self.synced: dict[str, int] = {}  # bytes of a file that are on disk
+        self.folder, self.images, self.lost = folder, [], []
+        self._synced = self._log()
+        self._busy = False  # it reads files too
 
     def look(self) -> None:
         if self._busy:
             return
         self._busy = True
-        try:
-            image = read(self.folder)
-            if not self.images or image != self.images[-1]:
-                self.images.append(image)
-        finally:
-            self._busy = False
+        image = read(self.folder)
+        if not self.images or image != self.images[-1]:
+            self.images.append(image)
+            if image.get(LOG, self._synced) != self._synced:
+                self.lost.append(image | {LOG: self._synced})
+        self._busy = False
+
+    def fsync(self, descriptor: int) -> None:
+        self.look()
+        os_fsync(descriptor)
+        log = self.folder / LOG
+        if log.exists() and os.path.samestat(os.fstat(descriptor), log.stat()):
+            self._synced = self._log()
+
+    def _log(self) -> bytes:
+        log = self.folder / LOG
+        return log.read_bytes() if log.exists() else b""
 
 
 @contextlib.contextmanager
-def recorded(folder: Path) -> Iterator[list[Image]]:
+def recorded(folder: Path) -> Iterator[Recorder]:
     """All images from here on, the last one when it is over."""
     if not getattr(sys, "_steppe_hooked", False):
         sys.addaudithook(_hook)
         sys._steppe_hooked = True  # pyright: ignore
-    recorder, fsync = Recorder(folder), os.fsync
-
-    def look_and_sync(descriptor: int) -> None:
-        recorder.look()
-        fsync(descriptor)
-
+    recorder = Recorder(folder)
     _recorders.append(recorder)
-    os.fsync = look_and_sync
+    os.fsync = recorder.fsync
     try:
-        yield recorder.images
-    finally:
+        yield recorder
         recorder.look()
+    finally:
         _recorders.remove(recorder)
-        os.fsync = fsync
+        os.fsync = os_fsync
 
 
 def read(folder: Path) -> Image:
@@ -100,7 +112,8 @@ def torn(images: list[Image], rng: random.Random) -> list[Image]:
     for before, after in itertools.pairwise(images):
         for name, content in after.items():
             old = before.get(name, b"")
-            if content is None or old is None or len(content) <= len(old) + 1:
+            grows = name == LOG or name.endswith(".tmp")  # others appear by a change of name
+            if not grows or content is None or old is None or len(content) <= len(old) + 1:
                 continue
             if content.startswith(old):
                 found.append(before | {name: content[: rng.randrange(len(old), len(content))]})
