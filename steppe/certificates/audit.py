@@ -52,6 +52,8 @@ def verify(cert: Certificate) -> list[str]:
             found.append(f"Claim {i} says {claim['statement']!r}, its numbers say {said!r}.")
     found += plan_faults(cert)
     if not found:
+        found += weight_faults(cert)
+    if not found:
         found += audit_counts.of_all(cert, failures)
     if not found:
         found += word_faults(cert, failures)
@@ -248,6 +250,16 @@ def posterior_faults(cert: Certificate) -> Iterator[str]:
     paid = audit_bounds.divergence(posterior, prior)
     if abs(about["divergence"] - paid) > 1e-9 * max(1, paid):
         yield f"Posterior and prior diverge by {paid:g}, and {about['divergence']:g} is said."
+
+
+def weight_faults(cert: Certificate) -> Iterator[str]:
+    """The weights of a finite posterior against the failures of its members."""
+    about = cert.posterior
+    if about.get("kind") == "finite":
+        failures = np.array([c["evidence"]["failures_of_members"] for c in cert.claims])
+        risks = failures.mean(axis=0) / cert.n
+        if not audit_bounds.is_gibbs(about["posterior"], about["prior"], risks, cert.n):
+            yield "The weights of the posterior are not ∝ prior · exp(−β n risk) for a β it tries."
 
 
 def plan_faults(cert: Certificate) -> Iterator[str]:

@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 NEAR = 1e-10  # relative: what bounds may be off
 ROOM = 1e-9  # relative: sums of several numbers, and ties of ranks
@@ -134,14 +135,12 @@ def budget(divergence: float, tasks: int, delta: float, places: Sequence[int]) -
     return (divergence + math.log(2 * math.sqrt(tasks) / delta) + paid) / tasks
 
 
-def is_gibbs(
-    posterior: Sequence[float], prior: Sequence[float], risks: Sequence[float], n: int
-) -> bool:
+def is_gibbs(posterior: Sequence[float], prior: Sequence[float], risks: ArrayLike, n: int) -> bool:
     """True if the posterior is ∝ prior · exp(−β n risk) for a β that is tried."""
-    q, logs, r = np.array(posterior), np.log(prior), np.array(risks)
+    q, logs, r = np.array(posterior), np.log(prior), np.asarray(risks)
     for beta in (0.0, *(10.0**e for e in np.arange(-3, 3.01, 0.25))):
         weights = logs - beta * n * (r - r.min())
         weights = np.exp(weights - weights.max())
-        if np.abs(q - weights / weights.sum()).max() <= 1e-6:
+        if np.abs(q - weights / weights.sum()).max() <= 1e-5:
             return True
     return False

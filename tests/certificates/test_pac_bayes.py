@@ -10,6 +10,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from reference.descents import too_often
+from reference.parabola import HIGH, LOW, Parabola, Step
 
 import steppe
 from steppe.certificates import audit, certify, pac_bayes
@@ -17,41 +18,6 @@ from steppe.certificates.bounds import kl_bound, kl_upper
 from steppe.certificates.claims import Quantile, Success
 from steppe.certificates.pac_bayes import Finite, Gaussian, around, fit, kl_inverse
 from steppe.certificates.randomised import certify_randomised, task_keys
-from steppe.core.optimizer import AbstractOptimizer
-from steppe.core.task import AbstractFormula
-
-LOW, HIGH = 1.0, 9.0
-
-
-class Parabola(AbstractFormula):
-    """½ a x² from x = 1, a ~ U(1, 9)."""
-
-    def sample(self, key):
-        return jr.uniform(key, (), minval=LOW, maxval=HIGH)
-
-    def init(self, instance, key):
-        return jnp.ones(())
-
-    def loss(self, instance, batch, key):
-        return lambda params: instance * params**2 / 2
-
-    def target(self, instance):
-        return None
-
-    def metrics(self, params, instance, batch, key):
-        return {"size": jnp.abs(params)}
-
-
-class Step(AbstractOptimizer):
-    """x ← x − exp(w) g."""
-
-    log_rate: jax.Array
-
-    def init(self, params, *, key=None):
-        return ()
-
-    def update(self, grads, state, params, **extra):
-        return jax.tree.map(lambda g: -jnp.exp(self.log_rate) * g, grads), state
 
 
 def step(log_rate: float) -> Step:

@@ -1,0 +1,64 @@
+"""Forged certificates are refused, each with the sentence that names the contradiction."""
+
+import copy
+import re
+
+import pytest
+from robustness import forged
+from robustness.forgeries import FORGERIES
+
+from steppe.certificates import certify
+from steppe.certificates.audit import verify
+from steppe.certificates.certificate import CertificateError, from_document
+from steppe.store.untrusted import Source
+
+SOURCE = Source("c.json", "mend it", CertificateError)
+# What a certificate may say without another of its numbers to compare it with. A changed level or k
+# makes another claim, which the same counts may bear out.
+FREE = {"seed", "repeats", "candidates", "stage", "claims.level", "claims.k"}
+# A PAC-Bayes certificate, whose claims are of success only, has no other evidence of these.
+FREE_OF_TRAINED = FREE | {"counts.failures", "metric.signed", "optimizer.hyper.log_rate"}
+TINY = {"posterior.posterior"}  # weights of 1e-9 and less may be 1e-6 of themselves off
+
+
+@pytest.fixture(scope="module")
+def documents():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certify, "environment", certify.environment)  # `valid` puts another there
+        yield forged.valid()
+
+
+def test_valid_ones_are_borne_out(documents, tmp_path):
+    for name, document in documents.items():
+        assert forged.sentence(forged.written(document, tmp_path / "c.json")) is None, name
+
+
+@pytest.mark.parametrize("kind", FORGERIES)
+def test_forged_ones_are_not(documents, kind, tmp_path):
+    forgery = FORGERIES[kind]
+    path = forged.written(forged.forge(documents[forgery.base], forgery), tmp_path / "c.json")
+    assert re.search(forgery.words, forged.sentence(path) or "nothing is wrong with it")
+
+
+def test_there_are_fifty_kinds_and_all_bases(documents):
+    assert len(FORGERIES) >= 50
+    assert {forgery.base for forgery in FORGERIES.values()} | {"repeats"} == set(documents)
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["grid", "gaussian", "finite"]
+    + [pytest.param(b, marks=pytest.mark.slow) for b in forged.HOLDOUT],
+)
+def test_each_number_follows_from_the_others(documents, base):
+    """Alter one number alone, sign again: refused, but for the few that nothing else tells."""
+    passed = set()
+    for place, change in forged.alterations(documents[base]):
+        document = copy.deepcopy(documents[base])
+        change(document)
+        try:
+            found = verify(from_document(forged.signed(document), SOURCE))
+        except CertificateError as error:
+            found = [str(error)]
+        passed |= set() if found else {place}
+    assert passed <= (FREE_OF_TRAINED | TINY if base in ("gaussian", "finite") else FREE)
