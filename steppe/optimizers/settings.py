@@ -10,7 +10,7 @@ import itertools
 import math
 from typing import Annotated, Literal, TypeVar
 
-from ..store.untrusted import Between, Length
+from ..store.untrusted import Between, Length, Real
 
 Width = Annotated[int, Between(0, 2**16)]  # units of a layer
 Widths = Annotated[tuple[Width, ...], Length(64)]
@@ -29,8 +29,8 @@ class DM:
 
     hidden: Widths = (20, 20)
     preprocess: Literal["log_and_sign", "none"] = "log_and_sign"
-    p: float = 5.0
-    scale: float = 0.01
+    p: Real = 5.0
+    scale: Real = 0.01
     block: Block = 1024
     zero_head: bool = False
 
@@ -58,9 +58,9 @@ class RNNProp:
 
     hidden: Widths = (20, 20)
     features: Width = 20
-    beta1: float = 0.95
-    beta2: float = 0.95
-    scale: float = 0.01
+    beta1: Real = 0.95
+    beta2: Real = 0.95
+    scale: Real = 0.01
     block: Block = 1024
 
     def __post_init__(self):
@@ -80,8 +80,8 @@ class Scale:
 
     levels: Widths = (10, 20, 20)
     scales: Scales = 4
-    lr_range: tuple[float, float] = (1e-6, 1e-2)
-    max_log_lr: float = 33.0
+    lr_range: tuple[Real, Real] = (1e-6, 1e-2)
+    max_log_lr: Real = 33.0
     dynamic: bool = True
     products: bool = True
     log_squares: bool = True
@@ -96,14 +96,14 @@ class Scale:
     learn_start: bool = True
     attention: bool = False
     pool: Literal["mean", "last"] = "mean"
-    cell_scale: float = 0.5
-    gate_bias: float = 2.2
-    affine_scale: float = 0.5
-    readout_scale: float = 0.5
-    decay_bias: float = 3.2
-    input_decay_bias: float = 2.2
-    momentum: float = 3.2
-    offset: float = -1.0
+    cell_scale: Real = 0.5
+    gate_bias: Real = 2.2
+    affine_scale: Real = 0.5
+    readout_scale: Real = 0.5
+    decay_bias: Real = 3.2
+    input_decay_bias: Real = 2.2
+    momentum: Real = 3.2
+    offset: Real = -1.0
     zero_lr: bool = True
 
     def __post_init__(self):

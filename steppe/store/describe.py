@@ -31,7 +31,7 @@ import numpy as np
 
 from .hints import Check, Checker, Wrong, checker, shown, table
 from .manifest import SAVED, CheckpointError, plain
-from .untrusted import Between, Length, NonFinite, OneOf, Source, built, checked
+from .untrusted import Between, Length, NonFinite, OneOf, Real, Source, built, checked
 
 # A constructor that looks at the value of an array (`if not self.rho > 0`) says one of these
 # when there are only shapes.
@@ -192,7 +192,7 @@ def _of_json(hint: Any, inner: Inner) -> Any:
         within = base.__metadata__ if typing.get_origin(base) is Annotated else ()
         return Annotated[(base.__origin__ if within else base, *parts[1:], *within)]
     if origin in (typing.Union, types.UnionType):
-        arms = [again(arm) for arm in parts if typing.get_origin(arm) is not CALLABLE]
+        arms = [again(arm) for arm in parts if Callable not in (arm, typing.get_origin(arm))]
         return typing.Union[tuple(arms)]  # noqa: UP007
     if origin in (tuple, list, dict, Mapping):
         held = tuple[*map(again, parts)] if origin in (tuple, list) else dict[str, again(parts[1])]
@@ -200,16 +200,15 @@ def _of_json(hint: Any, inner: Inner) -> Any:
         return Annotated[held, Length(ITEMS)]
     if hint is int:
         return Annotated[int, Between(-(2**63), 2**64 - 1)]
-    if hint in (float, bool, str, None, type(None)) or origin is typing.Literal:
+    if hint is float:
+        return Real
+    if hint in (bool, str, None, type(None)) or origin is typing.Literal:
         return hint
     if isinstance(hint, type) and issubclass(hint, eqx.Module):
         return Annotated[Any, Check(inner(hint))]
     if getattr(hint, "__module__", "").partition(".")[0] in ("jax", "jaxlib", "jaxtyping", "numpy"):
-        return Annotated[float, NonFinite()] | bool  # an array of no dimensions, as a number
+        return Annotated[Real, NonFinite()] | bool  # an array of no dimensions, as a number
     return Annotated[Any, Check(functools.partial(_anything, inner))]
-
-
-CALLABLE = typing.get_origin(Callable[..., Any])
 
 
 def _anything(inner: Inner, value: object) -> object:

@@ -56,6 +56,15 @@ class ByName:
     hints: Mapping[str, Any]
 
 
+def _as_real(value: object) -> object:
+    if type(value) is int and not -(2**31) <= value < 2**31:  # no array takes it
+        raise Wrong(shown(value), "a number with a decimal point")
+    return value
+
+
+Real = Annotated[float, Check(_as_real)]  # a float that is calculated with; small whole ones pass
+
+
 class NonFinite:
     """A mark: NaN and infinity may stand for this float."""
 
@@ -223,7 +232,8 @@ def _either(nullable: bool, arms: tuple[Checker, ...], value: object) -> object:
     if deepest.place:
         raise deepest
     words = [error.expected for error in wrong] + ["null"] * nullable
-    raise Wrong(shown(value), " or ".join(words))
+    words = " or ".join(words).split(" or ")  # of arms in arms, each once
+    raise Wrong(shown(value), " or ".join(dict.fromkeys(words)))
 
 
 def _items(kind: type, check: Checker, value: object) -> object:
