@@ -62,6 +62,16 @@ def _enumerated(words: list[str], last: str) -> str:
     return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def brief(value: object) -> str:
+    """Python's words for a value, cut short where they are long.
+
+    >>> brief("a\\n"), len(brief("a" * 999))
+    ("'a\\\\n'", 101)
+    """
+    text = repr(value)
+    return text if len(text) <= 100 else text[:100] + "…"
+
+
 def at_least(least: float, owner: str, **values: float | tuple[float, ...] | None) -> None:
     """Raise ValueError for a number below `least`, alone or in a tuple. None passes.
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .messages import did_you_mean
+from .messages import brief, did_you_mean
 
 T = TypeVar("T")
 REQUIRED = dataclasses.MISSING
@@ -169,12 +169,12 @@ def check(settings: object, path: str = "") -> None:
         for one in given:
             if known and one not in known:
                 raise ValueError(
-                    f"`{path}{field.name}` cannot be {one!r}; {did_you_mean(one, known)}"
+                    f"`{path}{field.name}` cannot be {brief(one)}; {did_you_mean(one, known)}"
                 )
         if "text" in about and not all(_fits(about, one) for one in given):
             wanted = _wanted(about, value, many=given is value)
             shown = ",".join(map(_short, given))
-            raise ValueError(f"`{path}{field.name}` must be {wanted}, got {shown}.")
+            raise ValueError(f"`{path}{field.name}` must be {wanted}, got {shown:.100}.")
 
 
 def _fits(about: Mapping[str, Any], value: object) -> bool:
@@ -219,11 +219,12 @@ def convert(option: Setting, value: object) -> object:
     if option.kind is dict:
         if isinstance(value, Mapping):
             return {name: _frozen(x) for name, x in value.items()}
-        raise ValueError(f"`{option.path}` must be names and values, got {value!r}.")
+        raise ValueError(f"`{option.path}` must be names and values, got {brief(value)}.")
     if option.choices:
         if value not in option.choices:
             raise ValueError(
-                f"`{option.path}` cannot be {value!r}; {did_you_mean(str(value), option.choices)}"
+                f"`{option.path}` cannot be {brief(value)}; "
+                f"{did_you_mean(str(value), option.choices)}"
             )
         return value
     accepted = {float: (int, float)}.get(option.kind, (option.kind,))
@@ -237,7 +238,7 @@ def convert(option: Setting, value: object) -> object:
     wanted = {int: "a whole number", float: "a number", bool: "true or false"}
     either = f" or {option.nothing!r}" if option.nothing and not option.required else ""
     raise ValueError(
-        f"`{option.path}` must be {wanted.get(option.kind, 'text')}{either}, got {value!r}."
+        f"`{option.path}` must be {wanted.get(option.kind, 'text')}{either}, got {brief(value)}."
     )
 
 
@@ -271,14 +272,16 @@ def from_table(
     for name, value in _flat(table, known):
         option = known.get(name)
         if option is None:
-            raise ValueError(f"{source}: there is no option {name!r}; {did_you_mean(name, known)}")
+            raise ValueError(
+                f"{source}: there is no option {brief(name)}; {did_you_mean(name, known)}"
+            )
         if value is None and option.nothing is not None:
             values[option.path] = None
             continue
         several = isinstance(value, (list, tuple))
         if option.many != several:
             wanted = "a list" if option.many else "a single value"
-            raise ValueError(f"{source}: `{option.path}` must be {wanted}, got {value!r}.")
+            raise ValueError(f"{source}: `{option.path}` must be {wanted}, got {brief(value)}.")
         try:
             values[option.path] = convert_all(option, value if several else [value])  # pyright: ignore[reportArgumentType]
         except ValueError as error:

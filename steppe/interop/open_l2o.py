@@ -123,7 +123,7 @@ def _lstm_and_head(opt: DM | RNNProp) -> tuple:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz file; nothing in it is executed."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"{path} does not exist; give the npz file of published weights.")
     todo = (
         "give one float32 array under each of the names 'lstm_1/w_gates' and so on; the published "

@@ -20,7 +20,8 @@ from ..zoo.recipe_json import from_json, to_json
 from . import folder as folders
 from .folder import BadInput
 
-LARGEST = 2**17  # bytes of a file of settings
+LARGEST = 2**15  # bytes of a file of settings
+LINE, BRACKETS = 4000, 1000  # in it
 VALUES = 10_000
 
 
@@ -34,6 +35,14 @@ def read_file(cls: type, path: Path, without: Collection[str] = ()) -> dict[str,
     source = Source(f"`config {path}`", "mend it")
     try:
         text = read_bytes(path, LARGEST, source)
+        # Parsers take time and memory that grow as squares of these.
+        if (
+            max(map(len, text.split(b"\n"))) > LINE
+            or text.count(b"[") + text.count(b"{") > BRACKETS
+        ):
+            raise source.refuse(
+                f"a line of over {LINE} bytes or over {BRACKETS} brackets", "settings of a run"
+            )
         table = _yaml(text) if yaml else tomllib.loads(text.decode())
         table = bounded(table, source, values=VALUES)
     except FileError as error:

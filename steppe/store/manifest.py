@@ -47,7 +47,7 @@ from .untrusted import (
 FORMAT = 1
 STEPS = "step-*.safetensors"  # names of the checkpoints of a run
 HEADER_LIMIT = 2**23  # bytes
-VALUES = 2**19  # of JSON in a header, about eight a tensor
+VALUES = 2**17  # of JSON in a header, about eight a tensor
 WHOLE = 2**1024  # whole numbers of a manifest are smaller in size, as those of a float are
 CHUNK = 2**20  # bytes read at once where they are not kept
 NEAR = 100  # names, and letters of each, looked through for one spelled alike

@@ -30,7 +30,7 @@ from ..store.manifest import (
     read_manifest,
     warn_of,
 )
-from ..store.untrusted import Source
+from ..store.untrusted import FileError, Source, checked
 from .registry import PRETRAINED, WEIGHTS, classes
 from .resolve import resolve
 
@@ -184,9 +184,6 @@ def write_shipped(path: str | os.PathLike, opt: "AbstractOptimizer", card: Card)
 def read_card(manifest: Mapping[str, Any]) -> Card | None:
     """The card in a manifest, None if there is none that this version reads."""
     try:
-        fields = dict(manifest["card"])
-        fields["table"] = tuple(Line(**line) for line in fields["table"])
-        fields["failures"] = tuple(fields["failures"])
-        return Card(**fields)
-    except (KeyError, TypeError, ValueError):
+        return checked(manifest.get("card"), Card, Source("card"))
+    except FileError:
         return None
