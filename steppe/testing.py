@@ -9,6 +9,7 @@ wrappers. Items are independent: the error names all that failed, one sentence e
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
@@ -35,10 +36,13 @@ class Subject:
     opt: AbstractOptimizer | Transform
     needs_params: bool = False
 
-    def tx(self, lr: float | jax.Array = 1.0) -> optax.GradientTransformationExtraArgs:
+    def tx(
+        self, lr: float | jax.Array | optax.Schedule = 1.0
+    ) -> optax.GradientTransformationExtraArgs:
         if isinstance(self.opt, AbstractOptimizer):
             return to_optax(self.opt, lr=lr)
-        return optax.chain(self.opt, optax.scale(lr))
+        behind = optax.scale_by_schedule(lr) if callable(lr) else optax.scale(lr)
+        return optax.chain(self.opt, behind)
 
     @functools.cached_property
     def plain(self) -> list[Updates]:
@@ -134,6 +138,64 @@ def mixed_dtypes(subject: Subject) -> None:
     run(subject.tx(), {**example(jnp.bfloat16), "wide": jnp.ones((2, 2), jnp.float32)})
 
 
+def gradients_in_other_dtypes(subject: Subject) -> None:
+    if not isinstance(subject.opt, AbstractOptimizer):
+        return  # optax's own transformations follow the gradients
+    for params, grads in itertools.product((jnp.float32, jnp.bfloat16, jnp.float16), repeat=2):
+        traced(subject.tx(), example(params), gradients(example(grads), 0))
+
+
+def strict_promotion(subject: Subject) -> None:
+    if not isinstance(subject.opt, AbstractOptimizer):
+        return  # optax's own transformations do not work under it
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        for params, grads in ((jnp.float32, jnp.float32), (jnp.bfloat16, jnp.float32)):
+            traced(subject.tx(), example(params), gradients(example(grads), 0))
+
+
+def numbers_as_leaves(subject: Subject) -> None:
+    arrays = {"a": jnp.full((2,), 0.5, jnp.float32), "b": jnp.asarray(0.5, jnp.float32)}
+    numbers = {"a": np.full((2,), 0.5, np.float32), "b": 0.5}
+    tx, grads = subject.tx(), gradients(arrays, 0)
+    expected, _ = tx.update(grads, tx.init(arrays), arrays)
+    for given in (grads, {"a": np.asarray(grads["a"]), "b": float(grads["b"])}):
+        updates, _ = tx.update(given, tx.init(numbers), numbers)
+        expect(close(updates, expected), "NumPy arrays and floats are moved unlike JAX's arrays.")
+
+
+def complex_parameters(subject: Subject) -> None:
+    tx, z = subject.tx(), jnp.asarray([1 + 1j, 2 - 1j], jnp.complex64)
+    try:
+        updates, _ = tx.update(z, tx.init(z), z)
+    except (TypeError, ValueError):
+        return
+    both = bool(np.all(np.asarray(updates).view(np.float32) != 0))
+    expect(both, "of complex parameters one part is left as it is; refuse them in `init`.")
+
+
+def schedule_as_lr(subject: Subject) -> None:
+    tx = subject.tx(lambda count: 1.0 / (1 + count))
+    scaled, plain = run(tx, example(), jit=False), subject.plain
+    for t in range(1 if subject.needs_params else STEPS):
+        same = close(scaled[t], tree.scale(1.0 / (1 + t), plain[t]))
+        expect(same, f"a schedule of 1/(1 + t) as lr does not scale the updates of step {t}.")
+
+
+def batched(subject: Subject) -> None:
+    tx, params = subject.tx(), example()
+    grads = [gradients(params, t) for t in range(2)]
+    stack = lambda *trees: jtu.tree_map(lambda *leaves: jnp.stack(leaves), *trees)
+
+    def step(grads: Updates, params: Params) -> Updates:
+        return tx.update(grads, tx.init(params), params)[0]
+
+    each = stack(*(step(g, params) for g in grads))
+    together = jax.vmap(step)(stack(*grads), stack(params, params))
+    expect(close(together, each), "under vmap the updates are not those of each one alone.")
+    again = jax.vmap(jax.checkpoint(step))(stack(*grads), stack(params, params))
+    expect(close(again, each), "under jax.checkpoint the updates are others.")
+
+
 def scalar_and_empty(subject: Subject) -> None:
     run(subject.tx(), jnp.ones((), jnp.float32))
     run(subject.tx(), {}, moves=False)
@@ -206,9 +268,10 @@ def new_weights_same_program(subject: Subject) -> None:
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (
     *(alone, strong_types, eager_as_jitted, repeatable, unknown_keywords, without_params),
-    *(half_precision, float64, mixed_dtypes, scalar_and_empty, none_leaves),
+    *(half_precision, float64, mixed_dtypes, gradients_in_other_dtypes, strict_promotion),
+    *(scalar_and_empty, none_leaves, numbers_as_leaves, complex_parameters),
     *(masked, partition, chained, multi_steps, apply_if_finite, inject_hyperparams),
-    new_weights_same_program,
+    *(schedule_as_lr, batched, new_weights_same_program),
 )
 
 
@@ -270,6 +333,14 @@ def run(
     expect(len(traces) == 1 or not jit, "the second step compiles again; see the state's types.")
     expect(any_nonzero(every) or not moves, "all updates of three steps are zero.")
     return every
+
+
+def traced(tx: Transform, params: Params, grads: Updates) -> None:
+    """Compare types as `run` does, of one step that is not computed."""
+    state = tx.init(params)
+    updates, after = jax.eval_shape(tx.update, grads, state, params)
+    compare("the state after a step", after, "the initial state", state)
+    compare("the updates", updates, "the parameters", params)
 
 
 def compare(what: str, x: PyTree, whose: str, like: PyTree) -> None:

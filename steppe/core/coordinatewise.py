@@ -68,7 +68,7 @@ class AbstractCoordinatewise(AbstractOptimizer):
         It may ask for "params" and for any extra of `update`: a tree like the parameters (a second
         gradient), or one number ("value", the loss), which is repeated for every row.
         """
-        dtype = self.dtype(grads)
+        dtype = self.dtype(grads if params is None else params)
         g, _ = tree.ravel(grads, dtype)
         if not self.asks:
             return g
@@ -87,6 +87,7 @@ class AbstractCoordinatewise(AbstractOptimizer):
         return {"grads": g} | {name: rows(known[name]) for name in self.asks}
 
     def init(self, params: Params, *, key: Key | None = None) -> CoordinateState:
+        params = tree.real(params, type(self).__name__)
         n, dtype = tree.size(params), self.dtype(params)
         blocks, block = partition(n, self.block_of(n))
         rows = jtu.tree_map(
@@ -97,15 +98,16 @@ class AbstractCoordinatewise(AbstractOptimizer):
     def update(
         self, grads: Updates, state: CoordinateState, params: Params, **extra
     ) -> tuple[Updates, CoordinateState]:
-        n, unravel = tree.size(grads), tree.ravel(grads, self.dtype(grads))[1]
+        like = grads if params is None else params
+        n, unravel, count = tree.size(like), tree.unravel_like(like), state.count + 1
         if n == 0:
-            return grads, CoordinateState(state.count + 1, state.rows)
-        count = state.count + 1
+            return unravel(jnp.zeros((0,))), CoordinateState(count, state.rows)
         inputs = self.row_inputs(grads, params, extra)
         blocks = jtu.tree_map(lambda x: to_blocks(x, self.block_of(n)), inputs)
         by = in_place if n > CACHED_ROWS and on_cpu() else mapped
-        u, rows = by(self, blocks, state.rows, count)
-        return unravel(from_blocks(u, n)), CoordinateState(count, rows)
+        with jax.numpy_dtype_promotion("standard"):  # θ may be narrower than the rows
+            u, rows = by(self, blocks, state.rows, count)
+        return unravel(from_blocks(u, n)), CoordinateState(count, tree.cast_like(rows, state.rows))
 
     def block_of(self, n: int) -> int:
         """Rows at once of n."""
@@ -114,8 +116,8 @@ class AbstractCoordinatewise(AbstractOptimizer):
     def dtype(self, params: Params) -> jnp.dtype:
         """The dtype that rows are computed in: that of θ, or wider if a parameter is."""
         theta, _ = split_meta(self)
-        leaves = jtu.tree_leaves(theta) + jtu.tree_leaves(params)
-        return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
+        leaves = jtu.tree_leaves((theta, params))
+        return tree.widest(*map(jnp.result_type, leaves)) if leaves else jnp.result_type(float)
 
 
 def mapped(

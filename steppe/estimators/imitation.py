@@ -61,6 +61,7 @@ class Shadow(AbstractOptimizer):
     teacher: AbstractOptimizer | None = None
 
     def init(self, params: Params, *, key: Key | None = None) -> ShadowState:
+        params = tree.real(params, "Shadow")
         zeros = jtu.tree_map(jnp.zeros_like, params)
         teacher = () if self.teacher is None else self.teacher.init(params, key=key)
         return ShadowState(self.leader.init(params, key=key), teacher, zeros, zeros)
@@ -69,10 +70,10 @@ class Shadow(AbstractOptimizer):
         self, grads: Updates, state: ShadowState, params: Params, **extra
     ) -> tuple[Updates, ShadowState]:
         updates, leader = self.leader.update(grads, state.leader, params, **extra)
-        if self.teacher is None:
-            return updates, ShadowState(leader, (), grads, updates)
-        label, teacher = self.teacher.update(grads, state.teacher, params, **extra)
-        return updates, ShadowState(leader, teacher, grads, label)
+        label, teacher = updates, ()
+        if self.teacher is not None:
+            label, teacher = self.teacher.update(grads, state.teacher, params, **extra)
+        return updates, ShadowState(leader, teacher, tree.cast_like(grads, params), label)
 
 
 class Record(eqx.Module):

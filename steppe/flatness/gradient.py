@@ -35,7 +35,7 @@ from ..core import tree
 from ..core.measure import AbstractMeasure, check_positive
 from ..core.types import Key, Params, Scalar, Updates
 from .hutchinson import unit
-from .products import check_loss
+from .products import check_loss, gradient, real
 
 
 def cross_gradient_norm(
@@ -46,7 +46,7 @@ def cross_gradient_norm(
     - `loss_a`, `loss_b`: params → loss on one batch each
     - `params`: the point, any tree of floats
     """
-    slope_a, slope_b = (jax.grad(check_loss(loss))(params) for loss in (loss_a, loss_b))
+    slope_a, slope_b = gradient(loss_a, params), gradient(loss_b, params)
     return tree.dot(slope_a, slope_b)
 
 
@@ -66,8 +66,8 @@ class GradNorm(AbstractMeasure):
     mean: bool = eqx.field(static=True, default=False)
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
-        g = jax.grad(check_loss(loss))(params)
-        return tree.dot(g, g) / (tree.size(params) if self.mean else 1)
+        g = gradient(loss, params)
+        return tree.squared_norm(g) / (tree.size(params) if self.mean else 1)
 
 
 class CrossGradNorm(AbstractMeasure):
@@ -81,10 +81,12 @@ class CrossGradNorm(AbstractMeasure):
                 f"CrossGradNorm needs a loss known by two independent halves, got {loss!r}. "
                 "Give `Halved(loss_a, loss_b)` of two batches, or use GradNorm."
             )
+        params = real(params)
         square = cross_gradient_norm(loss.first, loss.second, params)
         return square / (tree.size(params) if self.mean else 1)
 
 
+@tree.promoting
 def worst_direction(
     grads: Updates, params: Params, *, rho: float | Scalar, adaptive: bool = False
 ) -> Updates:
@@ -97,8 +99,9 @@ def worst_direction(
     """
     if not adaptive:
         return jtu.tree_map(lambda u: (rho * u).astype(u.dtype), unit(grads))
-    scaled = unit(jtu.tree_map(lambda p, g: jnp.abs(p) * g, params, grads))
-    return jtu.tree_map(lambda p, u: (rho * jnp.abs(p) * u).astype(u.dtype), params, scaled)
+    a, b = tree.magnitude(params), tree.magnitude(grads)  # |θ| ⊙ g may be out of range
+    scaled = unit(jtu.tree_map(lambda p, g: (jnp.abs(p) / a) * (g / b), params, grads))
+    return jtu.tree_map(lambda p, u: (rho * jnp.abs(p) * u).astype(p.dtype), params, scaled)
 
 
 def worst_point(
@@ -129,8 +132,8 @@ class Sharpness(AbstractMeasure):
         )
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
-        loss = check_loss(loss)
-        grads = jax.grad(loss)(params)
+        loss, params = check_loss(loss), real(params)
+        grads = gradient(loss, params)
         epsilon = worst_direction(grads, params, rho=self.rho, adaptive=self.adaptive)
         # ε is constant: to first order a maximum does not see its maximiser move.
         epsilon = jax.lax.stop_gradient(epsilon)

@@ -32,13 +32,14 @@ from ..core.types import Key, Params, Scalar
 from .hutchinson import each_probe, flat_signs, normal_like, signs_like, unit
 from .lanczos import check_which, number_of_steps, top_eigenpair, tridiagonalise
 from .products import (
-    check_loss,
     flat_product,
     gauss_newton_second_derivative,
+    gradient,
     hvp,
+    real,
     second_derivative,
 )
-from .slq import probe
+from .slq import log_ratio, probe
 
 stop = jax.lax.stop_gradient
 
@@ -80,7 +81,7 @@ class HessianFrobenius(AbstractMeasure):
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         def sample(key):
             Hv = hvp(loss, params, signs_like(key, params))
-            return tree.dot(Hv, Hv)
+            return tree.squared_norm(Hv)
 
         return each_probe(sample, probes=self.probes, key=key).mean()
 
@@ -133,9 +134,11 @@ class TopEigenvalue(AbstractWarm):
         check_count("TopEigenvalue", "warm", self.warm, least=2)  # after one, u is the start
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
+        params = real(params)
         zero = jtu.tree_map(jnp.zeros_like, params)
-        u = self._search(loss, params, zero, COLD, self.products, key)
-        return self._along(loss, params, u)
+        return self._along(
+            loss, params, *self._search(loss, params, zero, COLD, self.products, key)
+        )
 
     def guess(self, params: Params, *, key: Key) -> Params:
         return unit(normal_like(key, params))
@@ -143,9 +146,9 @@ class TopEigenvalue(AbstractWarm):
     def resume(
         self, loss: Callable[[Params], Scalar], params: Params, guess: Params, *, key: Key
     ) -> tuple[Scalar, Params]:
-        u = self._search(loss, params, guess, WARM, self.warm, key)
+        u, size = self._search(loss, params, guess, WARM, self.warm, key)
         # A diverged θ must not spoil the guess for the next episode.
-        return self._along(loss, params, u), tree.select(tree.finite(u), u, guess)
+        return self._along(loss, params, u, size), tree.select(tree.finite(u), u, guess)
 
     def _search(
         self,
@@ -155,20 +158,26 @@ class TopEigenvalue(AbstractWarm):
         mix: tuple[float, float],
         products: int,
         key: Key,
-    ) -> Params:
-        """u as a constant; NaN if a product is."""
-        params = stop(params)
-        slope, noise = unit(jax.grad(check_loss(loss))(params)), unit(normal_like(key, params))
+    ) -> tuple[Params, Scalar]:
+        """u and |λ|, constants; NaN if a product is."""
+        params = stop(real(params))
+        slope, noise = unit(gradient(loss, params)), unit(normal_like(key, params))
         start = jtu.tree_map(lambda s, g, z: s + mix[0] * g + mix[1] * z, start, slope, noise)
         which = "algebraic" if self.which == "algebraic" else "modulus"
         matvec = lambda v: hvp(loss, params, v)
         pair = top_eigenpair(matvec, params, which=which, products=products, start=start, key=key)
         found = jnp.isfinite(pair.value)
-        return stop(jtu.tree_map(lambda u: jnp.where(found, u, jnp.nan), pair.vector))
+        u = jtu.tree_map(lambda u: jnp.where(found, u, jnp.nan), pair.vector)
+        return stop((u, jnp.abs(pair.value)))
 
-    def _along(self, loss: Callable[[Params], Scalar], params: Params, u: Params) -> Scalar:
+    def _along(
+        self, loss: Callable[[Params], Scalar], params: Params, u: Params, size: Scalar
+    ) -> Scalar:
+        # Of many coordinates those of u are small, and their squares times a tiny λ are nothing.
+        s = jnp.where(size < 1, tree.magnitude(u), 1)
+        v = jtu.tree_map(lambda x: x / s.astype(x.dtype), u)
         # A u in half precision is not of length 1.
-        value = second_derivative(loss, params, u, u) / tree.dot(u, u)
+        value = second_derivative(loss, params, v, v) * s * s / tree.dot(u, u)
         return jnp.abs(value) if self.which == "norm" else value
 
 
@@ -196,11 +205,12 @@ class LogDet(AbstractMeasure):
             check_count("LogDet", "k", self.k)
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
+        params = real(params)
         k = number_of_steps("LogDet", self.k, tree.size(params))
         gamma = jnp.asarray(self.gamma, tree.working_dtype(params))
         flat, unravel = flat_product(lambda v: hvp(loss, stop(params), v), params)
         proper = lambda x: jnp.where((x > -gamma) & (gamma > 0), x, jnp.nan)
-        psi = lambda x: jnp.log1p(proper(x) / gamma) / 2
+        psi = lambda x: log_ratio(proper(x), gamma) / 2
         slope = lambda x: 0.5 / (proper(x) + gamma)
 
         def sample(key):
@@ -230,6 +240,7 @@ class KrylovTrace(AbstractMeasure):
             check_count("KrylovTrace", "k", self.k)
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
+        params = real(params)
         k = number_of_steps("KrylovTrace", self.k, tree.size(params))
         flat, _ = flat_product(lambda v: hvp(loss, params, v), params)
         return jnp.sum(tridiagonalise(flat, flat_signs(key, params), k).alpha)

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float, PyTree
 from ..core import tree
 from ..core.measure import check_count
 from ..core.types import Key, Params, Scalar
-from .products import Product
+from .products import Product, real
 
 # Probes worked on side by side. On networks of 16 k and 200 k weights 4 to 16 are as fast as each
 # other on two cores; more cost memory.
@@ -37,8 +37,8 @@ TOGETHER = 8
 class Estimate(eqx.Module):
     """A number (or a tree of them) with its standard error.
 
-    The error is that of the mean over independent probes: NaN, unknown, for a single one, and a
-    constant under differentiation. It knows nothing of a bias.
+    The error is that of the mean over independent probes, and a constant under differentiation: ∞
+    for a single one, which leaves it unknown. It knows nothing of a bias.
     """
 
     value: PyTree[Float[Array, "..."]]
@@ -66,8 +66,10 @@ def mean(samples: PyTree[Float[Array, "probes ..."]]) -> Estimate:
 
     def error(x):
         if len(x) == 1:
-            return jnp.full(x.shape[1:], jnp.nan, x.dtype)
-        return jax.lax.stop_gradient(x).std(axis=0, ddof=1) / math.sqrt(len(x))
+            return jnp.full(x.shape[1:], jnp.inf, x.dtype)
+        x = jax.lax.stop_gradient(x)
+        s = tree.power_of_two(jnp.abs(x).max(axis=0))  # a deviation is a norm, too
+        return s * (x / s[None]).std(axis=0, ddof=1) / math.sqrt(len(x))
 
     return Estimate(jtu.tree_map(lambda x: x.mean(axis=0), samples), jtu.tree_map(error, samples))
 
@@ -77,21 +79,23 @@ def normal_like(key: Key, like: Params) -> Params:
 
     One draw for all leaves: a draw for each would be compiled for each.
     """
-    dtype = tree.working_dtype(like)
-    _, unravel = tree.ravel(like, dtype)
-    return unravel(jr.normal(key, (tree.size(like),), dtype))
+    like = real(like)
+    flat = jr.normal(key, (tree.size(like),), tree.working_dtype(like))
+    return tree.unravel_like(like)(flat)
 
 
+@tree.promoting
 def shift(params: Params, a: Scalar, direction: Params) -> Params:
     """θ + a·direction, each leaf in its own dtype."""
     return jtu.tree_map(lambda p, d: (p + a * d).astype(p.dtype), params, direction)
 
 
+@tree.promoting
 def unit(v: Params) -> Params:
-    """v / ‖v‖; 0, with a finite derivative, where ‖v‖² is 0 in floating point."""
-    square = tree.dot(v, v)
+    """v / ‖v‖; 0, with a finite derivative, where v is 0."""
+    square, s = tree.scaled_square(v)
     length = jnp.sqrt(jnp.where(square == 0, 1, square))
-    return jtu.tree_map(lambda x: (x / length).astype(x.dtype), v)
+    return jtu.tree_map(lambda x: (x / s / length).astype(x.dtype), v)
 
 
 def trace(matvec: Product, like: Params, *, probes: int, key: Key) -> Estimate:
@@ -137,17 +141,18 @@ def frobenius_squared(matvec: Product, like: Params, *, probes: int, key: Key) -
 
     def sample(key):
         Av = matvec(signs_like(key, like))
-        return tree.dot(Av, Av)
+        return tree.squared_norm(Av)
 
     return mean(each_probe(sample, probes=probes, key=key))
 
 
 def signs_like(key: Key, like: Params) -> Params:
     """Independent random signs, ±1, in the structure, shapes and dtypes of `like`."""
-    _, unravel = tree.ravel(like, tree.working_dtype(like))
-    return unravel(flat_signs(key, like))
+    like = real(like)
+    return tree.unravel_like(like)(flat_signs(key, like))
 
 
 def flat_signs(key: Key, like: Params) -> Float[Array, " n"]:
     """The signs of `signs_like` as one vector of the size of `like`."""
+    like = real(like)
     return jr.rademacher(key, (tree.size(like),), tree.working_dtype(like))

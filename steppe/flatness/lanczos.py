@@ -11,6 +11,9 @@ orthogonal to Q, and count eigenvalues twice or divide by zero. So where βⱼ �
 the rest of Q and T is filled with zeros (shapes are static) and `rank` says j. Small problems
 come here constantly: a quadratic in two unknowns, a network with dead units.
 
+All of it is done on A over the size of the first product, a power of two, so that a spectrum of
+any size is told from zero. An eigenvalue that its dtype cannot hold comes out as NaN.
+
 Written by hand because matfree 0.6.3 (re-orthogonalised) goes wrong there. For
 A = diag(3, 1, 0 …) and start (1, 1, 0 …), k = 6, its T has trace 14–16 instead of 4, with its
 custom derivative of order 1e35; exactly zero residuals give NaN; and on the perceptron
@@ -40,8 +43,8 @@ from jaxtyping import Array, Bool, Float, Int
 from ..core import tree
 from ..core.measure import check_count
 from ..core.types import Key, Params, Scalar
-from .hutchinson import normal_like
-from .products import FlatProduct, Product, flat_product
+from .hutchinson import normal_like, unit
+from .products import FlatProduct, Product, flat_product, real
 
 BREAKDOWN = 30.0  # units of rounding; Hessian products of networks were seen to be off by 1 to 4
 STEPS = 10  # k by default
@@ -78,24 +81,27 @@ def tridiagonalise(matvec: FlatProduct, start: Float[Array, " n"], k: int) -> Tr
     tolerance = BREAKDOWN * float(jnp.finfo(dtype).eps)
 
     def step(carry, j):
-        Q, q, size = carry
+        Q, q, size, s = carry
         Q = Q.at[j].set(q)
         r = matvec(q)
+        s = jnp.where(j == 0, tree.magnitude(r), s)
+        r = r / s
         alpha = jnp.dot(q, r, precision=EXACT)
         r = orthogonalise(Q, orthogonalise(Q, r))  # once leaves rounding, twice is enough
-        beta = safe_norm(r)
+        beta = tree.norm(r)
         size = jnp.maximum(size, jnp.abs(alpha) + beta)  # ‖T‖, so far
         go_on = beta > tolerance * size  # not if NaN
         q = jnp.where(go_on, r / jnp.where(go_on, beta, 1), 0)
-        return (Q, q, size), (alpha, beta, go_on)
+        return (Q, q, size, s), (alpha, beta, go_on)
 
-    length = safe_norm(start)
-    there = length > 0
-    q = jnp.where(there, start / jnp.where(there, length, 1), 0)
-    init = (jnp.zeros((k, n), dtype), q, jnp.zeros((), dtype))
-    (Q, *_), (alpha, beta, go_on) = jax.lax.scan(step, init, jnp.arange(k))
+    q = unit(start)
+    there = tree.norm(q) > 0  # not if NaN
+    q = jnp.where(there, q, 0)
+    init = (jnp.zeros((k, n), dtype), q, jnp.zeros((), dtype), jnp.ones((), dtype))
+    (Q, *_, s), (alpha, beta, go_on) = jax.lax.scan(step, init, jnp.arange(k))
     # A zero vector stays zero, so go_on stays False after a breakdown.
-    return Tridiagonal(alpha, beta, Q, there + jnp.sum(go_on[:-1]))
+    rank = there.astype(jnp.int32) + jnp.sum(go_on[:-1], dtype=jnp.int32)
+    return Tridiagonal(s * alpha, s * beta, Q, rank)
 
 
 def ritz(t: Tridiagonal) -> Ritz:
@@ -106,13 +112,15 @@ def ritz(t: Tridiagonal) -> Ritz:
     beta = jnp.where(row[:-1] + 1 < t.rank, t.beta[:-1], 0)
     finite = jnp.all(jnp.isfinite(alpha)) & jnp.all(jnp.isfinite(beta)) & (t.rank > 0)
     alpha, beta = jnp.where(finite, alpha, 0), jnp.where(finite, beta, 0)
+    s = tree.magnitude((alpha, beta))
+    alpha, beta = alpha / s, beta / s
     # Unused places go far below the spectrum, where no eigenvector can mix with used ones.
     bound = jnp.max(jnp.abs(alpha)) + 2 * jnp.max(beta, initial=0)
     alpha = jnp.where(row < t.rank, alpha, -2 * jnp.where(bound > 0, bound, 1))
     T = jnp.diag(alpha) + jnp.diag(beta, 1) + jnp.diag(beta, -1)
     values, vectors = jnp.linalg.eigh(T, symmetrize_input=False)
     used = row >= k - t.rank
-    values = jnp.where(used, values, values[-1])
+    values = s * jnp.where(used, values, values[-1])
     return Ritz(jnp.where(finite, values, jnp.nan), vectors, used)
 
 
@@ -140,13 +148,6 @@ def orthogonalise(Q: Float[Array, "k n"], r: Float[Array, " n"]) -> Float[Array,
     """r − Qᵀ Q r"""
     coefficients = jnp.dot(Q, r, precision=EXACT)  # (k,)
     return r - jnp.dot(coefficients, Q, precision=EXACT)
-
-
-def safe_norm(r: Float[Array, " n"]) -> Scalar:
-    """‖r‖, with derivative 0 at 0."""
-    square = jnp.dot(r, r, precision=EXACT)
-    zero = square == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 
 
 Which = Literal["modulus", "algebraic"]
@@ -182,6 +183,7 @@ def top_eigenpair(
     """
     check_which("top_eigenpair", which)
     check_count("top_eigenpair", "products", products)
+    like = real(like)
     n = tree.size(like)
     if n == 0:
         raise ValueError("top_eigenpair: there are no parameters, so there is no eigenvalue.")

@@ -21,10 +21,11 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
+from ..core import tree
 from ..core.measure import check_count
 from ..core.types import Key, Params, Scalar
 from .hutchinson import normal_like, shift
-from .products import check_loss
+from .products import check_loss, real
 
 
 def filter_direction(
@@ -57,9 +58,14 @@ def filter_direction(
         axis = tuple(range(p.ndim))
         if p.ndim >= 2:
             axis = tuple(i for i in axis if i != output_axis % p.ndim)
-        length = lambda x: jnp.sqrt(jnp.sum(x**2, axis=axis, keepdims=True))
+
+        def length(x):
+            s = tree.power_of_two(jnp.max(jnp.abs(x), axis=axis, keepdims=True, initial=0))
+            return jnp.sqrt(jnp.sum((x / s) ** 2, axis=axis, keepdims=True)) * s
+
         return d * (length(p) / length(d))
 
+    params = real(params)
     return jtu.tree_map(normalised, params, normal_like(key, params))
 
 

@@ -39,7 +39,17 @@ def hvp(loss: Callable[[Params], Scalar], params: Params, v: Params) -> Params:
     - `params`: the point, any tree of floats
     - `v`: a tree like `params`
     """
+    params, v = real(params), real(v)
     return jax.jvp(jax.grad(check_loss(loss)), (params,), (v,))[1]
+
+
+def gradient(loss: Callable[[Params], Scalar], params: Params) -> Params:
+    """∇f(params).
+
+    - `loss`: params → one real number
+    - `params`: the point, any tree of floats
+    """
+    return jax.grad(check_loss(loss))(real(params))
 
 
 def second_derivative(
@@ -51,7 +61,7 @@ def second_derivative(
     - `params`: the point, any tree of floats
     - `v`, `w`: trees like `params`
     """
-    f = check_loss(loss)
+    f, params, v, w = check_loss(loss), real(params), real(v), real(w)
     slope = lambda at: jax.jvp(f, (at,), (v,))[1]
     try:
         return jax.jvp(slope, (params,), (w,))[1]
@@ -61,7 +71,7 @@ def second_derivative(
 
 def gauss_newton_product(loss: Composed, params: Params, v: Params) -> Params:
     """G(params) v."""
-    loss = expect(loss, Composed, "A Gauss–Newton product")
+    loss, params, v = expect(loss, Composed, "A Gauss–Newton product"), real(params), real(v)
     outputs, Jv = jax.jvp(loss.inner, (params,), (v,))
     _, pull_back = jax.vjp(loss.inner, params)
     return pull_back(hvp(loss.outer, outputs, Jv))[0]
@@ -70,6 +80,7 @@ def gauss_newton_product(loss: Composed, params: Params, v: Params) -> Params:
 def gauss_newton_second_derivative(loss: Composed, params: Params, v: Params, w: Params) -> Scalar:
     """vᵀ G(params) w."""
     loss = expect(loss, Composed, "A Gauss–Newton product")
+    params, v, w = real(params), real(v), real(w)
     outputs, Jv = jax.jvp(loss.inner, (params,), (v,))
     _, Jw = jax.jvp(loss.inner, (params,), (w,))
     return second_derivative(loss.outer, outputs, Jv, Jw)
@@ -79,9 +90,14 @@ def flat_product(
     matvec: Product, like: Params
 ) -> tuple[FlatProduct, Callable[[Float[Array, " n"]], Params]]:
     """`matvec` on flat vectors, and the way from these to trees like `like`."""
-    dtype = tree.working_dtype(like)
-    _, unravel = tree.ravel(like, dtype)
+    like = real(like)
+    dtype, unravel = tree.working_dtype(like), tree.unravel_like(like)
     return lambda q: tree.ravel(matvec(unravel(q)), dtype)[0], unravel
+
+
+def real(params: Params) -> Params:
+    """The parameters as JAX arrays of floats; ValueError if one of them is anything else."""
+    return tree.real(params, "Curvature")
 
 
 def check_loss(loss: Callable[[Params], Scalar]) -> Callable[[Params], Scalar]:

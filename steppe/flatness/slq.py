@@ -26,7 +26,7 @@ from ..core.measure import check_count, check_positive
 from ..core.types import Key, Params, Scalar
 from .hutchinson import Estimate, each_probe, flat_signs, mean
 from .lanczos import EXACT, number_of_steps, ritz, tridiagonalise
-from .products import FlatProduct, Product, flat_product
+from .products import FlatProduct, Product, flat_product, real
 
 Function = Callable[[Float[Array, "..."]], Float[Array, "..."]]  # entry by entry
 
@@ -100,6 +100,7 @@ def quadrature(
     - `probes`: number of random vectors, each for k products
     - `key`: of the random signs
     """
+    like = real(like)
     n = tree.size(like)
     k = number_of_steps("Lanczos quadrature", k, n)
     flat, _ = flat_product(matvec, like)
@@ -207,6 +208,17 @@ def integrate(
 ) -> Float[Array, "..."]:
     """Σᵢ τᵢ f(θᵢ)"""
     return jnp.sum(weights * f(nodes), axis=-1)
+
+
+def log_ratio(x: Float[Array, "..."], gamma: Scalar) -> Float[Array, "..."]:
+    """ln(1 + x/γ), also where the quotient is beyond the range of its dtype."""
+    quotient = x / gamma
+    huge = quotient > jnp.finfo(quotient.dtype).max
+    return jnp.where(
+        huge,
+        jnp.log(jnp.where(huge, x, gamma)) - jnp.log(gamma),
+        jnp.log1p(jnp.where(huge, gamma, x) / gamma),
+    )
 
 
 def log_shifted(x: Float[Array, "..."], gamma: Scalar) -> Float[Array, "..."]:

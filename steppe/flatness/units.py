@@ -35,6 +35,7 @@ from ..core.loss import AbstractLoss, precompose
 from ..core.measure import AbstractMeasure, AbstractWarm
 from ..core.types import Key, Params, Scalar
 from .entropy.local_entropy import LocalEntropy
+from .products import real
 
 
 class Adaptive(AbstractWarm):
@@ -71,6 +72,7 @@ class Adaptive(AbstractWarm):
         self, loss: Callable[[Params], Scalar], params: Params
     ) -> tuple[AbstractLoss, Params]:
         """g, and ξ = 0."""
+        params = real(params)
         at = lambda xi: jtu.tree_map(lambda x, share: x * (1 + share), params, xi)
         zero = jtu.tree_map(jnp.zeros_like, params)
         return precompose(loss, at), zero
@@ -97,7 +99,7 @@ class Relative(AbstractWarm):
             )
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
-        return self.base(loss, params, key=key) * self._size(params)
+        return self._sized(self.base(loss, params, key=key), params)
 
     def guess(self, params: Params, *, key: Key) -> PyTree:
         return self.base.guess(params, key=key) if isinstance(self.base, AbstractWarm) else ()
@@ -108,14 +110,18 @@ class Relative(AbstractWarm):
         if not isinstance(self.base, AbstractWarm):
             return self(loss, params, key=key), guess
         value, guess = self.base.resume(loss, params, guess, key=key)
-        return value * self._size(params), guess
+        return self._sized(value, params), guess
 
-    def _size(self, params: Params) -> Scalar:
-        return tree.dot(params, params) ** (self.power // 2)
+    def _sized(self, value: Scalar, params: Params) -> Scalar:
+        """value · ‖θ‖^power; the power alone may be out of range."""
+        square, s = tree.scaled_square(real(params))
+        for _ in range(self.power):
+            value = value * s
+        return value * square ** (self.power // 2)
 
 
 class SquaredNorm(AbstractMeasure):
     """‖θ‖² over all weights; the loss is not looked at."""
 
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
-        return tree.dot(params, params)
+        return tree.squared_norm(real(params))

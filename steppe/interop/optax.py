@@ -15,10 +15,15 @@ inside: new weights then need no new compilation, while a closure would bake the
         return optax.apply_updates(params, updates), state
 """
 
+import math
+from typing import Any
+
 import equinox as eqx
+import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import optax
+from jax.core import Tracer
 from jaxtyping import Array
 
 from ..core import tree
@@ -34,19 +39,37 @@ class OptaxState(eqx.Module):
 
 
 def to_optax(
-    opt: AbstractOptimizer, *, key: Key | None = None, lr: float | Scalar = 1.0
+    opt: AbstractOptimizer, *, key: Key | None = None, lr: float | Scalar | optax.Schedule = 1.0
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer as an optax transformation.
 
-    `lr` multiplies the updates; a schedule goes behind, in `optax.chain`. `key` is for rules that
-    draw random numbers: a part goes to `init`, a fresh one to every update.
+    `lr` ≥ 0 multiplies the updates: a number, an array of one, or a schedule, that is a function
+    of the number of updates made. `key` is for rules that draw random numbers: a part goes to
+    `init`, a fresh one to every update.
+
+    Parameters are any tree of floating-point arrays and Python floats. Updates have their dtypes,
+    whatever those of the gradients. Complex parameters are refused; optax has
+    `optax.contrib.split_real_and_imaginary(to_optax(opt))` for them.
 
     Keywords of `update` are handed on, and every rule ignores those it does not need; those it
     may need are `value` (the loss at `params`) and `problem`. Rules that look at gradients alone,
     such as DM and RNNProp, do without `params`.
+
+    ValueError: for an `lr` that is none, for parameters or gradients that are not real numbers,
+    and for gradients in another structure or other shapes than the parameters.
     """
+    if not isinstance(opt, AbstractOptimizer):
+        raise ValueError(
+            f"to_optax: opt is a {type(opt).__name__}, expected a steppe optimizer, such as "
+            'steppe.load("rnnprop-v1").'
+        )
+    if callable(lr):
+        _check_lr("lr(0)", lr(jnp.zeros((), jnp.int32)))
+        return optax.chain(to_optax(opt, key=key), optax.scale_by_schedule(lr))
+    _check_lr("lr", lr)
 
     def init(params: Params) -> OptState:
+        params = tree.real(params, "to_optax")
         if key is None:
             return OptaxState(tree.strongly_typed(opt.init(params)), None)
         key_init, key_run = jr.split(key)
@@ -59,6 +82,10 @@ def to_optax(
         if key_run is not None:
             key_run, key_now = jr.split(key_run)
             extra = {"key": key_now, **extra}
+        updates = tree.real(updates, "to_optax", "grads")
+        if params is not None:
+            params = tree.real(params, "to_optax")
+            _check_alike(updates, params)
         try:
             updates, opt_state = opt.update(updates, state.opt_state, params, **extra)
         except (AttributeError, TypeError, ValueError) as error:
@@ -75,6 +102,43 @@ def to_optax(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@tree.promoting
 def _times(lr: float | Scalar, u: Array) -> Array:
     """lr · u in the dtype of u, whatever that of lr."""
     return (lr * u).astype(u.dtype)
+
+
+def _check_lr(name: str, lr: Any) -> None:
+    """Refuse what is no number ≥ 0. A traced number has no value yet and passes."""
+    wanted = "expected a finite number ≥ 0, an array of one, or a schedule (count → number)."
+    number = isinstance(lr, int | float) and not isinstance(lr, bool)
+    dtype = getattr(lr, "dtype", None)
+    array = dtype is not None and (jnp.issubdtype(dtype, jnp.floating) or dtype.kind in "iu")
+    if not (number or array) or jnp.shape(lr) != ():
+        shape = f" of shape {jnp.shape(lr)}" if array else ""
+        given = str(dtype) + shape if dtype is not None else f"{lr!r:.80}"
+        raise ValueError(f"to_optax: {name} is {' '.join(given.split())}, {wanted}")
+    if not isinstance(lr, Tracer) and not 0 <= float(lr) < math.inf:
+        raise ValueError(f"to_optax: {name} is {float(lr)}, {wanted}")
+
+
+def _check_alike(grads: Updates, params: Params) -> None:
+    """Refuse gradients that are not like the parameters."""
+    found, expected = jtu.tree_structure(grads), jtu.tree_structure(params)
+    if found != expected:
+        raise ValueError(
+            f"to_optax: grads have the structure {_brief(found)}, params {_brief(expected)}: give "
+            "the gradient of a loss of these params, or both through "
+            "`eqx.filter(…, eqx.is_inexact_array)`."
+        )
+    pairs = zip(jtu.tree_leaves_with_path(grads), jtu.tree_leaves(params), strict=True)
+    for (path, g), p in pairs:
+        if g.shape != p.shape:
+            raise ValueError(
+                f"to_optax: grads have the shape {g.shape} at {jtu.keystr(path) or 'the root'}, "
+                f"params {p.shape}: give the gradient of a loss of these params."
+            )
+
+
+def _brief(structure: Any) -> str:
+    return " ".join(f"{structure}".split())[:300]

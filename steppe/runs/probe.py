@@ -88,7 +88,8 @@ class WithReference(AbstractOptimizer):
         **extra,
     ) -> tuple[Updates, tuple[OptState, optax.OptState, StepStats]]:
         updates, base = self.base.update(grads, state[0], params, **extra)
-        adams, adam = ADAM.update(grads, state[1], params)
+        with jax.numpy_dtype_promotion("standard"):  # as optax counts on
+            adams, adam = ADAM.update(tree.cast_like(grads, params), state[1], params)
         bound = getattr(self.base, "bound", math.inf)
         at_bound = _mean(lambda u: jnp.abs(u) >= NEAR * bound, updates)
         stats = StepStats(

@@ -1,6 +1,7 @@
 """What every optimizer promises, tried on an example of every final class in the package."""
 
 import functools
+import itertools
 
 import equinox as eqx
 import jax
@@ -196,6 +197,50 @@ def test_updates_are_like_params_and_the_state_stays_like_itself(opt, shape, get
     updates, state = eqx.filter_eval_shape(step, start)
     assert types(updates) == types(params)
     assert types(state) == types(start)
+
+
+FLOATS = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
+
+
+def test_types_are_those_of_params_whatever_the_gradients_and_without_implicit_promotion(opt):
+    grads = {"a": jnp.ones((2, 3)), "b": jnp.ones(())}
+    with jax.numpy_dtype_promotion("strict"):
+        for mine, theirs in itertools.product(FLOATS, repeat=2):
+            params = {"a": jnp.ones((2, 3), mine), "b": jnp.ones((), FLOATS[0])}
+            start = opt.init(params, key=jr.key(0))
+            step = lambda g, s: opt.update(tree.cast(g, theirs), s, params, problem=PROBLEM)  # noqa: B023
+            updates, state = eqx.filter_eval_shape(step, grads, start)
+            assert types(updates) == types(params), (mine, theirs)
+            assert types(state) == types(start), (mine, theirs)
+
+
+BAD = {
+    "complex": ({"w": jnp.ones(2, jnp.complex64)}, r"complex64 at \['w'\], expected real numbers"),
+    "a complex number": ([1j], r"complex 1j at \[0\], expected real numbers"),
+    "whole numbers": ((jnp.ones(2), jnp.ones(2, jnp.int8)), r"int8 at \[1\].* give 1\.0 for 1"),
+    "a whole number": ([0.5, 3], r"int 3 at \[1\].* give 1\.0 for 1"),
+    "a truth value": ([True], r"bool True at \[0\]"),
+    "a key": ({"k": jr.key(0)}, r"key<fry> at \['k'\]"),
+    "a word": (["adam"], r"str 'adam' at \[0\]"),
+    "a function": ([jnp.sin], r"sin at \[0\].*eqx\.filter\(params, eqx\.is_inexact_array\)"),
+    "a module": (eqx.nn.MLP(2, 1, 2, 1, key=jr.key(0)), r"at \.activation.*eqx\.filter\(params"),
+    "eight bits": ([jnp.ones(2, jnp.float8_e4m3fn)], r"float8_e4m3fn at \[0\].* or float64"),
+    "long doubles": ([np.ones(2, np.longdouble)], r"at \[0\].* or float64"),
+}
+
+
+def test_leaves_that_are_no_floats_are_refused_in_one_sentence(opt):
+    for params, sentence in BAD.values():
+        with pytest.raises(ValueError, match=sentence) as refusal:
+            opt.init(params, key=jr.key(0))
+        assert "\n" not in str(refusal.value)
+
+
+def test_floats_and_numpy_arrays_start_like_jax_arrays(opt):
+    wide = np.ones(3)
+    plain, arrays = {"a": 1.0, "b": wide}, {"a": jnp.ones(()), "b": jnp.asarray(wide)}
+    start = lambda params: opt.init(params, key=jr.key(0))
+    assert types(start(plain)) == types(start(arrays))
 
 
 def test_a_step_takes_as_many_gradients_as_it_says(opt):

@@ -15,9 +15,12 @@ from jaxtyping import Array
 from steppe import testing
 from steppe.core.optimizer import AbstractOptimizer
 from steppe.interop.optax import to_optax
-from steppe.optimizers.classic.from_optax import FromOptax, adam, sgd
+from steppe.optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
 from steppe.optimizers.learned.dm import DM
+from steppe.optimizers.learned.gru import CoordinatewiseGRU
+from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSchedule
 from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.optimizers.learned.scale import Scale
 from steppe.testing import check_optax
 
 GOOD = {
@@ -157,8 +160,63 @@ BROKEN = {
         testing.new_weights_same_program,
         "raised ConcretizationTypeError",
     ),
+    "updates like the gradients": (
+        each(lambda g: -g),
+        testing.gradients_in_other_dtypes,
+        r"updates is bfloat16\[2, 3\] at \['matrix'\], the parameters float32\[2, 3\]",
+    ),
+    "implicit promotion": (
+        each(lambda g: (-jnp.asarray(0.1, jnp.float32) * g.astype(jnp.bfloat16)).astype(g.dtype)),
+        testing.strict_promotion,
+        "raised TypePromotionError",
+    ),
+    "arrays only": (
+        optax.GradientTransformation(
+            lambda params: jtu.tree_map(lambda p: p.size, params),
+            lambda g, s, p=None: (minus(g), s),
+        ),
+        testing.numbers_as_leaves,
+        "raised AttributeError: .*'size'",
+    ),
+    "real parts alone": (
+        optax.stateless(lambda g, p: jtu.tree_map(lambda x: jnp.real(x).astype(x.dtype), g)),
+        testing.complex_parameters,
+        "of complex parameters one part is left as it is",
+    ),
+    "calls counted outside the state": (
+        Broken(remember_calls),
+        testing.schedule_as_lr,
+        "does not scale the updates of step 0",
+    ),
+    "values on the host": (
+        each(lambda g: -0.1 * g * (1 if float(jnp.max(g)) < 9 else 2)),
+        testing.batched,
+        "raised ConcretizationTypeError",
+    ),
     "needs the value": (optax.scale_by_polyak(), testing.alone, "raised TypeError: .*'value'"),
 }
+
+
+OTHERS = {
+    "l2o-scale": lambda: Scale((2, 2, 2), 2, key=jr.key(0)),
+    "gru": lambda: CoordinatewiseGRU((2,), lr=0.1, key=jr.key(0)),
+    "learned-adam": lambda: LearnedAdam(0.1),
+    "learned-schedule": lambda: LearningRateSchedule(2, 0.1),
+    "rmsprop": lambda: rmsprop(0.1),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_others_conform_to_optax(name):
+    check_optax(OTHERS[name]())
+
+
+def test_l2o_scale_looks_at_gradients_alone():
+    tx, g = to_optax(OTHERS["l2o-scale"]()), {"a": jnp.ones(2, jnp.float32)}
+    update = jax.jit(tx.update)
+    state = tx.init(g)
+    assert eqx.tree_equal(update(g, state), update(g, state, g))
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -198,6 +256,118 @@ def test_lr_multiplies_the_updates_and_keeps_their_dtype():
         updates, _ = tx.update(grads, tx.init(grads), grads)
         assert updates["a"].dtype == jnp.bfloat16
         assert updates["a"].tolist() == [-0.5, -0.5]
+
+
+def steps(tx, n=4):
+    """The updates of n steps from gradients of ones."""
+    g = {"a": jnp.ones(2, jnp.bfloat16), "b": jnp.ones((), jnp.float32)}
+    state, seen = tx.init(g), []
+    for _ in range(n):
+        updates, state = tx.update(g, state, g)
+        seen.append([updates["a"].tolist(), float(updates["b"])])
+    return seen
+
+
+def test_a_schedule_as_lr_counts_the_updates():
+    tx = to_optax(sgd(1.0), lr=optax.piecewise_constant_schedule(0.5, {2: 0.5}))
+    assert steps(tx) == [[[-a, -a], -a] for a in (0.5, 0.5, 0.25, 0.25)]
+    assert steps(optax.MultiSteps(tx, 2), 3)[1:] == [[[-0.5, -0.5], -0.5], [[0.0, 0.0], 0.0]]
+
+
+def test_a_state_has_a_count_only_with_a_schedule():
+    x, opt = jnp.ones(2), sgd(1.0)
+    plain = to_optax(opt).init(x)
+    assert jtu.tree_structure(plain) == jtu.tree_structure(to_optax(opt, lr=jnp.ones(())).init(x))
+    assert (
+        jtu.tree_leaves(to_optax(opt, lr=optax.constant_schedule(0.1)).init(x))[-1].dtype == "int32"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lr", "given"),
+    [
+        (float("nan"), "lr is nan"),
+        (float("inf"), "lr is inf"),
+        (-1, r"lr is -1\.0"),
+        (np.float32(-0.5), r"lr is -0\.5"),
+        ("0.1", "lr is '0.1'"),
+        (None, "lr is None"),
+        (True, "lr is True"),
+        (1j, "lr is 1j"),
+        (jnp.ones(1), r"lr is float64 of shape \(1,\)"),
+        (jnp.ones((), jnp.complex64), "lr is complex64"),
+        ([0.1], r"lr is \[0\.1\]"),
+        (lambda count: jnp.ones(3), r"lr\(0\) is float64 of shape \(3,\)"),
+        (lambda count: float("nan"), r"lr\(0\) is nan"),
+        (lambda count: None, r"lr\(0\) is None"),
+    ],
+)
+def test_what_is_no_learning_rate_is_refused_at_once(lr, given):
+    with pytest.raises(ValueError, match=rf"^to_optax: {given}, expected a finite number.*\.$"):
+        to_optax(sgd(1.0), lr=lr)
+
+
+def test_lr_may_be_traced():
+    x = jnp.ones(2)
+    step = lambda lr: to_optax(sgd(1.0), lr=lr).update(x, to_optax(sgd(1.0)).init(x), x)[0]
+    np.testing.assert_array_equal(jax.jit(step)(0.5), [-0.5, -0.5])
+
+
+@pytest.mark.parametrize("opt", ["rnnprop-v1", optax.sgd(0.1), RNNProp])
+def test_what_is_no_optimizer_is_refused_at_once(opt):
+    with pytest.raises(ValueError, match=r"to_optax: opt is a \w+, expected a steppe optimizer"):
+        to_optax(opt)
+
+
+X = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
+
+
+@pytest.mark.parametrize(
+    ("grads", "sentence"),
+    [
+        ({**X, "w": jnp.ones((3, 2))}, r"shape \(3, 2\) at \['w'\], params \(2, 3\): give"),
+        ({**X, "b": 0.0}, r"shape \(\) at \['b'\], params \(3,\): give"),
+        ({"w": X["w"]}, r"grads have the structure .*, params .*: give"),
+        ({**X, "b": None}, r"grads have the structure .*, params .*: give"),
+        ([X["b"], X["w"]], r"grads have the structure .*, params .*: give"),
+        ({**X, "b": jnp.ones(3, complex)}, r"grads has complex128 at \['b'\], expected real"),
+        ({**X, "b": jnp.ones(3, int)}, r"grads has int64 at \['b'\], expected"),
+    ],
+)
+def test_gradients_unlike_the_parameters_are_refused_in_one_sentence(grads, sentence):
+    tx = to_optax(GOOD["dm"]())
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        tx.update(grads, tx.init(X), X)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_filtered_module_is_trained_and_a_whole_one_refused(getkey):
+    mlp, tx = eqx.nn.MLP(2, "scalar", 3, 1, key=getkey()), to_optax(sgd(1.0))
+    with pytest.raises(ValueError, match=r"at \.activation.*eqx\.filter\(params"):
+        tx.init(mlp)
+    arrays = eqx.filter(mlp, eqx.is_inexact_array)
+    updates, _ = tx.update(arrays, tx.init(arrays), arrays)
+    assert eqx.tree_equal(updates, jtu.tree_map(jnp.negative, arrays))
+
+
+def test_complex_parameters_go_through_the_wrapper_that_the_sentence_names():
+    tx = optax.contrib.split_real_and_imaginary(to_optax(sgd(1.0)))
+    z = jnp.asarray([1 + 2j, -1j])
+    updates, _ = tx.update(z, tx.init(z), z)
+    np.testing.assert_array_equal(updates, -z)
+
+
+def test_every_device_may_train_parameters_of_its_own():
+    """As `pmap` did: states and gradients are split over the devices."""
+    tx, devices = to_optax(GOOD["dm"]()), np.array(jax.devices())
+    mesh, lots = jax.sharding.Mesh(devices, ("lot",)), jax.sharding.PartitionSpec("lot")
+    grads = {"a": jnp.linspace(-1, 1, 4 * mesh.size).reshape(2 * mesh.size, 2)}
+
+    def step(grads):
+        return jax.vmap(lambda g: tx.update(g, tx.init(g), g)[0])(grads)
+
+    apart = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=lots, out_specs=lots))
+    np.testing.assert_allclose(apart(grads)["a"], step(grads)["a"], rtol=1e-12)
 
 
 class Noise(AbstractOptimizer):

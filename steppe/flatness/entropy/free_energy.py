@@ -47,7 +47,7 @@ from ...core.types import Key, Params, Scalar
 from ..hutchinson import Estimate, each_probe, normal_like, shift
 from ..hutchinson import mean as mean_of
 from ..lanczos import number_of_steps
-from ..products import check_loss, flat_product, hvp
+from ..products import check_loss, flat_product, hvp, real
 from ..slq import integrate, log_det, probe
 from .sgld import Langevin
 
@@ -94,7 +94,8 @@ def laplace(
     - `gamma`: γ > 0, in units of curvature
     - `temperature`: τ ≥ 0, in units of the loss
     """
-    flat, unravel = tree.ravel(params, tree.working_dtype(tree.strongly_typed(params)))
+    params = real(params)
+    flat, unravel = tree.ravel(params, tree.working_dtype(params))
     f = lambda x: check_loss(loss)(unravel(x))
     return quadratic(
         f(flat), jax.grad(f)(flat), jax.hessian(f)(flat), gamma=gamma, temperature=temperature
@@ -125,7 +126,7 @@ def laplace_by_products(
     - `key`: of the random signs
     """
     _check_law("laplace_by_products", gamma, temperature)
-    loss, params = check_loss(loss), tree.strongly_typed(params)
+    loss, params = check_loss(loss), tree.strongly_typed(real(params))
     value, g = jax.value_and_grad(loss)(params)
     H = lambda v: hvp(loss, params, v)
     flat, _ = flat_product(H, params)
@@ -133,14 +134,16 @@ def laplace_by_products(
     rule = probe(flat, g, number_of_steps("laplace_by_products", k, len(g)))
     gamma = jnp.asarray(gamma, rule.nodes.dtype)
     inverse = lambda x: 1 / jnp.where(x > -gamma, x + gamma, jnp.nan)
-    square = tree.dot(g, g)
-    reward = square * integrate(inverse, rule.nodes, rule.weights)  # gᵀ(H + γI)⁻¹g
+    square, s = tree.scaled_square(g)
+    # ‖g‖² alone may be out of range.
+    reward = integrate(inverse, rule.nodes, rule.weights) * s * s * square  # gᵀ(H + γI)⁻¹g
     reward = jnp.where(square == 0, 0, reward)  # there is no Krylov space of 0
     shifted, _ = log_det(H, params, gamma, k=k, probes=probes, key=key)
     log_ratio = shifted.value - len(g) * jnp.log(gamma)  # ln det(I + H/γ)
     return Estimate(
         value - 0.5 * reward + 0.5 * temperature * log_ratio,
-        0.5 * temperature * shifted.standard_error,
+        # At temperature 0 an error counts for nothing, even an infinite one.
+        0.5 * temperature * jnp.where(temperature == 0, 0, shifted.standard_error),
     )
 
 
@@ -153,7 +156,7 @@ def monte_carlo(
     samples: int,
     key: Key,
 ) -> Estimate:
-    """−τ ln mean exp(−f(θ ± ξ)/τ) over `samples`/2 pairs. One pair: the error is NaN, unknown.
+    """−τ ln mean exp(−f(θ ± ξ)/τ) over `samples`/2 pairs. One pair: the error is ∞, unknown.
 
     - `loss`: params → one real number
     - `params`: θ, any tree of floats
@@ -205,7 +208,8 @@ def importance(
     check_draws("importance", samples, 4, "pairs ±ξ are drawn around two points")
     loss, sigma = check_loss(loss), jnp.sqrt(temperature / gamma)
     delta = jtu.tree_map(jnp.subtract, mean, params)
-    half = 0.5 * gamma * tree.dot(delta, delta)
+    square, s = tree.scaled_square(delta)
+    half = 0.5 * gamma * s * s * square
     centres = jtu.tree_map(lambda p, m: jnp.stack([p, m]), params, mean)
 
     def four(key: Key) -> Float[Array, "4"]:
@@ -238,10 +242,10 @@ def _soft_minimum(v: Float[Array, "groups draws"], temperature: float | Scalar) 
     """−τ ln mean exp(−v/τ), at τ = 0 min v; its error to first order, from the spread of groups."""
     lowest = jnp.min(v)
     seen = mean_of(jnp.exp((lowest - v) / _not_zero(temperature)).mean(axis=1))
-    return Estimate(
-        (lowest - temperature * jnp.log(seen.value)).astype(v.dtype),
-        (temperature * seen.standard_error / seen.value).astype(v.dtype),
-    )
+    value = lowest - temperature * jnp.log(seen.value)
+    # Without 0 · ∞, at temperature 0 with one group.
+    error = seen.standard_error if len(v) == 1 else temperature * seen.standard_error / seen.value
+    return Estimate(value.astype(v.dtype), error.astype(v.dtype))
 
 
 def _not_zero(temperature: float | Scalar) -> float | Scalar:

@@ -51,7 +51,7 @@ from ...core.measure import (
     check_positive,
 )
 from ...core.types import Key, Params, Scalar
-from ..products import check_loss
+from ..products import check_loss, gradient, real
 from . import free_energy
 from .sgld import STABLE, Langevin, check_burn_in, check_decay, stable_step_size
 
@@ -109,23 +109,25 @@ class LocalEntropy(AbstractMeasure):
     def __call__(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Scalar:
         stop, loss = jax.lax.stop_gradient, check_loss(loss)
         key_chain, key_value = jr.split(key)
-        theta = stop(tree.strongly_typed(params))  # so that derivatives of the chain are never made
+        params = tree.strongly_typed(real(params))
+        theta = stop(params)  # so that derivatives of the chain are never made
         mean = self.gibbs_mean(loss, theta, key=key_chain)
         value = self._value(loss, theta, mean, key_value)
-        c = jtu.tree_map(lambda p, m: (self.gamma * (p - m)).astype(p.dtype), theta, mean)
+        pull = tree.promoting(lambda p, m: (self.gamma * (p - m)).astype(p.dtype))
+        c = jtu.tree_map(pull, theta, mean)
         # c is a constant, also to what `loss` closes over: ∇F is all the gradient there is.
         return tree.with_gradient(value, tree.dot(stop(c), params).astype(value.dtype))
 
     def gibbs_mean(self, loss: Callable[[Params], Scalar], params: Params, *, key: Key) -> Params:
         """μ, the chain's estimate of ⟨w⟩."""
         key_size, key_run = jr.split(key)
-        params = tree.strongly_typed(params)
+        params = tree.strongly_typed(real(params))
         gamma, temperature = self._law(params)
         size = self.step_size
         if size is None:
             size = stable_step_size(loss, params, gamma=gamma, key=key_size)
         chain = Langevin(gamma, temperature, size, self.decay, self.burn_in, self.midpoint)
-        slope = lambda w, _: jax.grad(loss)(w)
+        slope = lambda w, _: gradient(loss, w)
 
         def average(sign):
             return chain.run(slope, params, self.steps, key=key_run, sign=sign).average

@@ -39,7 +39,7 @@ from ...core import tree
 from ...core.measure import check_count, check_not_negative, check_positive
 from ...core.types import Key, Params, Scalar
 from ..hutchinson import normal_like, shift, unit
-from ..products import hvp
+from ..products import gradient, hvp, real
 
 STABLE = "A chain is stable if step_size · (largest eigenvalue of the Hessian + gamma) < 2."
 
@@ -80,7 +80,7 @@ class Langevin(eqx.Module):
 
     def init(self, centre: Params) -> Chain:
         """A walker at its centre."""
-        centre = tree.strongly_typed(centre)
+        centre = tree.strongly_typed(real(centre))
         return Chain(centre, centre, centre, centre, jnp.zeros((), jnp.int32))
 
     def step(
@@ -107,14 +107,18 @@ class Langevin(eqx.Module):
         at = shift(chain.params, sigma / 2, n) if self.midpoint else chain.params
         g = gradient(at, key_gradient)
 
+        @tree.promoting
         def move(w, at, g, c, n):
             return (w - self.step_size * (g + self.gamma * (at - c)) + sigma * n).astype(w.dtype)
 
         params = jtu.tree_map(move, chain.params, at, g, chain.centre, n)
         old = self._weight_of_old(chain.count, tree.working_dtype(chain.params))
-        average = jtu.tree_map(
-            lambda mu, w: (old * mu + (1 - old) * w).astype(mu.dtype), chain.average, params
-        )
+
+        @tree.promoting
+        def average(mu, w):
+            return (old * mu + (1 - old) * w).astype(mu.dtype)
+
+        average = jtu.tree_map(average, chain.average, params)
         return Chain(params, at, chain.centre, average, chain.count + 1)
 
     def run(
@@ -188,9 +192,9 @@ def stable_step_size(
     - `key`: of the random vector
     """
     check_count("stable_step_size", "products", products)
-    u = tree.add(unit(jax.grad(loss)(params)), unit(normal_like(key, params)))
+    u = tree.add(unit(gradient(loss, params)), unit(normal_like(key, params)))
     u = jax.lax.fori_loop(0, products, lambda _, u: hvp(loss, params, unit(u)), u)
-    return 1 / (jnp.sqrt(tree.dot(u, u)) + gamma)
+    return 1 / (tree.norm(u) + gamma)
 
 
 def _root(x: float | Scalar) -> Scalar:

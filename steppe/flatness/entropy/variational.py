@@ -91,7 +91,8 @@ def bound(
     loss = check_loss(loss)
     s = jnp.sqrt(temperature / gamma)
     delta = jtu.tree_map(jnp.subtract, posterior.mean, params)  # δ = m − θ
-    pull = 0.5 * gamma * tree.dot(delta, delta)
+    square, length = tree.scaled_square(delta)
+    pull = 0.5 * gamma * length * length * square
     log_volume = sum(jnp.sum(jnp.log(sigma)) for sigma in jtu.tree_leaves(posterior.width))
 
     # τ ln [Q/prior] = γ/2 ‖δ‖² + √(γτ) δ·σξ + τ/2 (‖σξ‖² − ‖ξ‖²) − τ Σ ln σ

@@ -23,6 +23,7 @@ import jax.random as jr
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int
 
+from ...core import tree
 from ...core.measure import check_count, check_not_negative, check_positive
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import Problem, draw
@@ -95,6 +96,7 @@ class EntropySGD(AbstractOptimizer):
                 "EntropySGD draws noise and batches, but init was given no key. Give "
                 "init(params, key=jax.random.key(seed))."
             )
+        params = tree.real(params, "EntropySGD")
         none = jnp.zeros((), jnp.int32)
         return EntropyState(jtu.tree_map(jnp.zeros_like, params), none, none, key)
 
@@ -117,15 +119,17 @@ class EntropySGD(AbstractOptimizer):
         mean = self._chain(grads, state.count, params, problem, key_chain).average
         m, lr = self.momentum, self.learning_rate
         g = jtu.tree_map(jnp.subtract, params, mean)
-        b = jtu.tree_map(lambda b, g: (m * b + g).astype(g.dtype), state.momentum, g)
-        updates = jtu.tree_map(lambda g, b: (-lr * (g + m * b)).astype(g.dtype), g, b)
+        gather = tree.promoting(lambda b, g: (m * b + g).astype(g.dtype))
+        b = jtu.tree_map(gather, state.momentum, g)
+        step = tree.promoting(lambda g, b: (-lr * (g + m * b)).astype(g.dtype))
+        updates = jtu.tree_map(step, g, b)
         evaluations = state.evaluations + self.steps
         return updates, EntropyState(b, state.count + 1, evaluations, key)
 
     def _chain(
         self, grads: Updates, t: Int[Array, ""], params: Params, problem: Problem, key: Key
     ) -> Chain:
-        gamma = self.gamma * jnp.exp(t * jnp.log1p(self.scoping))
+        gamma = self.gamma * jnp.exp(t.astype(self.scoping.dtype) * jnp.log1p(self.scoping))
         langevin = Langevin(gamma, self.temperature, self.step_size, self.decay)
 
         def fresh(w: Params, key: Key) -> Params:

@@ -18,10 +18,9 @@ from typing import Annotated
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import numpy as np
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from ...core import tree
 from ...core.messages import did_you_mean, nearest
@@ -146,10 +145,11 @@ class FromOptax(AbstractOptimizer):
         return _factory(self.make)(**hyper, **dict(self.settings))
 
     def init(self, params: Params, *, key: Key | None = None) -> OptState:
-        dtype = _widest(params)
+        params = tree.real(params, "FromOptax")
+        dtype = tree.working_dtype(params)
         # optax multiplies and raises to powers across dtypes, which steppe's users may forbid.
         with jax.numpy_dtype_promotion("standard"):
-            return tree.strongly_typed(self.transformation(dtype).init(_cast(params, dtype)))
+            return tree.strongly_typed(self.transformation(dtype).init(tree.cast(params, dtype)))
 
     def update(
         self,
@@ -162,22 +162,24 @@ class FromOptax(AbstractOptimizer):
         **extra,
     ) -> tuple[Updates, OptState]:
         like = grads if params is None else params
-        dtype = _widest(like)
+        dtype = tree.working_dtype(like)
         tx = self.transformation(dtype)
-        offered = {"grad": _cast(grads, dtype)}
+        offered = {"grad": tree.cast(grads, dtype)}
         if value is not None:
             offered["value"] = jnp.asarray(value, dtype)
         if problem is not None:
-            offered["value_fn"] = lambda p: problem.value(_cast_like(p, like)).astype(dtype)
-            offered["grad_fn"] = lambda p, _: _cast(problem.grad(_cast_like(p, like)), dtype)
+            offered["value_fn"] = lambda p: problem.value(tree.cast_like(p, like)).astype(dtype)
+            offered["grad_fn"] = lambda p, _: tree.cast(
+                problem.grad(tree.cast_like(p, like)), dtype
+            )
         with jax.numpy_dtype_promotion("standard"):
             updates, after = tx.update(
-                _cast(grads, dtype),
+                tree.cast(grads, dtype),
                 state,
-                None if params is None else _cast(params, dtype),
+                None if params is None else tree.cast(params, dtype),
                 **_declared(tx.update, {**offered, **extra}),
             )
-        return _cast_like(updates, like), _cast_like(after, state)
+        return tree.cast_like(updates, like), tree.cast_like(after, state)
 
 
 def sgd(lr: float | Scalar) -> FromOptax:
@@ -246,27 +248,3 @@ def _declared(update: Callable, offered: Mapping[str, object]) -> dict[str, obje
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         names |= set(OPTAX_EXTRAS)
     return {name: value for name, value in offered.items() if name in names}
-
-
-def _widest(x: PyTree) -> jnp.dtype:
-    """The widest dtype of the leaves, float32 at least."""
-    leaves = [leaf for leaf in jtu.tree_leaves(x) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    with jax.numpy_dtype_promotion("standard"):
-        return jnp.result_type(jnp.float32, *leaves)
-
-
-def _cast(x: PyTree, dtype: jnp.dtype) -> PyTree:
-    return jtu.tree_map(
-        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, x
-    )
-
-
-def _cast_like(x: PyTree, like: PyTree) -> PyTree:
-    """The leaves of `x` in the dtypes of `like`, strongly typed. PRNG keys are left alone."""
-
-    def cast(leaf, target):
-        if jnp.issubdtype(target.dtype, jax.dtypes.prng_key):
-            return leaf
-        return jax.lax.convert_element_type(leaf, target.dtype)
-
-    return jtu.tree_map(cast, x, like)

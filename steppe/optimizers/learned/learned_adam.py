@@ -128,16 +128,18 @@ class LearningRateSchedule(AbstractOptimizer):
         self.log_lrs = jnp.zeros((steps,), jnp.result_type(float)) + math.log(lr)
 
     def init(self, params: Params, *, key: Key | None = None) -> Int[Array, ""]:
+        tree.real(params, "LearningRateSchedule")
         return jnp.zeros((), jnp.int32)
 
     def update(
         self, grads: Updates, state: Int[Array, ""], params: Params, **extra
     ) -> tuple[Updates, Int[Array, ""]]:
         log_lr = self.log_lrs[jnp.minimum(state, self.steps - 1)]
-        wide = tree.working_dtype((log_lr, grads))
+        like = grads if params is None else params
+        wide = tree.working_dtype((log_lr, like))
         lr = jnp.exp(log_lr.astype(wide))
-        updates = jtu.tree_map(lambda g: (-lr * g.astype(wide)).astype(g.dtype), grads)
-        return updates, state + 1
+        steps = jtu.tree_map(lambda g: -lr * jnp.asarray(g, wide), grads)
+        return tree.cast_like(steps, like), state + 1
 
 
 def global_learning_rate(lr: float = 1e-3) -> LearningRateSchedule:

@@ -26,6 +26,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int
 
 from ...core import tree
@@ -219,6 +220,7 @@ class Scale(AbstractOptimizer):
         return settings.of(settings.Scale, self).inputs
 
     def init(self, params: Params, *, key: Key | None = None) -> ScaleState:
+        params = tree.real(params, "Scale")
         layout, dtype = Layout(params), self.dtype(params)
         zeros = lambda *features: jnp.zeros((*features, *layout.shape), dtype)
         columns = (len(layout.sizes), 1)
@@ -253,9 +255,11 @@ class Scale(AbstractOptimizer):
         problem: Problem | None = None,
         **extra,
     ) -> tuple[Updates, ScaleState]:
-        layout, dtype = Layout(params), self.dtype(params)
+        like = grads if params is None else params
+        layout, dtype = Layout(like), self.dtype(like)
         if not layout.sizes:
-            return grads, eqx.tree_at(lambda s: s.count, state, state.count + 1)
+            count = eqx.tree_at(lambda s: s.count, state, state.count + 1)
+            return jtu.tree_map(jnp.zeros_like, like), count
         if self.attention:
             if problem is None:
                 raise ValueError(
@@ -265,8 +269,9 @@ class Scale(AbstractOptimizer):
                 )
             ahead: Any = state.ahead
             grads = problem.grad(tree.apply_updates(params, layout.unpack(ahead)))
-        u, state = self.advance(layout.pack(grads, dtype), state, layout)
-        return layout.unpack(u), state
+        with jax.numpy_dtype_promotion("standard"):  # θ may be narrower than the state
+            u, after = self.advance(layout.pack(grads, dtype), state, layout)
+        return layout.unpack(u), tree.cast_like(after, state)
 
     def advance(
         self, g: Float[Array, "height columns"], state: ScaleState, layout: Layout
