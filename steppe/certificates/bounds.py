@@ -43,6 +43,7 @@ METHODS = ("clopper_pearson", "kl", "kl2", "hoeffding")
 KL_GUARD = (
     2.0**-45
 )  # relative error of a computed kl that is allowed for; 5e-16 was the largest seen
+RUNS = 2**63
 TERMS = 30  # 4⁻²⁸ is below the last place
 HALVINGS = 1100  # enough for any bracket of double-precision numbers, the smallest included
 
@@ -76,7 +77,7 @@ def mean_bound(mean: float, n: int, delta: float, method: str = "kl") -> float:
     if method == "hoeffding":
         return hoeffding(mean, n, delta)
     raise ValueError(
-        f"A mean in [0, 1] is bounded by one of {', '.join(METHODS[1:])}, not by {method!r}; "
+        f"A mean in [0, 1] is bounded by one of {', '.join(METHODS[1:])}, not by {told(method)}; "
         "clopper_pearson is for counts of failures."
     )
 
@@ -202,8 +203,8 @@ def check_counts(failures: int, n: int) -> None:
     for count in (failures, n):
         if not isinstance(count, int | np.integer) or isinstance(count, bool):
             raise ValueError(f"Counts of runs are whole numbers, got {told(count)}.")
-    if n < 1:
-        raise ValueError(f"A bound needs at least 1 run, got {n}.")
+    if not 1 <= n < RUNS:
+        raise ValueError(f"A bound needs at least 1 run and at most {RUNS}, got {told(n)}.")
     if not 0 <= failures <= n:
         raise ValueError(f"Failures must be from 0 to the {n} runs, got {told(failures)}.")
 

@@ -62,7 +62,7 @@ class Certificate:
     """
 
     kind: Literal["holdout", "pac_bayes"]
-    statement: entries.Words
+    statement: entries.Statement
     claims: Annotated[list[entries.Entry], Length(entries.CLAIMS, 1)]
     joint_delta: entries.Inside
     simultaneous: entries.Simultaneous
@@ -85,7 +85,7 @@ class Certificate:
 
     @property
     def digest(self) -> str:
-        return sha256(dataclasses.asdict(self))
+        return sha256(fields_of(self))
 
     def document(self) -> dict[str, Any]:
         """The contents of its file: all fields and the digest."""
@@ -136,10 +136,15 @@ def well_formed(cert: Certificate) -> str | None:
     """The sentence that says which entry has a wrong type or range; None if none has."""
     source = Source("The certificate", "certify again", CertificateError)
     try:
-        checked(dataclasses.asdict(cert), Certificate, source)
+        checked(fields_of(cert), Certificate, source)
     except FileError as error:
         return f"It does not hold together. {error}"
     return None
+
+
+def fields_of(cert: Certificate) -> dict[str, Any]:
+    """The fields by name, their values as they are."""
+    return {field.name: getattr(cert, field.name) for field in dataclasses.fields(cert)}
 
 
 def sha256(document: Mapping[str, Any]) -> str:

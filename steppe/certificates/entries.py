@@ -15,8 +15,8 @@ CANDIDATES = 2**53
 STAGES = 64
 SEEDS = 2**32  # of `certify`: jax.random.key takes 32 bits where float64 is off
 NAME = 2000  # characters
-BYTES = 2**26  # of a file
-VALUES = 1_000_000  # numbers, words, lists and tables of a file
+BYTES = 2**25  # of a file
+VALUES = 600_000  # numbers, words, lists and tables of a file
 LARGEST = 1.7976931348623157e308
 
 Tasks = Annotated[int, Between(0, TASKS)]
@@ -26,6 +26,7 @@ Share = Annotated[float, Between(0, 1)]
 Positive = Annotated[float, Between(5e-324, LARGEST)]
 Inside = Annotated[float, Between(5e-324, 1 - 2**-53)]  # (0, 1)
 Words = Annotated[str, Length(20_000)]
+Statement = Annotated[str, Length(BYTES)]
 Name = Annotated[str, Length(NAME), Line]
 Digest = Annotated[str, Length(128)]
 
@@ -164,7 +165,7 @@ class Counts(TypedDict):
 class Error(TypedDict):
     """The metric: see `Metric`."""
 
-    name: Name
+    name: Annotated[str, Length(NAME, 1), Line]
     definition: Words
     unit: Words
     signed: bool

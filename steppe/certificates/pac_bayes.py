@@ -51,9 +51,10 @@ import optax
 from jaxtyping import Array, Float, PyTree
 from scipy import special
 
+from ..core.arguments import real, told, whole
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.types import Key, Scalar
-from .bounds import GUARD, check_delta, kl_upper
+from .bounds import GUARD, check_counts, check_delta, kl_upper
 
 B, C = 100.0, 100.0  # b and c of the grid of prior variances
 LEAST_TASKS = 8  # tasks, for ln(2√N)
@@ -67,13 +68,14 @@ def budget(divergence: float, n: int, delta: float, grid: Sequence[int] = ()) ->
     - `delta`: probability that the bound is wrong, in (0, 1)
     - `grid`: a_j ≥ 1 of each group whose prior variance was trained; () if none was
     """
-    check_delta(delta)
+    delta, divergence = check_delta(delta), real("KL(Q‖P)", divergence)
+    check_counts(0, n)
     if n < LEAST_TASKS:
         raise ValueError(f"A PAC-Bayes bound needs at least {LEAST_TASKS} tasks, got {n}.")
     if not divergence >= 0:
         raise ValueError(f"KL(Q‖P) must not be negative, got {divergence:g}.")
-    if any(a < 1 for a in grid):
-        raise ValueError(f"Places on the grid of variances begin at 1, got {list(grid)}.")
+    for place in grid:
+        whole("A place on the grid of variances", place, least=1, most=2**53)
     paid = len(grid) * math.log(math.pi**2 / 6) + 2 * math.fsum(math.log(a) for a in grid)
     total = divergence + math.log(2 * math.sqrt(n) / delta) + paid
     return total / n * (1 + GUARD)
@@ -81,7 +83,7 @@ def budget(divergence: float, n: int, delta: float, grid: Sequence[int] = ()) ->
 
 def risk_bound(seen: float, budget: float) -> float:
     """Bound kl⁻¹(R̄ | B) of the risk on future tasks, from R̄ = `seen` and B = `budget`."""
-    return float(kl_upper(seen, budget))
+    return float(kl_upper(real("A risk", seen), real("A budget", budget)))
 
 
 def on_grid(
@@ -235,9 +237,13 @@ class Finite(eqx.Module):
     prior: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(self, members, prior=None):
+        several = isinstance(members, Sequence) and not isinstance(members, str)
+        if not several or not all(isinstance(m, AbstractOptimizer) for m in members):
+            raise ValueError(f"Members of a posterior are optimizers, got {told(members)}.")
         self.members = tuple(members)
         count = len(self.members)
-        self.prior = tuple(prior) if prior is not None else (1 / max(1, count),) * count
+        given = (1 / max(1, count),) * count if prior is None else prior
+        self.prior = tuple(real("A probability", p) for p in given)
 
     def __check_init__(self):
         if len(self.prior) != len(self.members) or not self.members:

@@ -12,6 +12,7 @@ go on.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, get_args
@@ -137,6 +138,9 @@ def standard_claims(
     check_choice("semantics", semantics, get_args(Semantics))
     tolerances, levels = several("tolerances", tolerances), several("levels", levels)
     at = several("at", at) or (steps,)
+    count = len(at) * (len(tolerances) or len(levels)) + len(tolerances) * len(levels)
+    if count > CLAIMS:
+        raise ValueError(f"A certificate has at most {CLAIMS} claims, these would be {count}.")
     claims: list[AbstractClaim] = [Success(e, k) for k in at for e in tolerances]
     if tolerances:
         claims += [Iterations(a, e, semantics) for e in tolerances for a in levels]
@@ -149,7 +153,10 @@ def several(what: str, given: Iterable[T]) -> tuple[T, ...]:
     """The numbers of a list, an array, or anything else with several."""
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise ValueError(f"{what} must be a list of numbers, got {told(given)}.")
-    return tuple(given)
+    found = tuple(itertools.islice(given, CLAIMS + 1))
+    if len(found) > CLAIMS:
+        raise ValueError(f"{what} are at most {CLAIMS}, as a certificate has no more claims.")
+    return found
 
 
 def check_settings(

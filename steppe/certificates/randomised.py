@@ -14,13 +14,14 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ..core.arguments import told
+from ..core.arguments import told, whole
 from ..core.task import AbstractTask
 from ..core.types import Key, Split
 from . import bounds, pac_bayes
 from .certificate import Certificate
 from .certify import Outcome, entry, gather, write_down
 from .claims import AbstractClaim
+from .entries import SEEDS, TASKS
 from .episodes import Episodes, Measure, Reading, play, reading
 from .pac_bayes import Finite, Gaussian
 from .plan import (
@@ -50,6 +51,7 @@ from .runs import (
 
 def task_keys(seed: int, n: int) -> Key:
     """Keys of n tasks to train a posterior on, (n,)."""
+    seed, n = whole("seed", seed, least=0, most=SEEDS - 1), whole("n", n, least=1, most=TASKS)
     return jr.split(jr.fold_in(jr.key(seed), STREAM + 1), n)
 
 
@@ -146,6 +148,11 @@ def certify_randomised(
     if not isinstance(posterior, Gaussian | Finite):
         raise ValueError(f"A posterior is a Gaussian or a Finite one, got {told(posterior)}.")
     check_settings(steps=steps, seed=seed, batch=batch, repeats=True, say=say)
+    whole("pairs", pairs, least=1, most=TASKS)
+    if not isinstance(trained_prior, bool):
+        raise ValueError(f"trained_prior must be True or False, got {told(trained_prior)}.")
+    if not (isinstance(metric, str) or callable(metric)):
+        raise ValueError(f"A metric is a name or a function, got {told(metric)}.")
     n = len(tasks)
     wanted = [
         *standard_claims(steps, tolerances, (), at, "first_hit"),

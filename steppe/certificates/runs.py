@@ -31,10 +31,11 @@ from jaxtyping import Array, PyTree
 from numpy.typing import ArrayLike
 
 from ..core import tree
+from ..core.arguments import told
 from ..core.backend import lanes_certified
 from ..core.rollout import map_lanes
 from ..core.types import Key, Scalar
-from ..store.untrusted import Source, checked, parse_json
+from ..store.untrusted import Source, bounded, checked, parse_json
 from ..train import mesh as meshes
 from .claims import Errors
 from .entries import Described, Error, Words
@@ -221,6 +222,11 @@ class Metric:
     unit: str = ""
     signed: bool = False
 
+    def __post_init__(self):
+        source = Source("Metric", "give its name and definition in words")
+        checked(dataclasses.asdict(self), Error, source)
+        bounded(dataclasses.asdict(self), source)
+
 
 RESIDUAL = Metric("residual", "‖T(z_k) − z_k‖₂, z_k the iterate after k steps")
 
@@ -270,6 +276,10 @@ class Calls(AbstractRun):
 
     solve: Callable[[np.random.Generator], ArrayLike]
     metric: Metric = Metric("error", "as the function returns it")
+
+    def __post_init__(self):
+        if not callable(self.solve):
+            raise ValueError(f"Calls takes a function of a generator, got {told(self.solve)}.")
 
     def run(self, seed: int, which: range, steps: int) -> Runs:
         rows = []

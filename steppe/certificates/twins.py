@@ -38,10 +38,11 @@ def groups(sketches: Sketches) -> Int[np.ndarray, " n"]:
     n, numbers = sketches.shape
     together = np.zeros(n, np.int64)
     for j in range(numbers):
-        norms = np.abs(sketches[:, min(j | 1, numbers - 1)])
+        norms = sketches[:, min(j | 1, numbers - 1)]
+        room = TWINS * np.where(np.isfinite(norms), np.abs(norms), np.nan)  # NaN is nobody's twin
         order = np.argsort(sketches[:, j], kind="stable")
-        x, room = sketches[order, j], TWINS * norms[order]
-        with np.errstate(invalid="ignore"):  # ∞ − ∞; NaN is nobody's twin
+        x, room = sketches[order, j], room[order]
+        with np.errstate(invalid="ignore"):  # ∞ − ∞
             apart = ~(np.diff(x) <= np.maximum(room[1:], room[:-1]))
         group = np.empty(n, np.int64)
         group[order] = np.concatenate([[0], np.cumsum(apart)])
