@@ -10,6 +10,7 @@ No JAX, and no network but for hub://.
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from ..store.manifest import STEPS, CheckpointError
 from .registry import HUB, PRETRAINED, WEIGHTS
 
 MODEL = "model.safetensors"  # in a repository of the Hub
+PATIENCE = 1.0  # seconds for a connection to the Hub
+ANSWER = 5.0  # seconds for its word on a file
 
 
 def resolve(source: str | os.PathLike) -> Path:
@@ -61,16 +64,56 @@ def finished(folder: Path) -> Path:
 def fetch(place: str) -> Path:
     """The file of "owner/name" or "owner/name@revision": from the cache, else from the Hub.
 
-    One file is asked for; no code is downloaded. With HF_HUB_OFFLINE=1 from the cache alone.
+    One file is asked for; no code is downloaded. With HF_HUB_OFFLINE=1, and where the Hub cannot be
+    reached within PATIENCE seconds, from the cache alone.
     """
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import constants, hf_hub_download
     except ModuleNotFoundError as error:
         raise ImportError(missing(error)) from None
 
     repository, _, revision = place.partition("@")
     with refusals(place):
-        return Path(hf_hub_download(repository, MODEL, revision=revision or None))
+        away = not (constants.HF_HUB_OFFLINE or reachable(constants.ENDPOINT))
+        found = hf_hub_download(
+            repository,
+            MODEL,
+            revision=revision or None,
+            local_files_only=away,
+            etag_timeout=ANSWER,
+        )
+        return Path(found)
+
+
+def reachable(address: str) -> bool:
+    """True if somebody takes a connection there, or at the proxy before it, in PATIENCE seconds.
+
+    The Hub's own client tries for half a minute before it looks into its cache.
+    """
+    import socket
+    import threading
+    import urllib.parse
+    import urllib.request
+
+    parts = urllib.parse.urlsplit(address)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.netloc):
+        parts = urllib.parse.urlsplit(proxy)
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    answers = []
+
+    def connect() -> None:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((parts.hostname, port), timeout=PATIENCE),
+        ):
+            answers.append(True)
+
+    # Looking up a name knows no time limit, so that it is left behind where it takes too long.
+    looking = threading.Thread(target=connect, daemon=True)
+    looking.start()
+    looking.join(PATIENCE)
+    return bool(answers)
 
 
 @contextlib.contextmanager
@@ -89,8 +132,22 @@ def refusals(place: str) -> Iterator[None]:
         errors.EntryNotFoundError: f"the repository has no {MODEL}: it is no optimizer of steppe's",
         errors.HFValidationError: "that is no name of a repository; give owner/name",
     }
+    client = next(base for base in errors.HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it tells of every try
     try:
         yield
-    except (errors.HfHubHTTPError, *known) as error:
+    except (errors.HfHubHTTPError, client, OSError, *known) as error:
         said = next((text for kind, text in known.items() if isinstance(error, kind)), None)
-        raise CheckpointError(f"{HUB}{place}: {said or str(error).splitlines()[0]}.") from error
+        if said is None and isinstance(error, errors.HfHubHTTPError):
+            said = str(error).splitlines()[0].rstrip(".")
+        elif said is None and isinstance(error, OSError) and error.filename:
+            said = f"{error.filename}: {error.strerror}; mend it, or set HF_HOME to another folder"
+        elif said is None:
+            said = (
+                f"the Hub broke off in the middle of its answer ({type(error).__name__}); try again"
+            )
+        raise CheckpointError(f"{HUB}{place}: {said}.") from error
+    finally:
+        log.setLevel(level)

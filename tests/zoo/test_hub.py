@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -17,7 +18,7 @@ hub = pytest.importorskip(
 
 from steppe.store.manifest import CheckpointError, read  # noqa: E402
 from steppe.zoo.io import path  # noqa: E402
-from steppe.zoo.resolve import resolve  # noqa: E402
+from steppe.zoo.resolve import reachable, resolve  # noqa: E402
 
 NAME = "someone/rnnprop"
 
@@ -29,6 +30,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, dict[str, bytes]] = {}  # repository → path → content
         self.asked: list[str] = []
+        self.fault = ""  # "cut": half of a file; "silent": no answer
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -94,6 +96,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if missing:
                 return self.answer(b"", 404, X_Error_Code=code)
         content = files[file]
+        if self.command == "GET" and self.server.fault == "cut":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+            return self.wfile.flush()
+        if self.server.fault == "silent":
+            return time.sleep(3)
         tag = hashlib.sha1(content).hexdigest()
         return self.answer(content, ETag=f'"{tag}"', X_Repo_Commit="a" * 40)
 
@@ -194,6 +204,53 @@ def test_what_the_hub_does_not_have_is_one_sentence(run, server, word, settings,
     failed = run("-m", "steppe", "info", word, **settings)
     assert failed.returncode == 2
     assert said in failed.stderr and len(failed.stderr.strip().splitlines()) == 1, failed.stderr
+
+
+@pytest.mark.slow  # the Hub's client tries five times
+@pytest.mark.parametrize("fault", ["cut", "silent"])
+def test_a_hub_that_breaks_off_is_one_sentence(run, server, fault):
+    server.files[NAME] = {"model.safetensors": path("dm-v1").read_bytes()}
+    server.fault = fault
+    quick = {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+    failed = run("-m", "steppe", "info", f"hub://{NAME}", HF_HUB_DISABLE_PROGRESS_BARS="1", **quick)
+    assert failed.returncode == 2
+    assert failed.stderr.count("\n") == 1 and "report it" not in failed.stderr, failed.stderr
+    assert f"hub://{NAME}: " in failed.stderr
+
+
+@pytest.mark.parametrize("kind", ["RemoteProtocolError", "ReadTimeout", "ConnectError"])
+def test_what_the_client_raises_is_one_sentence(kind, monkeypatch):
+    from huggingface_hub import errors
+
+    client = sys.modules[errors.HTTPError.__module__.partition(".")[0]]
+
+    def broken(*_, **__):
+        raise getattr(client, kind)("peer closed connection\nwithout sending complete body")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
+    monkeypatch.setattr("steppe.zoo.resolve.reachable", lambda address: True)
+    with pytest.raises(CheckpointError, match=rf"hub://{NAME}: .*\({kind}\); try again") as caught:
+        resolve(f"hub://{NAME}")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_network_the_cache_is_asked_at_once(run, server):
+    """A port that nobody listens at: in 2 s where the machine is idle, most of it imports."""
+    assert run("-c", PUSH, "dm-v1", NAME).returncode == 0
+    found = run("-c", FIND, f"hub://{NAME}")
+    gone = {"HF_ENDPOINT": "http://127.0.0.1:1"}
+    assert run("-c", FIND, f"hub://{NAME}", **gone).stdout == found.stdout != ""
+    failed = run("-m", "steppe", "info", "hub://someone/else", **gone)
+    assert failed.returncode == 2 and failed.stderr.count("\n") == 1, failed.stderr
+    assert "it is not in the cache and the Hub cannot be reached" in failed.stderr
+
+
+def test_a_name_that_is_looked_up_for_long_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("socket.create_connection", lambda *_, **__: time.sleep(5))
+    monkeypatch.setattr("steppe.zoo.resolve.PATIENCE", 0.1)
+    began = time.perf_counter()
+    assert not reachable("https://hub.invalid")
+    assert time.perf_counter() - began < 4
 
 
 def test_a_hub_out_of_reach_is_one_sentence(monkeypatch):
