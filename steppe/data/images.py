@@ -15,6 +15,7 @@ for, in this order: NAME.npz, the original files, a single NAME_*.npz.
 """
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -143,9 +144,11 @@ def _locate(
     """The npz file to read, or the folder that holds the original files."""
     given = folder if folder is not None else os.environ.get("STEPPE_DATA")
     if not given:
+        empty = folder is not None or "STEPPE_DATA" in os.environ
+        what = "folder=" if folder is not None else "STEPPE_DATA"
         raise FileNotFoundError(
-            f"{name} is read from local files, but STEPPE_DATA is not set and no folder= was "
-            f"given; set it to the folder that holds {wanted}."
+            f"{name} is read from local files, but {what} is {'empty' if empty else 'not set'}; "
+            f"set folder= or STEPPE_DATA to the folder that holds {wanted}."
         )
     try:
         place = Path(given).expanduser()
@@ -157,8 +160,13 @@ def _locate(
             f"{name}: {place} does not exist; set folder= or STEPPE_DATA to the folder that holds "
             f"{wanted}."
         )
-    if place.is_file():
+    if place.is_file() and (place.suffix == ".npz" or zipfile.is_zipfile(place)):
         return place
+    if not place.is_dir():
+        raise FileNotFoundError(
+            f"{name}: {place} is neither an npz file nor a folder; set folder= or STEPPE_DATA to "
+            f"the folder that holds {wanted}."
+        )
     if (place / f"{name}.npz").is_file():
         return place / f"{name}.npz"
     for home in homes:

@@ -4,6 +4,7 @@ The rows of a log are judged by `findings.py`; what a probe found at the end of 
 `findings.json`.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -212,10 +213,14 @@ def local_data() -> Finding:
     if not place:
         fix = "set it to the folder of mnist.npz and cifar10.npz to use those data sets"
         return Finding("STEPPE_DATA", True, "not set", fix)
-    path = Path(place).expanduser()
-    if not path.exists():
-        fix = "set it to an existing folder, or unset it"
+    path = Path(place)
+    with contextlib.suppress(RuntimeError):  # ~ of nobody
+        path = path.expanduser()
+    fix = "set it to an existing folder, or unset it"
+    if not os.path.exists(path):  # which takes any name, however long
         return Finding("STEPPE_DATA", False, f"{path} does not exist", fix)
+    if not (path.is_dir() or path.is_file()):
+        return Finding("STEPPE_DATA", False, f"{path} is neither a folder nor a file", fix)
     if not os.access(path, os.R_OK):
         return Finding("STEPPE_DATA", False, f"{path} cannot be read", "mend its permissions")
     files = sorted(p.name for p in path.iterdir())[:8] if path.is_dir() else ["one file"]

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -216,8 +217,9 @@ def test_a_missing_package_an_old_one_and_a_missing_folder_are_failures(monkeypa
     versions = {"jax": "0.8.3", "equinox": None}
     monkeypatch.setattr(diagnostics, "installed", lambda name: versions.get(name, "99.0"))
     assert failed(diagnostics.packages()) == {"jax", "equinox"}
-    monkeypatch.setenv("STEPPE_DATA", str(tmp_path / "nowhere"))
-    assert not diagnostics.local_data().ok
+    for place in (str(tmp_path / "nowhere"), "~nobody-of-that-name", os.devnull, "x" * 9999):
+        monkeypatch.setenv("STEPPE_DATA", place)
+        assert not diagnostics.local_data().ok
     (tmp_path / "file").touch()
     assert not diagnostics.writable("output", tmp_path / "file" / "x", "fix").ok
     assert diagnostics.writable("output", tmp_path / "not" / "yet", "fix").ok

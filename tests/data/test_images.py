@@ -1,6 +1,7 @@
 """The named data sets: sizes, splits, and a sentence for every wrong file."""
 
 import gzip
+import os
 import pickle
 import re
 import sys
@@ -240,11 +241,20 @@ def test_a_folder_for_a_shipped_data_set_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
-@pytest.mark.parametrize("value", [None, ""])
-def test_a_missing_steppe_data_is_named(name, value, monkeypatch):
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "STEPPE_DATA is not set"),
+        ("", "STEPPE_DATA is empty"),
+        ("~nobody-of-that-name/data", "~nobody-of-that-name/data does not exist"),
+        (os.devnull, f"{os.devnull} is neither an npz file nor a folder"),
+        (__file__, "test_images.py is neither an npz file nor a folder"),
+    ],
+)
+def test_a_place_without_data_is_named(name, value, said, monkeypatch):
     if value is not None:
         monkeypatch.setenv("STEPPE_DATA", value)
-    refuses(FileNotFoundError, f"{name} .*STEPPE_DATA is not set", load, name)
+    refuses(FileNotFoundError, f"{name}.*{said}", load, name)
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
