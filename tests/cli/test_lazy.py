@@ -77,7 +77,7 @@ def test_what_a_page_names_is_there_after_import_steppe():
 
 
 def test_readme_loads_what_is_shipped_and_its_card(capsys):
-    [block] = [block for block in blocks(ROOT / "README.md") if "steppe.load(" in block]
+    [block] = [block for block in blocks(ROOT / "README.md") if "steppe.card(" in block]
     names = {"steppe": steppe}
     exec(block, names)
     assert names["opt"].hidden == (20,)

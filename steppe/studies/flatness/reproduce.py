@@ -11,9 +11,10 @@ from . import summary
 from .design import WORK, Cell, Scale, cells
 from .findings import findings
 from .outcome import tables
+from .picture import picture
 from .report import write_report
 
-REPORT, TABLES = "report.html", "tables.md"
+REPORT, TABLES, PICTURE = "report.html", "tables.md", "flatness.svg"
 SIZES = {"digits": 1_500, "mnist5k": 16_000, "mnist": 16_000, "cifar10": 13_600}  # coordinates
 PER_COORDINATE = 0.4e-6  # core-seconds of an inner step, forward, of the learned optimizers
 BACKWARD = 3.0  # times that
@@ -22,7 +23,8 @@ BACKWARD = 3.0  # times that
 def conclude(scale: Scale, rows: Sequence[Row]) -> Conclusion:
     found = findings(scale, rows)
     files: dict[str, Callable[[Path], object]] = {
-        REPORT: lambda path: write_report(path, scale, found, rows)
+        REPORT: lambda path: write_report(path, scale, found, rows),
+        PICTURE: lambda path: path.write_text(picture(found), encoding="utf-8"),
     }
     if scale.ablation:
         files[TABLES] = lambda path: path.write_text(tables(scale, rows) + "\n", encoding="utf-8")
