@@ -246,11 +246,15 @@ def test_without_a_network_the_cache_is_asked_at_once(run, server):
 
 
 def test_a_name_that_is_looked_up_for_long_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr("socket.create_connection", lambda *_, **__: time.sleep(5))
+    def slow(*_, **__):
+        time.sleep(2)
+        raise OSError("no such name")
+
+    monkeypatch.setattr("socket.create_connection", slow)
     monkeypatch.setattr("steppe.zoo.resolve.PATIENCE", 0.1)
     began = time.perf_counter()
     assert not reachable("https://hub.invalid")
-    assert time.perf_counter() - began < 4
+    assert time.perf_counter() - began < 1.9
 
 
 def test_a_hub_out_of_reach_is_one_sentence(monkeypatch):
