@@ -36,8 +36,10 @@ import jax.random as jr  # noqa: E402
 from jax._src.interpreters import mlir  # noqa: E402
 
 from steppe.core.types import Key  # noqa: E402
+from tests import threefry  # noqa: E402
 
 if not USER_FLAGS:
+    threefry.install(Path(__file__).parents[1] / ".cache")
     jax.config.update("jax_num_cpu_devices", 2)  # so that spreading episodes is tested
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
