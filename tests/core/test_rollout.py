@@ -21,22 +21,31 @@ VALUE = lambda step: step.value
 @pytest.fixture(scope="module")
 def reference():
     """Parameters after 0 … STEPS steps, and the loss before each step."""
-    start = begin(TASK, OPT, jr.key(3))
-    _, (after, values) = unroll(
-        TASK, OPT, start, STEPS, lambda step: (step.after.params, step.value)
-    )
-    return jnp.concatenate([start.params[None], after]), values
+
+    @jax.jit
+    def run():
+        start = begin(TASK, OPT, jr.key(3))
+        observe = lambda step: (step.after.params, step.value)
+        return start.params, unroll(TASK, OPT, start, STEPS, observe)[1]
+
+    start, (after, values) = run()
+    return np.concatenate([start[None], after]), values
+
+
+@eqx.filter_jit
+def seen(key, steps=STEPS, opt=OPT, **options):
+    return rollout(TASK, opt, key, steps, PARAMS, **options)
 
 
 @pytest.mark.parametrize("at", [(0,), (7,), (0, 2, 4, 6, 7), (1, 2, 3, 7), range(3, 7, 3)])
 def test_looks_are_at_the_steps_asked_for(at, reference):
-    found = rollout(TASK, OPT, jr.key(3), STEPS, PARAMS, at=at, observe=VALUE)
-    np.testing.assert_allclose(found.looks, reference[0][jnp.asarray(at)], rtol=1e-12)
+    found = seen(jr.key(3), at=at, observe=VALUE)
+    np.testing.assert_allclose(found.looks, reference[0][list(at)], rtol=1e-12)
     np.testing.assert_allclose(found.steps, reference[1], rtol=1e-12)
 
 
 def test_without_steps_to_look_at_the_end_is_seen(reference):
-    found = rollout(TASK, OPT, jr.key(3), STEPS, PARAMS, observe=VALUE)
+    found = seen(jr.key(3), observe=VALUE)
     np.testing.assert_allclose(found.looks, reference[0][-1], rtol=1e-12)
     np.testing.assert_allclose(found.steps, reference[1], rtol=1e-12)
 
@@ -71,17 +80,22 @@ def test_episodes_are_rollouts_side_by_side(batch_size):
     )
     found = eqx.filter_jit(run)(keys)
     for i, key in enumerate(keys):
-        alone = rollout(TASK, OPT, key, STEPS, PARAMS, at=(0, 5), observe=VALUE)
-        np.testing.assert_allclose(found.looks[i], scales[i] * alone.looks, rtol=1e-12)
+        alone = seen(key, at=(0, 5), observe=VALUE)
+        np.testing.assert_allclose(found.looks[i], i * np.asarray(alone.looks), rtol=1e-12)
         np.testing.assert_allclose(found.steps[i], alone.steps, rtol=1e-12)
 
 
 def test_episodes_that_were_begun_go_on(reference):
     keys = jr.split(jr.key(3), 2)
-    half = episodes(TASK, OPT, keys, 3, lambda episode, _: episode).looks
-    whole = episodes(TASK, OPT, half, STEPS - 3, lambda episode, _: PARAMS(episode)).looks
-    at_once = episodes(TASK, OPT, keys, STEPS, lambda episode, _: PARAMS(episode)).looks
-    np.testing.assert_allclose(whole, at_once, rtol=1e-12)
+
+    @jax.jit
+    def both(keys):
+        params = lambda episode, _: PARAMS(episode)
+        half = episodes(TASK, OPT, keys, 3, lambda episode, _: episode).looks
+        whole = episodes(TASK, OPT, half, STEPS - 3, params).looks
+        return whole, episodes(TASK, OPT, keys, STEPS, params).looks
+
+    np.testing.assert_allclose(*both(keys), rtol=1e-12)
 
 
 def test_each_episode_may_have_an_optimizer_of_its_own():

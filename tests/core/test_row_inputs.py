@@ -53,11 +53,20 @@ def decayed(block=2):
     return Decayed(jnp.asarray(0.05), jnp.asarray(0.03), block)
 
 
+@eqx.filter_jit
+def start(estimator, opt):
+    return estimator.init(TASK, opt, Trajectory(), key=KEY)
+
+
+@eqx.filter_jit
+def call(estimator, opt, state):
+    return estimator(TASK, opt, state, Trajectory(), key=KEY)
+
+
 def gradient(estimator, opt):
-    state = estimator.init(TASK, opt, Trajectory(), key=KEY)
-    call = eqx.filter_jit(lambda s: estimator(TASK, opt, s, Trajectory(), key=KEY))
-    _, state, _ = call(state)
-    grads, _, stats = call(state)
+    """The gradient and the loss of the second window."""
+    _, state, _ = call(estimator, opt, start(estimator, opt))
+    grads, _, stats = call(estimator, opt, state)
     return np.array(jtu.tree_leaves(grads)), float(stats.loss)
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from steppe.core.optimizer import AbstractOptimizer, split_meta
+from steppe.core.optimizer import AbstractOptimizer
 from steppe.core.task import AbstractFormula, AbstractTask
 from steppe.estimators import replay
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.replay import sample_rows
 from steppe.objectives.trajectory import Trajectory
+from steppe.optimizers.classic.from_optax import sgd
 from steppe.optimizers.learned.dm import DM
+from steppe.optimizers.learned.learned_adam import LearnedAdam
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.train import mesh as meshes
 from tests.reference.unroll import central_differences, flat, slow_unroll
@@ -83,6 +85,7 @@ class Plain(AbstractOptimizer):
 OPTIMIZERS = {
     "dm": lambda key: DM((3, 2), scale=0.3, block=2, key=key),
     "rnnprop": lambda key: RNNProp((3,), 2, scale=0.3, block=2, key=key),
+    "adam": lambda key: LearnedAdam(0.1, 0.5, 0.5, 0.1, block=2),  # little to compile
     "mixing": lambda key: Mixing(jnp.asarray(-1.0), jnp.asarray(0.7)),
 }
 OBJECTIVES = {
@@ -143,10 +146,10 @@ def test_meta_gradient_is_the_central_difference(name, second_order, objective, 
     np.testing.assert_allclose(flat(grads), differences, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_replay_is_the_gradient_through_the_unroll(remat, getkey):
+@pytest.mark.parametrize(("remat", "name"), [(False, "rnnprop"), (True, "adam")])
+def test_replay_is_the_gradient_through_the_unroll(remat, name, getkey):
     task, objective, key = Bowl(), Trajectory(), getkey()
-    opt = OPTIMIZERS["rnnprop"](getkey())
+    opt = OPTIMIZERS[name](getkey())
     state = _init(BPTT(3, LENGTH, 8), task, opt, objective, key)
     fast = eqx.filter_jit(
         lambda state: BPTT(3, LENGTH, 8, remat=remat)(task, opt, state, objective, key=key)
@@ -256,20 +259,23 @@ def _relative_error(task, opt, objective, rows, key):
     return np.linalg.norm(sampled - exact) / np.linalg.norm(exact)
 
 
+DRAW = jax.jit(jax.vmap(lambda scores, key: sample_rows(scores, 3, key), (None, 0)))
+
+
 def test_rows_are_drawn_in_proportion_to_their_score(getkey):
     scores = jnp.array([0.0, 1.0, 2.0, 3.0, 100.0, 0.0])
     draws = 4000
-    index, weight = jax.vmap(lambda key: sample_rows(scores, 3, key))(jr.split(getkey(), draws))
+    index, weight = DRAW(scores, jr.split(getkey(), draws))
     counts = np.bincount(np.asarray(index).ravel(), minlength=6) / draws
     np.testing.assert_allclose(counts, [0, 2 / 6, 4 / 6, 1, 1, 0], atol=0.03)
-    totals = jnp.sum(weight * scores[index], axis=1)
+    totals = np.sum(weight * np.asarray(scores)[index], axis=1)
     assert float(totals.mean()) == pytest.approx(106.0, rel=1e-2)
 
 
 def test_rows_of_equal_zero_score_give_finite_weights(getkey):
-    index, weight = sample_rows(jnp.zeros(10), 4, getkey())
-    assert bool(jnp.all(jnp.isfinite(weight)))
-    assert len(set(np.asarray(index).tolist())) == 4
+    index, weight = DRAW(jnp.zeros(6), getkey()[None])
+    assert np.all(np.isfinite(weight))
+    assert len(set(np.asarray(index[0]).tolist())) == 3
 
 
 def test_rows_with_second_order_are_refused():
@@ -280,9 +286,8 @@ def test_rows_with_second_order_are_refused():
 def test_rows_need_a_coordinatewise_optimizer(getkey):
     task, opt, objective = Bowl(), OPTIMIZERS["mixing"](getkey()), Trajectory()
     estimator = BPTT(1, LENGTH, 100, rows=2)
-    state = _init(estimator, task, opt, objective, getkey())
     with pytest.raises(ValueError, match="Mixing mixes coordinates"):
-        estimator(task, opt, state, objective, key=getkey())
+        eqx.filter_eval_shape(_call, estimator, task, opt, objective, getkey())
 
 
 class Cliff(AbstractFormula):
@@ -307,18 +312,19 @@ class Cliff(AbstractFormula):
 @pytest.mark.parametrize("wrap", [lambda opt: opt, Plain], ids=["replay", "plain"])
 def test_nonfinite_episodes_are_counted_left_out_and_begun_afresh(wrap, getkey):
     task, objective = Cliff(), Trajectory()
-    opt = wrap(RNNProp((2,), 2, key=getkey()))
+    opt = wrap(OPTIMIZERS["adam"](getkey()))
     estimator = BPTT(16, 3, 300, stagger=False)
     many = _init(BPTT(64, 3, 300, stagger=False), task, opt, objective, getkey())
     spoilt = np.asarray(many.episode.instance) > 0
     chosen = np.concatenate([np.flatnonzero(~spoilt)[:8], np.flatnonzero(spoilt)[:8]])
-    state = jtu.tree_map(lambda leaf: leaf[chosen], many)
+    lanes = jax.jit(lambda state, index: jtu.tree_map(lambda leaf: leaf[index], state))
+    state = lanes(many, chosen)
     bad = np.arange(16) >= 8
     call = eqx.filter_jit(lambda state, key: estimator(task, opt, state, objective, key=key))
     grads, after, stats = call(state, getkey())
     assert int(stats.nonfinite) == bad.sum()
     assert np.isfinite(float(stats.loss)) and np.all(np.isfinite(flat(grads)))
-    good = jtu.tree_map(lambda leaf: jnp.repeat(leaf[~bad], 2, axis=0), state)  # a mean as theirs
+    good = lanes(state, np.repeat(np.flatnonzero(~bad), 2))  # a mean as theirs
     alone, _, none = call(good, getkey())
     assert int(none.nonfinite) == 0
     # the objective's own draw differs from call to call, but Cliff has no randomness in its loss
@@ -328,8 +334,7 @@ def test_nonfinite_episodes_are_counted_left_out_and_begun_afresh(wrap, getkey):
 
 
 def test_staggered_episodes_end_at_evenly_spread_ages(getkey):
-    task, objective = Bowl(), Trajectory()
-    opt = OPTIMIZERS["rnnprop"](getkey())
+    task, opt, objective = Bowl(), sgd(0.1), Trajectory()
     estimator = BPTT(4, 5, 20)
     state = _init(estimator, task, opt, objective, getkey())
     assert np.asarray(state.steps_left).tolist() == [5, 10, 15, 20]
@@ -342,8 +347,7 @@ def test_staggered_episodes_end_at_evenly_spread_ages(getkey):
 
 
 def test_horizon_changes_without_another_trace(getkey):
-    task, objective = Bowl(), Trajectory()
-    opt = OPTIMIZERS["dm"](getkey())
+    task, opt, objective = Bowl(), sgd(0.1), Trajectory()
     traces = []
 
     @eqx.filter_jit
@@ -351,20 +355,19 @@ def test_horizon_changes_without_another_trace(getkey):
         traces.append(1)
         return estimator(task, opt, state, objective, key=key)
 
-    state = _init(BPTT(2, 3, 6), task, opt, objective, getkey())
+    state = _init(BPTT(4, 5, 20), task, opt, objective, getkey())
     for horizon in (6, 9, 60):
-        _, state, _ = call(BPTT(2, 3, horizon), state, getkey())
+        _, state, _ = call(BPTT(4, 5, horizon), state, getkey())
     assert len(traces) == 1
 
 
 @pytest.mark.parametrize(
-    "together", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4))]
+    "together", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))]
 )
-def test_how_many_episodes_advance_together_changes_nothing(together, getkey):
-    task, objective, key = Bowl(), Trajectory(), jr.key(3)
-    opt = OPTIMIZERS["rnnprop"](jr.key(4))
+def test_how_many_episodes_advance_together_changes_nothing(together):
+    task, objective, key, opt = Bowl(), Trajectory(), jr.key(3), OPTIMIZERS["adam"](jr.key(4))
     grads, _, stats = _call(BPTT(4, 3, 30, together=together), task, opt, objective, key)
-    other, _, other_stats = _call(BPTT(4, 3, 30, together=3), task, opt, objective, key)
+    other, _, other_stats = _call(BPTT(4, 3, 30), task, opt, objective, key)  # all four
     np.testing.assert_allclose(flat(grads), flat(other), rtol=1e-12)
     assert float(stats.loss) == pytest.approx(float(other_stats.loss), rel=1e-14)
 
@@ -384,17 +387,10 @@ def test_two_devices_give_the_meta_gradient_of_one(getkey):
     if len(jax.local_devices()) < 2:
         pytest.skip("needs two (simulated) devices")
     task, objective, key = Bowl(), Trajectory(), getkey()
-    opt = OPTIMIZERS["rnnprop"](getkey())
+    opt = OPTIMIZERS["adam"](getkey())
     estimator = BPTT(4, 3, 30)
     one, _, _ = _call(estimator, task, opt, objective, key)
     with meshes.active(meshes.episode_mesh()):
         two, state, _ = jax.jit(lambda key: _call(estimator, task, opt, objective, key))(key)
     assert len(state.episode.step.sharding.device_set) == 2
     np.testing.assert_allclose(flat(two), flat(one), rtol=1e-12)
-
-
-def test_theta_has_the_gradients_structure(getkey):
-    task, objective = Bowl(), Trajectory()
-    opt = OPTIMIZERS["dm"](getkey())
-    grads, _, _ = _call(BPTT(2, 3, 30), task, opt, objective, getkey())
-    assert jtu.tree_structure(grads) == jtu.tree_structure(split_meta(opt)[0])

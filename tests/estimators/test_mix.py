@@ -13,7 +13,7 @@ from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix, Part
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam, sgd
-from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.optimizers.learned.learned_adam import LearnedAdam
 from steppe.tasks import Quadratic
 
 TASK, OTHER, OBJECTIVE = Quadratic(3), Quadratic(2), Trajectory()
@@ -21,7 +21,7 @@ MAIN, SECOND = BPTT(2, 2, 6), Part(BPTT(1, 3, 9), OTHER, Trajectory("last"))
 
 
 def student():
-    return RNNProp((2,), 2, key=jr.key(0))
+    return LearnedAdam(0.1)
 
 
 @eqx.filter_jit
@@ -29,8 +29,13 @@ def call(estimator, task, opt, state, objective, key):
     return estimator(task, opt, state, objective, key=key)
 
 
+@eqx.filter_jit
+def init(estimator, opt):
+    return estimator.init(TASK, opt, OBJECTIVE, key=jr.key(1))
+
+
 def called(estimator, key, opt):
-    state = estimator.init(TASK, opt, OBJECTIVE, key=jr.key(1))
+    state = init(estimator, opt)
     return state, call(estimator, TASK, opt, state, OBJECTIVE, key)
 
 

@@ -1,5 +1,7 @@
 """Networks: against slow NumPy loops, and the published sizes."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from steppe.tasks.networks import batch_norm, convolve, max_pool
 from steppe.tasks.networks.layers import by_patches
 from tests.reference.networks import slow_batch_norm, slow_convolve, slow_pool
 
+STARTS = ("published", "he")
 ACTIVATIONS = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "relu": lambda x: np.maximum(x, 0),
@@ -32,8 +35,15 @@ def apply(network, params, x):
     return network.apply(params, x)
 
 
-def arrays(params):
-    return jtu.tree_map(np.asarray, params)
+def drawn(network, shape, classes):
+    """Parameters without zeros, for values that do not depend on where a network starts."""
+    like = jax.eval_shape(lambda key: network.init(key, shape, classes), jr.key(0))
+    rng = np.random.default_rng(3)
+    return jtu.tree_map(lambda leaf: rng.normal(size=leaf.shape), like)
+
+
+def normal(*shape):
+    return np.random.default_rng(5).normal(size=shape)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +64,16 @@ def test_published_numbers_of_parameters(network, shape, count):
     assert logits.shape == (2, 10)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("hidden", [(), (4,), (4, 3)], ids=str)
-def test_mlp_equals_numpy(activation, hidden, getkey):
-    network = MLP(hidden=hidden, activation=activation, start="unit")
-    params = begin(network, getkey(), (2, 3), 5)
-    x = jr.normal(getkey(), (7, 2, 3))
-    z = np.asarray(x).reshape(7, 6)
-    for i, layer in enumerate(arrays(params)):
+@pytest.mark.parametrize(
+    ("hidden", "activation"),
+    [((), "sigmoid"), ((4,), "sigmoid"), *(((4, 3), name) for name in ACTIVATIONS)],
+    ids=str,
+)
+def test_mlp_equals_numpy(hidden, activation):
+    network = MLP(hidden=hidden, activation=activation)
+    params, x = drawn(network, (2, 3), 5), normal(7, 2, 3)
+    z = x.reshape(7, 6)
+    for i, layer in enumerate(params):
         z = z @ layer["w"] + layer["b"]
         z = ACTIVATIONS[activation](z) if i < len(hidden) else z
     np.testing.assert_allclose(apply(network, params, x), z, rtol=1e-12)
@@ -69,25 +81,40 @@ def test_mlp_equals_numpy(activation, hidden, getkey):
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize(("stride", "k"), [(1, 2), (1, 3), (2, 3), (3, 2)])
-def test_convolution_equals_a_loop(padding, stride, k, getkey):
-    x, w = jr.normal(getkey(), (2, 6, 5, 2)), jr.normal(getkey(), (k, k, 2, 3))
-    expected = slow_convolve(np.asarray(x), np.asarray(w), stride, padding)
-    np.testing.assert_allclose(convolve(x, w, stride, padding), expected, rtol=1e-10, atol=1e-12)
+def test_convolution_equals_a_loop(padding, stride, k):
+    x, w = normal(2, 6, 5, 2), normal(k, k, 2, 3)
+    found = jax.jit(convolve, static_argnums=(2, 3))(x, w, stride, padding)
+    expected = slow_convolve(x, w, stride, padding)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@functools.cache
+def sine(convolution, stride, padding):
+    """The sine of a convolution, and the gradients of its sum by images and weights."""
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
+    def run(x, w):
+        y = jnp.sin(convolution(x, w, stride, padding))
+        return y.sum(), y
+
+    (_, y), gradients = run(normal(2, 7, 8, 3), normal(3, 3, 3, 4))
+    return y, *gradients
+
+
+def by_xla(x, w, stride, padding):
+    layout = ("NHWC", "HWIO", "NHWC")
+    strides = (stride, stride)
+    return jax.lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=layout)
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("most", [0, 10**9], ids=["line by line", "at once"])
-def test_patches_give_what_xla_gives_with_its_gradients(most, stride, padding, getkey):
-    x, w = (jr.normal(getkey(), shape) for shape in ((2, 7, 8, 3), (3, 3, 3, 4)))
-    layout = ("NHWC", "HWIO", "NHWC")
-    theirs = lambda x, w: jnp.sin(
-        jax.lax.conv_general_dilated(x, w, (stride, stride), padding, dimension_numbers=layout)
-    )
-    ours = lambda x, w: jnp.sin(by_patches(x, w, stride, padding, most))
-    np.testing.assert_allclose(ours(x, w), theirs(x, w), rtol=1e-10, atol=1e-12)
-    gradients = [jax.grad(lambda x, w: f(x, w).sum(), (0, 1))(x, w) for f in (ours, theirs)]  # noqa: B023
-    for mine, xla in zip(*gradients, strict=True):
+def test_patches_give_what_xla_gives_with_its_gradients(most, stride, padding):
+    patches = lambda *x: by_patches(*x, most)
+    ours, theirs = (sine(convolution, stride, padding) for convolution in (patches, by_xla))
+    for mine, xla in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, xla, rtol=1e-10, atol=1e-12)
 
 
@@ -110,17 +137,20 @@ def test_max_pool_equals_a_loop_and_drops_what_is_left_over(size, getkey):
 
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_max_pool_keeps_a_nan_and_sends_the_gradient_to_one_place(place):
-    x = jnp.zeros(4).at[place].set(jnp.nan).reshape(1, 2, 2, 1)
-    assert jnp.isnan(max_pool(x, 2)).all()
-    grad = jax.grad(lambda x: max_pool(x, 2).sum())
-    assert grad(x).ravel()[place] == 1 and grad(x).sum() == 1
-    assert grad(jnp.zeros_like(x)).sum() == 1
+    x = np.where(np.arange(4) == place, np.nan, 0.0).reshape(1, 2, 2, 1)
+    value, grad = POOLED(x)
+    assert np.isnan(value)
+    assert grad.ravel()[place] == 1 and np.sum(grad) == 1
+    assert np.sum(POOLED(np.zeros_like(x))[1]) == 1
+
+
+POOLED = jax.jit(jax.value_and_grad(lambda x: max_pool(x, 2).sum()))  # of one place
 
 
 @pytest.mark.parametrize(
     ("norm", "relu_logits"), [("batch", False), ("constant", False), ("none", True)]
 )
-def test_convnet_equals_numpy(norm, relu_logits, getkey):
+def test_convnet_equals_numpy(norm, relu_logits):
     network = ConvNet(
         channels=(2, 3),
         kernels=(3, 2),
@@ -128,13 +158,10 @@ def test_convnet_equals_numpy(norm, relu_logits, getkey):
         norm=norm,
         activation="tanh",
         relu_logits=relu_logits,
-        start="unit",
     )
-    params = begin(network, getkey(), (8, 8, 2), 4)
-    params = jtu.tree_map(lambda leaf: leaf + 0.1, params)  # biases too
-    images = jr.uniform(getkey(), (5, 8, 8, 2))
-    *convolutions, last = arrays(params)
-    x = np.asarray(images)
+    params = drawn(network, (8, 8, 2), 4)
+    images = normal(5, 8, 8, 2)
+    (*convolutions, last), x = params, images
     for layer, stride in zip(convolutions, (1, 2), strict=True):
         x = slow_convolve(x, layer["w"], stride, "SAME") + layer["b"]
         x = {"batch": slow_batch_norm, "constant": lambda x: x / 1.001**0.5}.get(norm, np.array)(x)
@@ -194,7 +221,9 @@ def test_published_mlp_biases_are_drawn_like_the_weights(getkey):
 
 
 @pytest.mark.parametrize(
-    "network", [MLP(start="he"), MLP(start="lecun"), ConvNet(), ConvNet(start="he")], ids=str
+    "network",
+    [MLP(start="he"), MLP(start="lecun"), *(ConvNet((2,), (3,), (1,), start=s) for s in STARTS)],
+    ids=str,
 )
 def test_other_biases_start_at_zero(network, getkey):
     assert not any(layer["b"].any() for layer in begin(network, getkey(), (8, 8), 10))

@@ -16,6 +16,7 @@ from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam, sgd
+from steppe.optimizers.learned.learned_adam import LearnedAdam
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.store import checkpoint, manifest
 from steppe.store.manifest import STEPS
@@ -124,7 +125,7 @@ def train(folder, steps):
     mix = Mix({"main": BPTT(2, 2, 2), "imitation": Imitation(adam(0.1), 2, 2)}, (1, 1), draw=True)
     return meta_train(
         Quadratic(2),
-        RNNProp((2,), 2, scale=0.1, key=jr.key(0)),
+        LearnedAdam(0.1),
         estimator=mix,
         objective=Trajectory(),
         meta_tx=separate_states(optax.adam(0.3), 2),
