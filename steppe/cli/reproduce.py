@@ -102,11 +102,11 @@ def run(values: dict) -> int:
     own = {name: x for name, x in values.items() if name not in COMMON}
     settings = dataclasses.replace(sizes[common.scale], **own)
 
-    from ..studies.study import FINDINGS, ROWS, TABLE, content, read, reproduce, write
+    from ..studies.study import FINDINGS, ROWS, TABLE, conclude, content, reproduce, write
 
     asked = study(common.study)
     if common.records is not None:
-        conclusion = asked.conclude(settings, read(common.records))
+        conclusion = conclude(asked, settings, common.records)
         written = write(conclusion, common.out) if common.out else []
         if common.json:
             document(content(conclusion))

@@ -26,10 +26,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from ..core.messages import brief
 from ..evaluation.engines import Row, usable_cores
 from ..evaluation.grid import LARGEST, Grid, read_rows, run_grid
 from ..evaluation.stats import interval
-from ..store.untrusted import Source, checked, parse_json, read_lines
+from ..store.untrusted import FileError, Source, checked, parse_json, read_lines
 
 S = TypeVar("S")  # settings of a study: its sizes, a frozen dataclass in all studies here
 Cell = dict[str, Any]
@@ -121,6 +122,18 @@ def reproduce(
     return conclusion, grid
 
 
+def conclude(study: Study[S], settings: S, path: str | os.PathLike) -> Conclusion:
+    """The conclusion of a file of records, anyone's. Raises FileError if they are of other work."""
+    rows = read(path)
+    try:
+        return study.conclude(settings, rows)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise FileError(
+            f"{path} has no records that this study can use ({type(error).__name__}: "
+            f"{brief(str(error))}); give those of the study, at the scale that they are of."
+        ) from error
+
+
 def write(conclusion: Conclusion, folder: str | os.PathLike) -> list[Path]:
     """Write tables, findings and further files to a folder; their paths."""
     folder = Path(folder)
@@ -163,6 +176,8 @@ def records(rows: Iterable[Row]) -> list[Record]:
     for row in rows:
         if row.result is not None:
             parts = row.result.get("rows", [row.result])
+            if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
+                raise ValueError(f"The result of cell {row.id} has `rows` that are no tables.")
             found += [{**row.cell, **part} for part in parts]
     return found
 

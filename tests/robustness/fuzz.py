@@ -9,7 +9,6 @@ Every try is known by its reader and number, which seed its damage: a find is ma
 import argparse
 import json
 import os
-import platform
 import random
 import sys
 import tempfile
@@ -18,6 +17,8 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from steppe.train.environment import environment
 
 from . import bombs
 from .readers import READERS, Reader
@@ -53,8 +54,9 @@ def run(
 ) -> dict:
     """Counts by reader, also of what an earlier call wrote to `out`."""
     warnings.simplefilter("ignore")
-    record = json.loads(out.read_text()) if out and out.exists() else {"readers": {}}
-    record |= {"python": platform.python_version(), "seconds": SECONDS, "bytes": MEMORY}
+    record = json.loads(out.read_text()) if out and out.exists() else {}
+    record = {"environment": environment(), "seconds": SECONDS, "bytes": MEMORY} | record
+    record.setdefault("readers", {})
     for reader in READERS:
         if only not in reader.name or not (end := quota(reader, wanted)):
             continue

@@ -155,7 +155,8 @@ def _near(value: Any, rng: Random) -> Any:
     if isinstance(value, bool) or value is None:
         return not value
     if isinstance(value, int):
-        return rng.choice((value + 1, value - 1, -value, value * 2, value * 10**6, float(value)))
+        wrong = (value + 1, value - 1, -value, value * 2, value * 10**6, f"{value}")
+        return rng.choice((*wrong, float(value)) if abs(value) < 2**53 else wrong)
     if isinstance(value, float):
         return rng.choice((-value, value * 10, value / 10, value + 1, value * 1e12, str(value)))
     if isinstance(value, str):

@@ -106,6 +106,11 @@ def grids() -> list[bytes]:
     return [b"".join(json.dumps(line).encode() + b"\n" for line in lines)]
 
 
+def studied() -> list[bytes]:
+    studies = TESTS.parent / "steppe" / "studies"
+    return [(studies / "techniques" / "techniques.jsonl").read_bytes()]
+
+
 def metrics() -> list[bytes]:
     old = (OLD / "run" / "metrics.jsonl").read_bytes()
     row = {"step": 1, "time": 0.5, "meta_loss": float("nan"), "grad_norm": 1.0, "nonfinite": 0}
@@ -369,6 +374,13 @@ def read_curve(path: Path) -> None:
         from_plain(curve, source)
 
 
+def conclude(path: Path) -> None:
+    from steppe.studies.names import scales, study
+    from steppe.studies.study import conclude
+
+    conclude(study("techniques"), scales("techniques")["small"], path)
+
+
 def doctor(path: Path) -> None:
     verb("doctor", path.parent, well=(0, 1))
 
@@ -415,6 +427,7 @@ READERS = [
     Reader("Open-L2O npz", "dm.npz", published, mutate.npz, read_published, 4),
     Reader("curvature.json", "curvature.json", curvatures, mutate.json_file, read_curvature, 2),
     Reader("rule.json", "rule.json", curves, mutate.json_file, read_curve, 1),
+    Reader("records of a study", "rows.jsonl", studied, mutate.lines, conclude, 1),
     Reader("steppe doctor, metrics", "metrics.jsonl", metrics, mutate.lines,
            doctor, 0.5, whole_run),
     Reader("steppe doctor, findings", "findings.json", old("run/findings.json"), mutate.json_file,

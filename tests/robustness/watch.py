@@ -56,9 +56,7 @@ class Watch:
                 self.seen.append(f"open {path!r} {mode}")
         elif event == "exec":
             where = getattr(arguments[0], "co_filename", "<string>")
-            if not os.path.exists(where) and not where.startswith(
-                ("<frozen", "<__array_function__")
-            ):
+            if not os.path.exists(where) and not where.startswith(OWN):
                 self.seen.append(f"exec of {where}")
         elif event == "import":
             if arguments[0].partition(".")[0] not in KNOWN:

@@ -10,12 +10,14 @@ import pytest
 
 from steppe.cli.main import main
 from steppe.evaluation.engines import function
+from steppe.store.untrusted import FileError
 from steppe.studies import names
 from steppe.studies.study import (
     SCALES,
     Conclusion,
     Study,
     Verdict,
+    conclude,
     content,
     in_fresh_process,
     means,
@@ -93,6 +95,21 @@ def test_records_of_one_object_a_line_are_read_too(tmp_path):
     path.write_text("[1]\nnonsense\n")
     with pytest.raises(ValueError, match="give a file with one JSON object a line"):
         read(path)
+
+
+def test_records_of_other_work_are_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    study = Study(cells=lambda seeds: (), work="a:b", conclude=conclude_means)
+    path.write_text('{"lr": 0.5, "loss": 2.0}\n')
+    assert "0.5" in conclude(study, 1, path).text
+    for line in ('{"rate": 0.5, "loss": 2.0}', '{"lr": 0.5, "loss": "a"}', '{"rows": 5}'):
+        path.write_text(line + "\n")
+        with pytest.raises(FileError, match="has no records that this study can use"):
+            conclude(study, 1, path)
+
+
+def conclude_means(seeds, rows):
+    return Conclusion(means(rows, by="lr", of="loss"))
 
 
 def test_verdicts_are_sentences():
