@@ -6,30 +6,23 @@
 Parameters, groups and states belong to the user, who may replace, resize, move, clear or reorder
 them between two steps. `intact` compares all of them with what the matrix was made of, and `bind`
 makes the matrices anew: it keeps every state that still fits its parameter, begins one for a
-parameter without, and refuses the others before anything is changed.
+parameter without, and refuses the others before anything is changed. As in `torch.optim.Adam` a
+parameter is looked at when it has a gradient; until then it only keeps the place it has.
 """
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple
+import operator
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .groups import words
+from .fit import begun, check_parameter, check_state, is_count, is_sound, shared, working_dtype
 from .rules import AbstractRule
 
 States = MutableMapping[Any, dict[str, Any]]
-
-
-class Part(NamedTuple):
-    """One entry in the state of a parameter, and how it was when it was handed out."""
-
-    name: str
-    view: Tensor
-    address: int
-    shape: torch.Size
 
 
 class Matrix:
@@ -51,58 +44,48 @@ class Matrix:
         self.rule, self.params, self.dtype = rule.to(params[0].device, dtype), params, dtype
         self.looks = [look(p) for p in params]
         self.sizes = [p.numel() for p in params]
-        for p in params:
-            if states.get(p) is None:
-                states[p] = {}
-        self.states: list[dict[str, Any]] = [states[p] for p in params]
+        self.states: list[dict[str, Any]] = own_dicts(states, params)
+        self.parts: list[dict[str, Tensor]] = [{} for _ in params]  # what they were handed
         new = functools.partial(torch.zeros, dtype=kept, device=params[0].device)
-        self.parts: list[list[Part]] = [[] for _ in params]
         self.buffers = {
-            name: self._entry(name, new(n, sum(self.sizes))) for name, n in rule.rows.items()
+            name: self._hand_out(name, new(n, sum(self.sizes))) for name, n in rule.rows.items()
         }
         for name, n in rule.tensors.items():
-            self.buffers[name] = self._entry(name, new(n, len(params)))
+            self.buffers[name] = self._hand_out(name, new(n, len(params)))
         self.shown: dict[str, Tensor] = {}
         for name, n in rule.problem.items():
             self.buffers[name] = new(n, 1)
             fill(self.buffers[name], newest.get(name), rule, name)
-            self.shown[name] = self._entry(name, new(n, len(params)))
-        self.counts = {
-            name: [self._count(own, name) for own in self.states] for name in rule.counts
-        }
+            self.shown[name] = self._hand_out(name, new(n, len(params)))
+        self.counts = {name: [count(own, name) for own in self.states] for name in rule.counts}
         self.age = int(newest.get("problem_step", 0))
         self.versions = self._versions()
+        self.owners = [own for own, part in zip(self.states, self.parts, strict=True) for _ in part]
+        self.names = [name for part in self.parts for name in part]
+        self.views = [view for part in self.parts for view in part.values()]
+        self.marks = marks(self.views)
 
-    def _entry(self, name: str, whole: Tensor) -> Tensor:
+    def _hand_out(self, name: str, whole: Tensor) -> Tensor:
         """Show the columns of `whole` in the states, with the numbers that these held."""
-        rows = name in self.rule.rows
-        views = whole.split(self.sizes if rows else 1, 1)
-        for own, view, parts in zip(self.states, views, self.parts, strict=True):
+        views = whole.split(self.sizes if name in self.rule.rows else 1, 1)
+        for own, view, part in zip(self.states, views, self.parts, strict=True):
             fill(view, own.get(name), self.rule, name)
-            own[name] = view
-            parts.append(Part(name, view, view.data_ptr(), view.shape))
+            own[name] = part[name] = view
         return whole
-
-    def _count(self, own: dict[str, Any], name: str) -> Tensor:
-        own[name] = torch.tensor(float(own.get(name, 0)), dtype=torch.float32)
-        return own[name]
 
     def intact(self, states: States) -> bool:
         """True if parameters and states are as they were when the matrix was made."""
-        for p, seen, own, parts in zip(
-            self.params, self.looks, self.states, self.parts, strict=True
-        ):
-            if look(p) != seen or states.get(p) is not own:
-                return False
-            for name, view, address, shape in parts:
-                if own.get(name) is not view:
-                    return False
-                if view.data_ptr() != address or view.shape != shape:
-                    return False
-        return self.versions == self._versions() and all(
-            own.get(name) is count and is_count(count)
-            for name, counts in self.counts.items()
-            for own, count in zip(self.states, counts, strict=True)
+        return (
+            all(map(operator.is_, map(states.get, self.params), self.states))
+            and all(map(operator.is_, map(dict.get, self.owners, self.names), self.views))
+            and list(map(look, self.params)) == self.looks
+            and marks(self.views) == self.marks
+            and self.versions == self._versions()
+            and all(
+                own.get(name) is count and is_count(count.tolist())
+                for name, counts in self.counts.items()
+                for own, count in zip(self.states, counts, strict=True)
+            )
         )
 
     def step(self, groups: Mapping[int, dict[str, Any]], block: int) -> None:
@@ -169,14 +152,17 @@ class Matrix:
 def bind(
     rule: AbstractRule,
     params: Sequence[Tensor],
+    others: Sequence[Tensor],
     states: States,
     state_dtype: torch.dtype | None,
     old: Sequence[Matrix],
     place: Callable[[Tensor], str],
 ) -> list[Matrix]:
-    """The matrices of `params`; `old` are those of the last step, `place` names a parameter.
+    """The matrices of `params`. Raises ValueError, with nothing changed, if one cannot go on.
 
-    Raises ValueError, with nothing changed, for a parameter or a state that cannot go on.
+    - `others`: parameters in the groups that are no part of them
+    - `old`: the matrices of the last step
+    - `place`: names a parameter in a sentence
     """
     kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     seen: set[int] = set()
@@ -189,14 +175,15 @@ def bind(
             f"or of {', '.join(f'{d} in {t}' for d, t in kinds)}; put them on one device "
             "in one precision, or take a coordinatewise rule (dm, rnnprop)."
         )
-    before = {id(p): (matrix, k) for matrix in old for k, p in enumerate(matrix.params)}
+    before = places(old)
     for p in params:
         own = begun(states, p)
         if own is not None:
             if id(p) in before:
                 check_shape(p, own, *before[id(p)], place)
             check_state(own, rule, p, place(p))
-    newest = shared([(p, begun(states, p)) for p in params], rule, place)
+    sound = [p for p in others if rule.problem and is_sound(begun(states, p), rule, p)]
+    newest = shared([(p, begun(states, p)) for p in (*params, *sound)], rule, place)
     release(states, old, seen)
     return [
         Matrix(rule, group, states, dtype, state_dtype or dtype, newest)
@@ -204,10 +191,42 @@ def bind(
     ]
 
 
-def begun(states: Mapping[Any, Any], key: Any) -> Any:
-    """The state of a parameter, or None before its first step."""
-    own = states.get(key)
-    return None if isinstance(own, Mapping) and not own else own
+def places(matrices: Sequence[Matrix]) -> dict[int, tuple[Matrix, int]]:
+    """The matrix of each parameter and its place there, by the parameter's id."""
+    return {id(p): (matrix, k) for matrix in matrices for k, p in enumerate(matrix.params)}
+
+
+def stands(p: Tensor, states: States, bound: Mapping[int, tuple[Matrix, int]]) -> bool:
+    """True for a parameter of the last step that is as it was then, with the state of then."""
+    if id(p) not in bound:
+        return False
+    matrix, k = bound[id(p)]
+    own = states.get(p)
+    if own is None or own is not matrix.states[k] or look(p) != matrix.looks[k]:
+        return False
+    return all(own.get(name) is view for name, view in matrix.parts[k].items())
+
+
+def own_dicts(states: States, params: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """The dict of each parameter, made where there is none and copied where two hold one."""
+    taken: set[int] = set()
+    for p in params:
+        own = states.get(p)
+        if own is None or id(own) in taken:
+            states[p] = dict(own or {})
+        taken.add(id(states[p]))
+    return [states[p] for p in params]
+
+
+def count(own: dict[str, Any], name: str) -> Tensor:
+    """A count of a state as a tensor of its own, put in its place."""
+    own[name] = torch.tensor(float(own.get(name, 0)), dtype=torch.float32)
+    return own[name]
+
+
+def marks(views: Sequence[Tensor]) -> tuple[list[int], list[torch.Size]]:
+    """Addresses and shapes of tensors, which `x.data = …` changes in place."""
+    return [view.data_ptr() for view in views], [view.shape for view in views]
 
 
 def look(p: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
@@ -224,28 +243,6 @@ def fill(view: Tensor, value: Tensor | None, rule: AbstractRule, name: str) -> N
         view.fill_(first)
 
 
-def working_dtype(p: Tensor, rule: AbstractRule) -> torch.dtype:
-    """The dtype of a step on p: float32, or wider if p or the weights are."""
-    weight = next((w.dtype for w in rule.weights.values()), torch.float32)
-    return torch.promote_types(torch.promote_types(p.dtype, weight), torch.float32)
-
-
-def check_parameter(p: Tensor, place: Callable[[Tensor], str], seen: set[int]) -> None:
-    """Refuse a parameter that stands twice, or has no real numbers. `seen`: ids so far."""
-    if id(p) in seen:
-        raise ValueError(
-            f"LearnedOptimizer: {place(p)} stands in the groups more than once; name each "
-            "parameter once."
-        )
-    seen.add(id(p))
-    if p.is_meta or not p.dtype.is_floating_point:
-        kind = "on the meta device, without numbers" if p.is_meta else f"of {p.dtype}"
-        raise ValueError(
-            f"LearnedOptimizer: {place(p)} is {kind}, but parameters must be real floating-point "
-            "numbers; convert it, or take it out of its group."
-        )
-
-
 def check_shape(
     p: Tensor,
     own: Mapping[str, Any],
@@ -258,7 +255,7 @@ def check_shape(
     Numbers of them may agree: of a transposed matrix the state would go to the wrong places.
     """
     was = matrix.looks[k][0]
-    if p.shape != was and any(own.get(name) is view for name, view, *_ in matrix.parts[k]):
+    if p.shape != was and any(own.get(n) is view for n, view in matrix.parts[k].items()):
         raise ValueError(
             f"LearnedOptimizer: {place(p)} went from shape {tuple(was)} to {tuple(p.shape)}, and "
             "its state stayed; `opt.state.pop(p)` to begin it afresh, or give it a state of "
@@ -266,80 +263,11 @@ def check_shape(
         )
 
 
-def check_state(own: Any, rule: AbstractRule, p: Tensor, where: str) -> None:
-    """Refuse the state of a parameter, named `where`, that lacks an entry or has one that is off.
-
-    Its dtype may be any of floating point.
-    """
-    owner = f"LearnedOptimizer: {where}"
-    shapes = rule.shapes(p.numel())
-    afresh = "restore it, or take the whole state of the parameter away to begin afresh"
-    if not isinstance(own, Mapping):
-        raise ValueError(f"{owner}: its state is a {type(own).__name__}, not a dict; {afresh}.")
-    lacking = [name for name in (*rule.counts, *shapes) if name not in own]
-    if lacking:
-        raise ValueError(f"{owner}: its state lacks {', '.join(lacking)}; {afresh}.")
-    for name, shape in shapes.items():
-        value = own[name]
-        if not isinstance(value, Tensor):
-            found = f"a {type(value).__name__}"
-        elif value.is_meta or value.layout is not torch.strided:
-            found = "a tensor without numbers of its own"
-        elif not value.dtype.is_floating_point:
-            found = f"of {value.dtype}"
-        elif tuple(value.shape) != shape:
-            found = f"of shape {tuple(value.shape)}"
-        else:
-            continue
-        raise ValueError(
-            f"{owner}: {name} in its state is {found}, expected floating-point numbers of shape "
-            f"{shape} for a parameter of shape {tuple(p.shape)}; {afresh}."
-        )
-    for name in rule.counts:
-        if not is_count(own[name]):
-            raise ValueError(
-                f"{owner}: {name} in its state is {words(own[name])}, expected a whole number ≥ 0; "
-                f"{afresh}."
-            )
-
-
-def is_count(value: Any) -> bool:
-    """True for one whole number ≥ 0, also in a tensor."""
-    if isinstance(value, Tensor):
-        return value.numel() == 1 and not value.is_meta and is_count(value.item())
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return value >= 0 and value % 1 == 0
-
-
-def shared(
-    states: Iterable[tuple[Tensor, Any]], rule: AbstractRule, place: Callable[[Tensor], str]
-) -> dict[str, Any]:
-    """The newest of what parameters share, with its age; empty if none has a state.
-
-    Refuse parameters that hold different ones of the same age.
-    """
-    begun = [(p, own) for p, own in states if own is not None]
-    if not rule.problem or not begun:
-        return {}
-    first, newest = max(begun, key=lambda pair: float(pair[1]["problem_step"]))
-    for p, own in begun:
-        if float(own["problem_step"]) < float(newest["problem_step"]):
-            continue
-        for name in rule.problem:
-            if not torch.equal(own[name].cpu().double(), newest[name].cpu().double()):
-                raise ValueError(
-                    f"LearnedOptimizer: {name} is shared by all parameters, but {place(first)} and "
-                    f"{place(p)} hold different ones in their states; give both the same."
-                )
-    return {name: newest[name] for name in ("problem_step", *rule.problem)}
-
-
 def release(states: States, old: Sequence[Matrix], bound: set[int]) -> None:
     """Let states that are left behind stand alone: a view would keep its whole matrix alive."""
     for matrix in old:
-        for p, own, parts in zip(matrix.params, matrix.states, matrix.parts, strict=True):
+        for p, own, part in zip(matrix.params, matrix.states, matrix.parts, strict=True):
             if id(p) not in bound and states.get(p) is own:
-                for name, view, *_ in parts:
+                for name, view in part.items():
                     if own.get(name) is view:
                         own[name] = view.clone(memory_format=torch.contiguous_format)

@@ -50,7 +50,7 @@ from .groups import (
     far_rate,
     place,
 )
-from .matrix import Matrix, begun, bind
+from .matrix import Matrix, bind, places, stands
 from .rules import BLOCK, AbstractRule, DMRule, RNNPropRule
 from .scale import ScaleRule
 from .states import Admitted, admitted, mapping, standalone
@@ -218,12 +218,13 @@ class LearnedOptimizer(torch.optim.Optimizer):
         names = ("rule", "source", "state_dtype", "block", "_warned")
         own = {name: getattr(self, name) for name in names}
         copies = {"state": defaultdict(dict, standalone(self.state))}
-        unbound = {"_matrices": [], "_params": [], "_made_of": None}
+        unbound = {"_matrices": [], "_bound": {}, "_params": [], "_made_of": None}
         return {**super().__getstate__(), **own, **copies, **unbound}
 
     def _forget(self) -> None:
         """Make the matrices anew at the next step, whatever there is then."""
         self._matrices: list[Matrix] = []
+        self._bound: dict[int, tuple[Matrix, int]] = {}
         self._params: list[Tensor] = []
         self._made_of: tuple | None = None
 
@@ -237,12 +238,14 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """See to it that the matrices are those of now; the group of each parameter, by id."""
         groups: dict[int, dict[str, Any]] = {}
         params: list[Tensor] = []
+        others: list[Tensor] = []
         for k, group in enumerate(self.param_groups):
             check_step(group, k)
             for p in group["params"]:
                 if p.grad is not None:
                     check_gradient(p, self.param_groups)
-                elif begun(self.state, p) is None:
+                elif not stands(p, self.state, self._bound):
+                    others.append(p)
                     continue
                 groups[id(p)] = group
                 params.append(p)
@@ -255,9 +258,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
             check_rules(self.param_groups, self.rule.identity)
             where = functools.partial(place, self.param_groups)
             self._matrices = bind(
-                self.rule, params, self.state, self.state_dtype, self._matrices, where
+                self.rule, params, others, self.state, self.state_dtype, self._matrices, where
             )
-            self._params, self._made_of = params, made_of
+            self._bound, self._params, self._made_of = places(self._matrices), params, made_of
         return groups
 
 

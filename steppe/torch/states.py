@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .fit import begun, check_parameter, check_state, is_count, shared, working_dtype
 from .groups import OPTIONS, RULE, check_options, named, place, words
-from .matrix import States, begun, check_parameter, check_state, is_count, shared, working_dtype
 from .rules import AbstractRule
 
 Groups = Sequence[Mapping[str, Any]]
@@ -32,7 +32,7 @@ class Admitted(NamedTuple):
     named: bool  # False if it does not name its rule, as those of steppe 0.1
 
 
-def standalone(states: States) -> dict[Any, Any]:
+def standalone(states: Mapping[Any, Any]) -> dict[Any, Any]:
     """Copies of all states, each tensor in memory of its own."""
     return {
         key: {name: alone(value) for name, value in own.items()} if isinstance(own, dict) else own
