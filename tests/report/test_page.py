@@ -17,6 +17,7 @@ from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import adam, sgd
 from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.learned.scale import Scale
+from steppe.report.answer import SIGNS, WORDS, grids, sentence
 from steppe.report.page import facts, fairness, report_from_folders, write_report
 from steppe.tasks import Quadratic
 
@@ -230,3 +231,52 @@ def test_rule_of_adam_is_its_formula():
     u = -(m / (1 - 0.9**t)) / np.sqrt(v / (1 - 0.999**t))
     assert rule.unit == pytest.approx(0.01, rel=1e-3)
     assert rule.curves[STEADY] == pytest.approx(list(u), rel=2e-3, abs=1e-3)
+
+
+def first_screen(page: str) -> str:
+    return page[page.index('<section id="answer"') : page.index('<section id="verdict"')]
+
+
+def test_the_first_screen_answers_better_and_where(page):
+    """Sentence and grid of the first screen, with the verdicts of the paired comparisons."""
+    screen = first_screen(page)
+    assert page.index("<h1>") < page.index('<section id="answer"') < page.index("<dl")
+    case = compare.cases([ADAM, SGD, LEARNED])[0]
+    steps = {c.theirs: c for c in compare.compare(case) if c.metric == "test_loss"}
+    clock = {c.theirs: c for _, c in compare.equal_time(case)}
+    for theirs, c in steps.items():
+        sign, word = SIGNS[c.paired.verdict], WORDS[c.paired.verdict]
+        size = f"{100 * c.paired.difference.mean / c.their_mean:+.0f} %".replace("-", "−")
+        in_time = (
+            f"clock: {SIGNS[clock[theirs].paired.verdict]} {WORDS[clock[theirs].paired.verdict]}"
+        )
+        kind = {"no difference seen": "same"}.get(c.paired.verdict, c.paired.verdict)
+        square = re.search(
+            rf'<td class="{kind}" title="[^"]*{theirs}[^"]*"><b>{sign} {word}</b>{re.escape(size)}'
+            rf"<small[^>]*>{in_time}</small>",
+            screen,
+        )
+        assert square, (theirs, sign, word, size, in_time)
+    assert "In part: in test loss, Learned is better in 1 of 3 comparisons at equal steps and worse in 1" in screen
+    assert "at equal wall-clock it is better in 0 of 3 and worse in" in screen
+
+
+def test_an_optimizer_without_a_rival_has_no_grid():
+    assert grids(compare.cases([LEARNED])) == []
+    apart = made_up(seeds=[7, 8, 9])
+    [grid] = grids(compare.cases([LEARNED, apart]))
+    assert grid.marks("steps") == [] and "nothing can be compared" in sentence(grid)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        ((0.1, 0.1, 0.1), (0.2, 0.2, 0.2), "Yes: in test loss, Learned is better in 1 of 1"),
+        ((0.3, 0.3, 0.3), (0.2, 0.2, 0.2), "No: in test loss, Learned is better in 0 of 1"),
+        ((None, None, None), (0.2, 0.2, 0.2), "No: "),
+    ],
+)
+def test_the_answer_in_words(ours, theirs, said):
+    records = [made_up("Learned", ends=ours), made_up(ends=theirs)]
+    [grid] = grids(compare.cases(records))
+    assert sentence(grid).startswith(said)
