@@ -32,7 +32,7 @@ class Npz:
     """The arrays of an open archive, each read when it is asked for."""
 
     def __init__(self, archive: zipfile.ZipFile, size: int, source: Source):
-        self._archive, self._size, self._source = archive, size, source
+        self._archive, self._source = archive, source
         found = archive.infolist()
         self._entries = {entry.filename.removesuffix(".npy"): entry for entry in found}
         self.names = list(self._entries)
