@@ -12,6 +12,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
+from .arguments import told
+from .messages import is_whole, reals
 from .types import Key, Params, Scalar
 
 
@@ -43,24 +45,26 @@ class AbstractWarm(AbstractMeasure):
 
 
 def check_positive(owner: str, name: str, value: float | Scalar, remedy: str) -> None:
-    if _known(value) and not np.all(np.asarray(value) > 0):
+    reals(owner, finite=False, **{name: value})
+    if _known(value) and not (np.all(np.asarray(value) > 0) and np.all(np.isfinite(value))):
         raise ValueError(f"{owner}: {name} must be positive, got {value}. {remedy}")
 
 
 def check_not_negative(owner: str, name: str, value: float | Scalar, remedy: str) -> None:
-    if _known(value) and not np.all(np.asarray(value) >= 0):
+    reals(owner, finite=False, **{name: value})
+    if _known(value) and not (np.all(np.asarray(value) >= 0) and np.all(np.isfinite(value))):
         raise ValueError(f"{owner}: {name} must be zero or positive, got {value}. {remedy}")
 
 
 def check_count(owner: str, name: str, value: int, *, least: int = 1) -> None:
-    if not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{owner}: {name} must be a whole number ≥ {least}, got {value!r}.")
+    if not is_whole(value) or value < least:
+        raise ValueError(f"{owner}: {name} must be a whole number ≥ {least}, got {told(value)}.")
 
 
 def check_draws(owner: str, samples: int, group: int, why: str) -> None:
-    if not isinstance(samples, int | np.integer) or samples < group or samples % group:
+    if not is_whole(samples) or samples < group or samples % group:
         raise ValueError(
-            f"{owner}: samples must be a multiple of {group}, because {why}, got {samples!r}."
+            f"{owner}: samples must be a multiple of {group}, because {why}, got {told(samples)}."
         )
 
 

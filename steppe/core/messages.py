@@ -1,7 +1,11 @@
 """Sentences that error messages have in common. Standard library only."""
 
 import difflib
+import math
 from collections.abc import Iterable
+from numbers import Integral, Number
+
+from .arguments import real, whole
 
 BASE = (  # as in pyproject.toml: what comes with steppe, unless it was installed with --no-deps
     "jax", "jaxlib", "equinox", "optax", "jaxtyping", "numpy", "scipy", "rich", "matplotlib",
@@ -15,6 +19,7 @@ EXTRAS = {  # what each brings on top
 }
 
 
+LARGEST = 2**31 - 1  # of counts: the counters of compiled programs have 32 bits
 FEW = 12  # names that a sentence can list
 LIKE = 0.6  # share of letters in common from which a name is taken for a slip of another
 MARGIN = 0.08  # of that share, within which two names are equally near
@@ -72,17 +77,53 @@ def brief(value: object) -> str:
     return text if len(text) <= 100 else text[:100] + "…"
 
 
-def at_least(least: float, owner: str, **values: float | tuple[float, ...] | None) -> None:
-    """Raise ValueError for a number below `least`, alone or in a tuple. None passes.
+def at_least(least: int, owner: str, **values: object) -> None:
+    """Raise ValueError unless these are whole numbers from `least` on, alone or in tuples.
+
+    None passes, and so do arrays, whose values may not be known.
 
     >>> at_least(1, "Wells", n=0)
     Traceback (most recent call last):
     ValueError: Wells: n must be at least 1, got 0.
+    >>> at_least(1, "Wells", n=2.5)
+    Traceback (most recent call last):
+    ValueError: Wells: n must be a whole number from 1 to 2147483647, got 2.5.
     """
     for name, value in values.items():
-        numbers = value if isinstance(value, tuple) else (value,)
-        if not all(number is None or number >= least for number in numbers):
-            raise ValueError(f"{owner}: {name} must be at least {least}, got {value}.")
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if number is None or _is_array(number):
+                continue
+            if type(number) is int and -LARGEST <= number < least:
+                raise ValueError(f"{owner}: {name} must be at least {least}, got {value}.")
+            whole(f"{owner}: {name}", number, least=least, most=LARGEST)
+
+
+def reals(owner: str, *, finite: bool = True, **values: object) -> None:
+    """Raise ValueError unless these are finite numbers, alone or in tuples.
+
+    - `finite`: False lets NaN and infinity pass, where their range is checked anyway
+
+    None passes, and so do arrays, whose values may not be known.
+
+    >>> reals("Wells", spread="wide")
+    Traceback (most recent call last):
+    ValueError: Wells: spread must be a finite number, got 'wide'.
+    """
+    for name, value in values.items():
+        for number in value if isinstance(value, tuple | list) else (value,):
+            odd = isinstance(number, float) and not math.isfinite(number)
+            if not (number is None or _is_array(number) or (odd and not finite)):
+                real(f"{owner}: {name}", number)
+
+
+def is_whole(x: object) -> bool:
+    """True for a whole number that a counter of a compiled program holds."""
+    return isinstance(x, Integral) and not isinstance(x, bool) and abs(int(x)) <= LARGEST
+
+
+def _is_array(x: object) -> bool:
+    """True for an array, of no dimensions too; a scalar of NumPy is a number."""
+    return hasattr(x, "dtype") and not isinstance(x, Number)
 
 
 def missing(error: ModuleNotFoundError) -> str:

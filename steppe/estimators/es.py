@@ -23,6 +23,7 @@ Both take antithetic pairs, g = δ (L(θ + ε) − L(θ − ε)) / 2σ² with δ
 differ by ε alone.
 """
 
+import math
 from collections.abc import Callable
 
 import equinox as eqx
@@ -35,6 +36,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
 from ..core.episode import Episode
+from ..core.messages import reals
 from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
@@ -77,7 +79,8 @@ def es_gradient(delta: PyTree, losses: Float[Array, "2"], sigma: Scalar) -> PyTr
 
 
 def check_sigma(owner: str, sigma: float | Scalar) -> None:
-    if not isinstance(sigma, Tracer) and not sigma > 0:
+    reals(owner, finite=False, sigma=sigma)
+    if not isinstance(sigma, Tracer) and not 0 < sigma < math.inf:
         raise ValueError(f"{owner}: sigma must be positive, got {sigma}.")
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
 from ..core.estimator import AbstractEstimator, Stats
+from ..core.messages import at_least, reals
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
@@ -59,6 +60,8 @@ class Mix(AbstractEstimator):
     ):
         if not parts:
             raise ValueError("Mix: no parts given; give {name: estimator}.")
+        reals("Mix", finite=False, weights=weights)
+        at_least(1, "Mix", horizon=horizon)
         self.names = tuple(parts)
         self.parts = tuple(p if isinstance(p, Part) else Part(p) for p in parts.values())
         weights = [1.0] * len(self.parts) if weights is None else weights

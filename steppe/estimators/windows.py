@@ -64,7 +64,7 @@ class Windows(eqx.Module):
         *,
         owner: str = "Windows",
     ):
-        at_least(1, owner, episodes=episodes, length=length)
+        at_least(1, owner, episodes=episodes, length=length, horizon=horizon, together=together)
         if not isinstance(horizon, Tracer):
             at_least(1, owner, horizon=int(horizon))
             if length > int(horizon):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
+from ..core.messages import at_least
 from ..store.untrusted import FileError, Length, Source, checked, parse_json, read_bytes
 from .engines import Cell, Row, cell_id, function, plain, processes, ray_tasks, serial
 
@@ -51,8 +52,8 @@ def run_grid(
     engines = {"serial": serial, "processes": processes, "ray": ray_tasks}
     if engine not in engines:
         raise ValueError(f"engine must be one of {', '.join(engines)}, got {engine!r}.")
-    if workers < 1 or retries < 0:
-        raise ValueError(f"At least 1 worker and 0 retries, got {workers} and {retries}.")
+    at_least(1, "run_grid", workers=workers)
+    at_least(0, "run_grid", retries=retries)
     wanted = _distinct(cells)
     function(work)  # a wrong name is one error here, not one for each cell
 

@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from ..core import tree
 from ..core.episode import Episode
+from ..core.messages import at_least, reals
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import episodes, map_lanes
 from ..core.task import AbstractTask, Problem
@@ -64,10 +65,11 @@ def descend(
     examples, where curvature is measured too, and on the whole split `held_out`, which stands for
     {}.
     """
-    if horizon < 1 or not 1 <= every <= horizon or horizon % every:
+    at_least(1, "descend", horizon=horizon, every=every)
+    reals("descend", levels=tuple(levels))
+    if horizon % every:
         raise ValueError(
-            f"descend: horizon must be a multiple of every, both at least 1, got {horizon} and "
-            f"{every}."
+            f"descend: horizon must be a multiple of every, got {horizon} and {every}."
         )
     levels = sorted((float(level) for level in levels), reverse=True)
     path, reached, points = _run(

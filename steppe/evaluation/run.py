@@ -29,7 +29,7 @@ from jaxtyping import Array, Float, PyTree
 from ..core import tree
 from ..core.backend import lanes_evaluated, quick_compilation
 from ..core.episode import Episode
-from ..core.messages import at_least
+from ..core.messages import at_least, reals
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import episodes, rollout, shapes
 from ..core.task import AbstractTask, Problem, length
@@ -69,8 +69,16 @@ def evaluate(
     (`time_step`) unless given. `train`: a `trainer` of these steps and points, made for an
     optimizer that differs from this one in its numbers alone, so that it is not compiled again.
     """
-    seeds = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
-    at_least(1, "evaluate", horizon=horizon, points=points, seeds=len(seeds))
+    at_least(1, "evaluate", horizon=horizon, points=points)
+    reals("evaluate", ms_per_step=ms_per_step)
+    if ms_per_step is not None and not ms_per_step > 0:
+        raise ValueError(f"evaluate: ms_per_step must be positive, got {ms_per_step}.")
+    if isinstance(seeds, str) or not isinstance(seeds, Sequence):
+        at_least(1, "evaluate", seeds=seeds)
+        seeds = range(seeds)  # pyright: ignore[reportArgumentType]
+    at_least(0, "evaluate", seeds=tuple(seeds))
+    at_least(1, "evaluate", seeds=len(seeds))
+    seeds = [int(seed) for seed in seeds]
     train = train or trainer(task, opt, horizon=horizon, points=points)
     losses, *measurable = train(opt, seed_keys(key, seeds, "evaluate"))
     metrics = measure_all(task, *measurable)
@@ -270,12 +278,11 @@ def tune(
     `make` builds the optimizer from a learning rate given as an array, e.g.
     `lambda lr: FromOptax("adam", learning_rate=lr)`.
     """
+    at_least(1, "tune", seeds=seeds, horizon=horizon)
+    reals("tune", grid=tuple(grid))
+    if not len(grid):
+        raise ValueError("tune: the grid has no learning rates; give one at least.")
     grid = sorted(float(lr) for lr in grid)
-    if not grid or seeds < 1 or horizon < 1:
-        raise ValueError(
-            f"tune: expected a grid, seeds and a horizon of at least 1, got {len(grid)} rates, "
-            f"{seeds} seeds and horizon {horizon}."
-        )
 
     def train(task: AbstractTask, lanes: tuple[Scalar, Key]) -> Scalar:
         lrs, keys = lanes

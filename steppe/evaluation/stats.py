@@ -21,6 +21,8 @@ from typing import Literal
 
 import numpy as np
 
+from ..core.messages import at_least, reals
+
 LEVEL = 0.95  # of every interval
 EXACT = 200  # differences whose signed ranks are counted out, in milliseconds
 DIGITS = 9  # by which sizes of differences are told apart
@@ -138,6 +140,8 @@ def bootstrap(
     Not `scipy.stats.bootstrap`: with the same resamples its bounds differ where values are few or
     tied, up to half the interval at n = 3, and the records of our studies were judged by these.
     """
+    reals("bootstrap", finite=False, level=level)
+    at_least(0, "bootstrap", draws=draws, seed=seed)
     if not 0 < level < 1 or draws < 100:
         raise ValueError(
             f"bootstrap: level must be within (0, 1) and draws at least 100, got {level}, {draws}."

@@ -29,7 +29,7 @@ from ..core import tree
 from ..core.episode import Episode, Step
 from ..core.estimator import AbstractEstimator
 from ..core.measure import AbstractMeasure, AbstractWarm
-from ..core.messages import at_least
+from ..core.messages import at_least, reals
 from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem, draw
@@ -111,6 +111,8 @@ class Regularized(AbstractObjective):
         ):
             if given not in known:
                 raise ValueError(f"Regularized: {field} is {given!r}, expected one of {known}.")
+        reals("Regularized", strength=strength, reference=reference)
+        at_least(0, "Regularized", since=since, until=until)
         if isinstance(reference, int | float) and not reference > 0:
             raise ValueError(f"Regularized: reference must be positive, got {reference}.")
         at_least(1, "Regularized", every=every)

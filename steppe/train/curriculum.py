@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..core import tree
 from ..core.estimator import AbstractEstimator
-from ..core.messages import at_least
+from ..core.messages import at_least, reals
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, split_meta
 
@@ -62,13 +62,14 @@ class Curriculum(eqx.Module):
     restore_meta: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self):
-        if not self.horizons or any(h < 1 for h in self.horizons):
-            raise ValueError(
-                f"Curriculum: horizons must be steps of at least 1, got {self.horizons}."
-            )
-        if self.judged_at is not None and (
-            len(self.judged_at) != len(self.horizons) or any(h < 1 for h in self.judged_at)
-        ):
+        steps = {"horizons": self.horizons, "judged_at": self.judged_at}
+        at_least(1, "Curriculum", **steps, patience=self.patience)
+        reals("Curriculum", scales=self.scales)
+        for weights in self.weights or ():
+            reals("Curriculum", weights=weights)
+        if not self.horizons:
+            raise ValueError("Curriculum: horizons must be steps of at least 1, got ().")
+        if self.judged_at is not None and len(self.judged_at) != len(self.horizons):
             raise ValueError(
                 f"Curriculum: judged_at must be one number of at least 1 for each of the "
                 f"{len(self.horizons)} stages, got {self.judged_at}."
@@ -81,7 +82,6 @@ class Curriculum(eqx.Module):
                 raise ValueError(
                     f"Curriculum: {len(given)} {name} for {self.stages} stages; give one a stage."
                 )
-        at_least(1, "Curriculum", patience=self.patience)
 
     @property
     def stages(self) -> int:

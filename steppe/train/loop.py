@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from ..core.estimator import AbstractEstimator, Stats
+from ..core.messages import at_least, reals
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
@@ -110,6 +111,12 @@ def meta_train(
     another process ended.
     """
     began = time.perf_counter()
+    at_least(0, "meta_train", steps=steps)
+    every = {"checkpoint_every": checkpoint_every, "log_every": log_every}
+    at_least(1, "meta_train", **every, keep=keep)
+    reals("meta_train", bad_share=bad_share)
+    if not 0 <= bad_share <= 1:
+        raise ValueError(f"meta_train: bad_share must be a share from 0 to 1, got {bad_share}.")
     if curriculum is not None and validation is None:
         raise ValueError("meta_train: a curriculum goes by validation; give validation=….")
     key_start, key_valid = jr.split(key)

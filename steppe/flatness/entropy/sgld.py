@@ -37,6 +37,7 @@ from jaxtyping import Array, Int
 
 from ...core import tree
 from ...core.measure import check_count, check_not_negative, check_positive
+from ...core.messages import reals
 from ...core.types import Key, Params, Scalar
 from ..hutchinson import normal_like, shift, unit
 from ..products import gradient, hvp, real
@@ -155,6 +156,7 @@ class Langevin(eqx.Module):
 
 
 def check_decay(owner: str, decay: float | None) -> None:
+    reals(owner, finite=False, decay=decay)
     if decay is not None and not 0 <= decay < 1:
         raise ValueError(
             f"{owner}: decay is the weight of the old average, in [0, 1), got {decay}. "

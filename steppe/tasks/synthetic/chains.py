@@ -88,7 +88,7 @@ class Chain(AbstractTask):
     def __check_init__(self):
         if self.form not in FORMS:
             raise ValueError(f"Chain: form must be one of {', '.join(FORMS)}, got {self.form!r}.")
-        at_least(1, "Chain", rows=self.rows)
+        at_least(1, "Chain", n=self.n, rows=self.rows)
         if self.n < 2:
             raise ValueError(f"Chain: n must be at least 2, got {self.n}; one has no neighbour.")
 

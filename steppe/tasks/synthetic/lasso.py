@@ -13,6 +13,7 @@ gives no x₀ for `lasso-dm`: ours is that of the quadratic problems of the same
 f ≥ 0, but its minimum has no closed form, so there is no metric.
 """
 
+import math
 from collections.abc import Callable
 
 import equinox as eqx
@@ -21,7 +22,7 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from ...core.loss import Composite, LeastSquares
-from ...core.messages import at_least
+from ...core.messages import at_least, reals
 from ...core.regularizer import L1
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
@@ -47,8 +48,10 @@ class Lasso(AbstractFormula):
     def __check_init__(self):
         at_least(1, "Lasso", n=self.n, instances=self.instances)
         check_law("Lasso", self.data)
+        at_least(0, "Lasso", seed=self.seed)
+        reals("Lasso", finite=False, l1=self.l1, start=self.start)
         for name in ("l1", "start"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"Lasso: {name} must not be negative, got {getattr(self, name)}.")
 
     def sample(self, key: Key) -> Equations:
@@ -100,7 +103,8 @@ class SparseLasso(AbstractFormula):
 
     def __check_init__(self):
         at_least(1, "SparseLasso", rows=self.rows, n=self.n)
-        if not self.l1 >= 0:
+        reals("SparseLasso", finite=False, l1=self.l1, density=self.density)
+        if not 0 <= self.l1 < math.inf:
             raise ValueError(f"SparseLasso: l1 must not be negative, got {self.l1}.")
         if not 0 < self.density <= 1:
             raise ValueError(f"SparseLasso: density must be in (0, 1], got {self.density}.")

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
 
@@ -37,8 +38,8 @@ class Matmul(AbstractFormula):
     k: int = eqx.field(static=True, default=7)
 
     def __check_init__(self):
-        if self.n < 2:
-            raise ValueError(f"Matmul: n must be at least 2, got {self.n}.")
+        at_least(2, "Matmul", n=self.n)
+        at_least(1, "Matmul", k=self.k)
         if not self.n**2 <= self.k <= self.n**3:
             raise ValueError(
                 f"Matmul: k is {self.k}, expected n² ≤ k ≤ n³, from {self.n**2} to {self.n**3} "

@@ -6,6 +6,7 @@ From the training problems of Wichrowska et al., ICML 2017. W is square, so r = 
 zero, and the minimum is ε n^(1/p), almost surely attained once.
 """
 
+import math
 from collections.abc import Callable
 
 import equinox as eqx
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.messages import at_least
+from ...core.messages import at_least, reals
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
 from .equations import Equations, draw_equations, product
@@ -30,7 +31,8 @@ class Norm(AbstractFormula):
 
     def __check_init__(self):
         at_least(1, "Norm", n=self.n)
-        if not self.power >= 1:
+        reals("Norm", finite=False, power=self.power)
+        if not 1 <= self.power < math.inf:
             raise ValueError(
                 f"Norm: power is {self.power}, expected p ≥ 1; below it is no norm and its slope "
                 "has no bound."

@@ -32,7 +32,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.messages import at_least
+from ...core.arguments import real
+from ...core.messages import at_least, reals
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
 from .equations import Equations, check_law, draw_equations, mean_square, product
@@ -45,10 +46,10 @@ class Bowl(AbstractFormula):
     angle: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
+        reals("Bowl", finite=False, condition=self.condition)
+        real("Bowl: angle", self.angle, expected="a finite number of radians")
         if not 0 < self.condition < math.inf:
             raise ValueError(f"Bowl: condition must be positive, got {self.condition}.")
-        if not math.isfinite(self.angle):
-            raise ValueError(f"Bowl: angle must be a finite number of radians, got {self.angle}.")
 
     def sample(self, key: Key) -> tuple[()]:
         return ()
@@ -96,9 +97,10 @@ class Quadratic(AbstractFormula):
         rows = self.n if self.rows is None else self.rows
         at_least(1, "Quadratic", n=self.n, rows=rows, instances=self.instances)
         check_law("Quadratic", self.data)
-        if not self.start >= 0:
+        reals("Quadratic", finite=False, start=self.start, factor=self.factor)
+        if not 0 <= self.start < math.inf:
             raise ValueError(f"Quadratic: start must not be negative, got {self.start}.")
-        if not self.factor > 0:
+        if not 0 < self.factor < math.inf:
             raise ValueError(f"Quadratic: factor must be positive, got {self.factor}.")
 
     def sample(self, key: Key) -> Equations:

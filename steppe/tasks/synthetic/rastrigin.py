@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.messages import at_least
+from ...core.messages import at_least, reals
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
 from .equations import LAWS, Equations, check_law, draw_equations, product
@@ -75,9 +75,10 @@ class Rastrigin(AbstractFormula):
                 raise ValueError(
                     f"Rastrigin: {name} must be one of {', '.join(known)}, got {given!r}."
                 )
-        if not self.start >= 0:
+        reals("Rastrigin", finite=False, start=self.start, factor=self.factor)
+        if not 0 <= self.start < math.inf:
             raise ValueError(f"Rastrigin: start must not be negative, got {self.start}.")
-        if not self.factor > 0:
+        if not 0 < self.factor < math.inf:
             raise ValueError(f"Rastrigin: factor must be positive, got {self.factor}.")
 
     def sample(self, key: Key) -> Ripples:

@@ -26,7 +26,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int, UInt32
 
 from ...core.loss import Composed
-from ...core.messages import at_least
+from ...core.messages import at_least, reals
 from ...core.task import AbstractTask
 from ...core.types import Batch, Key, Params, Scalar, Split
 from ..classify import accuracy, cross_entropy
@@ -65,6 +65,7 @@ class TwoClasses(AbstractTask):
             )
         sizes = ("features", "rows", "batch_size")
         at_least(1, "TwoClasses", **{name: getattr(self, name) for name in sizes})
+        reals("TwoClasses", finite=False, separation=self.separation)
         if not 0 <= self.separation < math.inf:
             raise ValueError(f"TwoClasses: separation must not be negative, got {self.separation}.")
         self.network.shapes((self.features,), 2)  # refuses misfits

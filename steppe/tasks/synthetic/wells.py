@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.messages import at_least
+from ...core.messages import at_least, reals
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
 
@@ -51,6 +51,8 @@ class Wells(AbstractFormula):
 
     def __check_init__(self):
         at_least(1, "Wells", n=self.n)
+        names = ("wide", "narrow", "distance", "spread")
+        reals("Wells", finite=False, **{name: getattr(self, name) for name in names})
         if not 0 < self.wide < self.narrow < math.inf:
             raise ValueError(
                 f"Wells: the curvatures are wide={self.wide} and narrow={self.narrow}, expected "

@@ -17,6 +17,7 @@ import jax.random as jr
 
 from ...core import tree
 from ...core.loss import AbstractLoss, precompose
+from ...core.messages import reals
 from ...core.task import AbstractTask, Problem
 from ...core.types import Batch, Instance, Key, Params, Scalar, Split
 from .wrapper import AbstractLossWrapper
@@ -54,6 +55,7 @@ class Rescaled(AbstractTask):
     scale: float = eqx.field(static=True, default=10.0)
 
     def __check_init__(self):
+        reals("Rescaled", finite=False, scale=self.scale)
         if not 0 < self.scale < math.inf:
             raise ValueError(f"Rescaled: scale must be positive, got {self.scale}.")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import jax.random as jr
 
 from ...core.measure import AbstractMeasure
+from ...core.messages import reals
 from ...core.task import AbstractTask, Problem
 from ...core.types import Batch, Instance, Key, Params, Scalar
 from .wrapper import AbstractLossWrapper
@@ -33,6 +34,7 @@ class Flattened(AbstractLossWrapper):
     beta: float | Scalar
 
     def __check_init__(self):
+        reals("Flattened", beta=self.beta)
         if not isinstance(self.measure, AbstractMeasure):
             raise TypeError(
                 f"Flattened: the measure is {self.measure!r}, expected an object such as "

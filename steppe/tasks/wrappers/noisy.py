@@ -21,6 +21,7 @@ import jax.random as jr
 import jax.tree_util as jtu
 
 from ...core import tree
+from ...core.messages import reals
 from ...core.task import AbstractTask, Problem
 from ...core.types import Batch, Instance, Key, Params, Scalar
 from .wrapper import AbstractLossWrapper
@@ -37,6 +38,7 @@ class Noisy(AbstractLossWrapper):
     zero: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
+        reals("Noisy", finite=False, deviation=self.deviation, zero=self.zero)
         if not 0 <= self.deviation < math.inf:
             raise ValueError(f"Noisy: deviation must not be negative, got {self.deviation}.")
         if not 0 <= self.zero < 1:

@@ -19,6 +19,7 @@ import jax.tree_util as jtu
 
 from ...core import tree
 from ...core.loss import AbstractLoss, in_units
+from ...core.messages import reals
 from ...core.task import AbstractTask, Problem
 from ...core.types import Batch, Instance, Key, Params, Scalar, Split
 
@@ -35,6 +36,7 @@ class Scaled(AbstractTask):
     spread: float = eqx.field(static=True, default=SPREAD)
 
     def __check_init__(self):
+        reals("Scaled", finite=False, spread=self.spread)
         if not 0 <= self.spread < math.inf:
             raise ValueError(f"Scaled: spread must be a number from 0 up, got {self.spread}.")
 
