@@ -52,8 +52,12 @@ def run_grid(
     engines = {"serial": serial, "processes": processes, "ray": ray_tasks}
     if engine not in engines:
         raise ValueError(f"engine must be one of {', '.join(engines)}, got {engine!r}.")
-    at_least(1, "run_grid", workers=workers)
-    at_least(0, "run_grid", retries=retries)
+    at_least(0, "run_grid", workers=workers, retries=retries)
+    if workers < 1:
+        raise ValueError(
+            f"run_grid: workers must be at least 1, retries at least 0, got {workers} and "
+            f"{retries}."
+        )
     wanted = _distinct(cells)
     function(work)  # a wrong name is one error here, not one for each cell
 

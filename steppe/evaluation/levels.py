@@ -69,7 +69,8 @@ def descend(
     reals("descend", levels=tuple(levels))
     if horizon % every:
         raise ValueError(
-            f"descend: horizon must be a multiple of every, got {horizon} and {every}."
+            f"descend: horizon must be a multiple of every, both at least 1, got {horizon} and "
+            f"{every}."
         )
     levels = sorted((float(level) for level in levels), reverse=True)
     path, reached, points = _run(
