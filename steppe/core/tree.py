@@ -218,6 +218,7 @@ def strongly_typed(x: PyTree) -> PyTree:
     return jtu.tree_map(cast, x)
 
 
+@promoting
 def with_gradient(value: Scalar, surrogate: Scalar) -> Scalar:
     """A scalar that has the value of `value` and the gradient of `surrogate`."""
     stop = jax.lax.stop_gradient

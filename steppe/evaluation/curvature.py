@@ -191,19 +191,19 @@ def _measured(
         """λ, the residual as measured by one more product, and u."""
         pair = top_eigenpair(H, params, which=which, products=PRODUCTS, key=key)
         off = jtu.tree_map(lambda Hu, u: Hu - pair.value * u, H(pair.vector), pair.vector)
-        return pair.value, jnp.sqrt(tree.dot(off, off)), pair.vector
+        return pair.value, tree.norm(off), pair.vector
 
     *modulus, u = eigenvalue("modulus", key_modulus)
     found = {
         "start": loss(start),
         "train": loss(params),
         "valid": valid.value(params),
-        "gradient": tree.dot(g, g),
-        "size": tree.dot(params, params),
+        "gradient": tree.squared_norm(g),
+        "size": tree.squared_norm(params),
         "density": density,
         "trace": rules.trace(lambda x: x),
         "frobenius": rules.trace(lambda x: x**2),
-        "log_det": rules.trace(lambda x: jnp.log1p(proper(x) / gamma) / 2),
+        "log_det": rules.trace(lambda x: slq.log_ratio(proper(x), jnp.asarray(gamma)) / 2),
         "below": jnp.any(rules.nodes <= -gamma, axis=1).sum(),
         "top": eigenvalue("algebraic", key_top)[:2],
         "modulus": tuple(modulus),

@@ -97,6 +97,7 @@ def worst_direction(
     - `rho`: ρ > 0, length of the step
     - `adaptive`: measure the step against the size of each parameter (ASAM)
     """
+    grads, params = real(grads), real(params)
     if not adaptive:
         return jtu.tree_map(lambda u: (rho * u).astype(u.dtype), unit(grads))
     a, b = tree.magnitude(params), tree.magnitude(grads)  # |θ| ⊙ g may be out of range
@@ -114,6 +115,7 @@ def worst_point(
     - `rho`: ρ > 0, length of the step
     - `adaptive`: measure the step against the size of each parameter (ASAM)
     """
+    params = real(params)
     return tree.apply_updates(params, worst_direction(grads, params, rho=rho, adaptive=adaptive))
 
 

@@ -177,7 +177,8 @@ class TopEigenvalue(AbstractWarm):
         s = jnp.where(size < 1, tree.magnitude(u), 1)
         v = jtu.tree_map(lambda x: x / s.astype(x.dtype), u)
         # A u in half precision is not of length 1.
-        value = second_derivative(loss, params, v, v) * s * s / tree.dot(u, u)
+        over = tree.promoting(lambda vHv: vHv * s * s / tree.dot(u, u))
+        value = over(second_derivative(loss, params, v, v))
         return jnp.abs(value) if self.which == "norm" else value
 
 
@@ -220,7 +221,8 @@ class LogDet(AbstractMeasure):
             return seen.quadratic(psi), second_derivative(loss, params, v, w)
 
         value, surrogate = each_probe(sample, probes=self.probes, key=key)
-        return tree.with_gradient(value.mean(), value.mean() + surrogate.mean())
+        both = tree.promoting(jnp.add)(value.mean(), surrogate.mean())
+        return tree.with_gradient(value.mean(), both)
 
 
 class KrylovTrace(AbstractMeasure):

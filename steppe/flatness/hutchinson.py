@@ -87,7 +87,8 @@ def normal_like(key: Key, like: Params) -> Params:
 @tree.promoting
 def shift(params: Params, a: Scalar, direction: Params) -> Params:
     """θ + a·direction, each leaf in its own dtype."""
-    return jtu.tree_map(lambda p, d: (p + a * d).astype(p.dtype), params, direction)
+    move = lambda p, d: (p + a * d).astype(p.dtype)
+    return jtu.tree_map(move, real(params), real(direction))
 
 
 @tree.promoting

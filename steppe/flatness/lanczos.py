@@ -107,7 +107,7 @@ def tridiagonalise(matvec: FlatProduct, start: Float[Array, " n"], k: int) -> Tr
 def ritz(t: Tridiagonal) -> Ritz:
     """Eigenvalues and eigenvectors of T; values NaN if anything in T is not finite."""
     k = len(t.alpha)
-    row = jnp.arange(k)
+    row = jnp.arange(k, dtype=t.rank.dtype)
     alpha = jnp.where(row < t.rank, t.alpha, 0)
     beta = jnp.where(row[:-1] + 1 < t.rank, t.beta[:-1], 0)
     finite = jnp.all(jnp.isfinite(alpha)) & jnp.all(jnp.isfinite(beta)) & (t.rank > 0)

@@ -85,6 +85,7 @@ def line(
     - `offsets`: the a, (points,)
     - `together`: number of points worked on at once
     """
+    params = real(params)
     _check_direction("line", params, direction)
     offsets, loss = _axis("line", offsets), check_loss(loss)
     return _each(lambda a: loss(shift(params, a, direction)), offsets, together)
@@ -111,6 +112,7 @@ def plane(
     - `b`: offsets along `second`, (columns,)
     - `together`: number of points worked on at once
     """
+    params = real(params)
     _check_direction("plane", params, first)
     _check_direction("plane", params, second)
     a, b = jnp.meshgrid(_axis("plane", a), _axis("plane", b), indexing="ij")

@@ -112,6 +112,7 @@ class Relative(AbstractWarm):
         value, guess = self.base.resume(loss, params, guess, key=key)
         return self._sized(value, params), guess
 
+    @tree.promoting
     def _sized(self, value: Scalar, params: Params) -> Scalar:
         """value · ‖θ‖^power; the power alone may be out of range."""
         square, s = tree.scaled_square(real(params))

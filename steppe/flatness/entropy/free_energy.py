@@ -52,6 +52,7 @@ from ..slq import integrate, log_det, probe
 from .sgld import Langevin
 
 SIGNS = np.array([1, -1])  # of a pair of draws
+plus, times = tree.promoting(jnp.add), tree.promoting(jnp.multiply)
 
 
 def quadratic(
@@ -171,7 +172,7 @@ def monte_carlo(
 
     def pair(key: Key) -> Float[Array, "2"]:
         xi = normal_like(key, params)
-        return jax.vmap(lambda a: loss(shift(params, a, xi)))(sigma * SIGNS)
+        return jax.vmap(lambda a: loss(shift(params, a, xi)))(times(sigma, SIGNS))
 
     return _soft_minimum(each_probe(pair, probes=samples // 2, key=key), temperature)
 
@@ -207,6 +208,7 @@ def importance(
     _check_law("importance", gamma, temperature)
     check_draws("importance", samples, 4, "pairs ±ξ are drawn around two points")
     loss, sigma = check_loss(loss), jnp.sqrt(temperature / gamma)
+    params, mean = real(params), real(mean)
     delta = jtu.tree_map(jnp.subtract, mean, params)
     square, s = tree.scaled_square(delta)
     half = 0.5 * gamma * s * s * square
@@ -217,9 +219,9 @@ def importance(
         tilt = gamma * sigma * tree.dot(delta, xi)
 
         def cost(centre, offset, a):
-            f = loss(shift(centre, a * sigma, xi))
-            log_ratio = a * tilt + offset  # τ ln q/p at this draw
-            return (f + _half_and_half(log_ratio, temperature)).astype(f.dtype)
+            f = loss(shift(centre, times(a, sigma), xi))
+            log_ratio = times(a, tilt) + offset  # τ ln q/p at this draw
+            return plus(f, _half_and_half(log_ratio, temperature)).astype(f.dtype)
 
         around = lambda centre, offset: jax.vmap(lambda a: cost(centre, offset, a))(SIGNS)
         return jax.vmap(around)(centres, jnp.stack([-half, half])).ravel()
@@ -232,12 +234,14 @@ def _check_law(owner: str, gamma: float | Scalar, temperature: float | Scalar) -
     check_not_negative(owner, "temperature", temperature, "0 gives the Moreau envelope.")
 
 
+@tree.promoting
 def _half_and_half(log_ratio: Scalar, temperature: float | Scalar) -> Scalar:
     """τ ln(½ + ½ e^{r/τ}), and its limit max(r, 0) at τ = 0."""
     r = jnp.abs(log_ratio) / _not_zero(temperature)
     return jnp.maximum(log_ratio, 0) + temperature * jnp.log((1 + jnp.exp(-r)) / 2)
 
 
+@tree.promoting
 def _soft_minimum(v: Float[Array, "groups draws"], temperature: float | Scalar) -> Estimate:
     """−τ ln mean exp(−v/τ), at τ = 0 min v; its error to first order, from the spread of groups."""
     lowest = jnp.min(v)
@@ -283,7 +287,7 @@ def thermodynamic_integral(
     - `chains`: independent chains for each s, ≥ 1
     - `key`: of the noise
     """
-    loss = check_loss(loss)
+    loss, params = check_loss(loss), real(params)
     check_count("thermodynamic_integral", "nodes", nodes)
     check_count("thermodynamic_integral", "chains", chains)
     check_count("thermodynamic_integral", "burn_in", burn_in, least=0)

@@ -104,7 +104,8 @@ class Langevin(eqx.Module):
         """
         key_gradient, key_noise = jr.split(key)
         n = normal_like(key_noise, chain.params)
-        sigma = sign * _root(2 * self.step_size * self.temperature)
+        times = tree.promoting(jnp.multiply)
+        sigma = times(sign, _root(times(2 * self.step_size, self.temperature)))
         at = shift(chain.params, sigma / 2, n) if self.midpoint else chain.params
         g = gradient(at, key_gradient)
 

@@ -32,7 +32,7 @@ from ...core.measure import AbstractMeasure, check_draws, check_not_negative, ch
 from ...core.types import Key, Params, Scalar
 from ..hutchinson import Estimate, each_probe, normal_like, shift
 from ..hutchinson import mean as mean_of
-from ..products import check_loss
+from ..products import check_loss, real
 
 
 class Window(eqx.Module):
@@ -44,6 +44,7 @@ class Window(eqx.Module):
 
 def prior(params: Params) -> Window:
     """N(θ, τ/γ I)"""
+    params = real(params)
     return Window(params, jtu.tree_map(jnp.ones_like, params))
 
 
@@ -88,7 +89,7 @@ def bound(
     check_positive("bound", "gamma", gamma, "temperature/gamma is the variance of the prior.")
     check_not_negative("bound", "temperature", temperature, "0 gives f + γ/2 ‖m − θ‖² at m.")
     check_draws("bound", samples, 2, "draws come in pairs ±ξ")
-    loss = check_loss(loss)
+    loss, params = check_loss(loss), real(params)
     s = jnp.sqrt(temperature / gamma)
     delta = jtu.tree_map(jnp.subtract, posterior.mean, params)  # δ = m − θ
     square, length = tree.scaled_square(delta)
