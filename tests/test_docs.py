@@ -10,6 +10,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+import steppe
 from steppe.core.task import draw
 from steppe.zoo import TABLES
 
@@ -83,6 +84,17 @@ def test_the_measure_is_the_largest_slope(page):
 def test_what_is_registered_is_saved_and_loaded(page):
     assert page["again"].log_lr == page["opt"].log_lr
     assert type(page["again"]) is page["Signed"] and type(page["task"]) is page["Bowl"]
+
+
+def test_the_optimizer_that_readme_invents_is_saved_and_loaded(page, tmp_path):
+    text = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    [block] = [b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class " in b]
+    names = {"__name__": "readme"}
+    steppe.zoo.OPTIMIZERS.pop("signed")  # that of the page has the same name
+    exec(compile(block, "README.md", "exec"), names)
+    steppe.save(tmp_path / "a.safetensors", names["Signed"](jnp.log(0.5)))
+    again = steppe.load(tmp_path / "a.safetensors")
+    assert type(again) is names["Signed"] and again.log_lr == jnp.log(0.5)
 
 
 def test_the_study_goes_on_from_what_is_done(page):

@@ -88,7 +88,8 @@ def dispatch(words: list[str]) -> int:
     name, *rest = words
     if name not in VERBS:
         kind = "option" if name.startswith("-") else "command"
-        raise BadInput(f"There is no {kind} {name!r}; {did_you_mean(name, [*VERBS, *GLOBAL])}")
+        near = did_you_mean(name, [*VERBS, *GLOBAL], see="`steppe --help`")
+        raise BadInput(f"There is no {kind} {name!r}; {near}")
     options = options_of(name, rest)
     if "-h" in rest or "--help" in rest:
         print(help_text(name, options))

@@ -20,7 +20,7 @@ EXTRAS = {  # what each brings on top
 
 
 LARGEST = 2**31 - 1  # of counts: the counters of compiled programs have 32 bits
-FEW = 12  # names that a sentence can list
+FEW = 12  # names that a sentence can list; half as many where there is more to see
 LIKE = 0.6  # share of letters in common from which a name is taken for a slip of another
 MARGIN = 0.08  # of that share, within which two names are equally near
 
@@ -57,7 +57,7 @@ def did_you_mean(name: str, known: Iterable[str], see: str = "") -> str:
     if best >= LIKE:
         near = [repr(other) for other in ranked[:3] if shares[other] > best - MARGIN]
         return f"did you mean {_enumerated(near, 'or')}?"
-    if len(known) <= FEW:
+    if len(known) <= (FEW // 2 if see else FEW):
         return f"use one of {', '.join(known)}."
     three = _enumerated([repr(other) for other in ranked[:3]], "and")
     return f"the closest are {three}" + (f"; see {see}." if see else ".")

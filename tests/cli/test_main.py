@@ -80,7 +80,7 @@ def test_quick_answers_take_less_than_04_s(words):
         ("train --task quadratic --opt adam", "--opt adam is made by hand"),
         ("train --task quadratic", "--opt NAME is missing"),
         ("train --task quadratic --opt dm --steps -3", "--steps must be at least 1, got -3"),
-        ("train --task quadratic --opt dm --config no.toml", "no.toml does not exist"),
+        ("train --task quadratic --opt dm --config no.toml", "--config no.toml: found no file"),
         ("train --resume nowhere", "nowhere is no run folder"),
         ("eval adam", "add --task NAME"),
         ("eval adm --task quadratic", "did you mean 'adam'?"),

@@ -204,7 +204,7 @@ def test_l2o_scale_trains_on_batches_of_64_where_it_convolves():
 def test_a_wrong_suite_gets_a_hint():
     with pytest.raises(ValueError, match=r"no suite 'digit'; did you mean 'digits'\?"):
         suite.suite("digit")
-    with pytest.raises(ValueError, match="no suite 'xyz'; use one of published-evaluation, "):
+    with pytest.raises(ValueError, match=r"no suite 'xyz'; the closest are .* see `steppe list`"):
         suite.suite("xyz")
 
 
