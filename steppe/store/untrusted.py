@@ -95,8 +95,8 @@ class Source(NamedTuple):
         return self.error(printable(sentence))
 
     def part(self, words: str) -> "Source":
-        """A part of it, such as a line."""
-        return self._replace(name=f"{self.name}, {words}")
+        """A part of it, such as a line; long names that a file gives are cut short."""
+        return self._replace(name=f"{self.name}, {words[:200]}")
 
 
 def read_bytes(path: str | os.PathLike, most: int, source: Source) -> bytes:

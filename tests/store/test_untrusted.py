@@ -202,3 +202,12 @@ def test_text_that_cannot_be_shown_or_written():
         with pytest.raises(FileError, match="found half a character"):
             parse_json(text, SOURCE)
     assert parse_json('"\\ud83d\\ude00"', SOURCE) == "😀"
+
+
+def test_a_long_name_of_a_file_is_cut_short_in_a_sentence():
+    with pytest.raises(FileError, match="box[.]json, xxx") as caught:
+        checked("a", int, SOURCE, "x" * 70_000)
+    assert len(str(caught.value)) < 300
+    with pytest.raises(FileError) as caught:
+        checked({"y" * 70_000: "a"}, dict[str, int], SOURCE)
+    assert len(str(caught.value)) < 300
