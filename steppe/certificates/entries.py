@@ -6,6 +6,7 @@
 
 from typing import Annotated, Any, Literal, TypedDict
 
+from ..store.hints import Check, Wrong, shown
 from ..store.untrusted import Between, ByName, Length, Line
 
 TASKS = 10_000_000  # runs of one certificate
@@ -19,12 +20,19 @@ BYTES = 2**25  # of a file
 VALUES = 600_000  # numbers, words, lists and tables of a file
 LARGEST = 1.7976931348623157e308
 
+
+def _inside(x: float) -> float:
+    if not 0 < x < 1:
+        raise Wrong(shown(x), "a number between 0 and 1, neither of them")
+    return x
+
+
+Inside = Annotated[float, Check(_inside)]
 Tasks = Annotated[int, Between(0, TASKS)]
 Seen = Annotated[int, Between(1, TASKS)]
 Step = Annotated[int, Between(0, STEPS)]
 Share = Annotated[float, Between(0, 1)]
 Positive = Annotated[float, Between(5e-324, LARGEST)]
-Inside = Annotated[float, Between(5e-324, 1 - 2**-53)]  # (0, 1)
 Words = Annotated[str, Length(20_000)]
 Statement = Annotated[str, Length(BYTES)]
 Name = Annotated[str, Length(NAME), Line]
@@ -216,5 +224,4 @@ class Environment(TypedDict, total=False):
 
 
 Described = dict[Name, Any]
-Option = bool | Annotated[int, Between(-(2**20), 2**20)] | float | Name | None
-Options = dict[Name, Option | list[Option]]  # of a task
+Options = dict[Name, Any]  # of a task: the task says what they are

@@ -195,7 +195,7 @@ def once_more(cert: "Certificate", source: str) -> list[str]:
     """Run its problems again; the sentences of what is wrong."""
     from ..certificates.audit import recheck
     from ..certificates.entries import Options
-    from ..store.untrusted import FileError, Source, checked
+    from ..store.untrusted import Source, checked
 
     name, hyper = cert.tasks.get("name"), cert.optimizer
     if cert.optimizer.get("kind") == "function" or not isinstance(name, str):
@@ -206,12 +206,12 @@ def once_more(cert: "Certificate", source: str) -> list[str]:
     for word in ("hyper", "hyper", "learning_rate"):
         hyper = hyper.get(word) if isinstance(hyper, dict) else None
     place = Source("The certificate", "give that of `steppe certify`")
-    try:
-        options = checked(cert.tasks.get("options", {}), Options, place, "tasks.options")
-        lr = checked(hyper, float | None, place, "optimizer.hyper.hyper.learning_rate")
-        task = about._replace(task_options=options).build_task()
-    except (FileError, TypeError, ValueError) as error:
-        raise BadInput(f"Its task or rate cannot be had again: {error}") from None
-    opt, how = ready(about, task, cert.steps, lr, cert.seed, print)
+    options = checked(cert.tasks.get("options", {}), Options, place, "tasks.options")
+    lr = checked(hyper, float | None, place, "optimizer.hyper.hyper.learning_rate")
     about = about._replace(task_options=options)
+    try:
+        task = about.build_task()
+    except ValueError as error:
+        raise BadInput(f"The task of the certificate cannot be built: {error}") from None
+    opt, how = ready(about, task, cert.steps, lr, cert.seed, print)
     return recheck(cert, episodes(about, task, opt, cert.metric["name"], how))

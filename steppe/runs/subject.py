@@ -9,6 +9,7 @@ from ..core.entry import SEE
 from ..core.messages import did_you_mean
 from ..optimizers.names import OPTIMIZERS
 from ..store.manifest import verify
+from ..store.untrusted import shown
 from ..tasks.names import TASKS
 from ..zoo.registry import HUB, PRETRAINED, WEIGHTS, learned, tunable
 from ..zoo.resolve import resolve
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ..core.optimizer import AbstractOptimizer
     from ..core.task import AbstractTask
     from ..core.types import Key
+
+LARGEST_OPTION = 2**20
 
 
 class Subject(NamedTuple):
@@ -37,7 +40,29 @@ class Subject(NamedTuple):
     def build_task(self) -> "AbstractTask":
         from ..tasks import suite
 
+        known = suite.options(self.task)
+        for name, x in self.task_options.items():
+            if name in known and not alike(x, known[name]):
+                raise BadInput(
+                    f"The option {name} of the task {self.task} is by default {known[name]!r}, and "
+                    f"{shown(x)} is given; give one of that type."
+                )
         return suite.build(self.task, **self.task_options)
+
+
+def alike(x: object, default: object) -> bool:
+    """True if an option, which may be from a file, has the type and not much over the size of it.
+
+    - `default`: the value where nothing is said; None: any number or word may stand there
+    """
+    if isinstance(default, list | tuple):
+        return isinstance(x, list | tuple) and all(alike(y, default[0]) for y in x if default)
+    if default is None:
+        return x is None or isinstance(x, str) or alike(x, 0) or alike(x, 0.0)
+    if isinstance(x, bool) or isinstance(default, bool | str):
+        return type(x) is type(default)
+    small = isinstance(x, int | float) and abs(x) <= LARGEST_OPTION
+    return small and (isinstance(x, int) or isinstance(default, float))
 
 
 class Prepared(NamedTuple):

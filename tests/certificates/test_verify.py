@@ -1,12 +1,18 @@
 """verify: what `certify` writes is borne out, whatever was asked of it and whatever came out."""
 
+import dataclasses
+import time
+
+import mpmath
 import numpy as np
 import pytest
+from reference import binomial as exact
 
-from steppe.certificates import certify, load, verify
+from steppe.certificates import audit_bounds, bounds, certify, load, verify
+from steppe.certificates.audit import statement
 from steppe.certificates.bounds import METHODS
 from steppe.certificates.claims import Holds, Iterations, MeanIterations, Quantile, Success
-from steppe.certificates.runs import AbstractRun, Metric, Runs
+from steppe.certificates.runs import AbstractRun, Calls, Metric, Runs
 
 
 class Made(AbstractRun):
@@ -99,3 +105,86 @@ def test_what_certify_writes_is_borne_out(seeds, tmp_path):
             read = load(cert.save(tmp_path / "c.json"))
             assert read == cert and read.digest == cert.digest and verify(read) == [], how
     assert issued > len(seeds) / 2
+
+
+# The other code: against 60 digits, and at any size.
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 40])
+def test_tails_are_those_of_sixty_digits(n):
+    for p in (1e-12, 0.01, 0.3, 0.5, 0.97, 1 - 2**-40):
+        for k in range(n):
+            right = exact.at_most(k, n, p)
+            found = audit_bounds.log_at_most(k, n, p)
+            assert found == pytest.approx(float(mpmath.log(right)), rel=1e-12, abs=1e-13)
+            above = audit_bounds.log_at_least(k + 1, n, p)
+            if 1 - right < 1e-30:
+                continue  # 60 digits do not tell the rest
+            assert above == pytest.approx(float(mpmath.log(1 - right)), rel=1e-11, abs=1e-13)
+
+
+@pytest.mark.parametrize(("q", "p"), [(0.0, 1e-9), (0.3, 0.3 + 1e-9), (0.5, 1 - 1e-16), (1.0, 0.2)])
+def test_entropy_is_that_of_sixty_digits(q, p):
+    assert audit_bounds.entropy(q, p) == pytest.approx(float(exact.kl(q, p)), rel=1e-15)
+
+
+@pytest.mark.parametrize("n", [50, 10**4, 10**7])
+@pytest.mark.parametrize("delta", [1e-100, 1e-3, 0.5, 1 - 1e-6])
+def test_bounds_are_borne_out_and_no_others(n, delta):
+    for failures in {0, 1, n // 10, n // 2, n - 1}:
+        bound = bounds.clopper_pearson(failures, n, delta)
+        borne = lambda x: audit_bounds.of_failures(x, failures, n, delta, "clopper_pearson")  # noqa: B023
+        assert borne(bound)
+        if bound < 1 - 1e-6 and delta < 0.9:
+            off = (1e-9 if n < 10**5 else 1e-6) * bound * (1 - bound)
+            assert not borne(bound - off) and not borne(bound + off)
+    values = [(float(i), n // 50) for i in range(50)]
+    rank = bounds.order_rank(0.5, n, delta)
+    if rank is not None:
+        place = (rank - 1) // (n // 50)
+        of = lambda i: audit_bounds.of_order(values[i][0], values, 0.5, n, delta)
+        assert of(place) and not (place and of(place - 1)) and not (place < 49 and of(place + 1))
+
+
+def test_a_large_sample_costs_little():
+    """A tail of ten million runs: some thousands of terms, not all."""
+    start = time.process_time()
+    for i in range(20):
+        audit_bounds.log_at_most(10**6 - 10**3 + i, 10**7, 0.1)
+    assert time.process_time() - start < 1
+
+
+# Words.
+
+
+@pytest.mark.parametrize("delta", [1e-300, 1e-18, 1e-9])
+def test_certainty_is_never_said(delta):
+    cert = certify.certify(Made(0, False, ""), steps=2, claims=[Success(1e9, 1)], n=40, delta=delta)
+    assert cert.statement.startswith("With confidence 99.9999 %")
+    sure = dataclasses.replace(cert, claims=[cert.claims[0] | {"bound": 1e-300}])
+    assert "100 %" not in statement(sure) and "at least 99.9999 % of" in statement(sure)
+    assert "100 %" not in Quantile(1 - 2**-53, 1).statement(0.1, "loss", 2)
+
+
+def test_a_tolerance_is_rounded_up():
+    assert "loss ≤ 0.123457 " in Success(0.12345649, 3).statement(0.1, "loss", 3)
+    assert "loss ≤ 0.1 " in Success(0.1, 3).statement(0.1, "loss", 3)
+    assert "gain ≤ -12.3456 " in Success(-12.34564, 3).statement(0.1, "gain", 3)
+
+
+def test_the_statement_of_many_claims_can_be_read_again(tmp_path):
+    claims = [Success(1.0, k) for k in range(500)]
+    cert = certify.certify(Made(0, False, ""), steps=500, claims=claims, n=5, delta=0.5)
+    assert verify(load(cert.save(tmp_path / "c.json"))) == []
+
+
+def test_a_file_that_could_not_be_read_again_is_refused_before_anything_runs():
+    never = Calls(lambda rng: pytest.fail("it ran"))
+    with pytest.raises(ValueError, match="could come to 3,000,520 numbers"):
+        certify.certify(never, steps=10, claims=[Quantile(0.5, 3)], n=10**6)
+    for strange in ({"a": float("nan")}, {"a": object()}, {"a": "\ud800"}, {"a\n": 1}):
+        run = Made(0, False, "")
+        run.described = lambda strange=strange: {"optimizer": strange, "tasks": {}}
+        run.run = never.run
+        with pytest.raises(ValueError, match="The description of a run"):
+            certify.certify(run, steps=2, tolerances=[0.1], n=9)

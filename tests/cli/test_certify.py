@@ -98,3 +98,66 @@ def test_refused_in_a_sentence(steppe, words, sentence):
 def test_another_certificate_is_not_overwritten(steppe, folder):
     answer = steppe(*WAY, "--out", folder)
     assert answer.code == 2 and "exists already" in answer.err
+
+
+def changed(folder, change):
+    """The text of a certificate that was changed and signed again."""
+    from steppe.certificates.certificate import sha256
+
+    document = json.loads((folder / "certificate.json").read_text())
+    del document["digest"]
+    change(document)
+    return json.dumps(document | {"digest": sha256(document)})
+
+
+BAD = {
+    "empty": lambda folder: "",
+    "no JSON": lambda folder: '{"claims"',
+    "NaN": lambda folder: '{"claims": [NaN]}',
+    "deep": lambda folder: "[" * 100_000,
+    "wide": lambda folder: "[" + "0," * 700_000 + "0]",
+    "binary": lambda folder: "\x00\x01\ufffd",
+    "another document": lambda folder: '{"claims": [], "digest": 3}',
+    "too many runs": lambda folder: changed(folder, lambda d: d.update(n=3 * 10**9)),
+    "no claims, and all is well": lambda folder: changed(
+        folder, lambda d: d.update(claims=[], statement="With confidence 100 %: all is well.")
+    ),
+    "claims taken back": lambda folder: changed(folder, lambda d: d["claims"].pop()),
+    "a statement of one's own": lambda folder: changed(
+        folder, lambda d: d.update(statement="With confidence 99 %: all is well.")
+    ),
+    "a title that is no word": lambda folder: changed(
+        folder, lambda d: d.update(n=61, tasks={"options": [1]}, optimizer={"name": [{}]})
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_certificate_is_one_sentence_and_no_page(steppe, folder, kind, tmp_path):
+    (tmp_path / "certificate.json").write_text(BAD[kind](folder), encoding="utf-8")
+    for words in (("verify", tmp_path), ("report", tmp_path)):
+        answer = steppe(*words)
+        assert answer.code in (1, 2) and answer.out == ""
+        assert answer.err.startswith("steppe: ") and answer.err.count("\n") == 1
+        assert "please report it" not in answer.err and "certificate.json" in answer.err
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_names_of_odd_types_are_shown(steppe, folder, tmp_path):
+    change = lambda d: d.update(tasks={"options": [1]}, optimizer={"name": [{}], "hyper": 3})
+    (tmp_path / "certificate.json").write_text(changed(folder, change), encoding="utf-8")
+    assert steppe("report", tmp_path).code == 0
+    assert steppe("verify", tmp_path).code == 0
+    answer = steppe("verify", tmp_path, "--again", "sgd")
+    assert answer.code == 2 and "rechecked in Python" in answer.err
+
+
+@pytest.mark.parametrize(
+    "options", [[1], {"n": "many"}, {"n": None}, {"n": -3}, {"m": 3}, {"n": {}}, {"n": 2**40}]
+)
+def test_a_task_that_cannot_be_had_again_is_one_sentence(steppe, folder, tmp_path, options):
+    change = lambda d: d.update(tasks={"name": "quadratic", "options": options})
+    (tmp_path / "certificate.json").write_text(changed(folder, change), encoding="utf-8")
+    answer = steppe("verify", tmp_path, "--again", "sgd")
+    assert answer.code == 2 and answer.err.count("\n") == 1
+    assert "please report it" not in answer.err

@@ -8,7 +8,7 @@ from robustness import forged
 from robustness.forgeries import FORGERIES
 
 from steppe.certificates import certify
-from steppe.certificates.audit import verify
+from steppe.certificates.audit import recheck, verify
 from steppe.certificates.certificate import CertificateError, from_document
 from steppe.store.untrusted import Source
 
@@ -62,3 +62,12 @@ def test_each_number_follows_from_the_others(documents, base):
             found = [str(error)]
         passed |= set() if found else {place}
     assert passed <= (FREE_OF_TRAINED | TINY if base in ("gaussian", "finite") else FREE)
+
+
+def test_running_it_again(documents):
+    signed = {name: from_document(document, SOURCE) for name, document in documents.items()}
+    holds = {"the gap never rises": forged.never_rises}
+    assert recheck(signed["grid"], forged.Descents(), holds) == []
+    assert "came out otherwise" in recheck(signed["grid"], forged.Descents(lost=0.5), holds)[0]
+    with pytest.raises(ValueError, match="made again by certify_randomised"):
+        recheck(signed["gaussian"], forged.Descents())
