@@ -205,7 +205,7 @@ def test_text_that_cannot_be_shown_or_written():
 
 
 def test_a_long_name_of_a_file_is_cut_short_in_a_sentence():
-    with pytest.raises(FileError, match="box[.]json, xxx") as caught:
+    with pytest.raises(FileError, match=r"box\.json, xxx") as caught:
         checked("a", int, SOURCE, "x" * 70_000)
     assert len(str(caught.value)) < 300
     with pytest.raises(FileError) as caught:
