@@ -156,3 +156,18 @@ def test_a_distributed_checkpoint_goes_on_bit_by_bit(rule, flat, disk, tmp_path)
                 options=options,
             )
         break
+
+
+@every_rule
+def test_a_copy_goes_on_bit_by_bit_though_others_move_than_before(rule):
+    """What all share is as old as the newest of those that hold it, moving or not."""
+    opt, again = waved(rule), waved(rule, 0)
+    for k, moving in ((3, {0, 2}), (4, {1}), (5, {0, 1})):
+        again.load_state_dict(opt.state_dict())
+        for p, q in zip(of(again), of(opt), strict=True):
+            p.data.copy_(q)
+        for one in (opt, again):
+            for j, p in enumerate(of(one)):
+                p.grad = torch.full_like(p, 0.1 * k) if j in moving else None
+            one.step()
+        assert same(numbers(opt), numbers(again))
