@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from ..core.settings import setting
+from ..optimizers.settings import verified
 from ..runs.folder import MODEL, BadInput, check_new_checkpoint
-from ..store.manifest import described, verify
+from ..store.manifest import described
 from ..zoo.registry import HUB
 from ..zoo.resolve import resolve
 from .parse import document, make
@@ -70,7 +71,7 @@ class Convert:
 def run(values: dict) -> int:
     options = make(Export, values)
     source = resolve(options.ckpt)
-    kind = described(verify(source), source)["kind"]  # refuses what is not intact
+    kind = described(verified(source), source)["kind"]  # refuses what is not intact
     if options.to == "hub":
         written, place = publish(options, source)
     else:

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.settings import setting
-from ..store.manifest import Header, verify
+from ..optimizers.settings import verified
+from ..store.hints import printable
+from ..store.manifest import Header
 from ..zoo.io import Card, Line, read_card
 from ..zoo.resolve import resolve
 from .parse import document, make
@@ -32,7 +34,7 @@ def run(values: dict) -> int:
     options = make(Info, values)
     path = Path(options.ckpt)
     path = path if path.is_dir() else resolve(options.ckpt)  # of a folder, `read` says what it is
-    header = verify(path)  # refuses what is not intact
+    header = verified(path)  # refuses what is not intact
     content = describe(path, header)
     if options.json:
         document(content)
@@ -79,7 +81,7 @@ def text(content: Mapping) -> str:
     for name, tensor in content["tensors"].items():
         key = f" (PRNG key, {content['keys'][name]})" if name in content["keys"] else ""
         lines.append(f"    {name:<{wide}}{tensor['dtype']}{tensor['shape']}{key}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def sheet(card: Card) -> list[str]:

@@ -8,9 +8,20 @@ a file. Standard library only.
 import dataclasses
 import itertools
 import math
-from typing import Annotated, Literal, TypeVar
+import os
+from typing import Annotated, Literal, TypeVar, get_type_hints
 
-from ..store.untrusted import Between, Length, Real
+from ..store.manifest import (
+    SAVED,
+    CheckpointError,
+    Header,
+    as_saved,
+    check_fit,
+    described,
+    specs,
+    verify,
+)
+from ..store.untrusted import Between, Length, Real, Source, built, checked_table
 
 Width = Annotated[int, Between(0, 2**16)]  # units of a layer
 Widths = Annotated[tuple[Width, ...], Length(64)]
@@ -169,6 +180,34 @@ class Scale:
         found |= starts if self.learn_start else {}
         found |= {".shortcut": (self.scales,)} if self.gradient_shortcut else {}
         return found | ({".lr_momentum": (), ".log_step": ()} if self.dynamic else {})
+
+
+KINDS = {"DM": DM, "RNNProp": RNNProp, "Scale": Scale}
+
+
+def settings_in(header: Header, path: str | os.PathLike) -> DM | RNNProp | Scale | None:
+    """The settings of the optimizer in a file, and the check that its weights are as they imply.
+
+    None for an optimizer of another kind. Raises CheckpointError where there is no optimizer, for
+    settings of a wrong type or out of range, and for weights of other names, dtypes or shapes.
+    """
+    kind, hyper = described(header, path).values()
+    if kind not in KINDS:
+        return None
+    cls, source = KINDS[kind], Source(os.fspath(path), SAVED, CheckpointError)
+    hints = get_type_hints(cls, include_extras=True)
+    settings = built(cls, checked_table(hyper, hints, source, kind), source, kind)
+    check_fit(path, specs(header), as_saved(header, settings.shapes))
+    return settings
+
+
+def verified(path: str | os.PathLike) -> Header:
+    """The header of a checkpoint, with every bit of the file checked.
+
+    The settings of an optimizer come first, so that a large file that cannot be right is refused
+    at once.
+    """
+    return verify(path, lambda header: "kind" in header.manifest and settings_in(header, path))
 
 
 def of(kind: type[Settings], optimizer: object) -> Settings:

@@ -151,9 +151,10 @@ def _kept(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """The recipe as checkpoints have it: in a run of 0.1, word for word as it stood there."""
     path, _ = checkpoint.newest(folder, STEPS)
     if path is not None:
-        found = read_manifest(path).get("recipe") or {}
-        with contextlib.suppress(ValueError):
-            if not config.differences(from_json(found, type(recipe)), recipe):
+        found = read_manifest(path).get("recipe")
+        # In a file that is not ours it may be anything, which is no recipe then.
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+            if found and not config.differences(from_json(found, type(recipe)), recipe):
                 return dict(found)
     return to_json(recipe, free=False)
 

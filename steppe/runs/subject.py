@@ -3,13 +3,16 @@
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from ..core.entry import SEE
 from ..core.messages import did_you_mean
+from ..core.settings import plain
 from ..optimizers.names import OPTIMIZERS
-from ..store.manifest import verify
-from ..store.untrusted import shown
+from ..optimizers.settings import verified
+from ..store.hints import Check, Wrong
+from ..store.manifest import CheckpointError, described
+from ..store.untrusted import Between, Length, Source, built, checked, checked_table, shown
 from ..tasks.names import TASKS
 from ..zoo.registry import HUB, PRETRAINED, WEIGHTS, learned, tunable
 from ..zoo.resolve import resolve
@@ -20,7 +23,29 @@ if TYPE_CHECKING:
     from ..core.task import AbstractTask
     from ..core.types import Key
 
-LARGEST_OPTION = 2**20
+
+def _decimal(value: object) -> object:
+    if type(value) is int:
+        raise Wrong(shown(value), "a number with a decimal point")
+    return value
+
+
+Horizon = Annotated[int, Between(1, 1_000_000)]
+OptionName = Annotated[str, Length(40)]
+Small = Annotated[int, Between(-10_000, 10_000)]  # e.g. units of a layer, images of a batch
+Decimal = Annotated[float, Check(_decimal)]
+Word = Annotated[str, Length(80)]
+Sizes = Annotated[tuple[Small | Annotated[tuple[Small, ...], Length(16)], ...], Length(16)]
+Option = bool | Small | Decimal | Word | Sizes | None
+Options = dict[OptionName, Option]
+
+
+class Training(NamedTuple):
+    """The training of an optimizer, as its file tells it."""
+
+    task: str | None
+    options: dict[str, Any]
+    horizon: int | None
 
 
 class Subject(NamedTuple):
@@ -38,31 +63,19 @@ class Subject(NamedTuple):
         return ", ".join([self.task, *(f"{name} {x}" for name, x in self.task_options.items())])
 
     def build_task(self) -> "AbstractTask":
+        from ..store.describe import hints_of
         from ..tasks import suite
 
-        known = suite.options(self.task)
-        for name, x in self.task_options.items():
-            if name in known and not alike(x, known[name]):
-                raise BadInput(
-                    f"The option {name} of the task {self.task} is by default {known[name]!r}, and "
-                    f"{shown(x)} is given; give one of that type."
-                )
-        return suite.build(self.task, **self.task_options)
-
-
-def alike(x: object, default: object) -> bool:
-    """True if an option, which may be from a file, has the type and not much over the size of it.
-
-    - `default`: the value where nothing is said; None: any number or word may stand there
-    """
-    if isinstance(default, list | tuple):
-        return isinstance(x, list | tuple) and all(alike(y, default[0]) for y in x if default)
-    if default is None:
-        return x is None or isinstance(x, str) or alike(x, 0) or alike(x, 0.0)
-    if isinstance(x, bool) or isinstance(default, bool | str):
-        return type(x) is type(default)
-    small = isinstance(x, int | float) and abs(x) <= LARGEST_OPTION
-    return small and (isinstance(x, int) or isinstance(default, float))
+        if not self.task_options:
+            return suite.build(self.task)
+        source = Source(str(self.optimizer), "name the task yourself", CheckpointError)
+        hints = {k: v for make in suite.makers(self.task) for k, v in hints_of(make).items()}
+        known = {name: hints.get(name, Any) for name in suite.options(self.task)}
+        options = plain(dict(self.task_options))  # of a checkpoint or a certificate
+        checked(options, Options, source, "task options")
+        checked_table(options, known, source, "task options")
+        given = {"name": self.task, **self.task_options}
+        return built(suite.build, given, source, "task", passing=(OSError, ImportError))
 
 
 class Prepared(NamedTuple):
@@ -84,28 +97,47 @@ def check(name: str, known: Collection[str], what: str) -> None:
 
 def subject(source: str, task: str | None) -> Subject:
     """The optimizer of this name or file, on this task or that of its training."""
-    optimizer, name, recipe = source, source, {}
+    optimizer, name, trained = source, source, Training(None, {}, None)
     if source not in tunable():
         optimizer = checkpoint(source)
-        manifest = verify(optimizer).manifest
-        if not isinstance(manifest, dict) or "kind" not in manifest:
-            what = manifest.get("what", "something else") if isinstance(manifest, dict) else "?"
+        header = verified(optimizer)
+        if "kind" not in header.manifest:
+            what = shown(header.manifest.get("what", "something else")).strip("'")
             raise BadInput(
                 f"{optimizer} is a checkpoint of {what}, not of an optimizer; give {MODEL} of a "
                 "finished run."
             )
-        recipe = manifest.get("recipe") or {}
-        name = optimizer.stem if optimizer.parent == WEIGHTS else str(manifest["kind"])
-    trained_on, horizon, task_options = recipe.get("task"), recipe.get("horizon"), {}
-    if isinstance(trained_on, Mapping):  # of `runs.session`; else of 0.1, or a user's own words
-        trained_on, horizon = trained_on.get("name"), recipe.get("estimator", {}).get("horizon")
-    if task is None:
-        task, task_options = trained_on, recipe.get("task_options", {})
+        trained = training(header.manifest.get("recipe"), optimizer, task)
+        kind = described(header, optimizer)["kind"]
+        name = optimizer.stem if optimizer.parent == WEIGHTS else kind
+    task = task or trained.task
     if task is None:
         raise BadInput(f"{name} names no task it was trained on; add `task NAME`.")
     check(task, TASKS, "task")
-    horizon = horizon if isinstance(horizon, int) else None
-    return Subject(optimizer, name, task, task_options, horizon)
+    return Subject(optimizer, name, task, trained.options, trained.horizon)
+
+
+def training(recipe: object, path: Path, task: str | None) -> Training:
+    """The task, its options and the horizon that the recipe in a file names.
+
+    A recipe may be anyone's own words, and what is in them of another type is not taken for these.
+    What is taken is checked: a stranger's file can ask for a task of steppe's in a common size.
+
+    - `task`: named by the user, for whom the file's own and its options do not count
+    """
+    told = recipe if isinstance(recipe, dict) else {}
+    source = Source(str(path), "name the task and its horizons yourself", CheckpointError)
+    named, horizon = told.get("task"), told.get("horizon")
+    if isinstance(named, dict):  # of `runs.session`; else of 0.1, or a user's own words
+        estimator = told.get("estimator")
+        named = named.get("name")
+        horizon = estimator.get("horizon") if isinstance(estimator, dict) else None
+    known = checked(horizon, Horizon, source, "recipe.horizon") if type(horizon) is int else None
+    given = told.get("task_options", {}) if task is None and isinstance(named, str) else {}
+    options = checked(given, Options, source, "recipe.task_options")
+    if "folder" in options:
+        raise source.refuse("a folder of data", "none, since it is for the user to name")
+    return Training(named if isinstance(named, str) else None, options, known)
 
 
 def checkpoint(source: str) -> Path:

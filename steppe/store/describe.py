@@ -149,11 +149,23 @@ def check(description: object, kinds: Mapping[str, type[eqx.Module]], source: So
     checked(description, Annotated[Any, Check(functools.partial(module, object, 1))], source)
 
 
+def hints_of(make: Callable) -> dict[str, Any]:
+    """What JSON may say of each argument of a class or function; of modules nothing."""
+
+    def refuse(base: type) -> Checker:
+        def check(value: object) -> object:
+            raise Wrong(shown(value), "nothing that a file can say")
+
+        return check
+
+    return {name: _of_json(hint, refuse) for name, (hint, _) in _arguments(make)[0].items()}
+
+
 Inner = Callable[[type], Checker]  # from a class to the check of a description of one
 
 
 @functools.lru_cache(maxsize=256)
-def _arguments(cls: type) -> tuple[dict[str, tuple[Any, Any]], list[str]]:
+def _arguments(cls: Callable) -> tuple[dict[str, tuple[Any, Any]], list[str]]:
     """Hint and default of each argument but the key, and the names of those without a default."""
     hints: dict[str, Any] = {}
     for of in (cls, cls.__init__):

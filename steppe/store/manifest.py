@@ -155,10 +155,16 @@ def read_header(path: str | os.PathLike) -> Header:
         return _header(file, path)
 
 
-def verify(path: str | os.PathLike) -> Header:
-    """The header, with every bit of the file checked; the tensors are not kept."""
+def verify(
+    path: str | os.PathLike, expect: Callable[[Header], object] = lambda header: None
+) -> Header:
+    """The header, with every bit of the file checked; the tensors are not kept.
+
+    `expect` is called with the header, as in `read`.
+    """
     with _open(path) as file:
         header, digest = _header(file, path), hashlib.sha256()
+        expect(header)
         while chunk := file.read(CHUNK):
             digest.update(chunk)
         _check_body(path, header, digest.hexdigest())

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from ..core.entry import SEE, find
@@ -41,6 +42,13 @@ def build(name: str, **overrides) -> AbstractTask:
     dataset = load(entry.arguments["dataset"], given.pop("folder", None))
     around = {option: given.pop(option) for option in ("batch_size", "report")}
     return Classify(dataset, entry.arguments["network"].load()(**given), **around)
+
+
+def makers(name: str) -> list[Callable]:
+    """The classes and functions whose arguments are the options of this task."""
+    entry = find("task", TASKS, name)
+    network = entry.arguments.get("network") if entry.load() is Classify else None
+    return [entry.load()] + ([network.load()] if network else [])
 
 
 def options(name: str) -> dict[str, Any]:

@@ -17,27 +17,22 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.messages import at_least
-from ..optimizers.settings import DM, RNNProp, Scale
+from ..optimizers.settings import settings_in
 from ..store.manifest import (
     DTYPES,
-    SAVED,
-    CheckpointError,
     Header,
-    as_saved,
-    check_fit,
     complaint,
     described,
     read,
-    specs,
     warn_of,
 )
-from ..store.untrusted import Source, built, checked_table, shown
+from ..store.untrusted import shown
 from ..zoo.resolve import resolve
 from .groups import (
     FOREIGN,
@@ -56,7 +51,6 @@ from .scale import ScaleRule
 from .states import Admitted, admitted, mapping, standalone
 
 RULES: dict[str, type] = {"DM": DMRule, "RNNProp": RNNPropRule, "Scale": ScaleRule}
-SETTINGS = {"DM": DM, "RNNProp": RNNProp, "Scale": Scale}
 
 
 class LearnedOptimizer(torch.optim.Optimizer):
@@ -270,24 +264,20 @@ def read_rule(source: str | os.PathLike) -> AbstractRule:
     Raises CheckpointError if there is no such file, if it is damaged or holds no optimizer, and for
     an optimizer that has no form in PyTorch.
     """
-    path, rule = resolve(source), {}
-    said = Source(os.fspath(path), SAVED, CheckpointError)
+    path, found = resolve(source), []
 
     def expect(header: Header) -> None:
         """Check what the header says, before memory is taken for the weights."""
-        kind, hyper = described(header, path).values()
-        if kind not in RULES:
-            found, known = f"an optimizer of kind {shown(kind)}", f"one of {', '.join(RULES)}"
-            raise complaint(path, found, known, "run it in JAX")
-        cls = SETTINGS[kind]
-        hints = get_type_hints(cls, include_extras=True)
-        settings = built(cls, checked_table(hyper, hints, said, kind), said, kind)
-        check_fit(path, specs(header), as_saved(header, settings.shapes))
-        rule.update(kind=kind, hyper=dataclasses.asdict(settings))
+        kind, settings = described(header, path)["kind"], settings_in(header, path)
+        if settings is None:
+            words, known = f"an optimizer of kind {shown(kind)}", f"one of {', '.join(RULES)}"
+            raise complaint(path, words, known, "run it in JAX")
+        found.append((RULES[kind], dataclasses.asdict(settings)))
 
     weights = tensors(*read(path, expect))
     warn_of(path, [name for name, w in weights.items() if not bool(w.isfinite().all())])
-    return RULES[rule["kind"]](weights, rule["hyper"])
+    rule, hyper = found[0]
+    return rule(weights, hyper)
 
 
 def tensors(header: Header, body: dict[str, bytearray]) -> dict[str, torch.Tensor]:

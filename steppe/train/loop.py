@@ -26,6 +26,7 @@ from ..core.types import Key
 from ..objectives.regularized import Regularized, flatness_share
 from ..store import checkpoint
 from ..store.files import sweep
+from ..store.hints import printable
 from ..store.lock import locked
 from ..store.manifest import STEPS
 from . import mesh as meshes
@@ -237,19 +238,20 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
             sink.say(f"Skipped a damaged checkpoint. {sentence}")
     if path is None:
         return run
-    found = checkpoint.read_manifest(path).get("recipe") or {}
+    found = checkpoint.read_manifest(path).get("recipe")
+    found = found if isinstance(found, dict) else {}
     wanted = json.loads(json.dumps(recipe))
     if found != wanted:
         differing = sorted(
             k for k in {*found, *wanted} if found.get(k, "absent") != wanted.get(k, "absent")
         )
+        differences = ", ".join(
+            f"{k}: {found.get(k, 'absent')} there, {wanted.get(k, 'absent')} asked for"
+            for k in differing
+        )
         raise checkpoint.CheckpointError(
-            f"{folder} holds a run with other settings ("
-            + ", ".join(
-                f"{k}: {found.get(k, 'absent')} there, {wanted.get(k, 'absent')} asked for"
-                for k in differing
-            )
-            + "). Give the settings it was begun with to resume it, or another folder."
+            printable(f"{folder} holds a run with other settings ({differences}). ")
+            + "Give the settings it was begun with to resume it, or another folder."
         )
     like = lambda header: dataclasses.replace(run, pending=kept(path, header))
     run, _ = checkpoint.load_as(path, like, renamed=RENAMED)

@@ -20,7 +20,8 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError(missing(error)) from None
 
-from ..store.manifest import described, verify
+from ..optimizers.settings import verified
+from ..store.manifest import described
 from .io import LICENCE, Card, read_card
 from .resolve import MODEL, refusals, resolve
 
@@ -41,7 +42,7 @@ class Published(
 
     def __init__(self, file: Path):
         self.file = Path(file)
-        header = verify(self.file)
+        header = verified(self.file)
         self.described, self.manifest = described(header, self.file), header.manifest
 
     def _save_pretrained(self, save_directory: Path) -> None:

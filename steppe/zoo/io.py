@@ -18,7 +18,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ..core.entry import find
 from ..store.manifest import (
@@ -30,7 +30,7 @@ from ..store.manifest import (
     read_manifest,
     warn_of,
 )
-from ..store.untrusted import FileError, Source, checked
+from ..store.untrusted import Between, FileError, Length, Source, checked
 from .registry import PRETRAINED, WEIGHTS, classes
 from .resolve import resolve
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from ..core.optimizer import AbstractOptimizer
 
 LICENCE = "Apache-2.0"
+Words = Annotated[str, Length(2000)]
+Count = Annotated[int, Between(0, 2**53)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,12 +49,12 @@ class Line:
     None where it is not defined in each of them: a training diverged, or did not come so far.
     """
 
-    task: str
-    metric: str
+    task: Words
+    metric: Words
     ours: float | None
     adam: float | None
     sam: float | None
-    n: int
+    n: Count
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,23 +68,23 @@ class Card:
     - `table`: what came out; `failures`: where it should not be trusted
     """
 
-    name: str
-    summary: str
+    name: Words
+    summary: Words
     recipe: dict[str, Any]
     meta_task: dict[str, Any]
     meta_seed: int
-    meta_steps: int
-    kept: int
-    seconds: float
-    processor: str
-    cores: int
-    commit: str
-    date: str
-    horizon: int
+    meta_steps: Count
+    kept: Count
+    seconds: Annotated[float, Between(0, 1e9)]
+    processor: Words
+    cores: Count
+    commit: Words
+    date: Words
+    horizon: Count
     tasks: dict[str, dict[str, Any]]
-    table: tuple[Line, ...]
-    failures: tuple[str, ...]
-    licence: str = LICENCE
+    table: Annotated[tuple[Line, ...], Length(1000)]
+    failures: Annotated[tuple[Words, ...], Length(1000)]
+    licence: Words = LICENCE
 
 
 def save(path: str | os.PathLike, opt: "AbstractOptimizer", **recipe: Any) -> None:
@@ -184,6 +186,6 @@ def write_shipped(path: str | os.PathLike, opt: "AbstractOptimizer", card: Card)
 def read_card(manifest: Mapping[str, Any]) -> Card | None:
     """The card in a manifest, None if there is none that this version reads."""
     try:
-        return checked(manifest.get("card"), Card, Source("card"))
+        return checked(manifest.get("card"), Card, Source("the card"))
     except FileError:
         return None
