@@ -150,7 +150,7 @@ def check(description: object, kinds: Mapping[str, type[eqx.Module]], source: So
 
 
 def hints_of(make: Callable) -> dict[str, Any]:
-    """What JSON may say of each argument of a class or function; of modules nothing."""
+    """Hints of JSON for each argument of a class or function; modules cannot be said."""
 
     def refuse(base: type) -> Checker:
         def check(value: object) -> object:
@@ -199,6 +199,8 @@ def _of_json(hint: Any, inner: Inner) -> Any:
     """A hint of a constructor, as one of what JSON has for it."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     again = functools.partial(_of_json, inner=inner)
+    if hint is float or hint == Real:
+        return Real
     if origin is Annotated:
         base = again(parts[0])  # the bounds of a hint come before our own
         within = base.__metadata__ if typing.get_origin(base) is Annotated else ()
@@ -212,8 +214,6 @@ def _of_json(hint: Any, inner: Inner) -> Any:
         return Annotated[held, Length(ITEMS)]
     if hint is int:
         return Annotated[int, Between(-(2**63), 2**64 - 1)]
-    if hint is float:
-        return Real
     if hint in (bool, str, None, type(None)) or origin is typing.Literal:
         return hint
     if isinstance(hint, type) and issubclass(hint, eqx.Module):

@@ -1,11 +1,13 @@
 """A damaged, foreign or dangerous file is told apart from its first bytes on."""
 
 import io
+import json
 import os
 import pickle
 import random
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -14,9 +16,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from steppe.runs.subject import subject
 from steppe.store import manifest as manifest_file
 from steppe.store.checkpoint import load, save
-from steppe.store.manifest import CheckpointError, read, read_manifest
+from steppe.store.manifest import CheckpointError, read, read_manifest, seal, verify
+from steppe.zoo.io import load as load_optimizer
 
 
 def small_tree():
@@ -141,6 +145,81 @@ def test_missing_file_folder_and_pipe_are_told_apart(file, tmp_path):
     for name, words in cases.items():
         with pytest.raises(CheckpointError, match=words):
             load(tmp_path / name, small_tree())
+
+
+def sparse(path, name):
+    """A file of 2 GB that takes a page on disk, under a checksum that is right for its header."""
+    size = 2**31
+    index = {name: {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}
+    manifest = {"kind": "DM", "hyper": {"hidden": [2]}, "recipe": {"task": "quadratic"}}
+    first = seal(index, {"body_sha256": "0" * 64, "format": 1, "keys": {}, "manifest": manifest})
+    with open(path, "wb") as file:
+        file.write(first)
+        file.truncate(len(first) + size)
+
+
+@pytest.mark.parametrize("name", [".head.b", ".lstm.layers[0].b_gates", "x"])
+def test_a_body_that_the_settings_do_not_need_is_not_read(tmp_path, name):
+    path = tmp_path / "a.safetensors"
+    sparse(path, name)
+    torch = pytest.importorskip("steppe.torch")
+    readers = (load_optimizer, torch.read_rule, lambda path: subject(str(path), None))
+    for reader in readers:
+        reader("dm-v1")  # whatever is imported or compiled for the first time
+        tracemalloc.start()
+        began = time.process_time()
+        with pytest.raises(CheckpointError, match="known arrays"):
+            reader(path)
+        assert time.process_time() - began < 2
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+        tracemalloc.stop()
+
+
+def test_what_is_only_verified_is_not_kept(tmp_path):
+    save(tmp_path / "a", {"w": np.zeros(2**22, np.float32)}, manifest={})
+    tracemalloc.start()
+    verify(tmp_path / "a")
+    assert tracemalloc.get_traced_memory()[1] < 2**22  # of 2**24 bytes
+    tracemalloc.stop()
+
+
+REFUSED = {
+    "a key that is no tensor": (lambda i, e: e["keys"].update(x="fry"), "a PRNG key x"),
+    "a float for an offset": (lambda i, e: i["['w']"].update(data_offsets=[0.0, 12]), "found 0.0"),
+    "a format that is none": (lambda i, e: e.update(format=0), "from 1 to"),
+    "a shape that is none": (lambda i, e: i["['w']"].update(shape=[-3, -1]), "found -3"),
+    "a tensor's bytes": (lambda i, e: i["['w']"].update(shape=[4]), "bytes that do not fit"),
+    "an unknown dtype": (lambda i, e: i["['w']"].update(dtype="object"), "found 'object'"),
+    "more in the entry": (lambda i, e: e.update(more=1), "found the entry 'more'"),
+    "a manifest that is a list": (lambda i, e: e.update(manifest=[]), "manifest: found a list"),
+    "a name without end": (lambda i, e: i.update({"y" * 2000: i.pop("['w']")}), "a length of 2000"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_header_that_is_wrong_under_a_right_checksum_is_refused(tmp_path, name):
+    change, words = REFUSED[name]
+    save(path := tmp_path / "a.safetensors", {"w": np.zeros(3, np.float32)}, manifest={})
+    raw = path.read_bytes()
+    size = 8 + int.from_bytes(raw[:8], "little")
+    index = json.loads(raw[8:size])
+    entry = json.loads(index.pop("__metadata__")["steppe"])
+    del entry["sha256"]
+    change(index, entry)
+    path.write_bytes(seal(index, entry) + raw[size:])
+    for reader in (read_manifest, read, verify, lambda path: load(path, small_tree())):
+        with pytest.raises(CheckpointError, match=words) as caught:
+            reader(path)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "manifest", [{"n": 10**5000}, {"n": [0] * 2**20}, {"n": "x" * 2**23}], ids=["n", "list", "text"]
+)
+def test_what_could_not_be_read_is_not_written(tmp_path, manifest):
+    with pytest.raises(CheckpointError) as caught:
+        save(tmp_path / "a", small_tree(), manifest=manifest)
+    assert len(str(caught.value)) < 500 and not list(tmp_path.iterdir())
 
 
 def test_newer_format_asks_for_an_upgrade(file, monkeypatch):

@@ -15,7 +15,8 @@ import warnings
 import pytest
 from examples_optimizers import OPTIMIZERS
 
-from steppe.store.manifest import CheckpointError, seal
+from steppe.cli.info import describe, text
+from steppe.store.manifest import CheckpointError, read_header, seal
 from steppe.zoo.io import load, save
 from steppe.zoo.registry import classes
 
@@ -101,6 +102,12 @@ def in_torch(path):
     opt.step()
 
 
+def told(path):
+    """The lines of `steppe info`, the body aside."""
+    for line in text(describe(path, read_header(path))).split("\n"):
+        assert line.isprintable(), repr(line)
+
+
 def files(folder):
     """One file of each class, as small as the examples are."""
     kinds = classes()
@@ -131,6 +138,7 @@ def tries(folder, count, seed):
             entry = entry | {"body_sha256": hashlib.sha256(body).hexdigest()}
         put_together(path, index, entry, body)
         said = verdict(load, path)
+        verdict(told, path)
         loaded += said is None
         if sources[k % len(sources)][0].stem in PORTED:
             other = verdict(in_torch, path)
