@@ -4,13 +4,13 @@ Neither JAX nor NumPy is imported.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.settings import setting
 from ..optimizers.settings import verified
+from ..store.files import to_json
 from ..store.hints import printable
 from ..store.manifest import Header
 from ..zoo.io import Card, Line, read_card
@@ -90,8 +90,8 @@ def sheet(card: Card) -> list[str]:
         "name": card.name,
         "about": card.summary,
         "licence": card.licence,
-        "meta-trained on": json.dumps(card.meta_task, ensure_ascii=False),
-        "recipe": json.dumps(card.recipe, ensure_ascii=False),
+        "meta-trained on": to_json(card.meta_task, ensure_ascii=False),
+        "recipe": to_json(card.recipe, ensure_ascii=False),
         "meta-seed": card.meta_seed,
         "meta-steps": f"{card.meta_steps}, kept the optimizer of {card.kept}",
         "time": f"{card.seconds:.0f} s, cores of {card.processor}: {card.cores}",
@@ -119,4 +119,4 @@ def columns(table: Sequence[Line]) -> list[str]:
 
 
 def _word(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else to_json(value, ensure_ascii=False)

@@ -5,9 +5,9 @@ The folder is the environment variable STEPPE_CACHE, else the platform's cache f
 folder, the arrays are built again and the program goes on.
 """
 
+import contextlib
 import hashlib
 import io
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..store.files import write_atomically
+from ..store.files import to_json, write_atomically
 from ..store.npz import opened
 from ..store.untrusted import FileError, Source, parse_json
 
@@ -25,7 +25,9 @@ DIGESTS = "sha256"  # the entry of the npz file that holds {array name: SHA-256}
 def folder() -> Path:
     """The folder of all caches; it need not exist yet."""
     if chosen := os.environ.get("STEPPE_CACHE"):
-        return Path(chosen).expanduser()
+        with contextlib.suppress(RuntimeError):  # ~ of nobody
+            return Path(chosen).expanduser()
+        return Path(chosen)
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
         return Path(base) / "steppe" / "cache"
@@ -79,7 +81,7 @@ def write(name: str, arrays: Mapping[str, np.ndarray]) -> bool:
     try:
         target = folder() / f"{name}.npz"
         target.parent.mkdir(parents=True, exist_ok=True)
-        entries = {**arrays, DIGESTS: np.array(json.dumps(digests(arrays)))}
+        entries = {**arrays, DIGESTS: np.array(to_json(digests(arrays)))}
         file = io.BytesIO()
         np.savez_compressed(file, allow_pickle=False, **entries)
         write_atomically(target, file.getvalue())

@@ -65,7 +65,8 @@ def cell_id(cell: Mapping[str, Any]) -> str:
     >>> cell_id({"seed": 1, "lr": 0.1}) == cell_id({"lr": 0.1, "seed": 1})
     True
     """
-    text = json.dumps(plain(cell, "The cell"), sort_keys=True, separators=(",", ":"))
+    content = plain(cell, "The cell")
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -11,7 +11,6 @@ looked at once, for the table. Nothing is downloaded.
 """
 
 import dataclasses
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +32,7 @@ from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import adam, momentum, sgd
 from ..optimizers.learned.rnnprop import RNNProp
 from ..report.page import report_from_folders
-from ..store.files import write_atomically
+from ..store.files import to_json, write_atomically
 from ..tasks.suite import build
 from ..train.environment import environment
 from ..train.loop import History, meta_train
@@ -269,4 +268,4 @@ class Clock:
 
 def write(path: Path, content: object) -> None:
     """One JSON document in a file."""
-    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False), "\n")
+    write_atomically(path, to_json(content, indent=1, ensure_ascii=False), "\n")

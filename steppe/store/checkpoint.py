@@ -70,7 +70,7 @@ def save(path: str | os.PathLike, tree: PyTree, *, manifest: Mapping) -> None:
     header = pack(tensors, keys, content, hashlib.sha256(body).hexdigest())
     todo = "nothing was written: save less, or what is said of it in fewer words"
     parse_header(header[8:], Source(os.fspath(path), todo, CheckpointError))  # as `load` will
-    _write(Path(path), header, body)
+    _write(path, header, body)
 
 
 def load(
@@ -223,10 +223,12 @@ def _refuse(value: object, where: str) -> object:
     )
 
 
-def _write(path: Path, *parts: bytes) -> None:
+def _write(path: str | os.PathLike, *parts: bytes) -> None:
     """Put a complete file at `path`, or raise and leave what was there."""
     try:
         write_atomically(path, *parts)
+    except ValueError as error:  # a name that no file can have
+        raise CheckpointError(str(error)) from None
     except OSError as error:
         found = f"that it cannot be written ({error.strerror})"
         todo = "what was there before is unchanged: check the folder and its free space"

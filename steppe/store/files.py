@@ -21,6 +21,7 @@ def write_atomically(path: str | os.PathLike, *parts: bytes | str) -> None:
     The new file has the access rights of the old one, else those that `open` gives. Where `path`
     is a symbolic link, the file that it names is replaced.
     """
+    check_name(path)
     path = Path(os.path.realpath(path))  # what a link names, so that the link stays one
     temporary = temporary_beside(path)
     try:
@@ -35,6 +36,17 @@ def write_atomically(path: str | os.PathLike, *parts: bytes | str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def check_name(path: str | os.PathLike) -> None:
+    """Raise ValueError for what no file or folder can be called: "", NUL, half a character."""
+    text = os.fspath(path)
+    try:
+        usable = bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise ValueError(f"{text!r} is no name that a file or folder can have; give another.")
 
 
 def temporary_beside(path: Path) -> Path:

@@ -241,7 +241,7 @@ def in_fresh_process(work: str, **arguments: Any) -> dict[str, Any]:
         "f = getattr(importlib.import_module(module), name); "
         "print(json.dumps(f(**json.loads(sys.argv[2]))))"
     )
-    command = [sys.executable, "-c", code, work, json.dumps(arguments)]
+    command = [sys.executable, "-c", code, work, json.dumps(arguments, allow_nan=False)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -25,7 +25,7 @@ from ..core.task import AbstractTask
 from ..core.types import Key
 from ..objectives.regularized import Regularized, flatness_share
 from ..store import checkpoint
-from ..store.files import sweep
+from ..store.files import check_name, finite, sweep, to_json
 from ..store.hints import printable
 from ..store.lock import locked
 from ..store.manifest import STEPS
@@ -112,6 +112,8 @@ def meta_train(
     another process ended.
     """
     began = time.perf_counter()
+    if folder is not None:
+        check_name(folder)
     at_least(0, "meta_train", steps=steps)
     every = {"checkpoint_every": checkpoint_every, "log_every": log_every}
     at_least(1, "meta_train", **every, keep=keep)
@@ -238,9 +240,9 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
             sink.say(f"Skipped a damaged checkpoint. {sentence}")
     if path is None:
         return run
-    found = checkpoint.read_manifest(path).get("recipe")
+    found = finite(checkpoint.read_manifest(path).get("recipe"))  # NaN is not NaN
     found = found if isinstance(found, dict) else {}
-    wanted = json.loads(json.dumps(recipe))
+    wanted = json.loads(to_json(recipe))
     if found != wanted:
         differing = sorted(
             k for k in {*found, *wanted} if found.get(k, "absent") != wanted.get(k, "absent")

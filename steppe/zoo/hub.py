@@ -7,13 +7,13 @@
 the file travels: no code is downloaded, none is run. No JAX. Importing this needs huggingface_hub.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from ..core.messages import missing
+from ..store.files import to_json, write_atomically
 
 try:
     from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
@@ -47,9 +47,9 @@ class Published(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         about = {**self.described, "steppe": self.manifest.get("steppe")}
-        (save_directory / MODEL).write_bytes(self.file.read_bytes())
-        config = json.dumps(about, indent=1, ensure_ascii=False)
-        (save_directory / "config.json").write_text(config + "\n", encoding="utf-8")
+        write_atomically(save_directory / MODEL, self.file.read_bytes())
+        config = to_json(about, indent=1, ensure_ascii=False)
+        write_atomically(save_directory / "config.json", config, "\n")
 
     @classmethod
     def _from_pretrained(
@@ -87,8 +87,8 @@ def shown(manifest: Mapping[str, Any]) -> dict[str, Any]:
     recipe = card.recipe if isinstance(card, Card) else manifest.get("recipe") or {}
     return {
         "kind": manifest.get("kind"),
-        "hyper": json.dumps(manifest.get("hyper"), ensure_ascii=False),
-        "recipe": json.dumps(recipe, indent=1, ensure_ascii=False),
+        "hyper": to_json(manifest.get("hyper"), ensure_ascii=False),
+        "recipe": to_json(recipe, indent=1, ensure_ascii=False),
         "steppe": manifest.get("steppe"),
         "card": card,
     }

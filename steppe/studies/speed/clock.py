@@ -4,7 +4,6 @@ A cell names a function and its arguments, {"measure": "package.module:function"
 is run in a process of its own on all cores, one cell at a time.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluation.engines import Row
+from ...store.files import to_json
 from ..study import Cell, Conclusion, S, Study, in_fresh_process
 
 CORES = 2
@@ -46,7 +46,7 @@ def benchmark(
     def conclude(settings: S, rows: Sequence[Row]) -> Conclusion:
         done = [row for row in rows if row.result is not None]
         content = machine(done) | dict(report(settings, done))
-        return Conclusion(json.dumps(content, indent=2, ensure_ascii=False), content)
+        return Conclusion(to_json(content, indent=2, ensure_ascii=False), content)
 
     return Study(cells, f"{__name__}:run", conclude, workers=1)
 
