@@ -28,7 +28,7 @@ from ..store import checkpoint
 from ..store.files import check_name, finite, sweep, to_json
 from ..store.hints import printable
 from ..store.lock import locked
-from ..store.manifest import STEPS
+from ..store.manifest import LISTED, STEPS
 from . import mesh as meshes
 from . import preflight
 from .curriculum import Curriculum, Stage
@@ -227,12 +227,18 @@ def _held(folder: Path | None) -> Iterator[Stop]:
         yield stack.enter_context(heeded()) if heed else Stop()
 
 
+def digest(path: Path) -> str:
+    """SHA-256 of a file, which is not kept in memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
     """The newest intact checkpoint of the folder, or `run` where there is none."""
     path, skipped = checkpoint.newest(folder, STEPS)
     meshes.agree(
         f"The newest checkpoint in {folder}",
-        hashlib.sha256(path.read_bytes()).hexdigest() if path else "none",
+        digest(path) if path else "none",
         "Give a folder that all processes share, or a new one.",
     )
     for sentence in skipped.values():
@@ -248,8 +254,8 @@ def _resume(folder: Path, run: Run, recipe: dict, sinks: Sequence[Sink]) -> Run:
             k for k in {*found, *wanted} if found.get(k, "absent") != wanted.get(k, "absent")
         )
         differences = ", ".join(
-            f"{k}: {found.get(k, 'absent')} there, {wanted.get(k, 'absent')} asked for"
-            for k in differing
+            f"{k}: {str(found.get(k, 'absent'))[:200]} there, {wanted.get(k, 'absent')} asked for"
+            for k in differing[:LISTED]
         )
         raise checkpoint.CheckpointError(
             printable(f"{folder} holds a run with other settings ({differences}). ")
