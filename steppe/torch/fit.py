@@ -29,13 +29,18 @@ def working_dtype(p: Tensor, rule: AbstractRule) -> torch.dtype:
 
 
 def check_parameter(p: Tensor, place: Callable[[Tensor], str], seen: set[int]) -> None:
-    """Refuse a parameter that stands twice, or has no real numbers. `seen`: ids so far."""
+    """Refuse a parameter that stands twice or has no real numbers here. `seen`: ids so far."""
     if id(p) in seen:
         raise ValueError(
             f"LearnedOptimizer: {place(p)} stands in the groups more than once; name each "
             "parameter once."
         )
     seen.add(id(p))
+    if hasattr(p, "device_mesh"):
+        raise ValueError(
+            f"LearnedOptimizer: {place(p)} is a DTensor, spread over devices by FSDP or tensor "
+            "parallelism, but parameters must be whole; use DistributedDataParallel."
+        )
     if p.is_meta or not p.dtype.is_floating_point or p.dtype.itemsize < 2:
         kind = "on the meta device, without numbers" if p.is_meta else f"of {p.dtype}"
         raise ValueError(

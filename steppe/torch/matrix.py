@@ -136,7 +136,7 @@ class Matrix:
         if len(moving) == len(self.params):
             return self.buffers, lambda: None
         starts = list(itertools.accumulate(self.sizes, initial=0))
-        device = next(iter(self.buffers.values())).device
+        device = self.params[0].device
         columns = torch.cat([torch.arange(starts[k], starts[k + 1], device=device) for k in moving])
         at = dict.fromkeys(self.rule.rows, columns)
         at |= dict.fromkeys(self.rule.tensors, torch.tensor(moving, device=device))

@@ -22,7 +22,7 @@ from learned_optimizers import (  # noqa: E402
     step,
 )
 
-from steppe.torch import LearnedOptimizer  # noqa: E402
+from steppe.torch import LearnedOptimizer, read_rule  # noqa: E402
 
 
 def replace(opt):
@@ -294,3 +294,16 @@ def test_one_state_given_to_two_parameters_becomes_two(rule):
     start = of(begun(lambda groups: LearnedOptimizer(groups, rule)))[0].detach()
     torch.testing.assert_close(new, of(opt)[0] - start)
     assert opt.state[new] is not opt.state[of(opt)[0]] and found[0] == pytest.approx(found[2])
+
+
+def test_a_rule_without_memory_steps_those_that_have_a_gradient():
+    weights = {".head.w": torch.tensor([[0.0], [-0.5]]), ".head.b": torch.zeros(1)}
+    hyper = {"preprocess": "log_and_sign", "p": 10.0, "scale": 0.1, "hidden": ()}
+    a, b = parameter(3), parameter(2)
+    opt = LearnedOptimizer([a, b], type(read_rule("dm-v1"))(weights, hyper))
+    step(opt)
+    b.grad = None
+    opt.step()
+    assert ages(opt) == [2, 1]
+    torch.testing.assert_close(a.detach(), torch.full((3,), -0.1))
+    torch.testing.assert_close(b.detach(), torch.full((2,), -0.05))

@@ -82,6 +82,16 @@ def no_numbers(opt):
     opt.param_groups[0]["params"][1] = torch.nn.Parameter(torch.empty(4, device="meta"))
 
 
+class Spread(torch.nn.Parameter):
+    """A stand-in for a DTensor, which takes a process group to make."""
+
+    device_mesh = "cpu"
+
+
+def spread(opt):
+    opt.param_groups[0]["params"][1] = Spread(torch.zeros(4))
+
+
 REFUSED = {
     resize: r"parameter 1 of group 0 went from shape \(4,\) to \(9,\)",
     transpose: r"parameter 0 of group 0 went from shape \(2, 3\) to \(3, 2\)",
@@ -96,6 +106,7 @@ REFUSED = {
     no_dict: "parameter 1 of group 0: its state is a list",
     twice: "parameter 1 of group 0 stands in the groups more than once",
     complex_numbers: "parameter 1 of group 0 is of torch.complex64",
+    spread: "parameter 1 of group 0 is a DTensor",
     no_numbers: "parameter 1 of group 0 is on the meta device",
 }
 
