@@ -233,9 +233,6 @@ def _write(path: str | os.PathLike, *parts: bytes) -> None:
         found = f"that it cannot be written ({error.strerror})"
         todo = "what was there before is unchanged: check the folder and its free space"
         raise complaint(path, found, "a writable file", todo) from error
-    except ValueError as error:  # a NUL in the name
-        found = "a name that no file can have"
-        raise complaint(path, found, "the name of a file", "give another") from error
 
 
 def _by_age(folder, pattern: str) -> list[Path]:
