@@ -103,6 +103,14 @@ class AbstractCoordinatewise(AbstractOptimizer):
         if n == 0:
             return unravel(jnp.zeros((0,))), CoordinateState(count, state.rows)
         inputs = self.row_inputs(grads, params, extra)
+        expected = partition(n, self.block_of(n))
+        for leaf in jtu.tree_leaves(state.rows):
+            if (leaf.shape[0], leaf.shape[-1]) != expected:
+                raise ValueError(
+                    f"{type(self).__name__}: the state holds {leaf.shape[0]} × {leaf.shape[-1]} "
+                    f"rows, but {n} coordinates need {expected[0]} × {expected[1]}: it belongs to "
+                    "other parameters; call init(params) again."
+                )
         blocks = jtu.tree_map(lambda x: to_blocks(x, self.block_of(n)), inputs)
         by = in_place if n > CACHED_ROWS and on_cpu() else mapped
         with jax.numpy_dtype_promotion("standard"):  # θ may be narrower than the rows

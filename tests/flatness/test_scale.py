@@ -14,8 +14,10 @@ import pytest
 
 from steppe.core.loss import Composed
 from steppe.flatness import hutchinson, slq
+from steppe.flatness.entropy import free_energy
 from steppe.flatness.entropy.local_entropy import LocalEntropy
-from steppe.flatness.entropy.variational import Smoothed
+from steppe.flatness.entropy.sgld import stable_step_size
+from steppe.flatness.entropy.variational import Smoothed, bound, prior
 from steppe.flatness.gradient import GradNorm, Sharpness, worst_direction
 from steppe.flatness.hessian import (
     GaussNewtonTrace,
@@ -154,6 +156,31 @@ def test_products_and_squares_are_right_where_they_are_in_range(dtype, c):
     np.testing.assert_allclose(
         found["adaptive"] / c, RHO * step, rtol=2e-3, atol=limits.tiny / c + 1e-7
     )
+
+
+@jax.jit
+def energies(c):
+    d, x = jnp.arange(1, 5, dtype=jnp.float32), jnp.asarray([0.5, -1.0, 0.3, 2.0], jnp.float32)
+    loss, law = lambda x: 0.5 * c * jnp.sum(d * x * x), {"gamma": 2 * c, "temperature": c}
+    draws = {"samples": 8, "key": KEY, **law}
+    return {
+        "laplace": free_energy.laplace_by_products(loss, x, probes=2, key=KEY, **law),
+        "importance": free_energy.importance(loss, x, 0.9 * x, **draws),
+        "bound": bound(loss, x, prior(0.9 * x), **draws),
+        "step": 1 / stable_step_size(loss, x, gamma=2 * c, key=KEY),
+        "mean": c * LocalEntropy(2 * c, c).gibbs_mean(loss, x, key=KEY),
+    }
+
+
+@pytest.mark.parametrize("c", [1e-35, 1e-20, 1e20, 1e35])
+def test_energies_with_the_window_and_temperature_of_the_loss_are_c_times_themselves(c):
+    found, expected = (energies(jnp.asarray(x, jnp.float32)) for x in (c, 1.0))
+    for (path, x), y in zip(
+        jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(
+            np.asarray(x, np.float64) / c, y, rtol=2e-3, atol=1e-5, err_msg=f"{path}"
+        )
 
 
 @pytest.mark.parametrize("c", [1e-30, 1.0, 1e30])

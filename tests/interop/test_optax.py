@@ -341,6 +341,12 @@ def test_gradients_unlike_the_parameters_are_refused_in_one_sentence(grads, sent
     assert "\n" not in str(refusal.value)
 
 
+def test_a_state_of_other_parameters_is_refused_in_one_sentence():
+    tx = to_optax(GOOD["rnnprop"]())
+    with pytest.raises(ValueError, match=r"^RNNProp: the state holds 1 × 4 rows, but 9 coord.*\.$"):
+        tx.update(X, tx.init(jnp.ones(4)), X)
+
+
 def test_a_filtered_module_is_trained_and_a_whole_one_refused(getkey):
     mlp, tx = eqx.nn.MLP(2, "scalar", 3, 1, key=getkey()), to_optax(sgd(1.0))
     with pytest.raises(ValueError, match=r"at \.activation.*eqx\.filter\(params"):
