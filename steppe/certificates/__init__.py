@@ -4,10 +4,10 @@
     cert.save("certificate.json")
     certificates.verify(certificates.load("certificate.json"))     []: nothing is wrong with it
 
-`bounds.py` is the statistics, `claims.py` what can be claimed and how δ is shared, `runs.py` and
-`episodes.py` how anything is run and its error read off, `certify.py` the verb, `audit.py` the
-check by other code; `pac_bayes.py` and `randomised.py` are for tasks that all went
-into training.
+`bounds.py` is the statistics, `claims.py` what can be claimed, `plan.py` how δ is shared, `runs.py`
+and `episodes.py` how anything is run and its error read off, `twins.py` how equal tasks are found,
+`certify.py` the verb, `entries.py` the file, `audit.py` the check by other code; `pac_bayes.py` and
+`randomised.py` are for tasks that all went into training.
 """
 
 from ..core.lazy import attach

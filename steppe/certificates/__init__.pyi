@@ -1,6 +1,7 @@
 from .audit import recheck as recheck
 from .audit import verify as verify
 from .certificate import Certificate as Certificate
+from .certificate import CertificateError as CertificateError
 from .certificate import load as load
 from .claims import Holds as Holds
 from .claims import Iterations as Iterations

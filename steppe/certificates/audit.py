@@ -19,15 +19,12 @@ from . import audit_bounds, audit_counts
 from .audit_bounds import NEAR, near
 from .certificate import ASSUMPTIONS, Certificate, well_formed
 from .claims import KINDS, AbstractClaim, Holds
-from .entries import SHARES
+from .entries import LEAST_TASKS, SHARES, B, C
 from .plan import BANDS, Item, Plan
 from .wording import OTHER, ROSE, SET, reservations, summary, taken_from_a_set, too_coarse
 
 if TYPE_CHECKING:
     from .runs import AbstractRun
-
-PRIOR_GRID = {"b": 100.0, "c": 100.0}
-LEAST_TASKS = 8  # of a PAC-Bayes bound
 
 
 def verify(cert: Certificate) -> list[str]:
@@ -235,8 +232,8 @@ def posterior_faults(cert: Certificate) -> Iterator[str]:
     if about["tasks"] < LEAST_TASKS:
         yield f"A PAC-Bayes bound needs {LEAST_TASKS} tasks at least, not {about['tasks']}."
     if about["kind"] == "gaussian":
-        if any(about["grid"][name] != right for name, right in PRIOR_GRID.items()):
-            yield f"The grid of prior variances is not that of steppe, {PRIOR_GRID}."
+        if (about["grid"]["b"], about["grid"]["c"]) != (B, C):
+            yield f"The grid of prior variances is not that of steppe, b = {B:g} and c = {C:g}."
         return
     prior, posterior = about["prior"], about["posterior"]
     if about["tasks"] != cert.n:
@@ -276,13 +273,13 @@ def plan_faults(cert: Certificate) -> Iterator[str]:
             yield f"The claims spend delta {spent:g} together, and {cert.joint_delta:g} is said."
         else:
             yield f"The claims do not share delta equally, {share:g} each."
-    whole = cert.joint_delta * cert.candidates * (math.pi * (cert.stage or 1)) ** 2 / 6
-    whole = cert.joint_delta * cert.candidates if cert.stage is None else whole
+    looks = 1 if cert.stage is None else (math.pi * cert.stage) ** 2 / 6
+    whole = cert.joint_delta * cert.candidates * looks
     whole /= groups if cert.simultaneous == "pointwise" else 1
     if whole >= 1 + 1e-9:
         yield (
-            f"Of {cert.candidates} candidates, at stage {cert.stage or 'none'}, none has a joint "
-            f"delta of {cert.joint_delta:g}: there would be {whole:g} for all."
+            f"With {cert.candidates} candidates and stage {cert.stage} a joint delta of "
+            f"{cert.joint_delta:g} is the share of one, and all would have {whole:g}."
         )
     if cert.stage is not None and cert.n % 2 ** (cert.stage - 1):
         yield f"Stage {cert.stage} takes a multiple of {2 ** (cert.stage - 1)} tasks, not {cert.n}."

@@ -27,9 +27,7 @@ def of_certificate(cert: Certificate) -> Iterator[str]:
     if tolerances != sorted({c["tolerance"] for c in cert.claims if "tolerance" in c}):
         yield "The tolerances of the counts are not those of the claims."
     if len(rows) != len(tolerances) or any(len(row) != cert.steps + 1 for row in rows):
-        yield (
-            f"The counts are not of {len(tolerances)} tolerances and iterations 0 to {cert.steps}."
-        )
+        yield f"The counts do not have a number for each tolerance and iteration 0 to {cert.steps}."
     elif any(max(row) > cert.n for row in rows):
         yield f"More runs are counted as failed than the {cert.n} there are."
     elif np.any(np.diff(np.array(rows), axis=0) > 0):

@@ -18,10 +18,12 @@ SEEDS = 2**32  # of `certify`: jax.random.key takes 32 bits where float64 is off
 NAME = 2000  # characters
 BYTES = 2**25  # of a file
 VALUES = 600_000  # numbers, words, lists and tables of a file
+B, C = 100.0, 100.0  # b and c of the grid of prior variances, see `pac_bayes.py`
+LEAST_TASKS = 8  # of a PAC-Bayes bound, for ln(2√N)
 LARGEST = 1.7976931348623157e308
 
 
-def _inside(x: float) -> float:
+def _inside(x: Any) -> object:
     if not 0 < x < 1:
         raise Wrong(shown(x), "a number between 0 and 1, neither of them")
     return x
@@ -212,15 +214,15 @@ Posterior = (
 class Environment(TypedDict, total=False):
     """Machine, versions and date, and the precision of the errors."""
 
-    date: Name
-    python: Name
-    versions: dict[Name, Name]
-    device: Name
-    processor: Name
+    date: Words
+    python: Words
+    versions: dict[Words, Words]
+    device: Words
+    processor: Words
     cores: Annotated[int, Between(0, 2**31)] | None
-    system: Name
-    commit: Name
-    dtype: Name
+    system: Words
+    commit: Words
+    dtype: Words
 
 
 Described = dict[Name, Any]

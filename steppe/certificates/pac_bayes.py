@@ -55,9 +55,7 @@ from ..core.arguments import real, told, whole
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.types import Key, Scalar
 from .bounds import GUARD, check_counts, check_delta, kl_upper
-
-B, C = 100.0, 100.0  # b and c of the grid of prior variances
-LEAST_TASKS = 8  # tasks, for ln(2√N)
+from .entries import LEAST_TASKS, B, C
 
 
 def budget(divergence: float, n: int, delta: float, grid: Sequence[int] = ()) -> float:

@@ -242,7 +242,7 @@ FORGERIES: dict[str, Forgery] = {
     "a claim of fewer tasks": Forgery("grid", put("success", n=59), "of 59 tasks, and the cert"),
     "twice the tasks": Forgery("grid", top(n=120), "of 60 tasks, and the certificate of 120"),
     "a hundred times the tasks": Forgery("grid", hundredfold, "the counts have"),
-    "fewer steps": Forgery("grid", top(steps=5), "counts are not of 2 tolerances and iterations"),
+    "fewer steps": Forgery("grid", top(steps=5), "each tolerance and iteration 0 to 5"),
     "an iteration that was not run": Forgery("grid", put("success", k=9), "iteration 9 of runs"),
     "counts above n": Forgery(
         "grid", counts(lambda f: f[0].__setitem__(0, 61)), "More runs are counted as failed"
@@ -277,8 +277,8 @@ FORGERIES: dict[str, Forgery] = {
     "pointwise called uniform": Forgery("pointwise", top(simultaneous="uniform"), "uniform"),
     "uniform called a grid": Forgery("uniform", top(simultaneous="grid"), "by dkw, and the shares"),
     "a claim left out, its delta kept": Forgery("grid", without("holds"), "spend delta"),
-    "a thousand candidates": Forgery("candidates", top(candidates=1000), "1000 candidates"),
-    "a late stage": Forgery("stage", top(stage=40), "stage 40|Stage 40"),
+    "a thousand candidates": Forgery("candidates", top(candidates=1000), "With 1000 candidates"),
+    "a late stage": Forgery("stage", top(stage=40), "stage 40 a joint delta"),
     "a stage of another number of tasks": Forgery("stage", top(stage=4), "multiple of 8 tasks"),
     "the same claim twice": Forgery(
         "grid", lambda d: d["claims"].insert(0, copy.deepcopy(d["claims"][0])), "spend delta|same"

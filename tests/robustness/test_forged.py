@@ -1,6 +1,7 @@
 """Forged certificates are refused, each with the sentence that names the contradiction."""
 
 import copy
+import dataclasses
 import re
 
 import pytest
@@ -10,6 +11,7 @@ from robustness.forgeries import FORGERIES
 from steppe.certificates import certify
 from steppe.certificates.audit import recheck, verify
 from steppe.certificates.certificate import CertificateError, from_document
+from steppe.report import certificate_panel
 from steppe.store.untrusted import Source
 
 SOURCE = Source("c.json", "mend it", CertificateError)
@@ -62,6 +64,21 @@ def test_each_number_follows_from_the_others(documents, base):
             found = [str(error)]
         passed |= set() if found else {place}
     assert passed <= (FREE_OF_TRAINED | TINY if base in ("gaussian", "finite") else FREE)
+
+
+def test_all_of_them_have_a_panel_of_their_own_words(documents):
+    for document in documents.values():
+        lying = copy.deepcopy(document)
+        for claim in lying["claims"]:
+            claim["statement"] = "all tasks are solved"
+        cert = from_document(forged.signed(document), SOURCE)
+        shown = certificate_panel.panel(dataclasses.replace(cert, claims=lying["claims"]))
+        said = [claim["statement"] for claim in document["claims"]]
+        assert [claim["statement"] for claim in shown["claims"]] == said
+        assert all(
+            claim["seen"] and "100 %" not in claim["confidence"] for claim in shown["claims"]
+        )
+        assert bool(shown["legend"]) == (cert.kind == "holdout")
 
 
 def test_running_it_again(documents):
