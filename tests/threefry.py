@@ -1,8 +1,7 @@
 """Random bits as one call of C++ in every program: the same bits, much less to compile.
 
 JAX writes a loop of some hundred operations into a program wherever random numbers are drawn or a
-key is split. In small programs, which are most in a test run, that is half of what there is to
-compile.
+key is split. In a small program that draws a dozen times this is half of what there is to compile.
 """
 
 import ctypes
