@@ -12,7 +12,7 @@ Chen et al., "Learning to Optimize: A Primer and A Benchmark", JMLR 2022. Licenc
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import equinox as eqx
@@ -72,21 +72,23 @@ SCALE_SHAPES = {
     "PerTensor/learning_rate_momentum_logit": (),
     "PerTensor/param_stepsize_offset": (),
 }
+LARGEST = 2**20  # bytes of a file; the published ones have tens of thousands
 SCALE_PREFIXES = ("PerTensor/", "Layer2_RNN/", "Level0_RNN/")  # names of L2O-Scale
 
 
 def read(path: str | os.PathLike) -> DM | RNNProp | Scale:
-    """The optimizer whose published weights an npz file holds, recognised by the names in it."""
-    arrays = _arrays(Path(path))
-    if any(name.startswith(SCALE_PREFIXES) for name in arrays):
-        _check(path, arrays, SCALE_SHAPES, "L2O-Scale")
+    """The optimizer whose published weights an npz file holds, recognised by the names in it.
+
+    Raises FileError for a file of other names, shapes or dtypes, and for weights that are not
+    finite; FileNotFoundError where there is none.
+    """
+    kind, arrays = _arrays(Path(path))
+    if kind == "L2O-Scale":
         return _scale(arrays)
-    if "input_projection/w" in arrays:
-        _check(path, arrays, RNNPROP_SHAPES, "RNNProp")
+    if kind == "RNNProp":
         opt = eqx.filter_eval_shape(lambda: RNNProp(key=jr.key(0)))
         where = lambda o: (*_lstm_and_head(o), o.inputs.w, o.inputs.b)
     else:
-        _check(path, arrays, DM_SHAPES, "DM")
         opt = eqx.filter_eval_shape(lambda: DM(key=jr.key(0)))
         where = _lstm_and_head
     names = [*DM_SHAPES, *(name for name in RNNPROP_SHAPES if name not in DM_SHAPES)]
@@ -121,22 +123,38 @@ def _lstm_and_head(opt: DM | RNNProp) -> tuple:
     return (*gates, opt.head.w, opt.head.b)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz file; nothing in it is executed."""
+def _arrays(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """The kind of optimizer and its arrays, checked; nothing in the file is executed."""
     if not os.path.lexists(path):
         raise FileNotFoundError(f"{path} does not exist; give the npz file of published weights.")
-    todo = (
+    source = Source(
+        str(path),
         "give one float32 array under each of the names 'lstm_1/w_gates' and so on; the published "
         "pickles (cw.l2l-0, rp.l2l-0) are converted first, because loading a pickle can run any "
-        "code"
+        "code",
     )
-    with opened(path, Source(str(path), todo)) as entries:
-        return {name: entries[name] for name in entries.names}
+    if path.is_file() and (size := path.stat().st_size) > LARGEST:
+        raise source.refuse(f"{size} bytes", f"{LARGEST} at most")
+    with opened(path, source) as entries:
+        kind, shapes = _kind(entries.names)
+        _check_names(path, entries.names, shapes, kind)  # before anything is unpacked
+        arrays = {}
+        for name, shape in shapes.items():
+            arrays[name] = entries[name]
+            _check(path, name, arrays[name], shape, kind)
+        return kind, arrays
 
 
-def _check(path: str | os.PathLike, arrays: dict, shapes: dict, kind: str) -> None:
-    missing = [name for name in shapes if name not in arrays]
-    unknown = [name for name in arrays if name not in shapes]
+def _kind(names: Collection[str]) -> tuple[str, dict[str, tuple[int, ...]]]:
+    """The optimizer that has arrays of such names, and their shapes."""
+    if any(name.startswith(SCALE_PREFIXES) for name in names):
+        return "L2O-Scale", SCALE_SHAPES
+    return ("RNNProp", RNNPROP_SHAPES) if "input_projection/w" in names else ("DM", DM_SHAPES)
+
+
+def _check_names(path: Path, found: Collection[str], shapes: dict, kind: str) -> None:
+    missing = [name for name in shapes if name not in found]
+    unknown = [name for name in found if name not in shapes]
     if missing or unknown:
         differences = [f"no {', '.join(missing)}"] if missing else []
         differences += [f"the unknown {listed(unknown)}"] if unknown else []
@@ -144,11 +162,12 @@ def _check(path: str | os.PathLike, arrays: dict, shapes: dict, kind: str) -> No
             f"{path} has {' and '.join(differences)}; published weights of {kind} are "
             f"{', '.join(shapes)}."
         )
-    for name, shape in shapes.items():
-        array = arrays[name]
-        if array.shape != shape:
-            raise FileError(f"{path}: {name} has shape {array.shape}, {kind} needs {shape}.")
-        if array.dtype != np.float32:
-            raise FileError(f"{path}: {name} is {array.dtype}, published weights are float32.")
-        if not np.isfinite(array).all():
-            raise FileError(f"{path}: {name} has entries that are not finite; the file is broken.")
+
+
+def _check(path: Path, name: str, array: np.ndarray, shape: tuple[int, ...], kind: str) -> None:
+    if array.shape != shape:
+        raise FileError(f"{path}: {name} has shape {array.shape}, {kind} needs {shape}.")
+    if array.dtype != np.float32:
+        raise FileError(f"{path}: {name} is {array.dtype}, published weights are float32.")
+    if not np.isfinite(array).all():
+        raise FileError(f"{path}: {name} has entries that are not finite; the file is broken.")

@@ -1,5 +1,7 @@
 """The published weights give the published updates."""
 
+import tracemalloc
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
 from steppe.optimizers.learned.tensors import Layout
+from steppe.store.untrusted import FileError
 from steppe.zoo import load, manifest, save
 
 
@@ -92,6 +95,22 @@ def spoiled(**changes):
 def test_other_files_are_refused_in_a_sentence(arrays, words, tmp_path):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ValueError, match=words):
+        read(tmp_path / "a.npz")
+
+
+def test_foreign_arrays_are_not_unpacked(tmp_path):
+    arrays = spoiled(big=np.zeros(2**22, np.float32))
+    np.savez_compressed(tmp_path / "a.npz", **arrays)
+    tracemalloc.start()
+    with pytest.raises(FileError, match="has the unknown big"):
+        read(tmp_path / "a.npz")
+    assert tracemalloc.get_traced_memory()[1] < 2**22  # of 2**24 bytes
+    tracemalloc.stop()
+
+
+def test_a_file_much_larger_than_the_published_ones_is_not_opened(tmp_path):
+    np.savez(tmp_path / "a.npz", **spoiled(big=np.zeros(2**18, np.float32)))
+    with pytest.raises(FileError, match=r"found \d+ bytes, expected 1048576 at most"):
         read(tmp_path / "a.npz")
 
 
