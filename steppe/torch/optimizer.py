@@ -44,6 +44,7 @@ from .groups import (
     check_step,
     far_rate,
     place,
+    words,
 )
 from .matrix import Matrix, bind, places, stands
 from .rules import BLOCK, AbstractRule, DMRule, RNNPropRule
@@ -98,15 +99,23 @@ class LearnedOptimizer(torch.optim.Optimizer):
             )
         defaults = {"lr": lr, "weight_decay": weight_decay, "maximize": maximize}
         check_options(defaults)
-        if state_dtype is not None and not state_dtype.is_floating_point:
+        floating = isinstance(state_dtype, torch.dtype) and state_dtype.is_floating_point
+        if state_dtype is not None and not floating:
             raise ValueError(
-                f"LearnedOptimizer: state_dtype must be a floating dtype, got {state_dtype}."
+                "LearnedOptimizer: state_dtype must be a floating dtype, as torch.bfloat16, got "
+                f"{words(state_dtype)}."
             )
         at_least(1, "LearnedOptimizer", block=block)
         if isinstance(rule, AbstractRule):
             self.rule = rule
-        else:
+        elif isinstance(rule, str | os.PathLike):
             self.rule, self.source = read_rule(rule), os.fspath(rule)
+        else:
+            raise ValueError(
+                "LearnedOptimizer: rule must be a name, a file or an AbstractRule, got "
+                f"{words(rule)}; it comes second, as in "
+                'LearnedOptimizer(model.parameters(), "rnnprop-v1").'
+            )
         self.state_dtype, self.block = state_dtype, block
         self._forget()
         self._warned = True  # until all groups are there

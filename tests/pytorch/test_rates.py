@@ -157,3 +157,14 @@ def test_it_says_which_rule_it_follows():
     assert repr(given).splitlines()[0] == f"LearnedOptimizer ({RULE.identity}"
     assert f"rule: {RULE.identity}" in repr(given) and RULE.identity.startswith("DM ")
     assert repr(LearnedOptimizer([parameter()], "rnnprop-v1")).count("RNNProp ") == 2
+
+
+@pytest.mark.parametrize("rule", [1e-3, None, torch.ones(2), ["dm-v1"]], ids=str)
+def test_what_is_no_rule_is_refused_with_an_example(rule):
+    with pytest.raises(ValueError, match=r"rule must be a name, a file or .* it comes second"):
+        LearnedOptimizer([parameter()], rule)
+
+
+def test_a_dtype_by_its_name_is_refused():
+    with pytest.raises(ValueError, match=r"state_dtype must be a floating dtype, .* 'bfloat16'"):
+        LearnedOptimizer([parameter()], RULE, state_dtype="bfloat16")
