@@ -229,13 +229,15 @@ def convert(option: Setting, value: object) -> object:
         return value
     accepted = {float: (int, float)}.get(option.kind, (option.kind,))
     try:
+        if option.kind is Path and (value == "" or "\0" in str(value)):
+            raise ValueError("no name of a file")
         if isinstance(value, str) and option.kind is not bool:
             return option.kind(value)
         if type(value) in accepted:
             return option.kind(value)
     except ValueError:
         pass
-    wanted = {int: "a whole number", float: "a number", bool: "true or false"}
+    wanted = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
     either = f" or {option.nothing!r}" if option.nothing and not option.required else ""
     raise ValueError(
         f"`{option.path}` must be {wanted.get(option.kind, 'text')}{either}, got {brief(value)}."

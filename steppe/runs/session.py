@@ -27,6 +27,7 @@ from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
 from ..store import checkpoint
+from ..store.files import check_name
 from ..store.manifest import STEPS, read_manifest
 from ..tasks import suite
 from ..train.environment import environment
@@ -83,6 +84,7 @@ def train(
     """
     if recipe.task.name is None:
         raise ValueError("`task.name` is missing; give the name of a task (`steppe list tasks`).")
+    check_name(folder)
     with config.opened(Path(folder), recipe):
         return train_opened(recipe, Path(folder), probe=probe, say=say, live=live, about=about)
 

@@ -22,6 +22,7 @@ from steppe.runs.folder import Failed
 from steppe.store.manifest import read_manifest
 from steppe.train.loop import MetaTrainingError
 from steppe.zoo.io import load, manifest, save
+from steppe.zoo.presets import recipe
 
 
 @pytest.fixture
@@ -126,6 +127,16 @@ def test_a_folder_with_other_files_is_left_alone(steppe, tmp_path):
     answer = steppe("train", *TINY, "--out", "notes")
     assert (answer.code, contents(tmp_path / "notes")) == (2, {"todo.txt": b"buy milk"})
     assert "holds files, but no run" in answer.sentence
+
+
+@pytest.mark.parametrize("name", ["", "a\0b"])
+def test_a_folder_that_nothing_can_be_called_is_refused(name, steppe, tmp_path):
+    answer = steppe("train", *TINY, "--out", name)
+    assert answer.code == 2
+    assert "--out must be a path" in answer.sentence
+    assert contents(tmp_path) == {}
+    with pytest.raises(ValueError, match="is no name that a file or folder can have"):
+        session.train(recipe("dm", task="quadratic"), name)
 
 
 def test_two_processes_do_not_share_a_folder(finished, steppe, tmp_path):
