@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import pickle
+import random
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -80,6 +81,19 @@ def cards() -> list[bytes]:
 def states() -> list[bytes]:
     steps = sorted((OLD / "run").glob("step-*.safetensors"))
     return [path.read_bytes() for path in [*steps, OLD / "run" / "model.safetensors"]]
+
+
+def trained() -> list[bytes]:
+    """Optimizers that tell what they were trained on: as 0.1 did, as now, as those shipped do."""
+    data, made = (OLD / "run" / "model.safetensors").read_bytes(), []
+    for recipe in (
+        {"task": {"name": "quadratic"}, "estimator": {"horizon": 20}},
+        {"task": "quadratic", "horizon": 20, "task_options": {"n": 4}},
+    ):
+        index, entry, body = mutate.unsealed(data)
+        entry["manifest"]["recipe"] = recipe
+        made.append(mutate.sealed(index, entry, body, random.Random(0)))
+    return [data, *made]
 
 
 def old(*names: str) -> Callable[[], list[bytes]]:
@@ -230,6 +244,12 @@ def load_optimizer(path: Path) -> None:
     import steppe
 
     steppe.load(path)
+
+
+def ask_training(path: Path) -> None:
+    from steppe.runs.subject import subject
+
+    subject(str(path), None).build_task()
 
 
 def read_card(path: Path) -> None:
@@ -407,6 +427,7 @@ READERS = [
            load_state, 5),
     Reader("steppe info", "a.safetensors", lambda: [*optimizers(), *states()], mutate.checkpoint,
            lambda path: verb("info", path), 8),
+    Reader("training of steppe eval", "a.safetensors", trained, mutate.checkpoint, ask_training, 4),
     Reader("card", "a.safetensors", cards, mutate.checkpoint, read_card, 3),
     Reader("card, steppe info", "a.safetensors", cards, mutate.checkpoint,
            lambda path: verb("info", path), 3),
