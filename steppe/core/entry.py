@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from .messages import did_you_mean
+from .messages import brief, did_you_mean
 
 SEE = "`steppe list`"  # where all names are
 
@@ -100,5 +100,5 @@ def table(*entries: Entry) -> dict[str, Entry]:
 def find(what: str, known: Mapping[str, Entry], name: str) -> Entry:
     """Look up an entry; ValueError with a suggestion where there is none of that name."""
     if name not in known:
-        raise ValueError(f"There is no {what} {name!r}; {did_you_mean(name, known, see=SEE)}")
+        raise ValueError(f"There is no {what} {brief(name)}; {did_you_mean(name, known, see=SEE)}")
     return known[name]

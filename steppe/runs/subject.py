@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from ..core.entry import SEE
-from ..core.messages import did_you_mean
+from ..core.messages import brief, did_you_mean
 from ..core.settings import plain
 from ..optimizers.names import OPTIMIZERS
 from ..optimizers.settings import verified
@@ -92,7 +92,7 @@ def check(name: str, known: Collection[str], what: str) -> None:
     - `what`: the word for one of them, e.g. "task"
     """
     if name not in known:
-        raise BadInput(f"There is no {what} {name!r}; {did_you_mean(name, known, see=SEE)}")
+        raise BadInput(f"There is no {what} {brief(name)}; {did_you_mean(name, known, see=SEE)}")
 
 
 def subject(source: str, task: str | None) -> Subject:
