@@ -76,7 +76,7 @@ def mutated(document, rng):
 
 def verdict(read, path):
     """None for a load, else the sentence; anything else is raised."""
-    began = time.perf_counter()
+    began = time.process_time()  # others may be at work here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -86,7 +86,7 @@ def verdict(read, path):
             said = str(error)
             assert said.isprintable() and said.endswith("."), repr(said)
             assert len(said) < 5000
-    assert time.perf_counter() - began < SECONDS, said
+    assert time.process_time() - began < SECONDS, said
     return said
 
 
