@@ -16,11 +16,13 @@ from steppe.core.task import AbstractTask
 from steppe.data import Dataset, arrange
 from steppe.flatness.hessian import HessianTrace
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
+from steppe.tasks.inverse.logistic import SparseLogistic
+from steppe.tasks.inverse.recovery import SparseRecovery
 from steppe.tasks.networks import NASCell
 from steppe.tasks.synthetic.chains import Chain
 from steppe.tasks.synthetic.functions import Formula
 from steppe.tasks.synthetic.game import BilinearGame
-from steppe.tasks.synthetic.lasso import Lasso, SparseLasso
+from steppe.tasks.synthetic.lasso import Lasso
 from steppe.tasks.synthetic.matmul import Matmul
 from steppe.tasks.synthetic.norm import Norm
 from steppe.tasks.synthetic.quadratic import Bowl
@@ -47,7 +49,8 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "quadratic-joint": lambda: Quadratic(n=3, rows=4, instances=2, data="uniform"),
     "wells": lambda: Wells(n=3),
     "lasso": lambda: Lasso(n=2, data="uniform"),
-    "lasso-sparse": lambda: SparseLasso(rows=3, n=4),
+    "sparse-recovery": lambda: SparseRecovery(rows=3, n=4, snr=20.0, start="normal"),
+    "sparse-logistic": lambda: SparseLogistic(rows=6, n=3),
     "game": lambda: BilinearGame(n=2),
     "rastrigin": lambda: Rastrigin(n=2, data="uniform"),
     "norm": lambda: Norm(n=2),

@@ -12,6 +12,7 @@ from steppe.estimators.imitation import Shadow
 from steppe.estimators.replay import Recorded
 from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum
+from steppe.optimizers.classic.proximal import FISTA, ISTA
 from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.gru import CoordinatewiseGRU
@@ -34,6 +35,9 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "adamw-nesterov": lambda: FromOptax(
         "adamw", learning_rate=0.1, b1=0.9, weight_decay=0.01, nesterov=True
     ),
+    "ista": lambda: ISTA(),
+    "fista": lambda: FISTA(0.9),
+    "fista-restart": lambda: FISTA(restart=True),
     "sam": lambda: SAM(momentum(0.1)),
     "sam-adaptive": lambda: SAM(momentum(0.1), 0.5, adaptive=True),
     "entropy-sgd": lambda: EntropySGD(0.5, 0.3, 3, 0.1, scoping=0.1),

@@ -4,6 +4,7 @@
     Composed       outer(inner(θ))        outer convex: Gauss–Newton needs both halves
     Composite      smooth(θ) + r(θ)       r convex with a proximal map
     LeastSquares   ½‖Aθ − b‖²             a smooth part that tells A and b
+    Logistic       mean log(1 + e^z) − y z, z = Aθ     the same for labels y
     Saddle         f(x, y)                to be minimised in x and maximised in y
     Stacked        Σᵢ f(θᵢ)               one function of many particles
 
@@ -76,6 +77,21 @@ class LeastSquares(AbstractLoss):
     def lipschitz(self) -> Scalar:
         """‖A‖², the constant of the gradient. Dear: for `sample`, not for the steps of a run."""
         return jnp.linalg.norm(self.A, 2) ** 2
+
+
+class Logistic(AbstractLoss):
+    """mean_i [ log(1 + e^{zᵢ}) − yᵢ zᵢ ] with z = Aθ, labels y in [0, 1]."""
+
+    A: Float[Array, "rows n"]
+    y: Float[Array, " rows"]
+
+    def __call__(self, params: Float[Array, " n"]) -> Scalar:
+        z = self.A @ params
+        return jnp.mean(jnp.logaddexp(z, 0) - self.y * z)
+
+    def lipschitz(self) -> Scalar:
+        """‖A‖² / (4 rows), a constant of the gradient. Dear: for `sample`."""
+        return jnp.linalg.norm(self.A, 2) ** 2 / (4 * len(self.y))
 
 
 class Composite(AbstractLoss):

@@ -26,8 +26,8 @@ class AbstractOptimizer(eqx.Module):
     def gradients_per_step(self) -> int | None:
         """Gradients of the loss that one step takes; None if their number varies.
 
-        The one handed to `update` counts whether it is used or not; those that optimizers inside
-        this one take of their own are added.
+        The one handed to `update` counts, or one that the rule takes in its place: what is not used
+        is not computed. `extra_gradients`, and those of optimizers inside it, are added.
         """
         is_inside = lambda x: x is not self and isinstance(x, AbstractOptimizer)
         inside = filter(is_inside, jtu.tree_leaves(self, is_leaf=is_inside))

@@ -83,6 +83,22 @@ OPTIMIZERS = table(
         tunable=("learning_rate", "gamma"),
     ),
     Entry(
+        "ista",
+        "proximal gradient descent on smooth + regularizer",
+        CLASSIC + "proximal:ISTA",
+        family="by hand",
+        tunable=("step",),
+        needs="Composite",
+    ),
+    Entry(
+        "fista",
+        "accelerated proximal gradient descent, with or without restart (Beck & Teboulle 2009)",
+        CLASSIC + "proximal:FISTA",
+        family="by hand",
+        tunable=("step",),
+        needs="Composite",
+    ),
+    Entry(
         "sam",
         "another optimizer, base, on the gradient at the worst nearby point (Foret et al. 2021)",
         CLASSIC + "sam:SAM",

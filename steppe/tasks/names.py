@@ -40,6 +40,10 @@ def _lasso(name: str, about: str, **arguments: Any) -> Entry:
     return _formula(name, about, SYNTHETIC + "lasso:Lasso", **arguments)
 
 
+def _inverse(name: str, about: str, target: str, **arguments: Any) -> Entry:
+    return Entry(name, about, ".tasks.inverse." + target, arguments, "inverse")
+
+
 def _rastrigin(name: str, about: str, **arguments: Any) -> Entry:
     usual = {"n": 2, "data": "normal", "start": 1.0, "factor": 0.5}
     return _formula(name, about, SYNTHETIC + "rastrigin:Rastrigin", **usual | arguments)
@@ -199,10 +203,22 @@ SYNTHETIC_TASKS = (
         n=3,
         k=23,
     ),
-    _formula(
+    _inverse(
         "lasso-sparse",
-        "½‖Ax − b‖² + 0.1‖x‖₁ of a sparse x, 20 equations in 40 unknowns, solved by proximal maps",
-        SYNTHETIC + "lasso:SparseLasso",
+        "½‖Ax − b‖² + 0.1‖x‖₁, b measured from a sparse x: 20 equations in 40 unknowns",
+        "recovery:SparseRecovery",
+        start="normal",
+    ),
+    _inverse(
+        "sparse-recovery",
+        "a sparse x from 64 measurements of 128 unknowns by one matrix, with 0.05‖x‖₁",
+        "recovery:SparseRecovery",
+        **{"rows": 64, "n": 128, "weight": 0.05, "seed": 0},
+    ),
+    _inverse(
+        "logistic-l1",
+        "mean logistic loss of 200 labels, 20 weights of 50 not zero, with 0.01‖x‖₁",
+        "logistic:SparseLogistic",
     ),
     _formula(
         "bilinear-game",

@@ -52,6 +52,8 @@ COUNTS = {
     "matmul": 2 * 4 * 7,
     "matmul-3": 2 * 9 * 23,
     "lasso-sparse": 40,
+    "sparse-recovery": 128,
+    "logistic-l1": 50,
     "bilinear-game": 10,
     "min-max-well": 20,
     "dependency-chain": 21,

@@ -21,9 +21,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.loss import Composite, LeastSquares
 from ...core.messages import at_least, reals
-from ...core.regularizer import L1
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
 from .equations import Equations, check_law, draw_equations, mean_square, product
@@ -76,57 +74,5 @@ class Lasso(AbstractFormula):
 
     def metrics(
         self, params: Float[Array, "instances n"], instance: Equations, batch: tuple[()], key: Key
-    ) -> dict[str, Scalar]:
-        return {}
-
-
-class Measurements(eqx.Module):
-    """One problem of `SparseLasso`; L = ‖A‖² is computed here, once an episode."""
-
-    A: Float[Array, "rows n"]
-    b: Float[Array, " rows"]
-    lipschitz: Scalar
-
-
-class SparseLasso(AbstractFormula):
-    """½‖Ax − b‖² + l1 ‖x‖₁ with b = A x♯ of a sparse x♯: a `Composite`, whose A is data.
-
-    - `rows`, `n`: shape of A, whose columns have length 1
-    - `l1`: weight of ‖x‖₁, not negative
-    - `density`: chance in (0, 1] that an entry of x♯ is not zero
-    """
-
-    rows: int = eqx.field(static=True, default=20)
-    n: int = eqx.field(static=True, default=40)
-    l1: float = eqx.field(static=True, default=0.1)
-    density: float = eqx.field(static=True, default=0.1)
-
-    def __check_init__(self):
-        at_least(1, "SparseLasso", rows=self.rows, n=self.n)
-        reals("SparseLasso", finite=False, l1=self.l1, density=self.density)
-        if not 0 <= self.l1 < math.inf:
-            raise ValueError(f"SparseLasso: l1 must not be negative, got {self.l1}.")
-        if not 0 < self.density <= 1:
-            raise ValueError(f"SparseLasso: density must be in (0, 1], got {self.density}.")
-
-    def sample(self, key: Key) -> Measurements:
-        key_A, key_x, key_support = jr.split(key, 3)
-        A = jr.normal(key_A, (self.rows, self.n))
-        A = A / jnp.linalg.norm(A, axis=0, keepdims=True)
-        x = jr.normal(key_x, (self.n,)) * jr.bernoulli(key_support, self.density, (self.n,))
-        b = A @ x
-        return Measurements(A, b, LeastSquares(A, b).lipschitz())
-
-    def init(self, instance: Measurements, key: Key) -> Float[Array, " n"]:
-        return jr.normal(key, (self.n,))
-
-    def loss(self, instance: Measurements, batch: tuple[()], key: Key) -> Composite:
-        return Composite(LeastSquares(instance.A, instance.b), L1(self.l1), instance.lipschitz)
-
-    def target(self, instance: Measurements) -> None:
-        return None
-
-    def metrics(
-        self, params: Float[Array, " n"], instance: Measurements, batch: tuple[()], key: Key
     ) -> dict[str, Scalar]:
         return {}

@@ -8,7 +8,7 @@ import pytest
 
 from steppe.tasks.names import TASKS
 from steppe.tasks.synthetic.equations import Equations
-from steppe.tasks.synthetic.lasso import Lasso, SparseLasso
+from steppe.tasks.synthetic.lasso import Lasso
 
 NAMES = ("lasso-dm", "lasso")
 DM, SCALE = (dict(TASKS[name].arguments) for name in NAMES)
@@ -68,21 +68,3 @@ def test_the_published_sets_have_their_sizes_and_laws():
 def test_wrong_arguments_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         Lasso(**arguments)
-
-
-def test_a_proximal_gradient_step_is_that_of_numpy_and_never_ascends():
-    task = SparseLasso(rows=4, n=6)
-    instance = task.sample(jr.key(0))
-    loss, x = task.loss(instance, (), jr.key(0)), task.init(instance, jr.key(1))
-    A, b, step = np.asarray(instance.A), np.asarray(instance.b), 1 / float(instance.lipschitz)
-    np.testing.assert_allclose(float(instance.lipschitz), np.linalg.norm(A, 2) ** 2, rtol=1e-10)
-    y, before = np.asarray(x), np.inf
-    for _ in range(5):
-        z = y - step * A.T @ (A @ y - b)
-        y = np.sign(z) * np.maximum(np.abs(z) - step * 0.1, 0)
-        x = loss.regularizer.prox(x - step * jax.grad(loss.smooth)(x), step)
-        np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-12)
-        value = float(loss(x))
-        np.testing.assert_allclose(value, np.sum((A @ y - b) ** 2) / 2 + 0.1 * np.abs(y).sum())
-        assert value < before
-        before = value

@@ -1,0 +1,1 @@
+"""Inverse problems: few measurements of an unknown that is simple in some sense."""
