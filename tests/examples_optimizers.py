@@ -17,6 +17,7 @@ from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.gru import CoordinatewiseGRU
 from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSchedule
+from steppe.optimizers.learned.math_l2o import MathL2O
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
 from steppe.runs.probe import WithReference
@@ -27,6 +28,8 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "rnnprop": lambda: RNNProp(hidden=(2,), features=2, key=jr.key(0)),
     "l2o-scale": lambda: Scale((3, 2, 2), 2, (0.01, 0.1), key=jr.key(0)),
     "l2o-scale-attention": lambda: Scale((2,), 1, (0.01, 0.1), attention=True, key=jr.key(0)),
+    "math-l2o": lambda: MathL2O(("p", "a", "b", "b1", "b2"), hidden=(2,), live=True, key=jr.key(0)),
+    "math-l2o-monotone": lambda: MathL2O(("p",), (2,), monotone=True, live=True, key=jr.key(0)),
     "gru": lambda: CoordinatewiseGRU(hidden=(2,), lr=0.1, key=jr.key(0)),
     "learned-adam": lambda: LearnedAdam(0.1),
     "learned-schedule": lambda: LearningRateSchedule(2, 0.1),

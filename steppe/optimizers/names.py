@@ -36,6 +36,14 @@ OPTIMIZERS = table(
         learned=True,
     ),
     Entry(
+        "math-l2o",
+        "LSTM that chooses steps and momentum of a proximal scheme (Liu et al. 2023)",
+        LEARNED + "math_l2o:MathL2O",
+        family="networks",
+        learned=True,
+        needs="Composite",
+    ),
+    Entry(
         "learned-adam",
         "the four numbers of Adam",
         LEARNED + "learned_adam:LearnedAdam",

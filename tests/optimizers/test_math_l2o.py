@@ -1,0 +1,143 @@
+"""Special cases of the scheme, and the proof that it carries."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+import pytest
+
+from steppe.core.episode import begin, unroll
+from steppe.core.optimizer import join_meta, split_meta
+from steppe.core.task import Problem
+from steppe.optimizers.classic.proximal import FISTA, ISTA
+from steppe.optimizers.learned.math_l2o import Coefficients, MathL2O, structured_step
+from steppe.tasks.inverse.recovery import SparseRecovery
+
+TASK = SparseRecovery(rows=6, n=10, weight=0.05, start="normal")
+KEY = jr.key(2)
+
+
+def path(opt, steps):
+    return unroll(TASK, opt, begin(TASK, opt, KEY), steps, lambda step: step.after.params)[1]
+
+
+def by_hand(momentum, steps):
+    """The scheme with P = 1/L, B = 1 and the momentum of each step."""
+    first = begin(TASK, ISTA(), KEY)
+    loss = TASK.loss(first.instance, (), KEY)
+    x, ahead, found = first.params, jnp.zeros(10), []
+    for k in range(steps):
+        how = Coefficients(jnp.full(10, 1 / loss.lipschitz), jnp.full(10, momentum[k]))
+        y = x + ahead
+        x, ahead = structured_step(loss, x, y, jax.grad(loss.smooth)(y), how)
+        found.append(x)
+    return np.array(found)
+
+
+def test_without_momentum_it_is_ista_and_with_fistas_it_is_fista():
+    t = [1.0]
+    for _ in range(50):
+        t.append((1 + np.sqrt(1 + 4 * t[-1] ** 2)) / 2)
+    nesterov = [(t[k] - 1) / t[k + 1] for k in range(50)]
+    np.testing.assert_allclose(by_hand(np.zeros(50), 50), path(ISTA(), 50), atol=1e-12)
+    np.testing.assert_allclose(by_hand(nesterov, 50), path(FISTA(), 50), atol=1e-12)
+
+
+def weights(opt, key, size):
+    """The same optimizer with θ ~ N(0, size²)."""
+    theta, rest = split_meta(opt)
+    leaves, treedef = jtu.tree_flatten(theta)
+    keys = jr.split(key, len(leaves))
+    drawn = [size * jr.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
+    return join_meta(jtu.tree_unflatten(treedef, drawn), rest)
+
+
+@eqx.filter_jit
+def values(opt, keys, size):
+    """The objective along runs with other weights on other problems, (draws, steps + 1)."""
+
+    def one(key):
+        key_theta, key_run = jr.split(key)
+        drawn = weights(opt, key_theta, size)
+        first = begin(TASK, drawn, key_run)
+        _, path = unroll(TASK, drawn, first, 200, lambda step: step.after.params)
+        loss = Problem(TASK, first.instance, (), key).loss()
+        return jnp.concatenate([loss(first.params)[None], jax.vmap(loss)(path)])
+
+    return jax.vmap(one)(keys)
+
+
+@pytest.mark.parametrize(("use", "monotone"), [(("p",), False), (("p", "a"), True)])
+def test_the_objective_never_rises_whatever_theta_is(use, monotone):
+    opt = MathL2O(use, hidden=(4,), monotone=monotone, key=KEY)
+    found = np.array(values(opt, jr.split(KEY, 50), 3.0))
+    rises = np.diff(found, axis=1) > 1e-12 * np.abs(found[:, :-1])
+    assert not rises.any() and np.isfinite(found).all()
+    assert np.median(found[:, -1] / found[:, 0]) < 0.5  # and it does fall
+
+
+def test_with_momentum_alone_it_does_rise():
+    """So the test above can fail."""
+    opt = MathL2O(("p", "a"), hidden=(4,), key=KEY)
+    found = np.array(values(opt, jr.split(KEY, 50), 3.0))
+    assert (np.diff(found, axis=1) > 1e-6).any(axis=1).mean() > 0.5
+
+
+def test_steps_beyond_two_over_l_do_rise():
+    first = begin(TASK, ISTA(), KEY)
+    loss = TASK.loss(first.instance, (), KEY)
+    rng, rose = np.random.default_rng(0), []
+    for _ in range(200):
+        x = jnp.asarray(rng.normal(size=10))
+        for low, high in ((0.01, 1.99), (2.0, 4.0)):
+            P = jnp.asarray(rng.uniform(low, high, 10)) / loss.lipschitz
+            after, _ = structured_step(loss, x, x, jax.grad(loss.smooth)(x), Coefficients(P))
+            rose.append(float(loss(after) - loss(x)))
+    inside, outside = np.array(rose).reshape(-1, 2).T
+    assert inside.max() <= 0 and (outside > 0).any()
+
+
+def test_the_meta_gradient_goes_through_the_smooth_part_and_where_it_is_live_through_the_inputs():
+    def slopes(live):
+        opt = MathL2O(hidden=(3,), live=live, key=KEY)
+        theta, rest = split_meta(opt)
+
+        @jax.jit
+        def final(theta):
+            opt = join_meta(theta, rest)
+            last, _ = unroll(TASK, opt, begin(TASK, opt, KEY), 4, lambda step: ())
+            return TASK.loss(last.instance, (), KEY)(last.params)
+
+        ahead = jtu.tree_map(jnp.ones_like, theta)
+        ends = [
+            final(jtu.tree_map(lambda t, d, h=h: t + h * d, theta, ahead)) for h in (1e-6, -1e-6)
+        ]
+        return float(jax.jvp(final, (theta,), (ahead,))[1]), float((ends[0] - ends[1]) / 2e-6)
+
+    exact, numeric = slopes(live=True)
+    assert exact == pytest.approx(numeric, rel=1e-5)
+    stopped, same = slopes(live=False)
+    assert same == pytest.approx(numeric, rel=1e-9) and abs(stopped - exact) > 1e-3 * abs(exact)
+
+
+def test_parameters_are_as_many_as_published():
+    theta, _ = split_meta(MathL2O(("p", "a", "b", "b1", "b2"), key=KEY))
+    # The published LSTM has two bias vectors a layer where ours has one.
+    assert sum(leaf.size for leaf in jtu.tree_leaves(theta)) == 5805 - 2 * 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"use": ("q",)}, "use has 'q', expected parts of"),
+        ({"use": ()}, r"use is \(\), expected some of"),
+        ({"use": ("p", "p")}, "each once"),
+        ({"hidden": ()}, r"hidden is \(\), expected layers"),
+        ({"use": ("p", "b"), "monotone": True}, "proven for the parts p and a alone"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, words):
+    with pytest.raises(ValueError, match="MathL2O: .*" + words):
+        MathL2O(**arguments, key=KEY)
