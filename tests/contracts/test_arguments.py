@@ -46,7 +46,10 @@ WHOLE = ("0.5", "True")  # are wrong for whole numbers alone
 # Arguments for which −1 or 0 make sense
 SENSIBLE = {
     "Quadratic.start": ("0",), "Wells.spread": ("0",), "Lasso.l1": ("0",), "Lasso.start": ("0",),
-    "Lasso.seed": ("0",), "SparseLasso.l1": ("0",), "Rastrigin.start": ("0",),
+    "Lasso.seed": ("0",), "SparseRecovery.weight": ("0",),
+    "SparseRecovery.ridge": ("0",), "SparseRecovery.correlation": ("0",),
+    "SparseRecovery.snr": ("-1", "0"), "SparseRecovery.seed": ("0",),
+    "SparseLogistic.weight": ("0",), "Rastrigin.start": ("0",),
     "Bowl.angle": ("-1", "0"), "TwoClasses.separation": ("0",), "Noisy.deviation": ("0",),
     "Noisy.zero": ("0",), "Scaled.spread": ("0",), "Flattened.beta": ("-1", "0"),
     "LocalEntropy.temperature": ("0",), "LocalEntropy.decay": ("0",),

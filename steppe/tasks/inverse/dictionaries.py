@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from ...core.messages import at_least
+from ...core.messages import at_least, reals
 from ...core.types import Key
 
 
@@ -41,6 +41,8 @@ def check_dictionary(
 ) -> None:
     """Refuse arguments of `dictionary` that are out of range."""
     at_least(1, owner, rows=rows, n=n)
-    at_least(1, owner, condition=condition)
+    reals(owner, condition=condition, correlation=correlation)
+    if condition is not None and not condition >= 1:
+        raise ValueError(f"{owner}: condition must be at least 1, got {condition}.")
     if not -1 < correlation < 1:
         raise ValueError(f"{owner}: correlation must be in (-1, 1), got {correlation}.")

@@ -16,7 +16,7 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from ...core.loss import Composite, Logistic
-from ...core.messages import at_least
+from ...core.messages import at_least, reals
 from ...core.regularizer import L1
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
@@ -45,7 +45,9 @@ class SparseLogistic(AbstractFormula):
 
     def __check_init__(self):
         at_least(1, "SparseLogistic", rows=self.rows, n=self.n, sparse=self.sparse)
-        at_least(0, "SparseLogistic", weight=self.weight)
+        reals("SparseLogistic", weight=self.weight)
+        if not self.weight >= 0:
+            raise ValueError(f"SparseLogistic: weight must be at least 0, got {self.weight}.")
         if self.sparse is not None and self.sparse > self.n:
             raise ValueError(
                 f"SparseLogistic: sparse must be at most n {self.n}, got {self.sparse}."

@@ -16,7 +16,7 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from ...core.loss import Composite, LeastSquares
-from ...core.messages import at_least
+from ...core.messages import at_least, reals
 from ...core.regularizer import L1, AbstractRegularizer, ElasticNet, GroupL2
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
@@ -64,8 +64,12 @@ class SparseRecovery(AbstractFormula):
     def __check_init__(self):
         me = "SparseRecovery"
         check_dictionary(me, self.rows, self.n, self.condition, self.correlation)
-        at_least(0, me, weight=self.weight, ridge=self.ridge)
         at_least(1, me, group=self.group)
+        at_least(0, me, seed=self.seed)
+        reals(me, weight=self.weight, ridge=self.ridge, density=self.density, snr=self.snr)
+        for name in ("weight", "ridge"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{me}: {name} must be at least 0, got {getattr(self, name)}.")
         if not 0 < self.density <= 1:
             raise ValueError(f"{me}: density must be in (0, 1], got {self.density}.")
         if self.penalty not in PENALTIES:
@@ -74,8 +78,6 @@ class SparseRecovery(AbstractFormula):
             raise ValueError(f"{me}: start is {self.start!r}, expected 'zero' or 'normal'.")
         if self.penalty == "group" and self.n % self.group:
             raise ValueError(f"{me}: n must be a multiple of group {self.group}, got {self.n}.")
-        if self.snr is not None and not jnp.isfinite(self.snr):
-            raise ValueError(f"{me}: snr must be finite or None, got {self.snr}.")
 
     def sample(self, key: Key) -> Measured:
         key_A, key_x, key_support, key_noise = jr.split(key, 4)

@@ -62,7 +62,7 @@ def test_logistic_regression_is_that_of_scikit_learn(seed):
 
 def test_groups_meet_the_conditions_of_optimality():
     A, b = data(7)
-    weight, size = 0.7, 4
+    weight, size = 1.6, 4
     found = optimum(of(LeastSquares(jnp.asarray(A), jnp.asarray(b)), GroupL2(weight, size)))
     assert found.gap <= 1e-13 * found.value
     slope = (A.T @ (A @ found.x - b)).reshape(-1, size)
