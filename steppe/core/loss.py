@@ -107,7 +107,8 @@ class Composite(AbstractLoss):
     lipschitz: Scalar
 
     def __call__(self, params: Params) -> Scalar:
-        return self.smooth(params) + self.regularizer(params)
+        value = self.smooth(params)
+        return value + self.regularizer(params).astype(value.dtype)
 
 
 class Saddle(AbstractLoss):

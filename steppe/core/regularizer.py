@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float
 
+from . import tree
 from .messages import at_least
 from .types import Params, Scalar
 
@@ -171,9 +172,10 @@ def lengths(groups: Float[Array, "*shape size"]) -> Float[Array, "*shape 1"]:
 
 
 def _sum(part: Callable[[Array], Scalar], params: Params) -> Scalar:
-    """The sum of a part over all leaves, 0 of none."""
+    """The sum of a part over all leaves, in the widest of their dtypes."""
     parts = [part(x) for x in jtu.tree_leaves(params)]
-    return sum(parts[1:], start=parts[0]) if parts else jnp.zeros(())
+    dtype = tree.widest(*(x.dtype for x in parts)) if parts else jnp.result_type(float)
+    return sum((x.astype(dtype) for x in parts), start=jnp.zeros((), dtype))
 
 
 def steps_like(z: Params, step: float | Scalar | Params) -> Params:

@@ -50,6 +50,7 @@ class ISTA(AbstractOptimizer):
         check("ISTA", self.step, self.rate)
 
     def init(self, params: Params, *, key: Key | None = None) -> tuple[()]:
+        tree.real(params, "ISTA")
         return ()
 
     def update(
@@ -89,6 +90,7 @@ class FISTA(AbstractOptimizer):
         check("FISTA", self.step, self.rate)
 
     def init(self, params: Params, *, key: Key | None = None) -> FISTAState:
+        params = tree.real(params, "FISTA")
         ahead = jtu.tree_map(jnp.zeros_like, params)
         return FISTAState(ahead, jnp.ones((), tree.working_dtype(params)))
 

@@ -114,6 +114,7 @@ class MathL2O(AbstractOptimizer):
         return int("b" in self.use)
 
     def init(self, params: Params, *, key: Key | None = None) -> MathL2OState:
+        params = tree.real(params, "MathL2O")
         n, dtype = tree.size(params), self.dtype(params)
         states = tuple(lstm_zeros(width, n, dtype) for width in self.hidden)
         return MathL2OState(jtu.tree_map(jnp.zeros_like, params), states)
@@ -149,16 +150,19 @@ class MathL2O(AbstractOptimizer):
         """The diagonals, and the states of the LSTM after them."""
         dtype = self.dtype(y)
         seen = jnp.stack([tree.ravel(x, dtype)[0] for x in (gradient, y)])
-        unravel = tree.ravel(y, dtype)[1]
-        h, states = self.lstm(seen if self.live else jax.lax.stop_gradient(seen), states)
-        raw = self.heads(jax.nn.relu(self.mixing(h)))
+        seen = seen if self.live else jax.lax.stop_gradient(seen)
+        unravel = tree.unravel_like(y)
+        with jax.numpy_dtype_promotion("standard"):  # θ may be narrower than the rows
+            h, after = self.lstm(seen, states)
+            raw = self.heads(jax.nn.relu(self.mixing(h)))
         base = MARGIN / jnp.asarray(loss.lipschitz, dtype)
         found: dict[str, Array] = {"P": jnp.full(raw.shape[1:], base)}
         for part, row in zip(self.use, raw, strict=True):
             gate = 1 + tanh(0.5 * row)  # 2σ(row)
             name = part.upper() if part in ("p", "a", "b") else part
             found[name] = base * gate if part == "p" else gate if part in ("a", "b") else row
-        return Coefficients(**{name: unravel(row) for name, row in found.items()}), states
+        diagonals = {name: unravel(row) for name, row in found.items()}
+        return Coefficients(**diagonals), tree.cast_like(after, states)
 
 
 def structured_step(
