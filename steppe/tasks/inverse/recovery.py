@@ -102,7 +102,7 @@ class SparseRecovery(AbstractFormula):
         return Composite(smooth, self.regularizer(), instance.lipschitz)
 
     def regularizer(self) -> AbstractRegularizer:
-        """What is added to the misfit."""
+        """The term that is added to the misfit."""
         if self.penalty == "elastic-net":
             return ElasticNet(self.weight, self.ridge)
         return GroupL2(self.weight, self.group) if self.penalty == "group" else L1(self.weight)
