@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.arguments import told
 from . import audit_bounds, audit_counts
 from .audit_bounds import NEAR, near
 from .certificate import ASSUMPTIONS, Certificate, well_formed
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 def verify(cert: Certificate) -> list[str]:
     """List the faults of a certificate, a sentence each; [] if there are none."""
+    if not isinstance(cert, Certificate):
+        raise ValueError(f"verify takes a certificate, as `load` reads one, got {told(cert)}.")
     if (wrong := well_formed(cert)) is not None:
         return [wrong]
     counts = list(audit_counts.of_certificate(cert))
@@ -73,6 +76,8 @@ def recheck(
             "A PAC-Bayes certificate is made again by certify_randomised with the same posterior "
             "and tasks; recheck runs those of `certify`."
         )
+    if not hasattr(run, "described"):
+        raise ValueError(f"recheck takes the run that was certified, got {told(run)}.")
     for name in ("optimizer", "tasks"):
         if run.described()[name] != getattr(cert, name):
             found.append(f"The {name} given is not that of the certificate.")

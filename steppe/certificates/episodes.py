@@ -13,7 +13,7 @@ any other     that of the task's `metrics` on `split`
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import equinox as eqx
 import jax
@@ -23,6 +23,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from ..core import tree
+from ..core.arguments import told
 from ..core.episode import Episode, Step
 from ..core.messages import did_you_mean
 from ..core.optimizer import AbstractOptimizer
@@ -115,6 +116,10 @@ class Episodes(AbstractRun):
         tasks: Key | None = None,
         trained_on: Key | None = None,
     ):
+        check_subject(task, opt)
+        for what, keys in (("tasks", tasks), ("trained_on", trained_on)):
+            if keys is not None:
+                check_keys(what, keys)
         if isinstance(opt, optax.GradientTransformation):
             opt = FromOptax(functools.partial(_itself, opt))
         read, self.metric = reading(task, metric, split)
@@ -173,6 +178,23 @@ def play(
     return found.steps, sketch((instance, params, batch))
 
 
+def check_subject(task: object, opt: object) -> None:
+    """Refuse what is no task, or no optimizer of steppe or optax."""
+    if not isinstance(task, AbstractTask):
+        raise ValueError(f"A task of steppe is needed, got {told(task)}.")
+    if not isinstance(opt, AbstractOptimizer | optax.GradientTransformation):
+        raise ValueError(f"An optimizer of steppe or optax is needed, got {told(opt)}.")
+
+
+def check_keys(what: str, keys: Any) -> None:
+    """Refuse what is no array of JAX keys, (N,)."""
+    known = isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    if not known or jnp.ndim(keys) != 1:
+        raise ValueError(
+            f"{what} must be keys, one a task, as jax.random.split makes them, got {told(keys)}."
+        )
+
+
 def described(opt: AbstractOptimizer) -> dict[str, Any]:
     """Kind and settings of an optimizer, and a digest of its numbers."""
     try:
@@ -195,6 +217,10 @@ def reading(task: AbstractTask, metric: str | Measure, split: Split) -> tuple[Re
 
     Raises ValueError if the task has no such metric.
     """
+    if split not in get_args(Split):
+        raise ValueError(f"split must be one of {', '.join(get_args(Split))}, got {told(split)}.")
+    if not (isinstance(metric, str) or callable(metric)):
+        raise ValueError(f"A metric is a name or a function, got {told(metric)}.")
     if callable(metric):
         about = Metric(name_of(metric), "a function of parameters and instance")
         return Reading(metric, split), about

@@ -22,7 +22,7 @@ from .certificate import Certificate
 from .certify import Outcome, entry, gather, write_down
 from .claims import AbstractClaim
 from .entries import SEEDS, TASKS
-from .episodes import Episodes, Measure, Reading, play, reading
+from .episodes import Episodes, Measure, Reading, check_keys, play, reading
 from .pac_bayes import Finite, Gaussian
 from .plan import (
     Item,
@@ -147,12 +147,13 @@ def certify_randomised(
     """
     if not isinstance(posterior, Gaussian | Finite):
         raise ValueError(f"A posterior is a Gaussian or a Finite one, got {told(posterior)}.")
+    if not isinstance(task, AbstractTask):
+        raise ValueError(f"A task of steppe is needed, got {told(task)}.")
+    check_keys("tasks", tasks)
     check_settings(steps=steps, seed=seed, batch=batch, repeats=True, say=say)
     whole("pairs", pairs, least=1, most=TASKS)
     if not isinstance(trained_prior, bool):
         raise ValueError(f"trained_prior must be True or False, got {told(trained_prior)}.")
-    if not (isinstance(metric, str) or callable(metric)):
-        raise ValueError(f"A metric is a name or a function, got {told(metric)}.")
     n = len(tasks)
     wanted = [
         *standard_claims(steps, tolerances, (), at, "first_hit"),

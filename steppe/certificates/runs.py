@@ -147,9 +147,22 @@ def check_clusters(tasks: PyTree | None, clusters: ArrayLike | None) -> np.ndarr
             f"Stacked tasks need arrays of one length, the number of tasks, got shapes {shapes}."
         )
     found = np.arange(shapes[0][0]) if clusters is None else np.asarray(clusters)
-    if found.shape != shapes[0][:1]:
-        raise ValueError(f"Each task needs one cluster, got clusters of shape {found.shape}.")
+    if found.shape != shapes[0][:1] or found.dtype.kind not in "biufUS":
+        raise ValueError(
+            "Each task needs one cluster, a number or a name, got clusters of shape "
+            f"{found.shape} and type {found.dtype}."
+        )
     return found
+
+
+def check_stacked(what: str, tasks: PyTree) -> None:
+    """Refuse what is no tree of arrays that have a first axis."""
+    leaves = jtu.tree_leaves(tasks)
+    if not leaves or not all(eqx.is_array_like(leaf) and np.ndim(leaf) for leaf in leaves):
+        raise ValueError(
+            f"{what} must be a function of a key, or tasks stacked in arrays along their first "
+            f"axis, got {told(tasks)}."
+        )
 
 
 def check_apart(tasks: PyTree | None, trained_on: PyTree) -> None:
@@ -327,6 +340,13 @@ class FixedPoint(AbstractRun):
         clusters: Array | None = None,
         trained_on: PyTree | None = None,
     ):
+        for what, f in (("start", start), ("map", map), ("error", error)):
+            if not (callable(f) or (f is None and what == "error")):
+                raise ValueError(f"FixedPoint: {what} must be a function, got {told(f)}.")
+        if not isinstance(metric, Metric):
+            raise ValueError(f"FixedPoint: the metric of an error is a Metric, got {told(metric)}.")
+        if not callable(sample):
+            check_stacked("FixedPoint: sample", sample)
         if (error is None) != (metric is RESIDUAL):
             raise ValueError(
                 "FixedPoint takes `error` and its `metric` together, or neither for the residual."

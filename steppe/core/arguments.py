@@ -57,7 +57,7 @@ def told(x: object) -> str:
     """
     if isinstance(x, int) and x.bit_length() > 64:
         return f"a whole number of {x.bit_length()} bits"
-    return reprlib.repr(x)
+    return " ".join(reprlib.repr(x).split())
 
 
 def _is_bool(x: object) -> bool:
