@@ -105,7 +105,8 @@ def main() -> int:
     if options.bombs:
         with tempfile.TemporaryDirectory() as folder:
             record["bombs"] = {
-                name: [*find, seconds] for name, find, seconds in bombs.run(Path(folder), watch)
+                name: [find.outcome, find.words.replace(f"{folder}/", ""), seconds]
+                for name, find, seconds in bombs.run(Path(folder), watch)
             }
         finds += [f"{n} {x}" for n, x in record["bombs"].items() if x[0] in OUTCOMES[2:]]
         if options.out:
