@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 
 import equinox as eqx
 import jax.random as jr
@@ -23,7 +24,7 @@ from steppe.store.lock import FolderInUseError
 from steppe.store.manifest import STEPS, read_header
 from steppe.tasks.synthetic.quadratic import Quadratic
 from steppe.train.loop import MetaTrainingError, _check, meta_train
-from steppe.train.sinks import JSONL, read_log, read_rows
+from steppe.train.sinks import JSONL, TensorBoard, read_log, read_rows
 from steppe.train.stopping import Terminated
 from steppe.train.tally import Tally, kept
 
@@ -328,3 +329,21 @@ def test_a_line_that_is_no_row_is_named(line, said, tmp_path):
     path.write_text(f'{{"step": 1}}\n{line}\n{{"step": 3}}\n', errors="surrogateescape")
     with pytest.raises(ValueError, match=rf"line 2.* {said}.*; mend or remove that line\.$"):
         read_rows(path)
+
+
+def test_tensorboard_is_told_what_is_finite_and_where_a_run_goes_on(monkeypatch):
+    told = []
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            told.append((folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            told.append((name, value, step))
+
+    fake = types.ModuleType("tensorboardX")
+    monkeypatch.setattr(fake, "SummaryWriter", SummaryWriter, raising=False)
+    monkeypatch.setitem(sys.modules, "tensorboardX", fake)
+    TensorBoard("a")
+    TensorBoard("a", step=5).write({"step": 6, "loss": 2.0, "bad": math.nan, "note": "x"})
+    assert told == [("a", None), ("a", 6), ("meta/loss", 2.0, 6)]
