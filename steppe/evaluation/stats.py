@@ -14,6 +14,7 @@ For a whole table of comparisons, by tests that do not need normal values: `pair
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
@@ -318,6 +319,7 @@ def _finite(values: Sequence[float | None]) -> list[float | None]:
     return [x if x is not None and math.isfinite(x) else None for x in values]
 
 
+@functools.cache  # the same few sizes of samples come a thousand times in a report
 def _quantile(freedom: int) -> float:
     """t such that Student's t with so many degrees of freedom lies in (−t, t) 95 % of the time."""
     from scipy.stats import t  # takes half a second to import
