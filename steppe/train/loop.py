@@ -148,6 +148,7 @@ def meta_train(
             if meshes.leads():  # a crash may have come before this was done
                 checkpoint.keep_last(folder, STEPS, keep)
         first = int(run.state.step)
+        passing = None if folder is None else _passing(folder, first)
         step_fn, state, compile_seconds = compile_step(
             task, run.state, estimator, objective, meta_tx, mesh, stage=at(run.stage)
         )
@@ -192,8 +193,7 @@ def meta_train(
                     whole = meshes.everywhere(run, mesh)  # a joint act; only one writes
                     if log is not None:
                         log.sync()
-                        passing = first if first % checkpoint_every else None
-                        _save(folder, whole, recipe, keep, passing)
+                        _save(folder, whole, recipe, keep, passing, stopped=not due)
             stop.patient = False
             if stop.signal is not None:
                 stop.end(
@@ -364,13 +364,30 @@ def _check(row: dict, bad_share: float) -> None:
         )
 
 
-def _save(folder: Path, run: Run, recipe: dict, keep: int, passing: int | None) -> None:
-    """Save a run; the checkpoint `passing`, which an undisturbed run had not, has had its day."""
-    step, name = int(run.state.step), "step-{:08d}.safetensors".format
+def _checkpoint(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}.safetensors"
+
+
+def _passing(folder: Path, step: int) -> Path | None:
+    """The checkpoint of a step if a signal made it, which an undisturbed run would not have."""
+    path = _checkpoint(folder, step)
+    made = path.exists() and checkpoint.read_manifest(path).get("stopped") is True
+    return path if made else None
+
+
+def _save(
+    folder: Path, run: Run, recipe: dict, keep: int, passing: Path | None, *, stopped: bool
+) -> None:
+    """Save a run; the checkpoint `passing` has had its day.
+
+    - `stopped`: a signal asked for it
+    """
+    step = int(run.state.step)
     manifest = {"what": "meta-training", "step": step, "recipe": recipe}
-    checkpoint.save(folder / name(step), run, manifest=manifest)
+    manifest |= {"stopped": True} if stopped else {}
+    checkpoint.save(_checkpoint(folder, step), run, manifest=manifest)
     if passing is not None:
-        (folder / name(passing)).unlink(missing_ok=True)
+        passing.unlink(missing_ok=True)
     checkpoint.keep_last(folder, STEPS, keep)
 
 
