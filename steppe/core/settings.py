@@ -234,7 +234,7 @@ def convert(option: Setting, value: object) -> object:
         if isinstance(value, str) and option.kind is not bool:
             return option.kind(value)
         if type(value) in accepted:
-            return option.kind(value)
+            return option.kind(value)  # pyright: ignore[reportArgumentType]
     except ValueError:
         pass
     wanted = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}

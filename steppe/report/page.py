@@ -168,7 +168,7 @@ def report_from_folders(folders: Sequence[str | os.PathLike], out: str | os.Path
             f"{', '.join(map(str, folders))}: neither records.jsonl, metrics.jsonl nor "
             f"{CERTIFICATE} was found; run an evaluation first."
         )
-    env = env or (certificates[0].environment if certificates else {})
+    env = env or dict(certificates[0].environment if certificates else {})
     return write_report(
         out,
         title=str(config.get("title", _title(folders, certificates if not records else []))),

@@ -132,13 +132,15 @@ def refusals(place: str) -> Iterator[None]:
         errors.EntryNotFoundError: f"the repository has no {MODEL}: it is no optimizer of steppe's",
         errors.HFValidationError: "that is no name of a repository; give owner/name",
     }
-    client = next(base for base in errors.HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+    # All errors of its client, whichever package that is in.
+    client: type[Exception] = errors.HTTPError  # pyright: ignore[reportPrivateImportUsage]
+    expected: tuple[type[Exception], ...] = (errors.HfHubHTTPError, client, OSError, *known)
     log = logging.getLogger("huggingface_hub")
     level = log.level
     log.setLevel(logging.ERROR)  # it tells of every try
     try:
         yield
-    except (errors.HfHubHTTPError, client, OSError, *known) as error:
+    except expected as error:
         said = next((text for kind, text in known.items() if isinstance(error, kind)), None)
         if said is None and isinstance(error, errors.HfHubHTTPError):
             said = str(error).splitlines()[0].rstrip(".")
