@@ -77,7 +77,7 @@ def test_a_report_of_a_run_holds_its_curvature(steppe, remembered, finished, tmp
     page = (tmp_path / "report.html").read_text()
     assert "DM on quadratic, 3 steps" in page and 'id="meta-training"' in page
     (run / "curvature.json").write_text("{}")
-    assert "Not a record of curvature" in steppe("report", run).sentence
+    assert "curvature.json: found no entry 'task'" in steppe("report", run).sentence
 
 
 def test_a_rate_is_tuned_where_none_is_given(steppe, monkeypatch):

@@ -161,9 +161,18 @@ def test_statistics_in_a_checkpoint_that_do_not_fit_are_refused(tmp_path):
         other.row(3)
 
 
+@pytest.fixture
+def heard():
+    """SIGINT as Python handles it, though a shell may have started the tests with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 SIGNALS = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(("number", "error"), SIGNALS)
 def test_a_signal_saves_and_says_how_to_go_on(number, error, whole, tmp_path, capsys):
     before = signal.getsignal(number)
@@ -183,6 +192,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, error, whole, tmp_path, ca
     assert kept == [f"step-{step:08d}.safetensors" for step in (6, 9, 12)]
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(("number", "error"), SIGNALS)
 def test_a_second_signal_ends_at_once(number, error, tmp_path):
     def twice():
