@@ -11,14 +11,12 @@ import math
 import os
 from typing import Annotated, Literal, TypeVar, get_type_hints
 
+from ..store.fit import as_saved, check_fit, specs
 from ..store.manifest import (
     SAVED,
     CheckpointError,
     Header,
-    as_saved,
-    check_fit,
     described,
-    specs,
     verify,
 )
 from ..store.untrusted import Between, Length, Real, Source, built, checked_table

@@ -24,13 +24,12 @@ from jaxtyping import Array, PyTree
 
 from ..core.messages import at_least
 from .files import write_atomically
+from .fit import Spec, check_fit, specs
 from .manifest import (
     DTYPES,
     CheckpointError,
     Header,
-    Spec,
     Tensor,
-    check_fit,
     complaint,
     pack,
     parse_header,
@@ -38,7 +37,6 @@ from .manifest import (
     read,
     read_header,
     read_manifest,
-    specs,
     verify,
 )
 from .untrusted import Source

@@ -11,7 +11,7 @@ own 64 digits set to 0, hence names, dtypes, shapes, manifest and `body_sha256`:
 the file counts, and the manifest can be trusted without reading the tensors.
 
 JAX and PyTorch read a checkpoint by the same steps: `read_header`, what the caller expects of it
-(`check_fit`), and only then the tensors. The standard library is enough, every number and name
+(`fit.check_fit`), and only then the tensors. The standard library is enough, every number and name
 passes through `untrusted`, and nothing found in a file is ever executed. The header is read by hand
 because `sha256` covers its raw bytes, which the safetensors package does not give.
 Format: https://huggingface.co/docs/safetensors
@@ -29,7 +29,6 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from ..core.messages import nearest
 from .hints import printable
 from .untrusted import (
     Between,
@@ -50,7 +49,6 @@ HEADER_LIMIT = 2**23  # bytes
 VALUES = 2**17  # of JSON in a header, about eight a tensor
 WHOLE = 2**1024  # whole numbers of a manifest are smaller in size, as those of a float are
 CHUNK = 2**20  # bytes read at once where they are not kept
-NEAR = 100  # names, and letters of each, looked through for one spelled alike
 LISTED = 8  # names or mismatches spelled out in one message
 BLANK = "0" * 64  # stands for `sha256` while it is being computed
 
@@ -72,7 +70,6 @@ DTYPES = {
     "C64": ("complex64", 8),
 }
 
-FLOATS = {"float16", "bfloat16", "float32", "float64"}  # what an optimizer's weights may be
 
 OTHER_FORMATS = {  # first bytes → what they mean
     b"PK": "a zip archive (NumPy .npz or PyTorch .pt)",
@@ -100,7 +97,6 @@ def complaint(path: str | os.PathLike, found: str, expected: str, todo: str) -> 
 
 Name = Annotated[str, Length(1024)]
 Digest = Annotated[str, Length(64, 64)]
-Spec = tuple[str, tuple[int, ...]]  # dtype as NumPy has it, and shape
 
 
 class Tensor(NamedTuple):
@@ -216,36 +212,10 @@ def warn_of(path: str | os.PathLike, names: Collection[str]) -> None:
     """Warn of weights that are not finite, by the names of their tensors; of none say nothing."""
     if names:
         warnings.warn(
-            printable(f"{os.fspath(path)}: {_some(list(names))} hold NaN or infinity, and so will ")
+            printable(f"{os.fspath(path)}: {some(list(names))} hold NaN or infinity, and so will ")
             + "every step of this optimizer; train it again.",
             stacklevel=3,
         )
-
-
-def specs(header: Header) -> dict[str, Spec]:
-    """Dtype and shape of each tensor; a PRNG key has its implementation for a dtype."""
-    return {
-        name: (header.keys.get(name, tensor.dtype), tensor.shape)
-        for name, tensor in header.tensors.items()
-    }
-
-
-def as_saved(header: Header, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Spec]:
-    """Weights of these shapes, in the dtypes that the file has, if these are floats."""
-    saved = {name: dtype for name, (dtype, _) in specs(header).items() if dtype in FLOATS}
-    return {name: (saved.get(name, "float32"), shape) for name, shape in shapes.items()}
-
-
-def check_fit(
-    path: str | os.PathLike, found: Mapping[str, Spec], expected: Mapping[str, Spec]
-) -> None:
-    """Refuse a file whose tensors are not the expected ones, by name, dtype and shape."""
-    _check_names(path, set(found), set(expected))
-    wrong = [name for name, spec in expected.items() if found[name] != spec]
-    if wrong:
-        listed = lambda of: _some([f"{name}: {of[name][0]}{list(of[name][1])}" for name in wrong])
-        todo = "load into the tree it was saved from: same hyper-parameters, same jax_enable_x64"
-        raise complaint(path, listed(found), listed(expected), todo)
 
 
 def pack(tensors: Mapping[str, Tensor], keys: dict, manifest: object, body_sha256: str) -> bytes:
@@ -313,7 +283,7 @@ def _open(path) -> io.BufferedReader:
     with contextlib.suppress(OSError, ValueError):
         if not os.path.exists(path):
             here = sorted(p.name for p in Path(path).parent.glob("*.safetensors"))
-            has = f"its folder has {_some(here)}" if here else "its folder has no checkpoint"
+            has = f"its folder has {some(here)}" if here else "its folder has no checkpoint"
             todo = f"check the name ({has})"
     return open_file(path, Source(os.fspath(path), todo, CheckpointError))
 
@@ -406,27 +376,6 @@ def _in_order(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
     return sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop))
 
 
-def _check_names(path, found: set[str], expected: set[str]) -> None:
-    missing, unknown = sorted(expected - found), sorted(found - expected)
-    if not missing and not unknown:
-        return
-
-    short = [name for name in unknown if len(name) <= NEAR][:NEAR]
-
-    def with_guess(name: str) -> str:
-        near = nearest(name[:NEAR], short)
-        return f"{name} (did you mean {near}, which the file has?)" if near else name
-
-    listed = (
-        [f"no {_some([with_guess(n) for n in missing[:LISTED]] + missing[LISTED:])}"]
-        if missing
-        else []
-    )
-    listed += [f"unknown {_some(unknown)}"] if unknown else []
-    todo = "load into the tree it was saved from, or give a renamed field its old name back"
-    raise complaint(path, " and ".join(listed), f"{len(expected)} known arrays", todo)
-
-
-def _some(words: list[str]) -> str:
+def some(words: list[str]) -> str:
     more = f" and {len(words) - LISTED} more" if len(words) > LISTED else ""
     return ", ".join(word[:200] for word in words[:LISTED]) + more

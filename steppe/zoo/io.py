@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ..core.entry import find
+from ..store.fit import FLOATS
 from ..store.manifest import (
-    FLOATS,
     SAVED,
     CheckpointError,
     Header,
