@@ -53,6 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes name no test: a file may hold the time, and workers would collect other names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What is imported stays: the garbage collector need not look at it again and again."""
     gc.collect()
