@@ -100,11 +100,14 @@ class Composite(AbstractLoss):
     - `smooth`: with a gradient
     - `regularizer`: convex, with `prox(z, step)`
     - `lipschitz`: a constant L of the gradient of `smooth`, computed where the instance is drawn
+    - `truth`: the parameters that the data were made from, for supervised training; None where they
+      are not known. They need not be the minimum
     """
 
     smooth: AbstractLoss
     regularizer: AbstractRegularizer
     lipschitz: Scalar
+    truth: Params | None = None
 
     def __call__(self, params: Params) -> Scalar:
         value = self.smooth(params)
@@ -176,7 +179,8 @@ def in_units(loss: AbstractLoss, c: Params) -> AbstractLoss:
         largest = jnp.max(jnp.stack([jnp.max(leaf) for leaf in jtu.tree_leaves(c)]))
         smooth = in_units(loss.smooth, c)
         # ‖A diag(c)‖² ≤ ‖A‖² max c²: a bound is all that a step size needs.
-        return Composite(smooth, InUnits(loss.regularizer, c), loss.lipschitz * largest**2)
+        truth = None if loss.truth is None else jtu.tree_map(jnp.divide, loss.truth, c)
+        return Composite(smooth, InUnits(loss.regularizer, c), loss.lipschitz * largest**2, truth)
     if isinstance(loss, LeastSquares):
         return LeastSquares(loss.A * c[None], loss.b)
     if isinstance(loss, Saddle):
@@ -195,9 +199,8 @@ def expect(loss: Callable[[Params], Scalar], structure: type[Structured], asker:
         return loss
     known = loss.f if isinstance(loss, Plain) else loss
     name = getattr(known, "__name__", type(known).__name__)
-    form = (
-        f"{structure.__name__}({', '.join(field.name for field in dataclasses.fields(structure))})"
-    )
+    needed = [f.name for f in dataclasses.fields(structure) if f.default is dataclasses.MISSING]
+    form = f"{structure.__name__}({', '.join(needed)})"
     raise TypeError(
         f"{asker} needs a loss of the form {form}, got {name}. Let the `loss` of the task return "
         f"one, or take an optimizer or a measure that asks for less."

@@ -1,5 +1,7 @@
 """Every wrapper over every kind of loss: what structure survives, and is it right?"""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -15,6 +17,7 @@ from steppe.core.loss import (
     Saddle,
     Stacked,
     expect,
+    in_units,
 )
 from steppe.core.regularizer import L1, AbstractRegularizer
 from steppe.core.task import AbstractFormula, Problem
@@ -135,6 +138,13 @@ def test_structure_value_and_gradient(name, kind):
         pytest.skip("this loss has no logarithm")
     close(loss(x), plain(x))
     close(jax.grad(loss)(x), jax.grad(plain)(x))
+
+
+def test_the_truth_comes_along_in_other_units():
+    loss = dataclasses.replace(KINDS["composite"][0], truth=X)
+    c = jnp.array([2.0, 0.5, 4.0])
+    close(in_units(loss, c).truth * c, X)
+    assert in_units(KINDS["composite"][0], c).truth is None
 
 
 @pytest.mark.parametrize("name", ["scaled", "rescaled"])

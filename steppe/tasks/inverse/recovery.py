@@ -4,11 +4,13 @@
     f(x) = ½ ‖Ax − b‖² + regularizer(x)
 
 The noise has for each b the standard deviation std(b) · 10^(−SNR/20). The loss is a `Composite`
-whose smooth part tells A and b; x♯ is kept in the instance, for supervised training and for the
-recovery error. Protocol: Chen et al., "Learning to optimize: a primer and a benchmark", JMLR 2022.
+whose smooth part tells A and b, and whose `truth` is x♯, for supervised training. An A that all
+problems share is data of the task: no episode has a copy.
+
+Protocol: Chen et al., "Learning to optimize: a primer and a benchmark", JMLR 2022.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,16 +25,23 @@ from ...core.types import Key, Scalar
 from .dictionaries import check_dictionary, dictionary
 
 FLOOR = 1e-30  # of the recovery error
-PENALTIES = ("l1", "elastic-net", "group")
+Penalty = Literal["l1", "elastic-net", "group"]
+Start = Literal["zero", "normal"]
+
+
+class Measuring(eqx.Module):
+    """A matrix that measures, and L = ‖A‖²."""
+
+    A: Float[Array, "rows n"]
+    lipschitz: Scalar
 
 
 class Measured(eqx.Module):
-    """One problem: measurements b of the sparse x♯ by A, and L = ‖A‖²."""
+    """One problem: measurements b of the sparse x♯; with A where that is its own."""
 
-    A: Float[Array, "rows n"]
     b: Float[Array, " rows"]
     sparse: Float[Array, " n"]
-    lipschitz: Scalar
+    own: Measuring | None
 
 
 class SparseRecovery(AbstractFormula):
@@ -48,20 +57,42 @@ class SparseRecovery(AbstractFormula):
     - `start`: "zero", or "normal" N(0, 1)
     """
 
-    rows: int = eqx.field(static=True, default=20)
-    n: int = eqx.field(static=True, default=40)
-    weight: float = eqx.field(static=True, default=0.1)
-    penalty: Literal["l1", "elastic-net", "group"] = eqx.field(static=True, default="l1")
-    density: float = eqx.field(static=True, default=0.1)
-    snr: float | None = eqx.field(static=True, default=None)
-    condition: float | None = eqx.field(static=True, default=None)
-    correlation: float = eqx.field(static=True, default=0.0)
-    ridge: float = eqx.field(static=True, default=0.1)
-    group: int = eqx.field(static=True, default=4)
-    seed: int | None = eqx.field(static=True, default=None)
-    start: Literal["zero", "normal"] = eqx.field(static=True, default="zero")
+    rows: int = eqx.field(static=True)
+    n: int = eqx.field(static=True)
+    weight: float = eqx.field(static=True)
+    penalty: Penalty = eqx.field(static=True)
+    density: float = eqx.field(static=True)
+    snr: float | None = eqx.field(static=True)
+    condition: float | None = eqx.field(static=True)
+    correlation: float = eqx.field(static=True)
+    ridge: float = eqx.field(static=True)
+    group: int = eqx.field(static=True)
+    seed: int | None = eqx.field(static=True)
+    start: Start = eqx.field(static=True)
+    shared: Measuring | None
 
-    def __check_init__(self):
+    def __init__(
+        self,
+        rows: int = 20,
+        n: int = 40,
+        weight: float = 0.1,
+        penalty: Penalty = "l1",
+        density: float = 0.1,
+        snr: float | None = None,
+        condition: float | None = None,
+        correlation: float = 0.0,
+        ridge: float = 0.1,
+        group: int = 4,
+        seed: int | None = None,
+        start: Start = "zero",
+    ):
+        self.rows, self.n, self.condition, self.correlation = rows, n, condition, correlation
+        self.weight, self.penalty, self.ridge, self.group = weight, penalty, ridge, group
+        self.density, self.snr, self.seed, self.start = density, snr, seed, start
+        self._check()
+        self.shared = None if seed is None else self._measuring(jr.key(seed))
+
+    def _check(self) -> None:
         me = "SparseRecovery"
         check_dictionary(me, self.rows, self.n, self.condition, self.correlation)
         at_least(1, me, group=self.group)
@@ -72,8 +103,8 @@ class SparseRecovery(AbstractFormula):
                 raise ValueError(f"{me}: {name} must be at least 0, got {getattr(self, name)}.")
         if not 0 < self.density <= 1:
             raise ValueError(f"{me}: density must be in (0, 1], got {self.density}.")
-        if self.penalty not in PENALTIES:
-            raise ValueError(f"{me}: penalty is {self.penalty!r}, expected one of {PENALTIES}.")
+        if self.penalty not in (known := get_args(Penalty)):
+            raise ValueError(f"{me}: penalty is {self.penalty!r}, expected one of {known}.")
         if self.start not in ("zero", "normal"):
             raise ValueError(f"{me}: start is {self.start!r}, expected 'zero' or 'normal'.")
         if self.penalty == "group" and self.n % self.group:
@@ -81,25 +112,31 @@ class SparseRecovery(AbstractFormula):
 
     def sample(self, key: Key) -> Measured:
         key_A, key_x, key_support, key_noise = jr.split(key, 4)
-        key_A = key_A if self.seed is None else jr.key(self.seed)
-        A = dictionary(
-            key_A, self.rows, self.n, condition=self.condition, correlation=self.correlation
-        )
+        own = self._measuring(key_A) if self.shared is None else None
         size = self.group if self.penalty == "group" else 1
         support = jnp.repeat(jr.bernoulli(key_support, self.density, (self.n // size,)), size)
         x = jr.normal(key_x, (self.n,)) * support
-        b = A @ x
+        b = self._chosen(own).A @ x
         if self.snr is not None:
             sigma = jnp.std(b) * 10 ** (-self.snr / 20)
             b = b + sigma * jr.normal(key_noise, (self.rows,))
-        return Measured(A, b, x, LeastSquares(A, b).lipschitz())
+        return Measured(b, x, own)
+
+    def _chosen(self, own: Measuring | None) -> Measuring:
+        return own or self.shared  # pyright: ignore[reportReturnType]  one of them is there
+
+    def _measuring(self, key: Key) -> Measuring:
+        how = {"condition": self.condition, "correlation": self.correlation}
+        A = dictionary(key, self.rows, self.n, **how)
+        return Measuring(A, LeastSquares(A, A[:, 0]).lipschitz())
 
     def init(self, instance: Measured, key: Key) -> Float[Array, " n"]:
         return jnp.zeros(self.n) if self.start == "zero" else jr.normal(key, (self.n,))
 
     def loss(self, instance: Measured, batch: tuple[()], key: Key) -> Composite:
-        smooth = LeastSquares(instance.A, instance.b)
-        return Composite(smooth, self.regularizer(), instance.lipschitz)
+        by = self._chosen(instance.own)
+        smooth = LeastSquares(by.A, instance.b)
+        return Composite(smooth, self.regularizer(), by.lipschitz, truth=instance.sparse)
 
     def regularizer(self) -> AbstractRegularizer:
         """The term that is added to the misfit."""

@@ -34,15 +34,19 @@ def test_columns_have_length_one_and_are_as_they_are_asked_for():
 def test_measurements_are_of_a_sparse_x_with_the_noise_asked_for():
     task = SparseRecovery(rows=300, n=400, density=0.2, snr=20.0)
     found = task.sample(KEY)
-    A, b, x = (np.asarray(part) for part in (found.A, found.b, found.sparse))
+    A, b, x = (np.asarray(part) for part in (found.own.A, found.b, found.sparse))
     assert 0.15 < np.mean(x != 0) < 0.25 and 0.8 < x[x != 0].std() < 1.2
     noise = b - A @ x
     assert 20 * np.log10(np.std(A @ x) / np.std(noise)) == pytest.approx(20, abs=1)
-    np.testing.assert_allclose(found.lipschitz, np.linalg.norm(A, 2) ** 2)
+    np.testing.assert_allclose(found.own.lipschitz, np.linalg.norm(A, 2) ** 2)
     exact = SparseRecovery(rows=5, n=8, seed=3)
     one, two = (exact.sample(jr.key(k)) for k in (0, 1))
-    assert np.array_equal(one.A, two.A) and not np.array_equal(one.b, two.b)
-    np.testing.assert_allclose(one.b, one.A @ one.sparse, atol=1e-12)
+    assert one.own is None and not np.array_equal(one.b, two.b)
+    loss = exact.loss(one, (), KEY)
+    np.testing.assert_array_equal(loss.smooth.A, dictionary(jr.key(3), 5, 8))
+    np.testing.assert_allclose(loss.lipschitz, np.linalg.norm(loss.smooth.A, 2) ** 2)
+    np.testing.assert_allclose(one.b, loss.smooth.A @ one.sparse, atol=1e-12)
+    assert np.array_equal(loss.truth, one.sparse) and exact.target(one) is None
     grouped = SparseRecovery(rows=5, n=8, penalty="group", density=0.5).sample(KEY).sparse
     assert {int(c) for c in np.count_nonzero(np.asarray(grouped).reshape(2, 4), axis=1)} <= {0, 4}
 
@@ -120,7 +124,7 @@ STEPS = 60
 def test_proximal_methods_are_those_of_numpy(opt, loop):
     first = begin(TASK, opt, KEY)
     _, path = unroll(TASK, opt, first, STEPS, lambda step: step.after.params)
-    A, b = np.asarray(first.instance.A), np.asarray(first.instance.b)
+    A, b = np.asarray(first.instance.own.A), np.asarray(first.instance.b)
     L, F = np.linalg.norm(A, 2) ** 2, np.linalg.norm(A) ** 2
     expected = list(loop(A, b, TASK.weight, np.asarray(first.params), STEPS, L=L, F=F))
     np.testing.assert_allclose(path, np.array(expected), atol=1e-12)
