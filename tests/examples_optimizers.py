@@ -10,6 +10,7 @@ import jax.random as jr
 from steppe.core.optimizer import AbstractOptimizer
 from steppe.estimators.imitation import Shadow
 from steppe.estimators.replay import Recorded
+from steppe.optimizers.classic.amp import AMP
 from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum
 from steppe.optimizers.classic.proximal import FISTA, ISTA
@@ -41,6 +42,7 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "ista": lambda: ISTA(),
     "fista": lambda: FISTA(0.9),
     "fista-restart": lambda: FISTA(restart=True),
+    "amp": lambda: AMP(0.01),
     "sam": lambda: SAM(momentum(0.1)),
     "sam-adaptive": lambda: SAM(momentum(0.1), 0.5, adaptive=True),
     "entropy-sgd": lambda: EntropySGD(0.5, 0.3, 3, 0.1, scoping=0.1),

@@ -97,6 +97,9 @@ class Logistic(AbstractLoss):
 class Composite(AbstractLoss):
     """smooth(θ) + regularizer(θ).
 
+    An optimizer that does not ask for the parts is handed a gradient of the sum. Where the
+    regularizer has a kink it is a subgradient: that of |x| at 0 is 0.
+
     - `smooth`: with a gradient
     - `regularizer`: convex, with `prox(z, step)`
     - `lipschitz`: a constant L of the gradient of `smooth`, computed where the instance is drawn

@@ -69,6 +69,13 @@ OPTIMIZERS = table(
     ),
     Entry("sgd", "gradient descent", OPTAX + "sgd", family="by hand", tunable=("lr",)),
     Entry("momentum", "heavy ball", OPTAX + "momentum", family="by hand", tunable=("lr", "decay")),
+    Entry(
+        "nesterov",
+        "gradient descent with Nesterov's momentum",
+        OPTAX + "nesterov",
+        family="by hand",
+        tunable=("lr", "decay"),
+    ),
     Entry("adam", "Adam (Kingma & Ba 2015)", OPTAX + "adam", family="by hand", tunable=("lr",)),
     Entry(
         "rmsprop",
@@ -105,6 +112,14 @@ OPTIMIZERS = table(
         family="by hand",
         tunable=("step",),
         needs="Composite",
+    ),
+    Entry(
+        "amp",
+        "approximate message passing for sparse recovery (Donoho et al. 2009)",
+        CLASSIC + "amp:AMP",
+        family="by hand",
+        tunable=("threshold",),
+        needs="LeastSquares",
     ),
     Entry(
         "sam",

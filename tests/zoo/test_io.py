@@ -24,6 +24,7 @@ OPTIONS = {
     "math-l2o": {},
     "ista": {},
     "fista": {},
+    "amp": {},
     "optax": {"make": "lion", "learning_rate": 1e-3},
     "entropy-sgd": {"learning_rate": 0.1},
     "sam": {"base": adam(0.1)},

@@ -192,6 +192,11 @@ def momentum(lr: float | Scalar, decay: float | Scalar = 0.9) -> FromOptax:
     return FromOptax("sgd", learning_rate=_float(lr), momentum=_float(decay))
 
 
+def nesterov(lr: float | Scalar, decay: float | Scalar = 0.9) -> FromOptax:
+    """m ← decay · m + g, θ ← θ − lr · (g + decay · m) (Nesterov 1983, as Sutskever et al. 2013)."""
+    return FromOptax("sgd", learning_rate=_float(lr), momentum=_float(decay), nesterov=True)
+
+
 def adam(lr: float | Scalar) -> FromOptax:
     """Kingma & Ba 2015 with β₁ = 0.9, β₂ = 0.999, ε = 1e-8; θ is the learning rate alone.
 

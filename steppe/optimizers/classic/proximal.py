@@ -31,6 +31,10 @@ from ...core.task import Problem
 from ...core.types import Key, Params, Scalar, Updates
 
 Rate = Literal["lipschitz", "frobenius"]
+NO_PROBLEM = (
+    "{} needs the problem that it solves, but update was given none. Run it in `unroll`, or give "
+    "update(…, problem=Problem(task, instance, batch, key))."
+)
 
 
 class ISTA(AbstractOptimizer):
@@ -131,11 +135,16 @@ def proximal_step(loss: Composite, x: Params, step: float | Scalar | Params) -> 
 def composite(asker: str, problem: Problem | None) -> Composite:
     """The loss of a problem as smooth + regularizer, or a sentence."""
     if problem is None:
-        raise ValueError(
-            f"{asker} needs the problem that it solves, but update was given none. Run it in "
-            "`unroll`, or give update(…, problem=Problem(task, instance, batch, key))."
-        )
+        raise ValueError(NO_PROBLEM.format(asker))
     return expect(problem.loss(), Composite, asker)
+
+
+def least_squares(asker: str, problem: Problem | None) -> LeastSquares:
+    """½‖Ax − b‖² of a problem, alone or under a regularizer, or a sentence."""
+    if problem is None:
+        raise ValueError(NO_PROBLEM.format(asker))
+    loss = problem.loss()
+    return expect(loss.smooth if isinstance(loss, Composite) else loss, LeastSquares, asker)
 
 
 def constant(loss: Composite, opt: ISTA | FISTA, asker: str) -> Scalar:

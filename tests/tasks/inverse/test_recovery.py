@@ -1,5 +1,6 @@
 """Generators against their definitions, and proximal methods against NumPy."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -9,6 +10,7 @@ import pytest
 from steppe.core.episode import begin, unroll
 from steppe.core.loss import Composite
 from steppe.core.task import AbstractFormula
+from steppe.optimizers.classic.from_optax import nesterov
 from steppe.optimizers.classic.proximal import FISTA, ISTA
 from steppe.tasks.inverse.dictionaries import dictionary
 from steppe.tasks.inverse.logistic import SparseLogistic
@@ -128,6 +130,22 @@ def test_proximal_methods_are_those_of_numpy(opt, loop):
     L, F = np.linalg.norm(A, 2) ** 2, np.linalg.norm(A) ** 2
     expected = list(loop(A, b, TASK.weight, np.asarray(first.params), STEPS, L=L, F=F))
     np.testing.assert_allclose(path, np.array(expected), atol=1e-12)
+
+
+def test_rules_that_know_of_no_parts_follow_a_subgradient_of_the_sum():
+    opt = nesterov(0.1, 0.8)
+    first = begin(TASK, opt, KEY)
+    first = eqx.tree_at(lambda e: e.params, first, first.params.at[2].set(0.0))
+    _, path = unroll(TASK, opt, first, STEPS, lambda step: step.after.params)
+    system = TASK.loss(first.instance, (), KEY).smooth
+    A, b, x = (np.asarray(part) for part in (system.A, system.b, first.params))
+    expected, m = [], 0.0
+    for _ in range(STEPS):
+        g = A.T @ (A @ x - b) + TASK.weight * np.sign(x)
+        m = 0.8 * m + g
+        x = x - 0.1 * (g + 0.8 * m)
+        expected.append(x)
+    np.testing.assert_allclose(path, expected, atol=1e-12)
 
 
 def test_restart_reaches_the_proven_minimum():
