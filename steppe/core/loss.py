@@ -24,6 +24,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
 from . import tree
+from .measure import check_positive
 from .regularizer import AbstractRegularizer, InUnits
 from .types import Params, Scalar
 
@@ -102,7 +103,7 @@ class Composite(AbstractLoss):
 
     - `smooth`: with a gradient
     - `regularizer`: convex, with `prox(z, step)`
-    - `lipschitz`: a constant L of the gradient of `smooth`, computed where the instance is drawn
+    - `lipschitz`: a constant L > 0 of the gradient of `smooth`, known where the instance is drawn
     - `truth`: the parameters that the data were made from, for supervised training; None where they
       are not known. They need not be the minimum
     """
@@ -111,6 +112,10 @@ class Composite(AbstractLoss):
     regularizer: AbstractRegularizer
     lipschitz: Scalar
     truth: Params | None = None
+
+    def __check_init__(self):
+        remedy = "It is the largest curvature of the smooth part, such as ‖A‖² of ½‖Ax − b‖²."
+        check_positive("Composite", "lipschitz", self.lipschitz, remedy)
 
     def __call__(self, params: Params) -> Scalar:
         value = self.smooth(params)

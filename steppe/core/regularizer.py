@@ -2,6 +2,7 @@
 
     prox(z, t) = argmin_x  r(x) + Σᵢ (xᵢ − zᵢ)² / (2 tᵢ)
 
+    Zero         0                         z
     L1           w ‖x‖₁                    soft(z, t w) = sign(z) max(|z| − t w, 0)
     ElasticNet   w₁ ‖x‖₁ + w₂ ‖x‖² / 2     soft(z, t w₁) / (1 + t w₂)
     Box          0 where low ≤ x ≤ high    z clipped
@@ -20,8 +21,11 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float
 
 from . import tree
+from .measure import check_not_negative
 from .messages import at_least
 from .types import Params, Scalar
+
+CONVEX = "A negative weight has no proximal map; for no regularizer take `Zero()`."
 
 
 class AbstractRegularizer(eqx.Module):
@@ -45,10 +49,27 @@ class AbstractRegularizer(eqx.Module):
         """
 
 
+class Zero(AbstractRegularizer):
+    """No regularizer: a smooth problem in the form that proximal methods ask for."""
+
+    @property
+    def separable(self) -> bool:
+        return True
+
+    def __call__(self, params: Params) -> Scalar:
+        return _sum(lambda x: jnp.zeros((), x.dtype), params)
+
+    def prox(self, z: Params, step: float | Scalar | Params) -> Params:
+        return z
+
+
 class L1(AbstractRegularizer):
     """weight · ‖x‖₁, with weight ≥ 0."""
 
     weight: float | Scalar
+
+    def __check_init__(self):
+        check_not_negative("L1", "weight", self.weight, CONVEX)
 
     @property
     def separable(self) -> bool:
@@ -66,6 +87,10 @@ class ElasticNet(AbstractRegularizer):
 
     l1: float | Scalar
     l2: float | Scalar
+
+    def __check_init__(self):
+        check_not_negative("ElasticNet", "l1", self.l1, CONVEX)
+        check_not_negative("ElasticNet", "l2", self.l2, CONVEX)
 
     @property
     def separable(self) -> bool:
@@ -106,6 +131,7 @@ class GroupL2(AbstractRegularizer):
 
     def __check_init__(self):
         at_least(1, "GroupL2", size=self.size)
+        check_not_negative("GroupL2", "weight", self.weight, CONVEX)
 
     @property
     def separable(self) -> bool:

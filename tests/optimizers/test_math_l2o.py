@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from steppe.core.episode import begin, unroll
+from steppe.core.loss import Composite, Plain
 from steppe.core.optimizer import join_meta, split_meta
+from steppe.core.regularizer import L1, ElasticNet, GroupL2
 from steppe.core.task import Problem
 from steppe.optimizers.classic.proximal import FISTA, ISTA
 from steppe.optimizers.learned.math_l2o import Coefficients, MathL2O, structured_step
@@ -78,6 +80,38 @@ def test_the_objective_never_rises_whatever_theta_is(use, monotone):
     assert np.median(found[:, -1] / found[:, 0]) < 0.5  # and it does fall
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nor_does_it_where_theta_is_no_number_or_huge(bad, dtype):
+    """The objective never rises, and falls all the same: what is no number is read as 0."""
+    theta, rest = split_meta(MathL2O(hidden=(4,), monotone=True, key=KEY))
+    theta = jtu.tree_map(lambda x: jnp.full(x.shape, bad, dtype), theta)
+    opt = join_meta(theta, rest)
+    real = lambda x: jnp.issubdtype(x.dtype, jnp.floating)
+    first = jtu.tree_map(lambda x: x.astype(dtype) if real(x) else x, begin(TASK, opt, KEY))
+    found = np.asarray(unroll(TASK, opt, first, 60, lambda step: step.value)[1])
+    assert np.isfinite(found).all() and (np.diff(found) <= 0).all()
+    if not bad < 0:  # P = 0 stands still
+        assert found[-1] < 0.9 * found[0]
+
+
+def test_steps_are_inside_the_bounds_of_the_proof_in_any_precision():
+    """0 ≤ P ≤ 1.9998 / L of the 2σ of any number, half precision too."""
+    loss = Composite(Plain(jnp.sum), L1(0.1), 3.0)
+    z = jnp.asarray([-np.inf, -1e30, -90.0, -1.0, 0.0, 1.0, 90.0, 1e30, np.inf, np.nan])
+    opt = MathL2O(("p",), hidden=(2,), monotone=True, key=KEY)
+    heads = eqx.tree_at(lambda h: h.w, opt.heads, jnp.zeros((2, 1)))
+
+    @jax.jit
+    def P(bias, x):
+        own = eqx.tree_at(lambda o: o.heads, opt, eqx.tree_at(lambda h: h.b, heads, bias[None]))
+        return own.coefficients(loss, x, x, own.init(x).lstm)[0].P
+
+    for dtype in (jnp.float32, jnp.float64):
+        found = np.array([P(bias, jnp.ones(3, dtype)) for bias in z.astype(dtype)])
+        assert found.min() == 0 and 1.999 / 3 < found.max() <= 1.9998001 / 3
+
+
 def test_with_momentum_alone_it_does_rise():
     """So the test above can fail."""
     opt = MathL2O(("p", "a"), hidden=(4,), key=KEY)
@@ -141,3 +175,26 @@ def test_parameters_are_as_many_as_published():
 def test_wrong_arguments_are_refused(arguments, words):
     with pytest.raises(ValueError, match="MathL2O: .*" + words):
         MathL2O(**arguments, key=KEY)
+
+
+def test_what_has_no_proximal_map_of_such_steps_is_refused():
+    task = SparseRecovery(rows=6, n=8, penalty="group")
+    with pytest.raises(ValueError, match="GroupL2 has a proximal map for equal steps alone"):
+        unroll(task, opt := MathL2O(hidden=(2,), key=KEY), begin(task, opt, KEY), 1, id)
+    opt = MathL2O(("a",), hidden=(2,), key=KEY)
+    last, _ = unroll(task, opt, begin(task, opt, KEY), 40, lambda step: ())
+    loss = task.loss(last.instance, (), KEY)
+    assert loss(last.params) < 0.9 * loss(jnp.zeros(8))
+
+
+@pytest.mark.parametrize("L", [0, -1.0, np.nan, np.inf, jnp.asarray(-2.0)])
+def test_constants_that_are_none_are_refused(L):
+    with pytest.raises(ValueError, match="Composite: lipschitz must be positive, got"):
+        Composite(Plain(jnp.sum), L1(0.1), L)
+
+
+@pytest.mark.parametrize("make", [L1, lambda w: ElasticNet(0.1, w), lambda w: GroupL2(w, 2)])
+@pytest.mark.parametrize("weight", [-0.1, np.nan])
+def test_weights_that_are_not_convex_are_refused(make, weight):
+    with pytest.raises(ValueError, match="must be zero or positive, got"):
+        make(weight)

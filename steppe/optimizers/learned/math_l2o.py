@@ -23,9 +23,12 @@ r(u) + ∇f(x)ᵀ(u − x) + ½ (u − x)ᵀP⁻¹(u − x), which is P⁻¹-str
     r(x⁺) + ∇f(x)ᵀd ≤ r(x) − dᵀP⁻¹d,    f(x⁺) ≤ f(x) + ∇f(x)ᵀd + (L/2) ‖d‖²
     f(x⁺) + r(x⁺) ≤ f(x) + r(x) − dᵀ(P⁻¹ − L/2) d
 
-and the objective falls for every θ, trained or not. `monotone=True` keeps this with momentum: a
-step that would raise the objective is not taken, and the momentum is forgotten, so that the next
-step is one of the proof.
+and the objective falls for every θ, trained or not: 0 ≤ 2σ ≤ 2 in floating point too, so that
+P ≤ 1.9998 / L. `monotone=True` keeps this with momentum. The objective is taken where the step
+leads, in the numbers in which the parameters are kept. A step to where it is higher, or no number,
+is not taken, and the momentum is forgotten: the next step is one of the proof. Rows that are no
+number, as those of a θ with a NaN, are read as 0: P = 0.9999 / L. So it never rises, whatever θ,
+the loss, the precision; where the loss is as it is told, with L, every other step falls.
 """
 
 from typing import Literal
@@ -129,15 +132,17 @@ class MathL2O(AbstractOptimizer):
         **extra,
     ) -> tuple[Updates, MathL2OState]:
         loss = composite("MathL2O", problem)
+        if "p" in self.use:
+            check_separable("MathL2O", loss)
         y = tree.add(params, state.ahead)
         gradient = jax.grad(loss.smooth)(y)
         found, states = self.coefficients(loss, y, gradient, state.lstm)
         after, ahead = structured_step(loss, params, y, gradient, found)
         move = difference(after, params)
         if self.monotone:
-            falls = loss(after) <= loss(params)
-            keep = lambda x: jtu.tree_map(lambda leaf: jnp.where(falls, leaf, 0 * leaf), x)
-            move, ahead = keep(move), keep(ahead)
+            falls = loss(tree.apply_updates(params, move)) <= loss(params)
+            rest = jtu.tree_map(jnp.zeros_like, (move, ahead))
+            move, ahead = tree.select(falls, (move, ahead), rest)
         return move, MathL2OState(ahead, states)
 
     def dtype(self, params: Params) -> jnp.dtype:
@@ -155,6 +160,8 @@ class MathL2O(AbstractOptimizer):
         with jax.numpy_dtype_promotion("standard"):  # θ may be narrower than the rows
             h, after = self.lstm(seen, states)
             raw = self.heads(jax.nn.relu(self.mixing(h)))
+        if self.monotone:
+            raw = jnp.where(jnp.isnan(raw), jnp.zeros_like(raw), raw)
         base = MARGIN / jnp.asarray(loss.lipschitz, dtype)
         found: dict[str, Array] = {"P": jnp.full(raw.shape[1:], base)}
         for part, row in zip(self.use, raw, strict=True):
@@ -163,6 +170,16 @@ class MathL2O(AbstractOptimizer):
             found[name] = base * gate if part == "p" else gate if part in ("a", "b") else row
         diagonals = {name: unravel(row) for name, row in found.items()}
         return Coefficients(**diagonals), tree.cast_like(after, states)
+
+
+def check_separable(asker: str, loss: Composite) -> None:
+    """Refuse a regularizer without a proximal map for steps that differ between coordinates."""
+    if not loss.regularizer.separable:
+        raise ValueError(
+            f"{asker} chooses a step for each coordinate, and {type(loss.regularizer).__name__} "
+            "has a proximal map for equal steps alone: take a regularizer that is a sum over "
+            "coordinates, such as L1, or MathL2O with use=('a',)."
+        )
 
 
 def structured_step(
