@@ -5,6 +5,7 @@ A new optimizer enters with one line: a name for test reports, and how to make i
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import jax.random as jr
 
 from steppe.core.optimizer import AbstractOptimizer
@@ -21,7 +22,13 @@ from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSche
 from steppe.optimizers.learned.math_l2o import MathL2O
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
+from steppe.optimizers.unrolled.coupled import ALISTA, LISTACP, TiLISTA
 from steppe.runs.probe import WithReference
+
+# Of the networks for one matrix. The threshold is small, so that every unknown moves.
+MATRIX = jnp.cos(jnp.arange(24.0) ** 2).reshape(4, 6)
+NETWORK = {"layers": 2, "threshold": 1e-3}
+SPARING = {"p": 20.0, "p_max": 30.0}
 
 OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "dm": lambda: DM(hidden=(2, 2), key=jr.key(0)),
@@ -31,6 +38,10 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "l2o-scale-attention": lambda: Scale((2,), 1, (0.01, 0.1), attention=True, key=jr.key(0)),
     "math-l2o": lambda: MathL2O(("p", "a", "b", "b1", "b2"), hidden=(2,), live=True, key=jr.key(0)),
     "math-l2o-monotone": lambda: MathL2O(("p",), (2,), monotone=True, live=True, key=jr.key(0)),
+    "lista-cp": lambda: LISTACP.from_dictionary(MATRIX, **NETWORK),
+    "lista-cpss": lambda: LISTACP.from_dictionary(MATRIX, **NETWORK, **SPARING),
+    "tilista": lambda: TiLISTA.from_dictionary(MATRIX, **NETWORK, **SPARING),
+    "alista": lambda: ALISTA.from_dictionary(MATRIX, **NETWORK, **SPARING),
     "gru": lambda: CoordinatewiseGRU(hidden=(2,), lr=0.1, key=jr.key(0)),
     "learned-adam": lambda: LearnedAdam(0.1),
     "learned-schedule": lambda: LearningRateSchedule(2, 0.1),

@@ -196,6 +196,10 @@ def in_units(loss: AbstractLoss, c: Params) -> AbstractLoss:
     return precompose(loss, change)
 
 
+class StructureError(TypeError, ValueError):
+    """A loss has not the structure that an optimizer or a measure needs."""
+
+
 def expect(loss: Callable[[Params], Scalar], structure: type[Structured], asker: str) -> Structured:
     """The same loss, refusing with a sentence to have any other structure.
 
@@ -209,7 +213,7 @@ def expect(loss: Callable[[Params], Scalar], structure: type[Structured], asker:
     name = getattr(known, "__name__", type(known).__name__)
     needed = [f.name for f in dataclasses.fields(structure) if f.default is dataclasses.MISSING]
     form = f"{structure.__name__}({', '.join(needed)})"
-    raise TypeError(
+    raise StructureError(
         f"{asker} needs a loss of the form {form}, got {name}. Let the `loss` of the task return "
         f"one, or take an optimizer or a measure that asks for less."
     )

@@ -1,10 +1,18 @@
 """The named optimizers. Standard library only."""
 
+from typing import Any
+
 from ..core.entry import Entry, table
 
 LEARNED = ".optimizers.learned."
 CLASSIC = ".optimizers.classic."
 OPTAX = CLASSIC + "from_optax:"
+
+
+def _unrolled(name: str, about: str, target: str, **arguments: Any) -> Entry:
+    place = ".optimizers.unrolled." + target
+    return Entry(name, about, place, arguments, "unrolled", learned=True, needs="LeastSquares")
+
 
 OPTIMIZERS = table(
     Entry(
@@ -66,6 +74,27 @@ OPTIMIZERS = table(
         family="a few numbers",
         learned=True,
         tunable=("lr",),
+    ),
+    _unrolled(
+        "lista-cp",
+        "gradient steps with a learned matrix in each layer (Chen et al. 2018)",
+        "coupled:LISTACP",
+    ),
+    _unrolled(
+        "lista-cpss",
+        "lista-cp whose thresholds spare the largest entries (Chen et al. 2018)",
+        "coupled:LISTACP",
+        p=1.2,
+    ),
+    _unrolled(
+        "tilista",
+        "one learned matrix, a step and a threshold in each layer (Liu et al. 2019)",
+        "coupled:TiLISTA",
+    ),
+    _unrolled(
+        "alista",
+        "a matrix by formula, a step and a threshold in each layer (Liu et al. 2019)",
+        "coupled:ALISTA",
     ),
     Entry("sgd", "gradient descent", OPTAX + "sgd", family="by hand", tunable=("lr",)),
     Entry("momentum", "heavy ball", OPTAX + "momentum", family="by hand", tunable=("lr", "decay")),

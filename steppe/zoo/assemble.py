@@ -52,14 +52,15 @@ def assemble(
     - `recipe`: its settings; the name of its task and its seed are not used
     - `task`: the problems to train on
     """
-    opt = build(recipe.optimizer.name, key=key, **recipe.optimizer.arguments)
+    problems = augmented(recipe, task)
+    opt = build(recipe.optimizer.name, key=key, task=problems, **recipe.optimizer.arguments)
     main, imitated, run = _main(recipe.estimator), recipe.imitation, recipe.run
     teachers = {name: _imitation(recipe, name, opt) for name in imitated.teachers}
     chances = [_chances(ratio, len(teachers)) for ratio in imitated.ratio]
     estimator = Mix({"main": main, **teachers}, chances[0], draw=True) if teachers else main
     tx = meta_optimizer(recipe.meta, run.steps)
     return opt, {
-        "task": augmented(recipe, task),
+        "task": problems,
         "estimator": estimator,
         "objective": objective(recipe, task),
         "meta_tx": separate_states(tx, 1 + len(teachers))

@@ -5,6 +5,7 @@
 No JAX until something is built.
 """
 
+import functools
 import inspect
 import re
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from ..tasks.names import TASKS
 
 if TYPE_CHECKING:
     from ..core.optimizer import AbstractOptimizer
+    from ..core.task import AbstractTask
     from ..core.types import Key
 
 
@@ -134,11 +136,15 @@ def register(kind: K, name: str = "", about: str = "") -> K:
     return kind
 
 
-def build(name: str, *, key: "Key | None" = None, **options: Any) -> "AbstractOptimizer":
+def build(
+    name: str, *, key: "Key | None" = None, task: "AbstractTask | None" = None, **options: Any
+) -> "AbstractOptimizer":
     """Build an optimizer by its name.
 
     - `name`: a name in `OPTIMIZERS`
     - `key`: PRNG key for those that start from random weights
+    - `task`: problems for those that are made for a matrix (the unrolled networks), which then
+      start as published
     - `options`: arguments of its class or function, e.g. `lr=1e-3`
 
     Raises ValueError for a name or an option that there is not, and for one that is missing.
@@ -146,6 +152,9 @@ def build(name: str, *, key: "Key | None" = None, **options: Any) -> "AbstractOp
     entry = find("optimizer", OPTIMIZERS, name)
     make, options = entry.load(), {**entry.arguments, **options}
     arguments = inspect.signature(make).parameters
+    if task is not None and hasattr(make, "from_task"):
+        arguments = {n: a for n, a in arguments.items() if n not in ("rows", "n")}
+        make = functools.partial(make.from_task, task)
     known = [n for n, a in arguments.items() if n != "key" and a.kind is not a.VAR_KEYWORD]
     takes_any = any(a.kind is a.VAR_KEYWORD for a in arguments.values())
     for option in options:
@@ -153,7 +162,8 @@ def build(name: str, *, key: "Key | None" = None, **options: Any) -> "AbstractOp
             raise ValueError(f"{name} has no option {option!r}; {did_you_mean(option, known)}")
     for option in known:
         if arguments[option].default is inspect.Parameter.empty and option not in options:
-            raise ValueError(f"{name} needs the option {option!r}; give {option}=….")
+            way = ", or a task whose problems share a matrix" if hasattr(make, "from_task") else ""
+            raise ValueError(f"{name} needs the option {option!r}; give {option}=…{way}.")
     if "key" not in arguments:
         return make(**options)
     if key is None:

@@ -10,7 +10,7 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 import pytest
-from examples_optimizers import OPTIMIZERS
+from examples_optimizers import MATRIX, OPTIMIZERS
 from jax._src.interpreters.partial_eval import dce_jaxpr
 from jax.extend.core import jaxprs_in_params
 
@@ -26,6 +26,7 @@ from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import FromOptax
 from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.names import OPTIMIZERS as NAMES
+from steppe.optimizers.unrolled.base import AbstractUnrolled
 from steppe.store.describe import describe, rebuild
 from steppe.testing import gradients
 from steppe.zoo import classes, load, manifest, save
@@ -104,8 +105,19 @@ def problem(opt, params):
     """A problem of these parameters, with the structure that the optimizer needs."""
     if type(opt) not in SQUARES:
         return PROBLEM
-    A, b = equations(tree.size(params))
-    return Problem(Squares(), LeastSquares(jnp.asarray(A), jnp.asarray(b)), (), jr.key(0))
+    A, b = (jnp.asarray(part) for part in equations(tree.size(params)))
+    squares = LeastSquares(A, b)
+    if isinstance(opt, AbstractUnrolled):  # made for a matrix; what it is handed over to is strict
+        squares = tree.cast(LeastSquares(MATRIX, b[: len(MATRIX)]), params.dtype)
+    return Problem(Squares(), squares, (), jr.key(0))
+
+
+def parameters(opt, tree_of="shapes"):
+    """Parameters that an optimizer takes: one of `TREES`, a vector for an unrolled network."""
+    if not isinstance(opt, AbstractUnrolled):
+        return TREES[tree_of]()
+    kinds = {"scalar": jnp.float32, "empty": jnp.float16, "dtypes": jnp.bfloat16}
+    return jnp.ones(MATRIX.shape[1], kinds.get(tree_of, jnp.float64))
 
 
 class Counted(AbstractFormula):
@@ -230,7 +242,7 @@ def test_theta_is_floating_and_not_empty(opt):
 
 @pytest.mark.parametrize("shape", TREES)
 def test_updates_are_like_params_and_the_state_stays_like_itself(opt, shape, getkey):
-    params = TREES[shape]()
+    params = parameters(opt, shape)
     start = eqx.filter_eval_shape(opt.init, params, key=getkey())
     assert not any(getattr(leaf, "weak_type", False) for leaf in jtu.tree_leaves(start))
     own = problem(opt, params)
@@ -244,10 +256,12 @@ FLOATS = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
 
 
 def test_types_are_those_of_params_whatever_the_gradients_and_without_implicit_promotion(opt):
-    grads = {"a": jnp.ones((2, 3)), "b": jnp.ones(())}
+    network = isinstance(opt, AbstractUnrolled)
+    grads = parameters(opt) if network else {"a": jnp.ones((2, 3)), "b": jnp.ones(())}
     with jax.numpy_dtype_promotion("strict"):
         for mine, theirs in itertools.product(FLOATS, repeat=2):
             params = {"a": jnp.ones((2, 3), mine), "b": jnp.ones((), FLOATS[0])}
+            params = tree.cast(grads, mine) if network else params
             start = opt.init(params, key=jr.key(0))
             own = problem(opt, params)
             step = lambda g, s: opt.update(tree.cast(g, theirs), s, params, problem=own)  # noqa: B023
@@ -281,6 +295,8 @@ def test_leaves_that_are_no_floats_are_refused_in_one_sentence(opt):
 def test_floats_and_numpy_arrays_start_like_jax_arrays(opt):
     wide = np.ones(3)
     plain, arrays = {"a": 1.0, "b": wide}, {"a": jnp.ones(()), "b": jnp.asarray(wide)}
+    if isinstance(opt, AbstractUnrolled):
+        plain, arrays = np.ones(MATRIX.shape[1]), parameters(opt)
     start = lambda params: opt.init(params, key=jr.key(0))
     assert types(start(plain)) == types(start(arrays))
 
@@ -312,14 +328,14 @@ def test_gradients_of_optimizers_inside_add_up():
 
 
 def test_updates_are_finite_and_move_every_coordinate(opt, getkey):
-    updates, state = run(opt, TREES["shapes"](), getkey())
+    updates, state = run(opt, parameters(opt), getkey())
     assert tree.finite((updates, state))
     assert all(bool(jnp.all(leaf != 0)) for leaf in jtu.tree_leaves(updates))
 
 
 def test_jit_changes_nothing_nor_do_unknown_extras(opt, getkey):
     """Step by step without jit, once as it is and once with extras it cannot know."""
-    params, key = TREES["shapes"](), getkey()
+    params, key = parameters(opt), getkey()
     extras, own = {"stranger": key, "value": jnp.ones(())}, problem(opt, params)
     expected, state = run(opt, params, key)[0], opt.init(params, key=key)
     for t in range(STEPS):
@@ -333,7 +349,7 @@ def test_jit_changes_nothing_nor_do_unknown_extras(opt, getkey):
 
 def test_vmap_over_episodes_and_theta_is_a_loop(opt, getkey):
     """Inside, two episodes share a θ; outside, two θ share the episodes."""
-    params, key = TREES["shapes"](), getkey()
+    params, key = parameters(opt), getkey()
     many = jtu.tree_map(lambda p: jnp.stack([p, 2 * p]), params)
     theta, rest = split_meta(opt)
     grid = jtu.tree_map(lambda w: jnp.stack([w, 1.1 * w]), theta)
@@ -351,7 +367,7 @@ def test_vmap_over_episodes_and_theta_is_a_loop(opt, getkey):
 
 
 def test_three_steps_and_new_weights_compile_once(opt, getkey):
-    params, traces = TREES["dtypes"](), []
+    params, traces = parameters(opt, "dtypes"), []
     state = opt.init(params, key=getkey())
 
     @jax.jit
@@ -372,7 +388,7 @@ def test_saved_and_loaded_it_gives_the_same_updates(name, getkey, tmp_path):
     loaded, said = load(tmp_path / "opt.safetensors"), manifest(tmp_path / "opt.safetensors")
     assert said["kind"] == type(opt).__name__ and said["recipe"] == {"seed": 1}
     assert eqx.tree_equal(loaded, opt)
-    params, key = TREES["shapes"](), getkey()
+    params, key = parameters(opt), getkey()
     assert eqx.tree_equal(run(loaded, params, key), run(opt, params, key))
 
 
@@ -381,6 +397,7 @@ def test_meta_gradient_is_that_of_finite_differences_and_finite_where_gradients_
 ):
     theta, rest = split_meta(opt)
     params, key, h = jnp.ones(3), getkey(), 1e-6
+    params = parameters(opt) if isinstance(opt, AbstractUnrolled) else params
 
     @jax.jit
     @jax.value_and_grad

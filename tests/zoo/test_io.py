@@ -22,6 +22,11 @@ OPTIONS = {
     "rnnprop": {},
     "l2o-scale": {},
     "math-l2o": {},
+    **{
+        name: {"rows": 2, "n": 3}
+        for name, entry in OPTIMIZERS.items()
+        if entry.family == "unrolled"
+    },
     "ista": {},
     "fista": {},
     "amp": {},

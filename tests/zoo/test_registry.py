@@ -135,7 +135,8 @@ def test_an_entry_is_true(what, entry):
     if entry.needs:
         assert issubclass(getattr(loss, entry.needs), loss.AbstractLoss)
     if what == "optimizers":  # a rule to train is in the folder of those
-        assert entry.learned == made.__module__.startswith("steppe.optimizers.learned.")
+        folders = ("steppe.optimizers.learned.", "steppe.optimizers.unrolled.")
+        assert entry.learned == made.__module__.startswith(folders)
 
 
 def test_entries_of_presets_and_weights_say_how_to_get_them():

@@ -27,6 +27,7 @@ from ...core import tree
 from ...core.loss import Composite, LeastSquares, expect
 from ...core.measure import check_positive
 from ...core.optimizer import AbstractOptimizer
+from ...core.regularizer import steps_like
 from ...core.task import Problem
 from ...core.types import Key, Params, Scalar, Updates
 
@@ -126,8 +127,7 @@ def proximal_step(loss: Composite, x: Params, step: float | Scalar | Params) -> 
     - `step`: a number, or a tree like x if the regularizer is separable
     """
     gradient = jax.grad(loss.smooth)(x)
-    if jtu.tree_structure(step) != jtu.tree_structure(x):
-        step = jtu.tree_map(lambda leaf: jnp.asarray(step, leaf.dtype), x)
+    step = jtu.tree_map(lambda leaf, s: jnp.asarray(s, leaf.dtype), x, steps_like(x, step))
     ahead = jtu.tree_map(lambda leaf, g, s: leaf - s * g, x, gradient, step)
     return loss.regularizer.prox(ahead, step)
 

@@ -1,0 +1,247 @@
+"""Unrolled networks: the first steps of a run, each a layer with numbers of its own.
+
+    x₁ = layer 0 (x₀),  x₂ = layer 1 (x₁),  …,  x_T = layer T − 1 (x_{T−1}),  then FISTA from x_T
+
+They solve ½‖Ax − b‖² + r(x) for many b and, most of them, one A: a network is made for a matrix by
+`from_dictionary(A)`, or by `from_task(task)` where all problems of a task share it. A run that goes
+on after the last layer is handed over to FISTA with restart on the same problem, so that it still
+comes to the minimum: what was trained is a fast start.
+
+Gregor & LeCun, "Learning fast approximations of sparse coding", ICML 2010; Monga, Li & Eldar,
+"Algorithm unrolling", IEEE Signal Processing Magazine 2021. The hand-over is that of Chen et al.,
+"Learning to optimize: a primer and a benchmark", JMLR 2022, Figure 6.
+"""
+
+import abc
+from typing import Annotated, Any, ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, PyTree
+
+from ...core import tree
+from ...core.loss import Composite, LeastSquares, expect
+from ...core.optimizer import AbstractOptimizer, split_meta
+from ...core.task import AbstractTask, Problem, draw
+from ...core.types import Key, Params, Updates
+from ...store.untrusted import Between
+from ..classic.proximal import FISTA, FISTAState, composite
+
+Size = Annotated[int, Between(1, 2**20)]  # rows or columns of A
+Layers = Annotated[int, Between(1, 2**16)]
+LARGER = 1.001  # of the published starts
+
+Matrix = Float[np.ndarray, "rows n"]
+Memory = PyTree  # of floats
+
+
+class UnrolledState(eqx.Module):
+    step: Int[Array, ""]  # layers, and steps after them, that were taken
+    memory: Memory
+    after: FISTAState
+
+
+class AbstractUnrolled(AbstractOptimizer):
+    """A network whose layers are the first steps of a run; see the head of this file.
+
+    A class declares `start`, `layer` and `started`; `init` and `update` follow. Arrays that are
+    named in `per_layer` have a leading layer axis. One that is shorter than `layers` lacks the
+    first of them. Trained arrays that are not named are shared by all layers.
+    """
+
+    layers: eqx.AbstractVar[int]
+    per_layer: ClassVar[tuple[str, ...]]
+    needs_matrix: ClassVar[bool] = True  # made for one A: the fields `rows` and `n` are its shape
+
+    @abc.abstractmethod
+    def start(self, x: Float[Array, " n"]) -> Memory:
+        """All that layer 0 gets besides x; `()` if nothing."""
+
+    @abc.abstractmethod
+    def layer(
+        self, k: Int[Array, ""], x: Float[Array, " n"], memory: Memory, loss: Composite
+    ) -> tuple[Float[Array, " n"], Memory]:
+        """The next x, and what the next layer gets besides it.
+
+        - `k`: index of the layer, 0 … layers − 1
+        - `loss`: its smooth part is `LeastSquares`. All floats, those of `self` too, have the
+          dtype of x
+        """
+
+    @abc.abstractmethod
+    def started(self, A: Matrix) -> Self:
+        """The same network before training, with the arrays that the matrix A implies.
+
+        - `A`: float64, checked: finite, no zero column
+        """
+
+    @classmethod
+    def from_dictionary(cls, A: ArrayLike, **options: Any) -> Self:
+        """The untrained network for a matrix, as published.
+
+        - `A`: (rows, n), finite, without a zero column
+        - `options`: of the class, such as `layers`
+
+        Raises ValueError for any other A.
+        """
+        A = checked_matrix(A, cls.__name__)
+        sizes = A.shape if cls.needs_matrix else ()
+        return cls(*sizes, **options).started(A)
+
+    @classmethod
+    def from_task(cls, task: AbstractTask, **options: Any) -> Self:
+        """The untrained network for the matrix that all problems of a task share.
+
+        - `task`: its loss is a `Composite` whose smooth part is `LeastSquares`
+        - `options`: of the class, such as `layers`
+
+        Raises TypeError for a task of another loss, ValueError where problems differ in A.
+        """
+        name = cls.__name__
+        first, second = (matrix_of(task, name, key) for key in jr.split(jr.key(0)))
+        if cls.needs_matrix and not np.array_equal(first, second, equal_nan=True):
+            raise ValueError(
+                f"{name} is a network for one matrix A, but every problem of "
+                f"{type(task).__name__} has its own; give the task a seed, such as seed=0, so "
+                "that all share the A drawn from it."
+            )
+        return cls.from_dictionary(first, **options)
+
+    def init(self, params: Params, *, key: Key | None = None) -> UnrolledState:
+        params = self._vector(tree.real(params, type(self).__name__))
+        memory = self.start(params.astype(self.dtype(params)))
+        return UnrolledState(jnp.zeros((), jnp.int32), memory, FISTA(restart=True).init(params))
+
+    def update(
+        self,
+        grads: Updates,
+        state: UnrolledState,
+        params: Params,
+        *,
+        problem: Problem | None = None,
+        **extra,
+    ) -> tuple[Updates, UnrolledState]:
+        name = type(self).__name__
+        loss = composite(name, problem)
+        self._check(expect(loss.smooth, LeastSquares, name), self._vector(params))
+
+        # The counter starts as a constant: under `vmap` of whole runs it has no episode axis, so
+        # that only one branch is computed, and the arrays of a layer are a slice.
+        def one_layer() -> tuple[Updates, Memory, FISTAState]:
+            dtype = self.dtype(params)
+            x = params.astype(dtype)
+            network, wide = floats(self, dtype), floats(loss, dtype)
+            after, memory = network.layer(state.step, x, state.memory, wide)
+            return (after - x).astype(params.dtype), memory, state.after
+
+        def handed_over() -> tuple[Updates, Memory, FISTAState]:
+            fista = FISTA(restart=True)
+            move, after = fista.update(grads, state.after, params, problem=problem)
+            return move, state.memory, after
+
+        move, memory, after = jax.lax.cond(state.step < self.layers, one_layer, handed_over)
+        return move, UnrolledState(state.step + 1, memory, after)
+
+    def dtype(self, params: Params) -> jnp.dtype:
+        """The dtype of the layers: that of θ, or wider if the parameters are."""
+        return tree.working_dtype((split_meta(self)[0], params))
+
+    def first_layer(self) -> PyTree:
+        """The layer, 1 … layers, in which each number of θ appears first.
+
+        Like θ (see `split_meta`), with arrays of whole numbers that broadcast against its own.
+        """
+
+        def first(path: tuple, leaf: Array) -> Int[Array, "..."]:
+            if path[0].name not in self.per_layer:
+                return jnp.ones((1,) * leaf.ndim, jnp.int32)
+            rows = jnp.arange(self.layers - len(leaf), self.layers, dtype=jnp.int32) + 1
+            return rows.reshape(-1, *(1,) * (leaf.ndim - 1))
+
+        return jtu.tree_map_with_path(first, split_meta(self)[0])
+
+    def _vector(self, params: Params) -> Float[Array, " n"]:
+        """The parameters, if they are one vector."""
+        if getattr(params, "ndim", None) != 1:
+            shapes = jtu.tree_map(jnp.shape, params)
+            raise ValueError(
+                f"{type(self).__name__} solves for one vector x of shape (n,), got parameters of "
+                f"shape {shapes!s:.60}; give a task whose parameters are such an array."
+            )
+        return params
+
+    def _check(self, squares: LeastSquares, x: Float[Array, " n"]) -> None:
+        """Refuse a problem of another shape than the network is for."""
+        name, A = type(self).__name__, squares.A.shape
+        if self.needs_matrix:
+            own = (self.rows, self.n)  # pyright: ignore[reportAttributeAccessIssue]
+            if own != A:
+                raise ValueError(
+                    f"{name} is for A of shape {own}, got a problem with A of shape {A}; make "
+                    "another network by from_dictionary(A)."
+                )
+        if (*squares.b.shape, *x.shape) != A:
+            raise ValueError(
+                f"{name}: A of shape {A} needs b of shape {A[:1]} and x of shape {A[1:]}, got "
+                f"{squares.b.shape} and {x.shape}; give measurements of that length."
+            )
+
+
+def residual(loss: Composite, x: Float[Array, " n"]) -> Float[Array, " rows"]:
+    """b − A x"""
+    squares = expect(loss.smooth, LeastSquares, "An unrolled network")
+    return squares.b - squares.forward(x)
+
+
+def floats(x: PyTree, dtype: jnp.dtype) -> PyTree:
+    """A tree with its arrays of floats in one dtype, all else as it is."""
+    to = lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf
+    return jtu.tree_map(to, x)
+
+
+def number(x: ArrayLike) -> Array:
+    """An array in the default dtype of floats."""
+    return jnp.asarray(x, jnp.result_type(float))
+
+
+def matrix_of(task: AbstractTask, asker: str, key: Key) -> np.ndarray:
+    """A of a problem of a task whose loss is least squares + regularizer; or a sentence."""
+    problem = draw(task, task.sample(key), key, split="train")
+    return np.asarray(expect(composite(asker, problem).smooth, LeastSquares, asker).A)
+
+
+def checked_matrix(A: ArrayLike, owner: str) -> Matrix:
+    """A in float64, or a sentence."""
+    try:
+        if np.asarray(A).dtype.kind in "cOSUmM":
+            raise TypeError
+        found = np.asarray(A, np.float64)
+    except (TypeError, ValueError):  # of lists of unequal lengths, too
+        said = " ".join(repr(A)[:60].split())
+        raise ValueError(f"{owner}: A must be a matrix of real numbers, got {said}.") from None
+    if found.ndim != 2 or 0 in found.shape:
+        raise ValueError(f"{owner}: A must be a matrix (rows, n), got the shape {found.shape}.")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{owner}: A has entries that are not finite; clean the data.")
+    if not (lengths := np.linalg.norm(found, axis=0)).all():
+        raise ValueError(
+            f"{owner}: column {int(np.argmin(lengths))} of A is zero, so that nothing is measured "
+            "of that unknown; leave it out."
+        )
+    limits = np.finfo(jnp.result_type(float))
+    if not limits.tiny < (square := larger_square(found)) < limits.max:
+        raise ValueError(
+            f"{owner}: ‖A‖² = {square:.3g} is out of the range of {limits.dtype}; divide A and b "
+            "by the length of a column."
+        )
+    return found
+
+
+def larger_square(A: Matrix) -> float:
+    """L̃ = 1.001 ‖A‖², which is above the constant of the gradient of ½‖Ax − b‖²."""
+    return LARGER * float(np.linalg.norm(A, 2)) ** 2
