@@ -1,66 +1,103 @@
-"""Minima of smooth + regularizer to the last digits, each with a proof: the duality gap.
+"""Minima of smooth + regularizer to the last digits, with a proof where there can be one.
 
-For f(Ax) + r(x) every ν gives a lower bound of the minimum, D(ν) = −f*(ν) − r*(−Aᵀν) (Fenchel).
-FISTA with restart runs in float64 until f + r − D ≤ tolerance · max(1, |f + r|), with ν = ∇f(Ax),
-scaled into the domain of r* where that is bounded.
-
-    f               f*(ν)                                    needs
-    ½‖z − b‖²       ½‖ν‖² + ⟨ν, b⟩
-    mean logistic   mean of u ln u + (1 − u) ln(1 − u)       u = y + rows · ν in [0, 1]
-
-    r               r*(u)
-    L1(w)           0 where |u| ≤ w, ∞ elsewhere
-    ElasticNet      Σ max(|u| − l1, 0)² / (2 l2)
-    GroupL2(w)      0 where ‖u_g‖ ≤ w, ∞ elsewhere
-
-Boyd & Vandenberghe, "Convex Optimization", 2004, §5; for LASSO, Kim et al. 2007.
+FISTA with restart runs in float64. Where both parts have a known conjugate (`duality`) it stops at
+a duality gap f + r − D ≤ tolerance · max(1, |f + r|), with ν = ∇f(Ax) scaled into the domain of r*.
+Of other parts only the gradient mapping is known, L (y − prox(y − ∇f(y)/L, 1/L)), which is 0 at
+minima alone. It stops where that is small; how far off the value may be is then not proven.
 """
 
 import dataclasses
+import math
+from typing import Any
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Int
 
-from ...core.loss import AbstractLoss, Composite, LeastSquares, Logistic
-from ...core.regularizer import L1, AbstractRegularizer, ElasticNet, GroupL2
+from ...core import tree
+from ...core.loss import Composite
+from ...core.types import Params, Scalar
+from .duality import Regularizer, Smooth, Vector, regularizer_part, smooth_part
 
-Vector = Float[np.ndarray, " n"]
+STRETCH = 1000  # steps between two looks at what has no proof
+PATIENCE = 5  # stretches without a smaller gradient mapping
+NOISE = 1e-12  # of a value in float64, relative
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimum:
-    """A minimum that is known to within its gap.
+    """A minimum, and how well it is known.
 
-    - `x`: where, (n,) in float64; `value`: of smooth + regularizer there
-    - `gap`: value − minimum ≤ gap, at least 0
+    - `x`: where, in float64, like the parameters; `value`: of smooth + regularizer there
+    - `gap`: value − minimum ≤ gap, at least 0; ∞ where nothing is proven
     - `iterations`: taken
+    - `residual`: length of the gradient mapping, where nothing is proven
     """
 
-    x: Vector
+    x: Params
     value: float
     gap: float
     iterations: int
+    residual: float | None = None
+
+    @property
+    def proven(self) -> bool:
+        """True if the gap is a bound."""
+        return math.isfinite(self.gap)
 
 
-def optimum(loss: Composite, tolerance: float = 1e-13, iterations: int = 100_000) -> Optimum:
-    """Minimise smooth + regularizer in float64 until the duality gap is small.
+def optimum(
+    loss: Composite,
+    tolerance: float = 1e-13,
+    iterations: int = 100_000,
+    start: Params | None = None,
+) -> Optimum:
+    """Minimise smooth + regularizer in float64.
 
-    - `loss`: of `LeastSquares` or `Logistic` and `L1`, `ElasticNet` or `GroupL2`
-    - `tolerance`: of the gap, relative to the value (absolute where that is below 1)
-    - `iterations`: the most; the `Optimum` says what gap was reached
+    - `loss`: proven are minima of `LeastSquares` or `Logistic` and `L1`, `ElasticNet`, `GroupL2` or
+      a finite `Box`
+    - `tolerance`: of the duality gap, relative to the value (absolute where that is below 1); of
+      the gradient mapping, relative to that at the start
+    - `iterations`: the most; the `Optimum` says what was reached
+    - `start`: parameters to begin from, needed where the smooth part does not tell their number
 
-    Raises TypeError for other parts, ValueError for numbers that are not finite.
+    Raises TypeError for a loss without parts, ValueError for numbers that are not finite.
     """
+    if not isinstance(loss, Composite):
+        raise TypeError(f"optimum: the loss must be a Composite, got {type(loss).__name__}.")
     f, r = smooth_part(loss.smooth), regularizer_part(loss.regularizer)
-    if not (np.isfinite(f.A).all() and np.isfinite(f.b).all()):
+    if f is not None and not (np.isfinite(f.A).all() and np.isfinite(f.b).all()):
         raise ValueError("optimum: A and b must be finite; clean the data.")
+    if f is not None and r is not None:
+        return _with_proof(f, r, tolerance, iterations)
+    if start is None and f is None:
+        raise ValueError(
+            f"optimum: {type(loss.smooth).__name__} does not tell how many unknowns there are; "
+            "give start=, parameters to begin from."
+        )
+    return _without_proof(loss, np.zeros(f.A.shape[1]) if f else start, tolerance, iterations)
+
+
+def bounded(f: Smooth, r: Regularizer, x: Vector, iterations: int) -> Optimum:
+    """The value at x and its gap to the dual value of ν = ∇f(Ax)."""
+    z = f.A @ x
+    value, nu = f.value(z) + r.value(x), f.slope(z)
+    u = -f.A.T @ nu
+    scale = min(1.0, r.scale(u))
+    dual = -f.conjugate(scale * nu) - r.conjugate(scale * u)
+    return Optimum(x, float(value), max(float(value - dual), 0.0), iterations)
+
+
+def _with_proof(f: Smooth, r: Regularizer, tolerance: float, iterations: int) -> Optimum:
     step = 1 / max(float(np.linalg.norm(f.A, 2)) ** 2 * f.curvature, np.finfo(float).tiny)
-    x = y = np.zeros(f.A.shape[1])
-    best = Optimum(x, f.value(f.A @ x) + r.value(x), np.inf, 0)
-    t = 1.0
+    x = y = r.prox(np.zeros(f.A.shape[1]), step)
+    best, t = bounded(f, r, x, 0), 1.0
     for k in range(iterations + 1):
         if k % 10 == 0:
-            best = min(best, certified(f, r, x, k), key=lambda found: found.gap)
+            best = min(best, bounded(f, r, x, k), key=lambda found: found.gap)
             if best.gap <= tolerance * max(1.0, abs(best.value)):
                 break
         after = r.prox(y - step * f.A.T @ f.slope(f.A @ y), step)
@@ -74,113 +111,71 @@ def optimum(loss: Composite, tolerance: float = 1e-13, iterations: int = 100_000
     return best
 
 
-def certified(f: "Smooth", r: "Regularizer", x: Vector, iterations: int) -> Optimum:
-    """The value at x and its gap to the dual value of ν = ∇f(Ax)."""
-    z = f.A @ x
-    value, nu = f.value(z) + r.value(x), f.slope(z)
-    u = -f.A.T @ nu
-    scale = min(1.0, r.scale(u))
-    dual = -f.conjugate(scale * nu) - r.conjugate(scale * u)
-    return Optimum(x, float(value), max(float(value - dual), 0.0), iterations)
+class Point(eqx.Module):
+    """A moment of FISTA with restart: x, the point y ahead of it, momentum t, the constant L."""
+
+    x: Params
+    y: Params
+    t: Scalar
+    L: Scalar
+    residual: Scalar
+    steps: Int[Array, ""]
 
 
-@dataclasses.dataclass(frozen=True)
-class Squares:
-    """½‖z − b‖²."""
-
-    A: np.ndarray
-    b: np.ndarray
-    curvature: float = 1.0
-
-    def value(self, z: np.ndarray) -> float:
-        return float(np.sum((z - self.b) ** 2) / 2)
-
-    def slope(self, z: np.ndarray) -> np.ndarray:
-        return z - self.b
-
-    def conjugate(self, nu: np.ndarray) -> float:
-        return float(nu @ nu / 2 + nu @ self.b)
-
-
-@dataclasses.dataclass(frozen=True)
-class Odds:
-    """mean_i [ log(1 + e^{zᵢ}) − bᵢ zᵢ ]."""
-
-    A: np.ndarray
-    b: np.ndarray
-
-    @property
-    def curvature(self) -> float:
-        return 1 / (4 * len(self.b))
-
-    def value(self, z: np.ndarray) -> float:
-        return float(np.mean(np.logaddexp(z, 0) - self.b * z))
-
-    def slope(self, z: np.ndarray) -> np.ndarray:
-        return (np.exp(-np.logaddexp(0, -z)) - self.b) / len(z)
-
-    def conjugate(self, nu: np.ndarray) -> float:
-        u = np.clip(self.b + len(nu) * nu, 0, 1)
-        entropy = lambda p: np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0)
-        return float(np.mean(entropy(u) + entropy(1 - u)))
+def _without_proof(loss: Composite, start: Params, tolerance: float, iterations: int) -> Optimum:
+    # The user's functions see wider numbers than they were written for.
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        loss = jtu.tree_map(_wide, loss)
+        x = jtu.tree_map(_wide, tree.real(start, "optimum", "start"))
+        if not (np.all(np.isfinite(loss.lipschitz)) and np.all(np.asarray(loss.lipschitz) > 0)):
+            raise ValueError(
+                f"optimum: lipschitz must be positive and finite, got {loss.lipschitz}."
+            )
+        x = loss.regularizer.prox(x, 1 / loss.lipschitz)
+        one, zero = jnp.ones((), jnp.float64), jnp.zeros((), jnp.int32)
+        now = Point(x, x, one, loss.lipschitz, jnp.inf * one, zero)
+        advance = lambda now, small, until: _steps(
+            loss, now, jnp.asarray(small, jnp.float64), jnp.asarray(until, jnp.int32)
+        )
+        now = advance(now, np.finfo(float).max, iterations)  # until a step was taken
+        small, best, waited = tolerance * float(now.residual), now, 0
+        while int(now.steps) < iterations and waited < PATIENCE and float(now.residual) > small:
+            now = advance(now, small, min(iterations, int(now.steps) + STRETCH))
+            waited = 0 if float(now.residual) < 0.9 * float(best.residual) else waited + 1
+            best = now if float(now.residual) < float(best.residual) else best
+        value = float(loss(best.x))
+        if not math.isfinite(value):
+            raise ValueError(
+                f"optimum: the loss is {value} where it was to be minimised; look at its parts, "
+                "its lipschitz and `start`."
+            )
+        found = jtu.tree_map(np.asarray, best.x)
+        return Optimum(found, value, math.inf, int(now.steps), float(best.residual))
 
 
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """w ‖x‖₁ + l2 ‖x‖²/2, or w Σ ‖x_g‖₂ over groups of neighbours."""
-
-    weight: float
-    l2: float = 0.0
-    group: int = 1
-
-    def lengths(self, x: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(x.reshape(-1, self.group), axis=1)
-
-    def value(self, x: np.ndarray) -> float:
-        return float(self.weight * self.lengths(x).sum() + self.l2 * x @ x / 2)
-
-    def prox(self, z: np.ndarray, step: float) -> np.ndarray:
-        size = self.lengths(z)
-        kept = np.maximum(size - step * self.weight, 0) / np.where(size > 0, size, 1)
-        return np.repeat(kept, self.group) * z / (1 + step * self.l2)
-
-    def scale(self, u: np.ndarray) -> float:
-        """The largest factor with which r*(u) is finite."""
-        if self.l2 > 0:
-            return 1.0
-        largest = self.lengths(u).max()
-        return self.weight / largest if largest > 0 else 1.0
-
-    def conjugate(self, u: np.ndarray) -> float:
-        if self.l2 == 0:
-            return 0.0  # of a u that was scaled into the domain
-        return float(np.sum(np.maximum(self.lengths(u) - self.weight, 0) ** 2) / (2 * self.l2))
+def _wide(leaf: Any) -> Any:
+    return jnp.asarray(leaf, jnp.float64) if eqx.is_inexact_array_like(leaf) else leaf
 
 
-Smooth = Squares | Odds
-Regularizer = Sizes
+@eqx.filter_jit
+def _steps(loss: Composite, point: Point, small: Scalar, until: Int[Array, ""]) -> Point:
+    """Steps until the gradient mapping is small, or their number is `until`."""
 
+    def step(now: Point) -> Point:
+        value, slope = jax.value_and_grad(loss.smooth)(now.y)
+        ahead = jtu.tree_map(lambda y, g: y - g / now.L, now.y, slope)
+        after = loss.regularizer.prox(ahead, 1 / now.L)
+        d = jtu.tree_map(jnp.subtract, after, now.y)
+        bound = value + tree.dot(slope, d) + now.L / 2 * tree.dot(d, d)
+        steep = loss.smooth(after) > bound + NOISE * (1 + jnp.abs(value))  # L was too small
+        move = jtu.tree_map(jnp.subtract, after, now.x)
+        uphill = tree.dot(d, move) < 0
+        t = jnp.where(uphill, 1.0, (1 + jnp.sqrt(1 + 4 * now.t**2)) / 2)
+        ratio = jnp.where(uphill, 0.0, (now.t - 1) / t)
+        y = jtu.tree_map(lambda a, m: a + ratio * m, after, move)
+        taken = Point(after, y, t, now.L, now.L * tree.norm(d), now.steps + 1)
+        again = Point(now.x, now.x, jnp.ones(()), 2 * now.L, now.residual, now.steps + 1)
+        return tree.select(steep, again, taken)
 
-def smooth_part(smooth: AbstractLoss) -> Smooth:
-    """The smooth part in float64."""
-    if isinstance(smooth, LeastSquares):
-        return Squares(np.asarray(smooth.A, np.float64), np.asarray(smooth.b, np.float64))
-    if isinstance(smooth, Logistic):
-        return Odds(np.asarray(smooth.A, np.float64), np.asarray(smooth.y, np.float64))
-    raise TypeError(
-        f"optimum: the smooth part must be LeastSquares or Logistic, got {type(smooth).__name__}."
-    )
-
-
-def regularizer_part(regularizer: AbstractRegularizer) -> Regularizer:
-    """The regularizer in float64."""
-    if isinstance(regularizer, L1):
-        return Sizes(float(regularizer.weight))
-    if isinstance(regularizer, ElasticNet):
-        return Sizes(float(regularizer.l1), float(regularizer.l2))
-    if isinstance(regularizer, GroupL2):
-        return Sizes(float(regularizer.weight), group=regularizer.size)
-    raise TypeError(
-        "optimum: the regularizer must be L1, ElasticNet or GroupL2, got "
-        f"{type(regularizer).__name__}."
-    )
+    going = lambda now: (now.steps < until) & (now.residual > small)
+    return jax.lax.while_loop(going, step, point)

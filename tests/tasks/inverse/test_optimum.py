@@ -1,8 +1,10 @@
 """Minima against scikit-learn, and their proofs."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 from sklearn.linear_model import ElasticNet as SkElasticNet
 from sklearn.linear_model import Lasso as SkLasso
 from sklearn.linear_model import LogisticRegression
@@ -84,12 +86,55 @@ def test_the_gap_is_a_bound_from_the_first_step_on():
     assert optimum(of(LeastSquares(jnp.asarray(A), jnp.zeros(ROWS)), L1(0.1))).value == 0
 
 
-def test_other_parts_and_bad_numbers_are_refused():
+def test_a_box_is_that_of_scipy():
+    A, b = data(5)
+    peer = scipy.optimize.lsq_linear(A, b, (-0.2, 0.3), method="bvls", tol=1e-14)
+    found = optimum(of(LeastSquares(jnp.asarray(A), jnp.asarray(b)), Box(-0.2, 0.3)))
+    assert found.value == pytest.approx(peer.cost, rel=1e-12)
+    assert found.proven and found.gap <= 1e-13 and np.isin([-0.2, 0.3], found.x).all()
+
+
+class Cosh(eqx.Module):
+    """Σ cosh((A x)ᵢ − bᵢ) of a tree {"x": …}, as somebody writes it who knows of no parts."""
+
+    A: jnp.ndarray
+    b: jnp.ndarray
+
+    def __call__(self, params):
+        return jnp.sum(jnp.cosh(self.A @ params["x"] - self.b))
+
+
+@pytest.mark.parametrize("lipschitz", [40.0, 1e-3], ids=["a bound", "far too small"])
+def test_of_other_parts_the_conditions_of_optimality_hold_without_a_proof(lipschitz):
+    """In float32 problems too: A, b and the start are."""
+    A, b = (part.astype(np.float32) for part in data(0))
+    loss = Composite(Plain(Cosh(jnp.asarray(A), jnp.asarray(b))), L1(1.5), jnp.float32(lipschitz))
+    found = optimum(loss, start={"x": jnp.ones(N, jnp.float32)})
+    x = found.x["x"]
+    slope = A.T.astype(float) @ np.sinh(A.astype(float) @ x - b)
+    assert not found.proven and found.residual < 1e-9 and x.dtype == np.float64
+    np.testing.assert_allclose(slope[x != 0], -1.5 * np.sign(x[x != 0]), atol=1e-9)
+    assert 0 < (x != 0).sum() < N and abs(slope).max() <= 1.5 + 1e-9
+
+
+def test_without_a_regularizer_nothing_is_proven_but_the_minimum_found():
+    A, b = data(1)
+    found = optimum(of(LeastSquares(jnp.asarray(A), jnp.asarray(b)), L1(0.0)))
+    assert not found.proven and found.value < 1e-20
+    half = optimum(of(LeastSquares(jnp.asarray(A), jnp.asarray(b)), Box(0.0, np.inf)))
+    assert half.value == pytest.approx(scipy.optimize.nnls(A, b)[1] ** 2 / 2, rel=1e-10)
+
+
+def test_what_cannot_be_minimised_is_refused():
     A, b = data(0)
     squares = LeastSquares(jnp.asarray(A), jnp.asarray(b))
-    with pytest.raises(TypeError, match="must be LeastSquares or Logistic, got Plain"):
+    with pytest.raises(ValueError, match="Plain does not tell how many unknowns there are"):
         optimum(Composite(Plain(jnp.sum), L1(0.1), jnp.ones(())))
-    with pytest.raises(TypeError, match="must be L1, ElasticNet or GroupL2, got Box"):
-        optimum(of(squares, Box(0.0, 1.0)))
+    with pytest.raises(TypeError, match="must be a Composite, got LeastSquares"):
+        optimum(squares)
     with pytest.raises(ValueError, match="A and b must be finite"):
         optimum(Composite(LeastSquares(squares.A, squares.b * jnp.nan), L1(0.1), jnp.ones(())))
+    with pytest.raises(ValueError, match=r"lipschitz must be positive and finite, got -1\.0"):
+        optimum(eqx.tree_at(lambda loss: loss.lipschitz, of(squares, L1(0.0)), -jnp.ones(())))
+    with pytest.raises(ValueError, match="the loss is nan where it was to be minimised"):
+        optimum(Composite(Plain(lambda x: jnp.sum(jnp.sqrt(x))), L1(0.1), 1.0), start=-jnp.ones(2))
