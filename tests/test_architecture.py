@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "optimizers": {"core", "store", "flatness"},
     "objectives": {"core"},
     "estimators": {"core"},
-    "train": {"core", "store", "objectives.regularized"},
+    "train": {"core", "store", "objectives", "estimators", "optimizers.unrolled"},
     "interop": {"core", "store", "optimizers"},
     "torch": {  # no JAX
         "core.messages", "core.arguments", "store.manifest", "store.untrusted",

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jax.tree_util as jtu
 from jaxtyping import Array, Int, PyTree
 
 from . import tree
@@ -65,6 +66,7 @@ def unroll(
     second_order: bool = False,
     remat: bool = False,
     nudges: Updates | None = None,
+    until: Int[Array, ""] | None = None,
 ) -> tuple[Episode, PyTree]:
     """Advance an episode by `length` inner steps and record what `observe` returns at each.
 
@@ -78,6 +80,8 @@ def unroll(
     - `nudges`, a tree like the parameters with a leading axis `length`, is added to
       the updates step by step. At zero it changes nothing, and the gradient with
       respect to it is dL/du_t, the cotangent of the update of step t.
+    - `until`: number of the episode's last update. In later steps of the unroll parameters and
+      optimizer rest, and the update is not computed if `until` has no episode axis.
 
     Returns the episode after the last step and the stacked records (leading axis
     `length`).
@@ -90,9 +94,18 @@ def unroll(
         value, grads = problem.value_and_grad(before.params)
         if not second_order:
             grads = jax.lax.stop_gradient(grads)
-        updates, opt_state = opt.update(
-            grads, before.opt_state, before.params, value=value, problem=problem, key=key_opt
-        )
+
+        def move() -> tuple[Updates, OptState]:
+            extra = {"value": value, "problem": problem, "key": key_opt}
+            return opt.update(grads, before.opt_state, before.params, **extra)
+
+        def rest() -> tuple[Updates, OptState]:
+            return jtu.tree_map(jnp.zeros_like, before.params), before.opt_state
+
+        if until is None:
+            updates, opt_state = move()
+        else:
+            updates, opt_state = jax.lax.cond(before.step < until, move, rest)
         if nudge is not None:
             updates = tree.add(updates, nudge)
         params = tree.apply_updates(before.params, updates)

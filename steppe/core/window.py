@@ -49,13 +49,14 @@ def score(
     key: Key,
     second_order: bool = False,
     remat: bool = False,
+    until: Int[Array, ""] | None = None,
 ) -> tuple[Score, Window]:
     """Score the next `length` inner steps of a window; return the window after them, too.
 
     Differentiable in the arrays of `opt` and in the window. `key` is for the objective;
-    `second_order` and `remat` are those of `unroll`.
+    `second_order`, `remat` and `until` are those of `unroll`.
     """
-    how = {"second_order": second_order, "remat": remat}
+    how = {"second_order": second_order, "remat": remat, "until": until}
     nothing = lambda step: ()
     return score_and_record(task, opt, window, objective, length, nothing, key=key, **how)[:2]
 
@@ -72,6 +73,7 @@ def score_and_record(
     second_order: bool = False,
     remat: bool = False,
     nudges: Updates | None = None,
+    until: Int[Array, ""] | None = None,
 ) -> tuple[Score, Window, PyTree]:
     """Score a window, and stack the results of `record` at each step (leading axis `length`).
 
@@ -90,6 +92,7 @@ def score_and_record(
         second_order=second_order,
         remat=remat,
         nudges=nudges,
+        until=until,
     )
     found = objective(task, episode, obs, window.memo, key=key)
     return found, Window(episode, found.memo, window.steps_left - length), records

@@ -14,36 +14,29 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..core.episode import Episode, Step
-from ..core.objective import AbstractObjective, Score
+from ..core.objective import AbstractObjective, Score, Weights, check_weights, weighted
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Memo, Scalar
 
-WEIGHTS = ("uniform", "ramp", "last", "sum")
 EPSILON = 1e-6  # of the log-ratio (L2O-Scale's published code)
 
 
 class Trajectory(AbstractObjective):
     """Weighted losses after each step of an unroll.
 
-    - `weights`: "uniform" (1/T each), "ramp" (∝ t), "last" (only F_T), "sum" (1 each,
-      as published for DM and RNNProp), or an array of T numbers: other numbers need no other
-      compilation. One 1 among zeros is the loss after that step alone.
+    - `weights`: see `weighted`; "sum" is as published for DM and RNNProp
     - `transform`: "identity", "ratio" to the episode's first loss, or "log" of that ratio.
     - `batch`: where F_t is taken. "same": on the batch whose gradient the optimizer
       sees next (free; F_T on a fresh one). "fresh": on a further training batch.
       "valid": on a batch of the validation split.
     """
 
-    weights: Literal["uniform", "ramp", "last", "sum"] | Float[Array, " length"] = "uniform"
+    weights: Weights = "uniform"
     transform: Literal["identity", "ratio", "log"] = eqx.field(static=True, default="log")
     batch: Literal["same", "fresh", "valid"] = eqx.field(static=True, default="same")
 
     def __check_init__(self):
-        # Any other thing may stand for an array while a tree is taken apart and put together.
-        if isinstance(self.weights, str) and self.weights not in WEIGHTS:
-            raise ValueError(
-                f"Trajectory: weights is {self.weights!r}, expected one of {WEIGHTS} or an array."
-            )
+        check_weights(self.weights, "Trajectory")
         for field, known in (
             ("transform", ("identity", "ratio", "log")),
             ("batch", ("same", "fresh", "valid")),
@@ -84,19 +77,4 @@ class Trajectory(AbstractObjective):
             losses = losses / (memo + EPSILON)
         if self.transform == "log":
             losses = jnp.log((losses + EPSILON) / (memo + EPSILON))
-        return Score(jnp.sum(self._weights(len(losses), losses.dtype) * losses), memo, {})
-
-    def _weights(self, length: int, dtype: jnp.dtype) -> Float[Array, " length"]:
-        if not isinstance(self.weights, str):
-            if self.weights.shape != (length,):
-                raise ValueError(
-                    f"Trajectory: weights have the shape {self.weights.shape}, but the unroll has "
-                    f"{length} steps: give one number a step."
-                )
-            return self.weights.astype(dtype)
-        if self.weights == "ramp":
-            ramp = jnp.arange(1, length + 1, dtype=dtype)
-            return ramp / ramp.sum()
-        if self.weights == "last":
-            return jnp.zeros(length, dtype).at[-1].set(1)
-        return jnp.full(length, 1.0 if self.weights == "sum" else 1.0 / length, dtype)
+        return Score(weighted(losses, self.weights, "Trajectory"), memo, {})

@@ -1,6 +1,7 @@
-"""Curriculum: episodes grow longer once the optimizer stops getting better at short ones.
+"""Stages of a meta-training; among them the curriculum, episodes that grow longer.
 
-Stage i trains on episodes of N_i steps and is judged at N_{i+1}, the next stage's length:
+Stage i of a `Curriculum` trains on episodes of N_i steps and is judged at N_{i+1}, the next stage's
+length:
 
     better than the best            keep θ as the best of the stage
     `patience` judgements or more,
@@ -13,12 +14,13 @@ judged at its own length (there the code reads past its list), and θ goes back 
 state of the meta-optimizer.
 """
 
-from typing import Literal
+import abc
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from ..core import tree
 from ..core.estimator import AbstractEstimator
@@ -33,10 +35,61 @@ class Stage(eqx.Module):
     estimator: AbstractEstimator
     objective: AbstractObjective
     mask: PyTree | None = None  # of θ; False does not move
-    scale: Float[Array, ""] | None = None  # of the updates of θ
+    scale: PyTree | None = None  # of the updates of θ: a number, or a tree of them like θ
 
 
-class Curriculum(eqx.Module):
+class AbstractProgress(eqx.Module):
+    """Position of a run in its curriculum; part of its checkpoints."""
+
+    stage: eqx.AbstractVar[Int[Array, ""]]
+    finished: eqx.AbstractVar[Bool[Array, ""]]
+
+
+Verdict = Literal["go on", "advance", "stop"]
+
+
+class AbstractCurriculum(eqx.Module):
+    """Stages of a meta-training: their differences, and the judgement of when the next begins.
+
+    A stage that follows another begins at the best θ so far.
+    """
+
+    from_start: ClassVar[bool]  # the θ that a run begins with is judged, too
+
+    @abc.abstractmethod
+    def stage(
+        self,
+        number: int,
+        estimator: AbstractEstimator,
+        objective: AbstractObjective,
+        opt: AbstractOptimizer,
+    ) -> Stage:
+        """Estimator, objective, mask and scale of a stage: all alike but for their arrays."""
+
+    @abc.abstractmethod
+    def validation_horizon(self, stage: int) -> int:
+        """Inner steps of a validation in this stage."""
+
+    @abc.abstractmethod
+    def begin(self, meta_state: PyTree) -> AbstractProgress:
+        """Before the first stage, with the state of a meta-optimizer that has made no step."""
+
+    @abc.abstractmethod
+    def judge(
+        self, progress: Any, better: bool, *, step: int, meta_state: PyTree
+    ) -> tuple[AbstractProgress, Verdict]:
+        """The progress after one more validation, and whether to go on, to advance or to stop.
+
+        - `better`: the validation was the best of the stage
+        - `step`, `meta_state`: meta-steps so far, and the state of the meta-optimizer
+        """
+
+    @abc.abstractmethod
+    def meta_state(self, progress: Any) -> PyTree | None:
+        """The state of the meta-optimizer that a stage begins with; None: as it is."""
+
+
+class Curriculum(AbstractCurriculum):
     """Stages of growing horizons.
 
     - `horizons`: inner steps of an episode, stage by stage
@@ -60,6 +113,7 @@ class Curriculum(eqx.Module):
     scales: tuple[float, ...] | None = eqx.field(static=True, default=None)
     patience: int = eqx.field(static=True, default=3)
     restore_meta: bool = eqx.field(static=True, default=True)
+    from_start: ClassVar[bool] = False
 
     def __check_init__(self):
         steps = {"horizons": self.horizons, "judged_at": self.judged_at}
@@ -121,6 +175,33 @@ class Curriculum(eqx.Module):
         scale = None if self.scales is None else jnp.asarray(self.scales[number], jnp.float32)
         return Stage(self.staged(estimator, number), objective, mask, scale)
 
+    def begin(self, meta_state: PyTree) -> "Progress":
+        zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.bool_)
+        return Progress(zero, zero, no, no, meta_state)
+
+    def judge(
+        self, progress: "Progress", better: bool, *, step: int, meta_state: PyTree
+    ) -> tuple["Progress", Verdict]:
+        stage, judgements = int(progress.stage), int(progress.judgements) + 1
+        improved = bool(progress.improved) or better
+        verdict: Verdict = "go on"
+        if not better and judgements >= self.patience:
+            last = stage + 1 == self.stages
+            verdict = "advance" if improved and not last else "stop"
+        if verdict == "advance":
+            stage, judgements, improved = stage + 1, 0, False
+        after = Progress(
+            jnp.asarray(stage, jnp.int32),
+            jnp.asarray(judgements, jnp.int32),
+            jnp.asarray(improved),
+            jnp.asarray(verdict == "stop"),
+            meta_state if better else progress.meta_state,
+        )
+        return after, verdict
+
+    def meta_state(self, progress: "Progress") -> PyTree | None:
+        return progress.meta_state if self.restore_meta else None
+
 
 def _alike(objective: AbstractObjective, other: AbstractObjective) -> AbstractObjective:
     """The other objective, refused where a compiled step could not take it."""
@@ -141,39 +222,11 @@ def _like_theta(mask: PyTree, opt: AbstractOptimizer) -> PyTree:
     return jtu.tree_map(spread, split_meta(opt)[0], mask)
 
 
-class Progress(eqx.Module):
-    """Position of a run in its curriculum; part of its checkpoints."""
+class Progress(AbstractProgress):
+    """Position of a run in a `Curriculum`."""
 
     stage: Int[Array, ""]
     judgements: Int[Array, ""]  # in this stage
     improved: Bool[Array, ""]  # whether this stage has a best of its own
     finished: Bool[Array, ""]
     meta_state: PyTree  # of the meta-optimizer, at the best θ
-
-
-def begin_progress(meta_state: PyTree) -> Progress:
-    zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.bool_)
-    return Progress(zero, zero, no, no, meta_state)
-
-
-Verdict = Literal["go on", "advance", "stop"]
-
-
-def judge(curriculum: Curriculum, progress: Progress, better: bool) -> tuple[Progress, Verdict]:
-    """The progress after one more judgement, and whether to go on, to advance or to stop."""
-    stage, judgements = int(progress.stage), int(progress.judgements) + 1
-    improved = bool(progress.improved) or better
-    verdict: Verdict = "go on"
-    if not better and judgements >= curriculum.patience:
-        last = stage + 1 == curriculum.stages
-        verdict = "advance" if improved and not last else "stop"
-    if verdict == "advance":
-        stage, judgements, improved = stage + 1, 0, False
-    after = Progress(
-        jnp.asarray(stage, jnp.int32),
-        jnp.asarray(judgements, jnp.int32),
-        jnp.asarray(improved),
-        jnp.asarray(verdict == "stop"),
-        progress.meta_state,
-    )
-    return after, verdict

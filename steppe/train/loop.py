@@ -31,12 +31,12 @@ from ..store.lock import locked
 from ..store.manifest import LISTED, STEPS
 from . import mesh as meshes
 from . import preflight
-from .curriculum import Curriculum, Stage
+from .curriculum import AbstractCurriculum, Stage
 from .sinks import JSONL, Row, Sink
 from .step import TrainState, meta_step, start
 from .stopping import Stop, heeded
 from .tally import Tally, kept
-from .validate import Run, Validation, begin_run, judged, stage_of
+from .validate import Run, Validation, begin_run, judged, scored, stage_of
 
 # Fields of a run's state as files of 0.1 name them
 RENAMED = {"left": "steps_left", "over": "finished"}
@@ -68,7 +68,7 @@ def meta_train(
     steps: int,
     key: Key,
     validation: Validation | None = None,
-    curriculum: Curriculum | None = None,
+    curriculum: AbstractCurriculum | None = None,
     sinks: Sequence[Sink] = (),
     folder: str | Path | None = None,
     checkpoint_every: int = 100,
@@ -158,6 +158,8 @@ def meta_train(
         score = _compile_score(task, state.opt, validation, objective, key_valid)
         share = _compile_share(task, state, estimator, objective, key_valid)
         run = eqx.tree_at(lambda r: r.state, run, state)
+        if first == 0 and curriculum is not None and curriculum.from_start and score is not None:
+            run = scored(run, score, curriculum)
         log = None
         if folder is not None and meshes.leads():
             log = JSONL(folder / "metrics.jsonl", step=first)
@@ -203,7 +205,7 @@ def meta_train(
         finally:
             for sink in sinks:
                 sink.close()
-    chosen = run.best_step > 0
+    chosen = bool(jnp.isfinite(run.best_score))
     return _on_host(run.best if chosen else run.state.opt), History(
         rows=rows,
         best=float(run.best_score) if chosen else None,

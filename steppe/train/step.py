@@ -22,7 +22,7 @@ from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
-from ..core.types import Key, Scalar
+from ..core.types import Key
 
 
 def separate_states(
@@ -81,12 +81,12 @@ def meta_step(
     meta_tx: optax.GradientTransformation,
     *,
     mask: PyTree | None = None,
-    scale: Scalar | None = None,
+    scale: PyTree | None = None,
 ) -> tuple[TrainState, Stats]:
     """One step on θ. If no episode was finite, θ and the meta-optimizer stay as they are.
 
-    - `mask`: booleans in the structure and shapes of θ; False does not move
-    - `scale`: factor of the update of θ
+    - `mask`: booleans in the structure of θ, of shapes that broadcast to it; False does not move
+    - `scale`: factor of the update of θ, a number or a tree of such shapes
     """
     key, key_estimate = jr.split(state.key)
     theta, rest = split_meta(state.opt)
@@ -96,7 +96,7 @@ def meta_step(
     meta_tx = optax.with_extra_args_support(meta_tx)  # `separate_states` asks for the part
     updates, meta_state = meta_tx.update(grads, state.meta_state, theta, part=stats.part)
     if scale is not None:
-        updates = tree.scale(scale, updates)
+        updates = _scaled(scale, updates)
     if mask is not None:
         updates = jtu.tree_map(lambda m, u: jnp.where(m, u, jnp.zeros_like(u)), mask, updates)
     usable = (stats.nonfinite < stats.episodes) & tree.finite(updates)
@@ -105,3 +105,9 @@ def meta_step(
     theta, meta_state = jax.lax.cond(usable, lambda: moved, lambda: (theta, state.meta_state))
     opt = join_meta(theta, rest)
     return TrainState(opt, meta_state, est_state, state.step + 1, key), stats
+
+
+def _scaled(scale: PyTree, updates: PyTree) -> PyTree:
+    if isinstance(scale, jax.Array):
+        return tree.scale(scale, updates)
+    return jtu.tree_map(lambda s, u: s.astype(u.dtype) * u, scale, updates)

@@ -22,7 +22,7 @@ from ..core.rollout import episodes
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Scalar
 from ..core.window import Window, score
-from .curriculum import Curriculum, Progress, Stage, begin_progress, judge
+from .curriculum import AbstractCurriculum, AbstractProgress, Stage
 from .step import TrainState
 
 
@@ -102,7 +102,7 @@ class Run(eqx.Module):
     best: AbstractOptimizer
     best_score: Float[Array, ""]
     best_step: Int[Array, ""]
-    progress: Progress | None  # in a curriculum
+    progress: AbstractProgress | None  # in a curriculum
     pending: Mapping[str, ArrayLike]  # statistics since the last row of the log, see `tally.py`
 
     @property
@@ -114,19 +114,19 @@ class Run(eqx.Module):
         return self.progress is not None and bool(self.progress.finished)
 
 
-def begin_run(state: TrainState, curriculum: Curriculum | None) -> Run:
+def begin_run(state: TrainState, curriculum: AbstractCurriculum | None) -> Run:
     return Run(
         state,
         best=state.opt,
         best_score=jnp.asarray(jnp.inf, jnp.result_type(float)),
         best_step=jnp.zeros((), jnp.int32),
-        progress=None if curriculum is None else begin_progress(state.meta_state),
+        progress=None if curriculum is None else curriculum.begin(state.meta_state),
         pending={},
     )
 
 
 def stage_of(
-    curriculum: Curriculum | None,
+    curriculum: AbstractCurriculum | None,
     number: int,
     estimator: AbstractEstimator,
     objective: AbstractObjective,
@@ -141,7 +141,7 @@ def stage_of(
 def judged(
     run: Run,
     score: Callable[[AbstractOptimizer, int], float],
-    curriculum: Curriculum | None,
+    curriculum: AbstractCurriculum | None,
     horizon: int,
 ) -> tuple[Run, dict[str, float]]:
     """The run after a validation, and its numbers for the log.
@@ -160,21 +160,20 @@ def judged(
     if curriculum is None or run.progress is None:
         return run, found
     found |= {"stage": run.stage, "valid_horizon": horizon}
-    progress = run.progress
-    if better:
-        progress = eqx.tree_at(lambda p: p.meta_state, progress, run.state.meta_state)
-    progress, verdict = judge(curriculum, progress, better)
+    now = {"step": int(run.state.step), "meta_state": run.state.meta_state}
+    progress, verdict = curriculum.judge(run.progress, better, **now)
     run = eqx.tree_at(lambda r: r.progress, run, progress)
     if verdict == "advance":
-        run = _back_to_best(run, curriculum)
-        again = score(run.best, curriculum.validation_horizon(run.stage))
-        again = jnp.asarray(again, run.best_score.dtype)
-        run = eqx.tree_at(lambda r: r.best_score, run, again)
+        run = eqx.tree_at(lambda r: r.state.opt, run, run.best)
+        if (meta_state := curriculum.meta_state(progress)) is not None:
+            run = eqx.tree_at(lambda r: r.state.meta_state, run, meta_state)
+        run = scored(run, score, curriculum)
     return run, found
 
 
-def _back_to_best(run: Run, curriculum: Curriculum) -> Run:
-    run = eqx.tree_at(lambda r: r.state.opt, run, run.best)
-    if run.progress is None or not curriculum.restore_meta:
-        return run
-    return eqx.tree_at(lambda r: r.state.meta_state, run, run.progress.meta_state)
+def scored(
+    run: Run, score: Callable[[AbstractOptimizer, int], float], curriculum: AbstractCurriculum
+) -> Run:
+    """The run with the score that its best optimizer has at the stage's length."""
+    value = score(run.best, curriculum.validation_horizon(run.stage))
+    return eqx.tree_at(lambda r: r.best_score, run, jnp.asarray(value, run.best_score.dtype))

@@ -21,7 +21,7 @@ from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.store import checkpoint, manifest
 from steppe.store.manifest import STEPS
 from steppe.tasks import Quadratic
-from steppe.train.curriculum import Curriculum, begin_progress, judge
+from steppe.train.curriculum import Curriculum
 from steppe.train.loop import compile_step, meta_train
 from steppe.train.sinks import read_rows
 from steppe.train.step import separate_states, start
@@ -57,9 +57,9 @@ def test_stages_go_by_the_published_rule():
         stages, patience = int(rng.integers(1, 5)), int(rng.integers(1, 5))
         flags = rng.random(30) < 0.4
         curriculum = Curriculum(tuple(range(10, 10 + stages)), patience=patience)
-        progress, log = begin_progress(()), []
+        progress, log = curriculum.begin(()), []
         for better in flags:
-            progress, verdict = judge(curriculum, progress, bool(better))
+            progress, verdict = curriculum.judge(progress, bool(better), step=1, meta_state=())
             log.append((int(progress.stage), bool(progress.finished)))
             assert (verdict == "stop") == bool(progress.finished)
             if progress.finished:

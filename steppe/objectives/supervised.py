@@ -1,0 +1,60 @@
+"""Supervised: the distance to the truth that the data of a problem were made from.
+
+    J = Σ_{t=1…T} w_t · ½ ‖x_t − x♯‖²
+
+Recovering x♯ is another aim than minimising the loss, whose minimum is not x♯. The truth is told by
+the loss: the `truth` of a `Composite`.
+
+Chen, Liu, Wang & Yin, "Theoretical linear convergence of unfolded ISTA and its practical weights
+and thresholds", NeurIPS 2018: unrolled networks are trained by the distance after their last layer.
+"""
+
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Float
+
+from ..core import tree
+from ..core.episode import Episode, Step
+from ..core.loss import Composite, expect
+from ..core.objective import AbstractObjective, Score, Weights, check_weights, weighted
+from ..core.task import AbstractTask, Problem
+from ..core.types import Key, Params, Scalar
+
+
+class Supervised(AbstractObjective):
+    """Weighted half squared distances to the truth after each step of an unroll.
+
+    - `weights`: see `weighted`
+
+    A problem must have a `Composite` loss with a `truth`: else TypeError or ValueError.
+    """
+
+    weights: Weights = "last"
+
+    def __check_init__(self):
+        check_weights(self.weights, "Supervised")
+
+    def start(self, problem: Problem, episode: Episode, *, key: Key) -> Params:
+        truth = expect(problem.loss(), Composite, "Supervised").truth
+        if truth is None:
+            raise ValueError(
+                "Supervised needs the truth that data were made from, which "
+                f"{type(problem.task).__name__} does not tell; give the `Composite` of its loss a "
+                "`truth`, or train by the loss itself, with the objective Trajectory."
+            )
+        return tree.cast_like(truth, episode.params)
+
+    def observe(self, step: Step, memo: Params) -> Scalar:
+        off = jtu.tree_map(jnp.subtract, step.after.params, memo)
+        return tree.dot(off, off) / 2
+
+    def __call__(
+        self,
+        task: AbstractTask,
+        episode: Episode,
+        obs: Float[Array, " length"],
+        memo: Params,
+        *,
+        key: Key,
+    ) -> Score:
+        return Score(weighted(obs, self.weights, "Supervised"), memo, {})

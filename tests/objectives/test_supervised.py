@@ -1,0 +1,66 @@
+"""Supervised: distances to the truth against numbers worked out by hand."""
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from steppe.core.loss import Composite, LeastSquares
+from steppe.core.regularizer import L1
+from steppe.core.task import AbstractFormula
+from steppe.core.window import open_window, score
+from steppe.objectives.supervised import Supervised
+from steppe.optimizers.classic.from_optax import sgd
+from steppe.tasks.synthetic.quadratic import Quadratic
+
+TRUTH = jnp.array([2.0, -1.0])
+
+
+class Halving(AbstractFormula):
+    """½‖x − b‖² from 0 with b = (4, 0): SGD with rate ½ halves the distance to b."""
+
+    told: bool = True
+
+    sample = lambda self, key: ()
+    init = lambda self, instance, key: jnp.zeros(2)
+    target = lambda self, instance: None
+    metrics = lambda self, params, instance, batch, key: {}
+
+    def loss(self, instance, batch, key):
+        squares = LeastSquares(jnp.eye(2), jnp.array([4.0, 0.0]))
+        return Composite(squares, L1(0.0), jnp.ones(()), TRUTH if self.told else None)
+
+
+def value(objective, task, length=3):
+    opt = sgd(0.5)
+    window = open_window(task, opt, objective, jr.key(0), jnp.asarray(length))
+    return float(score(task, opt, window, objective, length, key=jr.key(1))[0].value)
+
+
+PATH = np.array([[2.0, 0.0], [3.0, 0.0], [3.5, 0.0]])
+AFTER = np.sum((PATH - np.asarray(TRUTH)) ** 2, axis=1) / 2
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ("last", AFTER[2]),
+        ("uniform", AFTER.mean()),
+        ("sum", AFTER.sum()),
+        (jnp.array([0.0, 1.0, 0.0]), AFTER[1]),
+        (jnp.array([1.0, 0.5, 2.0]), AFTER @ [1.0, 0.5, 2.0]),
+    ],
+)
+def test_the_distance_to_the_truth_and_not_to_the_minimum(weights, expected):
+    assert value(Supervised(weights), Halving()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_what_it_lacks_is_said():
+    with pytest.raises(ValueError, match="Halving does not tell; give the `Composite` of its loss"):
+        value(Supervised(), Halving(told=False))
+    with pytest.raises(TypeError, match="Supervised needs a loss of the form Composite"):
+        value(Supervised(), Quadratic(2))
+    with pytest.raises(ValueError, match="weights is 'first', expected one of"):
+        Supervised("first")
+    with pytest.raises(ValueError, match=r"have the shape \(2,\), but the unroll has 3 steps"):
+        value(Supervised(jnp.ones(2)), Halving())
