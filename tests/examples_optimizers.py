@@ -23,6 +23,8 @@ from steppe.optimizers.learned.math_l2o import MathL2O
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
 from steppe.optimizers.unrolled.coupled import ALISTA, LISTACP, TiLISTA
+from steppe.optimizers.unrolled.lista import LFISTA, LISTA
+from steppe.optimizers.unrolled.step_lista import StepLISTA
 from steppe.runs.probe import WithReference
 
 # Of the networks for one matrix. The threshold is small, so that every unknown moves.
@@ -38,6 +40,10 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "l2o-scale-attention": lambda: Scale((2,), 1, (0.01, 0.1), attention=True, key=jr.key(0)),
     "math-l2o": lambda: MathL2O(("p", "a", "b", "b1", "b2"), hidden=(2,), live=True, key=jr.key(0)),
     "math-l2o-monotone": lambda: MathL2O(("p",), (2,), monotone=True, live=True, key=jr.key(0)),
+    "lista": lambda: LISTA.from_dictionary(MATRIX, **NETWORK),
+    "lista-tied": lambda: LISTA.from_dictionary(MATRIX, tied=True, **NETWORK),
+    "lfista": lambda: LFISTA.from_dictionary(MATRIX, **NETWORK | {"layers": 3}),
+    "step-lista": lambda: StepLISTA(layers=2),
     "lista-cp": lambda: LISTACP.from_dictionary(MATRIX, **NETWORK),
     "lista-cpss": lambda: LISTACP.from_dictionary(MATRIX, **NETWORK, **SPARING),
     "tilista": lambda: TiLISTA.from_dictionary(MATRIX, **NETWORK, **SPARING),

@@ -75,6 +75,14 @@ OPTIMIZERS = table(
         learned=True,
         tunable=("lr",),
     ),
+    _unrolled("lista", "ISTA with learned matrices (Gregor & LeCun 2010)", "lista:LISTA"),
+    _unrolled("lista-tied", "lista with one matrix for all layers", "lista:LISTA", tied=True),
+    _unrolled("lfista", "FISTA with learned matrices (Moreau & Bruna 2017)", "lista:LFISTA"),
+    _unrolled(
+        "step-lista",
+        "ISTA with a learned step in each layer, for any matrix (Ablin et al. 2019)",
+        "step_lista:StepLISTA",
+    ),
     _unrolled(
         "lista-cp",
         "gradient steps with a learned matrix in each layer (Chen et al. 2018)",

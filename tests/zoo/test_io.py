@@ -27,6 +27,7 @@ OPTIONS = {
         for name, entry in OPTIMIZERS.items()
         if entry.family == "unrolled"
     },
+    "step-lista": {"layers": 2},
     "ista": {},
     "fista": {},
     "amp": {},

@@ -192,9 +192,14 @@ class AbstractUnrolled(AbstractOptimizer):
             )
 
 
+def least_squares(loss: Composite) -> LeastSquares:
+    """The smooth part of the loss that a layer is given."""
+    return expect(loss.smooth, LeastSquares, "An unrolled network")
+
+
 def residual(loss: Composite, x: Float[Array, " n"]) -> Float[Array, " rows"]:
     """b − A x"""
-    squares = expect(loss.smooth, LeastSquares, "An unrolled network")
+    squares = least_squares(loss)
     return squares.b - squares.forward(x)
 
 
