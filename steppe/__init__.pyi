@@ -22,9 +22,11 @@ from .estimators.es import PES as PES
 from .estimators.imitation import Imitation as Imitation
 from .estimators.mix import Mix as Mix
 from .estimators.mix import Part as Part
+from .estimators.whole import Whole as Whole
 from .evaluation.run import evaluate as evaluate
 from .evaluation.run import tune as tune
 from .interop.optax import to_optax as to_optax
+from .objectives.supervised import Supervised as Supervised
 from .objectives.trajectory import Trajectory as Trajectory
 from .optimizers.classic.from_optax import FromOptax as FromOptax
 from .optimizers.learned.dm import DM as DM
@@ -33,6 +35,7 @@ from .optimizers.learned.scale import Scale as Scale
 from .tasks.classify import Classify as Classify
 from .tasks.synthetic.quadratic import Quadratic as Quadratic
 from .train.curriculum import Curriculum as Curriculum
+from .train.layerwise import fit_layerwise as fit_layerwise
 from .train.loop import meta_train as meta_train
 from .train.step import meta_step as meta_step
 from .train.step import separate_states as separate_states
