@@ -15,6 +15,7 @@ import steppe
 from steppe.core.task import AbstractTask
 from steppe.data import Dataset, arrange
 from steppe.flatness.hessian import HessianTrace
+from steppe.solvers.family import WithMinimum
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
 from steppe.tasks.inverse.logistic import SparseLogistic
 from steppe.tasks.inverse.recovery import SparseRecovery
@@ -67,6 +68,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "classify-mlp": lambda: Classify(pictures(), MLP(hidden=(4,)), batch_size=8),
     "scaled": lambda: Scaled(Ellipse()),
     "with-bowl": lambda: WithBowl(Ellipse(), 2),
+    "with-minimum": lambda: WithMinimum(SparseRecovery(rows=3, n=4, start="normal")),
     "flattened": lambda: Flattened(
         Classify(pictures(), MLP(hidden=(4,)), batch_size=8), HessianTrace(), 0.1
     ),

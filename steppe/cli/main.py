@@ -30,6 +30,7 @@ VERBS = {
     "demo": Verb("demo", "Demo", "train a learned optimizer in about a minute and judge it"),
     "list": Verb("listing", "List", "tasks, optimizers, data and measures by name"),
     "train": Verb("train", "Train", "meta-train a learned optimizer, or go on with a run"),
+    "learn": Verb("learn", "Learn", "find the best solver for a family of problems"),
     "eval": Verb("evaluate", "Eval", "compare an optimizer with tuned baselines on a task"),
     "curvature": Verb("curvature", "Curvature", "curvature of the loss where an optimizer ends"),
     "certify": Verb("certify", "Certify", "guarantees for future problems"),

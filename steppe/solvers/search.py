@@ -1,0 +1,193 @@
+"""The search itself: validation problems, the race, the comparison, the certificate.
+
+    problems of validation   what the race goes by, and which solver is taken
+    problems of comparison   the numbers of the page
+    fresh problems           the certificate
+
+The time that comparison and certificate need is foretold from runs of FISTA, and kept back.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.random as jr
+
+from ..certificates.certificate import Certificate
+from ..certificates.certify import certify
+from ..certificates.episodes import Episodes
+from ..certificates.runs import Metric
+from ..core.optimizer import AbstractOptimizer
+from ..optimizers.classic.proximal import FISTA
+from ..train.environment import environment
+from ..train.stopping import Stop
+from .candidates import Candidate, Family
+from .judge import Problems, draw, errors, first_of, measured, seconds
+from .race import Allowance, Runner, race
+from .record import By, Record, Row, chosen, judged
+from .settings import Settings
+from .solver import Solver
+
+METRICS = {
+    "gap": Metric("gap", "(F(x_k) − F(x*)) / |F(x*)|, x_k after k iterations, x* by FISTA"),
+    "nmse": Metric("nmse", "10 log₁₀ (‖x_k − x♯‖² / ‖x♯‖²), x_k after k iterations", "dB", True),
+}
+WIDTH = 64  # problems of a batch that is timed
+FIRST, MOST = 100, 3200  # iterations of FISTA that are looked at: in a first try, and at most
+DEPTH = 100  # iterations that are looked at for recovery
+KEPT = 0.6  # of the budget at most, for the comparison and the certificate
+COMPILING = 4.0  # seconds for the programs of a certificate, and of a comparison of one solver
+
+
+class Search:
+    """One search: the family, the settings, and the clock."""
+
+    def __init__(
+        self,
+        family: Family,
+        how: Settings,
+        words: str,
+        stop: Stop,
+        say: Callable[[str], None],
+        began: float,
+    ):
+        self.family, self.how, self.words, self.stop = family, how, words, stop
+        self.say, self.began = say, began
+        self.notes: list[str] = []
+        self.tried = [c for c in how.candidates if not c.lacks(family)]
+        self.by_hand = [c for c in self.tried if c.train is None]
+        keys = jr.split(jr.key(how.seed), 4)
+        self.key_valid, self.key_test, self.key_make, self.key_race = keys
+
+    def run(self, name: str | None, options: dict[str, Any]) -> Solver:
+        """The solver."""
+        how, valid = self.how, draw(self.family.task, self.key_valid, self.how.problems)
+        opts = {c.name: c.make(self.family, self.key_make) for c in self.by_hand}
+        steps = how.steps or self.horizon(valid)
+        self.say(f"{how.problems} problems to choose by, {steps} iterations of each")
+        judge = lambda c, opt: self.judge(c, opt, valid, steps, (how.by,))
+        rows = {c.name: judge(c, opts[c.name]) for c in self.by_hand}
+        runners = self.train(judge, valid, steps)
+        for runner in runners:
+            if runner.opt is not None and runner.row is not None:
+                opts[runner.candidate.name], rows[runner.candidate.name] = runner.opt, runner.row
+        taken = chosen([rows[c.name] for c in self.tried if c.safe and c.name in rows], how.by)
+        compared = self.compare(opts, runners, steps)
+        cert: Certificate | None = None
+        if self.stop.signal is None:
+            opt = opts[taken.name]
+            try:
+                cert = self.certificate(opt, taken.name, taken, steps, name, options)
+            except ValueError as error:  # equal problems, say: the solver is not lost for that
+                self.notes.append(f"Nothing is certified. {error}")
+        else:
+            self.notes.append("Stopped by a signal: nothing is certified.")
+        record = Record(
+            family=self.words,
+            goal=how.goal,
+            error=how.error,
+            tolerances=how.tolerances,
+            by=how.by,
+            steps=steps,
+            problems=how.problems,
+            width=min(WIDTH, how.problems),
+            rows=tuple(compared),
+            winner=taken.name,
+            budget=how.budget,
+            seconds=time.perf_counter() - self.began,
+            seed=how.seed,
+            notes=tuple(self.notes),
+            environment=environment(),
+        )
+        return Solver(opts[taken.name], record, cert, {}, self.stop.signal)
+
+    def horizon(self, problems: Problems) -> int:
+        """Twice the iterations that FISTA with restart takes to the last tolerance."""
+        if self.how.goal == "recovery":
+            return DEPTH
+        steps, fista = FIRST, FISTA(restart=True)
+        while True:
+            found = errors(self.family.task, fista, problems, steps, "gap")
+            last = judged(found, self.how.tolerances, Row(name="", about="", kind="by hand")).last
+            if last[-1] is not None:
+                return 20 * max(1, math.ceil(2 * last[-1] / 20))
+            if steps >= MOST:
+                self.notes.append(
+                    f"FISTA with restart does not come to {self.how.tolerances[-1]:g} on all "
+                    f"problems within {steps} iterations."
+                )
+                return steps
+            steps *= 4
+
+    def judge(
+        self,
+        candidate: Candidate,
+        opt: AbstractOptimizer,
+        problems: Problems,
+        steps: int,
+        by: Sequence[By],
+    ) -> Row:
+        """The row of a solver on these problems."""
+        task, how = self.family.task, self.how
+        row = Row(name=candidate.name, about=candidate.about, kind=candidate.kind)
+        found = errors(task, opt, problems, steps, how.error)
+        return measured(judged(found, how.tolerances, row), task, opt, problems, WIDTH, by)
+
+    def train(self, judge, problems: Problems, steps: int) -> list[Runner]:
+        """The race of the learned solvers, in the time that is not needed later."""
+        learned = [c for c in self.tried if c.train is not None]
+        until = None
+        if self.how.budget is not None:
+            kept = min(self.later(problems, steps, len(learned)), KEPT * self.how.budget)
+            until = self.began + self.how.budget - kept
+            left = max(0.0, until - time.perf_counter())
+            self.say(f"{left:.0f} s to train {len(learned)} learned solvers, {kept:.0f} s kept")
+        allowance = Allowance(until, self.how.tries or 0, lambda: self.stop.signal is not None)
+        return race(learned, self.family, judge, allowance, self.how.by, self.key_race, self.say)
+
+    def later(self, problems: Problems, steps: int, learned: int) -> float:
+        """Seconds that the comparison and the certificate will take, by the pace of FISTA."""
+        pace = seconds(self.family.task, FISTA(restart=True), first_of(problems, 1), steps)
+        programs = COMPILING * (1 + len(self.by_hand) + learned)
+        return programs + 3 * pace * self.how.n / jax.local_device_count()
+
+    def compare(
+        self, opts: dict[str, AbstractOptimizer], runners: Sequence[Runner], steps: int
+    ) -> list[Row]:
+        """The rows of all candidates on problems that nobody has seen."""
+        self.say("comparing all on problems that nobody has seen")
+        fresh, trained = draw(self.family.task, self.key_test, self.how.problems), {}
+        by: tuple[By, ...] = ("batch", "alone") if self.how.budget is not None else ()
+        for runner in runners:
+            about = {"meta_steps": runner.steps, "seconds": runner.seconds, "fault": runner.fault}
+            trained[runner.candidate.name] = about
+        rows = []
+        for c in self.how.candidates:
+            row = Row(name=c.name, about=c.about, kind=c.kind, fault=c.lacks(self.family))
+            if c.name in opts:
+                row = self.judge(c, opts[c.name], fresh, steps, by)
+            told = trained.get(c.name, {})
+            if c.name not in opts and not (row.fault or told.get("fault")):
+                told = told | {"fault": "no time was left to train it"}
+            rows.append(dataclasses.replace(row, **told) if told else row)
+        return rows
+
+    def certificate(
+        self, opt: AbstractOptimizer, solver: str, row: Row, steps: int, name: str | None, options
+    ) -> Certificate:
+        """The certificate of the winner, on problems of its own."""
+        how, length = self.how, steps
+        if row.last and row.last[-1] is not None:  # twice what the slowest problem took
+            length = min(steps, 10 * max(1, math.ceil(2 * row.last[-1] / 10)))
+        self.say(f"certifying {solver} on {how.n} fresh problems × {length} iterations")
+        key = {"gap": "gap", "nmse": "recovery"}[how.error]
+        title = name or type(self.family.task.task).__name__
+        about = {"name": solver, "task_name": title, "task_options": options}
+        run = Episodes(self.family.task, opt, metric=key, **about)
+        run.metric = METRICS[how.error]
+        return certify(
+            run, steps=length, delta=how.delta, n=how.n, seed=how.seed, **how.claims(length)
+        )
