@@ -25,6 +25,7 @@ from .estimators.mix import Part as Part
 from .estimators.whole import Whole as Whole
 from .evaluation.run import evaluate as evaluate
 from .evaluation.run import tune as tune
+from .evaluation.search import search as search
 from .interop.optax import to_optax as to_optax
 from .objectives.supervised import Supervised as Supervised
 from .objectives.trajectory import Trajectory as Trajectory

@@ -23,8 +23,13 @@ from steppe.optimizers.learned.math_l2o import MathL2O
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
 from steppe.optimizers.unrolled.coupled import ALISTA, LISTACP, TiLISTA
+from steppe.optimizers.unrolled.glista import GLISTA
+from steppe.optimizers.unrolled.hyperlista import HyperLISTA
+from steppe.optimizers.unrolled.lamp import LAMP
 from steppe.optimizers.unrolled.lista import LFISTA, LISTA
+from steppe.optimizers.unrolled.na_alista import NAALISTA
 from steppe.optimizers.unrolled.step_lista import StepLISTA
+from steppe.optimizers.unrolled.tista import TISTA
 from steppe.runs.probe import WithReference
 
 # Of the networks for one matrix. The threshold is small, so that every unknown moves.
@@ -48,6 +53,14 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "lista-cpss": lambda: LISTACP.from_dictionary(MATRIX, **NETWORK, **SPARING),
     "tilista": lambda: TiLISTA.from_dictionary(MATRIX, **NETWORK, **SPARING),
     "alista": lambda: ALISTA.from_dictionary(MATRIX, **NETWORK, **SPARING),
+    "lamp": lambda: LAMP.from_dictionary(MATRIX, layers=2, alpha=1e-3),
+    "tista": lambda: TISTA.from_dictionary(MATRIX, layers=2, density=0.5),
+    "tista-all": lambda: TISTA.from_dictionary(MATRIX, layers=2, density=0.5, train="all"),
+    "glista": lambda: GLISTA.from_dictionary(MATRIX, **NETWORK, **SPARING, gate="exp", gain=0.1),
+    "na-alista": lambda: NAALISTA.from_dictionary(
+        MATRIX, **NETWORK, **SPARING, hidden=2, key=jr.key(0)
+    ),
+    "hyperlista": lambda: HyperLISTA.from_dictionary(MATRIX, layers=2, c1=1e-3, c2=0.01, c3=0.2),
     "gru": lambda: CoordinatewiseGRU(hidden=(2,), lr=0.1, key=jr.key(0)),
     "learned-adam": lambda: LearnedAdam(0.1),
     "learned-schedule": lambda: LearningRateSchedule(2, 0.1),

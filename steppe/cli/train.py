@@ -99,11 +99,22 @@ def prepare(values: Mapping[str, object]) -> tuple[Train, Path]:
     check(recipe.optimizer.name, OPTIMIZERS, "optimizer")
     if recipe.optimizer.name not in learned():
         raise BadInput(
-            f"--opt {recipe.optimizer.name} is made by hand, there is no network in it to train; "
-            f"use one of {', '.join(learned())}."
+            f"--opt {recipe.optimizer.name} {untrained(recipe.optimizer.name)}; use one of "
+            f"{', '.join(learned())}."
         )
     name = f"{recipe.task.name}-{options.preset or recipe.optimizer.name}-{recipe.run.seed}"
     return options, options.out or Path("runs", name)
+
+
+def untrained(name: str) -> str:
+    """The reason why there is nothing to meta-train in an optimizer, and what to do instead."""
+    entry = OPTIMIZERS[name]
+    if entry.family != "unrolled":
+        return "is made by hand, there is no network in it to train"
+    return (
+        f"needs no training: its numbers {', '.join(entry.tunable)} are found by trying, in Python "
+        "by `steppe.search(task, opt, opt.candidates(), …)`"
+    )
 
 
 def resumed(values: Mapping[str, object]) -> dict[str, object]:

@@ -56,7 +56,7 @@ def recovery(x: ArrayLike, truth: ArrayLike, *, floor: float | None = None) -> R
     return Recovery(
         vectors=len(x),
         mean_db=float(errors[finite].mean()) if some else None,
-        aggregate_db=float(_decibel(total, size, floor)) if some else None,
+        aggregate_db=float(decibel(total, size, floor)) if some else None,
         success=float(np.mean(finite & (errors < SUCCESS))),
         nonfinite=int(np.sum(~finite)),
     )
@@ -79,11 +79,11 @@ def decibels(
         raise ValueError("recovery: truth has entries that are not finite; clean the data.")
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.sum((x - truth) ** 2, axis=1)
-    return _decibel(squares, np.sum(truth**2, axis=1), floor)
+    return decibel(squares, np.sum(truth**2, axis=1), floor)
 
 
-def _decibel(error: np.ndarray, size: np.ndarray, floor: float | None) -> np.ndarray:
-    """10 log₁₀ (error / size), the size 0 taken for 1."""
+def decibel(error: np.ndarray, size: np.ndarray, floor: float | None = None) -> np.ndarray:
+    """10 log₁₀ (error / size) of squares, the size 0 taken for 1; see `recovery` for `floor`."""
     least = EXACT if floor is None else real("recovery: floor", floor)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.asarray(error) / np.where(size > 0, size, 1.0)

@@ -6,11 +6,12 @@ from ..core.entry import Entry, table
 
 LEARNED = ".optimizers.learned."
 CLASSIC = ".optimizers.classic."
+UNROLLED = ".optimizers.unrolled."
 OPTAX = CLASSIC + "from_optax:"
 
 
 def _unrolled(name: str, about: str, target: str, **arguments: Any) -> Entry:
-    place = ".optimizers.unrolled." + target
+    place = UNROLLED + target
     return Entry(name, about, place, arguments, "unrolled", learned=True, needs="LeastSquares")
 
 
@@ -103,6 +104,34 @@ OPTIMIZERS = table(
         "alista",
         "a matrix by formula, a step and a threshold in each layer (Liu et al. 2019)",
         "coupled:ALISTA",
+    ),
+    _unrolled(
+        "lamp",
+        "approximate message passing with learned matrices (Borgerding et al. 2017)",
+        "lamp:LAMP",
+    ),
+    _unrolled(
+        "tista",
+        "a step in each layer, shrinkage by an estimate of the error (Ito et al. 2019)",
+        "tista:TISTA",
+    ),
+    _unrolled(
+        "glista",
+        "lista-cpss with gates against what thresholds take away (Wu et al. 2020)",
+        "glista:GLISTA",
+    ),
+    _unrolled(
+        "na-alista",
+        "alista whose steps and thresholds an LSTM chooses (Behrens et al. 2021)",
+        "na_alista:NAALISTA",
+    ),
+    Entry(
+        "hyperlista",
+        "alista with three numbers that are found by trying (Chen et al. 2021)",
+        UNROLLED + "hyperlista:HyperLISTA",
+        family="unrolled",
+        tunable=("c1", "c2", "c3"),
+        needs="LeastSquares",
     ),
     Entry("sgd", "gradient descent", OPTAX + "sgd", family="by hand", tunable=("lr",)),
     Entry("momentum", "heavy ball", OPTAX + "momentum", family="by hand", tunable=("lr", "decay")),

@@ -101,7 +101,7 @@ class LSTM(eqx.Module):
     ) -> tuple[Float[Array, "hidden rows"], "LSTMState"]:
         # σ(z) = (1 + tanh(z/2))/2, so one tanh over all gates serves, after halving i, f, o.
         hidden = state.h.shape[0]
-        forget = jnp.arange(4 * hidden) // hidden == 2
+        forget = (jnp.arange(4 * hidden) // hidden == 2).astype(x.dtype)
         half = jnp.where(jnp.arange(4 * hidden) // hidden == 1, 1.0, 0.5).astype(x.dtype)
         w = self.w_gates * half[None]
         b = (self.b_gates.astype(x.dtype) + forget) * half
