@@ -33,6 +33,7 @@ from steppe.tasks.wrappers.combined import Log, Rescaled, Sum
 from steppe.tasks.wrappers.flattened import Flattened
 from steppe.tasks.wrappers.noisy import Noisy
 from steppe.tasks.wrappers.scaled import Scaled
+from steppe.tasks.wrappers.shifted import Shifted
 from steppe.tasks.wrappers.with_bowl import WithBowl
 from tests.tasks.ellipse import Ellipse
 
@@ -67,6 +68,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "noisy": lambda: Noisy(Bowl(), deviation=1e-7),
     "classify-mlp": lambda: Classify(pictures(), MLP(hidden=(4,)), batch_size=8),
     "scaled": lambda: Scaled(Ellipse()),
+    "shifted": lambda: Shifted(Ellipse(), 0.5, -0.25),
     "with-bowl": lambda: WithBowl(Ellipse(), 2),
     "with-minimum": lambda: WithMinimum(SparseRecovery(rows=3, n=4, start="normal")),
     "flattened": lambda: Flattened(

@@ -17,6 +17,7 @@ from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum
 from steppe.optimizers.classic.proximal import FISTA, ISTA
 from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.learned.dm import DM
+from steppe.optimizers.learned.go_math_l2o import GoMathL2O
 from steppe.optimizers.learned.gru import CoordinatewiseGRU
 from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSchedule
 from steppe.optimizers.learned.math_l2o import MathL2O
@@ -61,6 +62,7 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
         MATRIX, **NETWORK, **SPARING, hidden=2, key=jr.key(0)
     ),
     "hyperlista": lambda: HyperLISTA.from_dictionary(MATRIX, layers=2, c1=1e-3, c2=0.01, c3=0.2),
+    "go-math-l2o": lambda: GoMathL2O(("r", "q", "b", "b1", "b2"), (2,), key=jr.key(0)),
     "gru": lambda: CoordinatewiseGRU(hidden=(2,), lr=0.1, key=jr.key(0)),
     "learned-adam": lambda: LearnedAdam(0.1),
     "learned-schedule": lambda: LearningRateSchedule(2, 0.1),

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, PyTree
 
 from . import tree
 from .measure import check_positive
-from .regularizer import AbstractRegularizer, InUnits
+from .regularizer import AbstractRegularizer, InUnits, Translated, moved
 from .types import Params, Scalar
 
 Structured = TypeVar("Structured", bound="AbstractLoss")
@@ -198,6 +198,21 @@ def in_units(loss: AbstractLoss, c: Params) -> AbstractLoss:
 
 class StructureError(TypeError, ValueError):
     """A loss has not the structure that an optimizer or a measure needs."""
+
+
+def translated(loss: AbstractLoss, shift: float | Scalar) -> AbstractLoss:
+    """θ ↦ loss(θ + shift), the same number added to every coordinate."""
+    if isinstance(loss, Composite):
+        smooth = translated(loss.smooth, shift)
+        truth = None if loss.truth is None else moved(loss.truth, -shift)
+        return Composite(smooth, Translated(loss.regularizer, shift), loss.lipschitz, truth)
+    if isinstance(loss, LeastSquares):
+        return LeastSquares(loss.A, loss.b - jnp.sum(loss.A, axis=1) * shift)
+    if isinstance(loss, Saddle):
+        return Saddle(lambda params: loss.f(moved(params, shift)))
+    if isinstance(loss, Stacked):
+        return Stacked(translated(loss.loss, shift))
+    return precompose(loss, lambda params: moved(params, shift))
 
 
 def expect(loss: Callable[[Params], Scalar], structure: type[Structured], asker: str) -> Structured:

@@ -186,6 +186,28 @@ class InUnits(AbstractRegularizer):
         return jtu.tree_map(jnp.divide, self.base.prox(inside, steps), self.c)
 
 
+class Translated(AbstractRegularizer):
+    """r(x + shift) of `base`: prox(z, t) = prox of r at z + shift, less the shift."""
+
+    base: AbstractRegularizer
+    shift: float | Scalar
+
+    @property
+    def separable(self) -> bool:
+        return self.base.separable
+
+    def __call__(self, params: Params) -> Scalar:
+        return self.base(moved(params, self.shift))
+
+    def prox(self, z: Params, step: float | Scalar | Params) -> Params:
+        return moved(self.base.prox(moved(z, self.shift), step), -self.shift)
+
+
+def moved(x: Params, shift: float | Scalar) -> Params:
+    """x + shift in every coordinate."""
+    return jtu.tree_map(lambda leaf: leaf + jnp.asarray(shift, leaf.dtype), x)
+
+
 def soft(z: Array, threshold: float | Array) -> Array:
     """sign(z) max(|z| − threshold, 0), the soft threshold."""
     return jnp.sign(z) * jnp.maximum(jnp.abs(z) - threshold, 0)

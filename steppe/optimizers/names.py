@@ -53,6 +53,14 @@ OPTIMIZERS = table(
         needs="Composite",
     ),
     Entry(
+        "go-math-l2o",
+        "math-l2o that sees gradients alone, in units of the first (Song et al. 2024)",
+        LEARNED + "go_math_l2o:GoMathL2O",
+        family="networks",
+        learned=True,
+        needs="Composite",
+    ),
+    Entry(
         "learned-adam",
         "the four numbers of Adam",
         LEARNED + "learned_adam:LearnedAdam",

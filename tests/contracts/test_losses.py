@@ -27,6 +27,7 @@ from steppe.tasks.wrappers.combined import Log, Rescaled, Sum
 from steppe.tasks.wrappers.flattened import Flattened
 from steppe.tasks.wrappers.noisy import Noisy
 from steppe.tasks.wrappers.scaled import Scaled
+from steppe.tasks.wrappers.shifted import Shifted
 from steppe.tasks.wrappers.with_bowl import WithBowl
 
 KEY = jr.key(0)
@@ -91,6 +92,7 @@ SAME = {kind: type(loss) for kind, (loss, _) in KINDS.items()}
 NOTHING = dict.fromkeys(KINDS, Plain)
 WRAPPERS = {  # name: the wrapper, and the structure that is left of every kind
     "scaled": (lambda t: Scaled(t, 1.0), SAME | {"group": Plain, "stacked": Plain}),
+    "shifted": (lambda t: Shifted(t, objective=0.5), SAME),
     "rescaled": (lambda t: Rescaled(t, 2.0), NOTHING | {"composed": Composed}),
     "with-bowl": (lambda t: WithBowl(t, 2), NOTHING | {"composed": Composed}),
     "noisy": (lambda t: Noisy(t, 0.0, 0.0), NOTHING),
@@ -109,6 +111,7 @@ def expected(name, loss, instance):
     if name == "scaled":
         return lambda x: loss(jtu.tree_map(jnp.multiply, instance[1], x))
     return {
+        "shifted": lambda x: loss(jtu.tree_map(lambda leaf: leaf + 0.5, x)),
         "rescaled": lambda x: loss(jtu.tree_map(lambda leaf: leaf / 2, x)),
         "with-bowl": lambda x: loss(x[0]) + jnp.mean((x[1] - instance[1]) ** 2),
         "noisy": loss,

@@ -28,6 +28,7 @@ OPTIONS = {
         if entry.family == "unrolled"
     },
     "step-lista": {"layers": 2},
+    "go-math-l2o": {},
     "ista": {},
     "fista": {},
     "amp": {},

@@ -32,6 +32,7 @@ from ...core.task import Problem
 from ...core.types import Key, Params, Scalar, Updates
 
 Rate = Literal["lipschitz", "frobenius"]
+MARGIN = 0.9999  # of 1/L, which learned steps are multiples of (Liu et al. 2023)
 NO_PROBLEM = (
     "{} needs the problem that it solves, but update was given none. Run it in `unroll`, or give "
     "update(…, problem=Problem(task, instance, batch, key))."
@@ -163,3 +164,21 @@ def check(owner: str, step: Scalar, rate: str) -> None:
 
 def difference(x: Params, y: Params) -> Updates:
     return jtu.tree_map(jnp.subtract, x, y)
+
+
+def unless_it_rises(
+    loss: Composite, x: Params, move: Updates, memory: Params
+) -> tuple[Updates, Params]:
+    """A step and what is remembered of it; nothing of both where it would raise the objective."""
+    falls = loss(tree.apply_updates(x, move)) <= loss(x)
+    return tree.select(falls, (move, memory), jtu.tree_map(jnp.zeros_like, (move, memory)))
+
+
+def check_separable(asker: str, loss: Composite) -> None:
+    """Refuse a regularizer without a proximal map for steps that differ between coordinates."""
+    if not loss.regularizer.separable:
+        raise ValueError(
+            f"{asker} chooses a step for each coordinate, and {type(loss.regularizer).__name__} "
+            "has a proximal map for equal steps alone: take a regularizer that is a sum over "
+            "coordinates, such as L1, or MathL2O(use=('a',))."
+        )

@@ -67,6 +67,23 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
 
 
+def without_nan(raw: Array) -> Array:
+    """Rows of the network, 0 for what is no number."""
+    return jnp.where(jnp.isnan(raw), jnp.zeros_like(raw), raw)
+
+
+def check_parts(
+    owner: str, use: tuple[str, ...], parts: tuple[str, ...], hidden: tuple[int, ...]
+) -> None:
+    """Refuse parts of a scheme that there are not, or twice, and layers without units."""
+    if unknown := [part for part in use if part not in parts]:
+        raise ValueError(f"{owner}: use has {unknown[0]!r}, expected parts of {parts}.")
+    if not use or len(set(use)) < len(use):
+        raise ValueError(f"{owner}: use is {use}, expected some of {parts}, each once.")
+    if not hidden or min(hidden) < 1:
+        raise ValueError(f"{owner}: hidden is {hidden}, expected layers of units, (20, 20).")
+
+
 class Linear(eqx.Module):
     """w ᵀ x + b on every row."""
 

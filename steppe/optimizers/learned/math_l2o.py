@@ -45,12 +45,19 @@ from ...core.loss import Composite
 from ...core.optimizer import AbstractOptimizer, split_meta
 from ...core.task import Problem
 from ...core.types import Key, Params, Updates
-from ..classic.proximal import composite, difference
+from ..classic.proximal import MARGIN, check_separable, composite, difference, unless_it_rises
 from ..settings import Width
-from .coordinates import Linear, LSTMState, StackedLSTM, lstm_zeros, tanh
+from .coordinates import (
+    Linear,
+    LSTMState,
+    StackedLSTM,
+    check_parts,
+    lstm_zeros,
+    tanh,
+    without_nan,
+)
 
 PARTS = ("p", "a", "b", "b1", "b2")
-MARGIN = 0.9999  # of 1/L, as published
 Part = Literal["p", "a", "b", "b1", "b2"]
 
 
@@ -96,14 +103,7 @@ class MathL2O(AbstractOptimizer):
         key: Key,
     ):
         self.use, self.hidden, self.monotone, self.live = tuple(use), tuple(hidden), monotone, live
-        if unknown := [part for part in self.use if part not in PARTS]:
-            raise ValueError(f"MathL2O: use has {unknown[0]!r}, expected parts of {PARTS}.")
-        if not self.use or len(set(self.use)) < len(self.use):
-            raise ValueError(f"MathL2O: use is {self.use}, expected some of {PARTS}, each once.")
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(
-                f"MathL2O: hidden is {self.hidden}, expected layers of units, (20, 20)."
-            )
+        check_parts("MathL2O", self.use, PARTS, self.hidden)
         if monotone and not {"p", "a"}.issuperset(self.use):
             raise ValueError("MathL2O: monotone=True is proven for the parts p and a alone.")
         key_lstm, key_mixing, key_heads = jr.split(key, 3)
@@ -140,9 +140,7 @@ class MathL2O(AbstractOptimizer):
         after, ahead = structured_step(loss, params, y, gradient, found)
         move = difference(after, params)
         if self.monotone:
-            falls = loss(tree.apply_updates(params, move)) <= loss(params)
-            rest = jtu.tree_map(jnp.zeros_like, (move, ahead))
-            move, ahead = tree.select(falls, (move, ahead), rest)
+            move, ahead = unless_it_rises(loss, params, move, ahead)
         return move, MathL2OState(ahead, states)
 
     def dtype(self, params: Params) -> jnp.dtype:
@@ -161,7 +159,7 @@ class MathL2O(AbstractOptimizer):
             h, after = self.lstm(seen, states)
             raw = self.heads(jax.nn.relu(self.mixing(h)))
         if self.monotone:
-            raw = jnp.where(jnp.isnan(raw), jnp.zeros_like(raw), raw)
+            raw = without_nan(raw)
         base = MARGIN / jnp.asarray(loss.lipschitz, dtype)
         found: dict[str, Array] = {"P": jnp.full(raw.shape[1:], base)}
         for part, row in zip(self.use, raw, strict=True):
@@ -170,16 +168,6 @@ class MathL2O(AbstractOptimizer):
             found[name] = base * gate if part == "p" else gate if part in ("a", "b") else row
         diagonals = {name: unravel(row) for name, row in found.items()}
         return Coefficients(**diagonals), tree.cast_like(after, states)
-
-
-def check_separable(asker: str, loss: Composite) -> None:
-    """Refuse a regularizer without a proximal map for steps that differ between coordinates."""
-    if not loss.regularizer.separable:
-        raise ValueError(
-            f"{asker} chooses a step for each coordinate, and {type(loss.regularizer).__name__} "
-            "has a proximal map for equal steps alone: take a regularizer that is a sum over "
-            "coordinates, such as L1, or MathL2O with use=('a',)."
-        )
 
 
 def structured_step(
