@@ -18,7 +18,9 @@ from steppe.flatness.hessian import HessianTrace
 from steppe.solvers.family import WithMinimum
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
 from steppe.tasks.inverse.logistic import SparseLogistic
+from steppe.tasks.inverse.patches import ImagePatches
 from steppe.tasks.inverse.recovery import SparseRecovery
+from steppe.tasks.inverse.tables import TabularLogistic
 from steppe.tasks.networks import NASCell
 from steppe.tasks.synthetic.chains import Chain
 from steppe.tasks.synthetic.functions import Formula
@@ -53,6 +55,8 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "lasso": lambda: Lasso(n=2, data="uniform"),
     "sparse-recovery": lambda: SparseRecovery(rows=3, n=4, snr=20.0, start="normal"),
     "sparse-logistic": lambda: SparseLogistic(rows=6, n=3),
+    "image-patches": lambda: ImagePatches(),
+    "tabular-logistic": lambda: TabularLogistic(rows=8),
     "game": lambda: BilinearGame(n=2),
     "rastrigin": lambda: Rastrigin(n=2, data="uniform"),
     "norm": lambda: Norm(n=2),

@@ -64,6 +64,7 @@ LAZY = {
     "sympy",
     "tensorboardX",
     "sklearn",
+    "PIL",
     "mlxtend",
     "huggingface_hub",
 }

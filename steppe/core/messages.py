@@ -9,7 +9,7 @@ from .arguments import real, whole
 
 BASE = (  # as in pyproject.toml: what comes with steppe, unless it was installed with --no-deps
     "jax", "jaxlib", "equinox", "optax", "jaxtyping", "numpy", "scipy", "rich", "matplotlib",
-    "jinja2", "sklearn",
+    "jinja2", "sklearn", "PIL",
 )  # fmt: skip
 EXTRAS = {  # what each brings on top
     "torch": ("torch",),

@@ -220,6 +220,23 @@ SYNTHETIC_TASKS = (
         "mean logistic loss of 200 labels, 20 weights of 50 not zero, with 0.01‖x‖₁",
         "logistic:SparseLogistic",
     ),
+    _inverse(
+        "image-patches",
+        "½‖Ax − b‖² + 0.5‖x‖₁, patches of 8x8 pixels of two photographs, 128 learned atoms",
+        "patches:ImagePatches",
+    ),
+    _inverse(
+        "logistic-breast-cancer",
+        "mean logistic loss of 569 tumours in 30 features, with 0.01‖x‖₁",
+        "tables:TabularLogistic",
+        table="breast-cancer",
+    ),
+    _inverse(
+        "logistic-odd-digits",
+        "mean logistic loss of 1797 digits of 64 pixels, odd or even, with 0.01‖x‖₁",
+        "tables:TabularLogistic",
+        table="odd-digits",
+    ),
     _formula(
         "bilinear-game",
         "min over x, max over y of xᵀAy in 5 unknowns each; for optimizers that know of players",

@@ -3,7 +3,7 @@
 `build("mnist-conv", relu_logits=True)` is the published network.
 """
 
-import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -70,8 +70,5 @@ def options(name: str) -> dict[str, Any]:
 
 def defaults(cls: type) -> dict[str, Any]:
     """The constructor arguments that have a default, with it."""
-    return {
-        field.name: field.default
-        for field in dataclasses.fields(cls)
-        if field.default is not dataclasses.MISSING
-    }
+    given = inspect.signature(cls).parameters.values()
+    return {each.name: each.default for each in given if each.default is not each.empty}

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def test_what_an_extra_brings_is_what_it_says():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     name = lambda requirement: re.match(r"[\w.-]+", requirement).group()
-    renamed = {"scikit-learn": "sklearn"}
+    renamed = {"scikit-learn": "sklearn", "pillow": "PIL"}
     base = {name(requirement) for requirement in declared["dependencies"]}
     assert set(BASE) - {"jaxlib"} == {renamed.get(package, package) for package in base}
     assert declared["optional-dependencies"]["jax"] == []  # old commands work

@@ -54,6 +54,9 @@ COUNTS = {
     "lasso-sparse": 40,
     "sparse-recovery": 128,
     "logistic-l1": 50,
+    "image-patches": 128,
+    "logistic-breast-cancer": 30,
+    "logistic-odd-digits": 64,
     "bilinear-game": 10,
     "min-max-well": 20,
     "dependency-chain": 21,
@@ -131,6 +134,12 @@ def test_every_named_task_has_its_number_of_parameters(name, loaded):
 def test_digits_are_really_loaded():
     pytest.importorskip("sklearn")
     assert build("digits-mlp").dataset.name == "digits"
+
+
+def test_arguments_of_a_constructor_are_options():
+    assert options("sparse-recovery")["snr"] is None
+    task = build("sparse-recovery", rows=5, n=8, snr=20.0)
+    assert (task.rows, task.n, task.snr, task.seed) == (5, 8, 20.0, 0)
 
 
 def test_overrides_reach_data_network_and_task(loaded):

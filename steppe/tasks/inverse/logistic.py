@@ -73,5 +73,10 @@ class SparseLogistic(AbstractFormula):
     def metrics(
         self, params: Float[Array, " n"], instance: Labelled, batch: tuple[()], key: Key
     ) -> dict[str, Scalar]:
-        right = (instance.A @ params >= 0) == (instance.y > 0.5)
-        return {"accuracy": jnp.mean(right.astype(params.dtype))}
+        return {"accuracy": accuracy(instance, params)}
+
+
+def accuracy(on: Labelled, x: Float[Array, " n"]) -> Scalar:
+    """Share of rows on the right side of A x = 0."""
+    right = (on.A @ x >= 0) == (on.y > 0.5)
+    return jnp.mean(right.astype(x.dtype))
