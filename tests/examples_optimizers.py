@@ -31,6 +31,7 @@ from steppe.optimizers.unrolled.lista import LFISTA, LISTA
 from steppe.optimizers.unrolled.na_alista import NAALISTA
 from steppe.optimizers.unrolled.step_lista import StepLISTA
 from steppe.optimizers.unrolled.tista import TISTA
+from steppe.optimizers.watchdog import Watchdog
 from steppe.runs.probe import WithReference
 
 # Of the networks for one matrix. The threshold is small, so that every unknown moves.
@@ -78,6 +79,7 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "sam": lambda: SAM(momentum(0.1)),
     "sam-adaptive": lambda: SAM(momentum(0.1), 0.5, adaptive=True),
     "entropy-sgd": lambda: EntropySGD(0.5, 0.3, 3, 0.1, scoping=0.1),
+    "watchdog": lambda: Watchdog(RNNProp(hidden=(2,), features=2, key=jr.key(0)), adam(0.1), 2),
     "recorded": lambda: Recorded(RNNProp(hidden=(2,), features=2, key=jr.key(0))),
     "with-reference": lambda: WithReference(momentum(0.1)),
     "shadow": lambda: Shadow(momentum(0.1), adam(0.1)),

@@ -16,7 +16,7 @@ inside: new weights then need no new compilation, while a closure would bake the
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -24,11 +24,18 @@ import jax.random as jr
 import jax.tree_util as jtu
 import optax
 from jax.core import Tracer
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from ..core import tree
+from ..core.messages import brief
 from ..core.optimizer import AbstractOptimizer
 from ..core.types import Key, OptState, Params, Scalar, Updates
+from ..optimizers.classic.from_optax import FromOptax, adam
+from ..optimizers.watchdog import Watchdog, times
+
+ADAM_RATE = 1e-3  # of the fallback, where none is given: optax's and everybody's first choice
+
+Fallback = AbstractOptimizer | optax.GradientTransformation | Literal["adam"]
 
 
 class OptaxState(eqx.Module):
@@ -36,16 +43,26 @@ class OptaxState(eqx.Module):
 
     opt_state: OptState
     key: Key | None  # None if `to_optax` was given no key
+    count: Int[Array, ""] | None = None  # of updates, where a guarded optimizer has a schedule
 
 
 def to_optax(
-    opt: AbstractOptimizer, *, key: Key | None = None, lr: float | Scalar | optax.Schedule = 1.0
+    opt: AbstractOptimizer,
+    *,
+    key: Key | None = None,
+    lr: float | Scalar | optax.Schedule = 1.0,
+    guard: Fallback | bool | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer as an optax transformation.
 
     `lr` ≥ 0 multiplies the updates: a number, an array of one, or a schedule, that is a function
     of the number of updates made. `key` is for rules that draw random numbers: a part goes to
     `init`, a fresh one to every update.
+
+    `guard` is a second rule, which takes over where `opt` makes no progress or makes things worse
+    (see `Watchdog`): True or "adam" for Adam at 1e-3, a steppe optimizer, or an optax
+    transformation. It needs the parameters, in `update(grads, state, params)`, and four floats a
+    parameter with Adam. `lr` multiplies the updates of both rules.
 
     Parameters are any tree of floating-point arrays and Python floats. Updates have their dtypes,
     whatever those of the gradients. Complex parameters are refused; optax has
@@ -55,25 +72,31 @@ def to_optax(
     may need are `value` (the loss at `params`) and `problem`. Rules that look at gradients alone,
     such as DM and RNNProp, do without `params`.
 
-    ValueError: for an `lr` that is none, for parameters or gradients that are not real numbers,
-    and for gradients in another structure or other shapes than the parameters.
+    ValueError: for an `lr` or a `guard` that is none, for parameters or gradients that are not
+    real numbers, and for gradients in another structure or other shapes than the parameters.
     """
     if not isinstance(opt, AbstractOptimizer):
         raise ValueError(
             f"to_optax: opt is a {type(opt).__name__}, expected a steppe optimizer, such as "
             'steppe.load("rnnprop-v1").'
         )
+    guarded = guard is not None and guard is not False
+    if guarded:
+        opt = Watchdog(opt, _fallback(guard))
     if callable(lr):
         _check_lr("lr(0)", lr(jnp.zeros((), jnp.int32)))
-        return optax.chain(to_optax(opt, key=key), optax.scale_by_schedule(lr))
-    _check_lr("lr", lr)
+        if not guarded:
+            return optax.chain(to_optax(opt, key=key), optax.scale_by_schedule(lr))
+    else:
+        _check_lr("lr", lr)
 
     def init(params: Params) -> OptState:
         params = tree.real(params, "to_optax")
+        count = jnp.zeros((), jnp.int32) if callable(lr) else None
         if key is None:
-            return OptaxState(tree.strongly_typed(opt.init(params)), None)
+            return OptaxState(tree.strongly_typed(opt.init(params)), None, count)
         key_init, key_run = jr.split(key)
-        return OptaxState(tree.strongly_typed(opt.init(params, key=key_init)), key_run)
+        return OptaxState(tree.strongly_typed(opt.init(params, key=key_init)), key_run, count)
 
     def update(
         updates: Updates, state: OptState, params: Params | None = None, **extra
@@ -86,6 +109,9 @@ def to_optax(
         if params is not None:
             params = tree.real(params, "to_optax")
             _check_alike(updates, params)
+        factor = lr(state.count) if callable(lr) else lr
+        if guarded:  # the way back of a watchdog is not to be scaled
+            extra = {**extra, "lr": factor}
         try:
             updates, opt_state = opt.update(updates, state.opt_state, params, **extra)
         except (AttributeError, TypeError, ValueError) as error:
@@ -95,17 +121,27 @@ def to_optax(
                 f"{type(opt).__name__} failed on an update without parameters ({error}). If the "
                 "rule reads them, call `update(grads, state, params)`."
             ) from error
-        if not (isinstance(lr, float) and lr == 1.0):
-            updates = jtu.tree_map(lambda u: _times(lr, u), updates)
-        return updates, OptaxState(opt_state, key_run)
+        if not (guarded or (isinstance(lr, float) and lr == 1.0)):
+            updates = times(factor, updates)
+        count = None if state.count is None else state.count + 1
+        return updates, OptaxState(opt_state, key_run, count)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-@tree.promoting
-def _times(lr: float | Scalar, u: Array) -> Array:
-    """lr · u in the dtype of u, whatever that of lr."""
-    return (lr * u).astype(u.dtype)
+def _fallback(guard: Any) -> AbstractOptimizer:
+    """The second rule of a guard, or a sentence."""
+    if isinstance(guard, AbstractOptimizer):
+        return guard
+    if guard is True or guard == "adam":
+        return adam(ADAM_RATE)
+    if callable(getattr(guard, "init", None)) and callable(getattr(guard, "update", None)):
+        return FromOptax(lambda: guard)
+    given = type(guard).__name__ if callable(guard) else brief(guard)
+    raise ValueError(
+        f"to_optax: guard is {given}, expected True (Adam at {ADAM_RATE}), a steppe optimizer, or "
+        "an optax transformation such as optax.adam(1e-3)."
+    )
 
 
 def _check_lr(name: str, lr: Any) -> None:

@@ -202,4 +202,10 @@ OPTIMIZERS = table(
         family="wrappers",
         tunable=("rho",),
     ),
+    Entry(
+        "watchdog",
+        "another optimizer, base, and a second one, fallback, where that makes no progress",
+        ".optimizers.watchdog:Watchdog",
+        family="wrappers",
+    ),
 )

@@ -21,6 +21,7 @@ from steppe.optimizers.learned.gru import CoordinatewiseGRU
 from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSchedule
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
+from steppe.optimizers.watchdog import Watchdog
 from steppe.testing import check_optax
 
 GOOD = {
@@ -203,13 +204,14 @@ OTHERS = {
     "learned-adam": lambda: LearnedAdam(0.1),
     "learned-schedule": lambda: LearningRateSchedule(2, 0.1),
     "rmsprop": lambda: rmsprop(0.1),
+    "guarded": lambda: Watchdog(GOOD["dm"](), adam(0.1)),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_others_conform_to_optax(name):
-    check_optax(OTHERS[name]())
+    check_optax(OTHERS[name](), needs_params=name == "guarded")
 
 
 def test_l2o_scale_looks_at_gradients_alone():
@@ -374,6 +376,45 @@ def test_every_device_may_train_parameters_of_its_own():
 
     apart = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=lots, out_specs=lots))
     np.testing.assert_allclose(apart(grads)["a"], step(grads)["a"], rtol=1e-12)
+
+
+def test_a_guard_is_a_watchdog():
+    x, g = {"a": jnp.ones(2, jnp.bfloat16)}, {"a": jnp.full(2, 0.5, jnp.bfloat16)}
+    opt, whole = sgd(1.0), Watchdog(sgd(1.0), adam(1e-3))
+    state = whole.init(x)
+    for guard in (True, "adam", adam(1e-3)):
+        assert eqx.tree_equal(to_optax(opt, guard=guard).init(x).opt_state, state)
+    for guard in (None, False):
+        assert to_optax(opt, guard=guard).init(x) == to_optax(opt).init(x)
+    tx = to_optax(opt, guard=optax.adam(1e-3))
+    theirs, after = tx.update(g, tx.init(x), x)
+    ours, _ = whole.update(g, state, x)
+    assert eqx.tree_equal(theirs, ours)
+    assert after.opt_state.turn.leads and theirs["a"].tolist() == [-0.5, -0.5]
+    with pytest.raises(ValueError, match="call `update"):
+        tx.update(g, tx.init(x))
+
+
+def test_lr_multiplies_both_rules_of_a_guard_and_not_the_way_back():
+    x, g = jnp.ones(2), jnp.full(2, 0.5)
+    for lr in (0.5, lambda count: 1.0 / (2 + count)):
+        base = to_optax(sgd(1.0), lr=lr, guard=sgd(0.1))
+        ours, state = base.update(g, base.init(x), x)
+        np.testing.assert_allclose(ours, -0.25)
+        # All the way back from where there is no gradient, whatever lr is.
+        home, state = base.update(jnp.nan * g, state, x + 9)
+        np.testing.assert_allclose(home, -9.0)
+        broken = to_optax(sgd(jnp.nan), lr=lr, guard=sgd(0.1))
+        np.testing.assert_allclose(broken.update(g, broken.init(x), x)[0], -0.025)
+    assert state.count == 2 and base.update(g, state, x)[1].count == 3
+
+
+@pytest.mark.parametrize("guard", ["adm", 3, optax.adam, jnp.ones(2), (1, 2)])
+def test_what_is_no_guard_is_refused_at_once(guard):
+    with pytest.raises(
+        ValueError, match=r"^to_optax: guard is .*, expected True \(Adam at 0.001\)"
+    ):
+        to_optax(sgd(1.0), guard=guard)
 
 
 class Noise(AbstractOptimizer):

@@ -35,6 +35,7 @@ OPTIONS = {
     "optax": {"make": "lion", "learning_rate": 1e-3},
     "entropy-sgd": {"learning_rate": 0.1},
     "sam": {"base": adam(0.1)},
+    "watchdog": {"base": adam(0.1), "fallback": adam(0.1)},
 }
 
 
