@@ -16,6 +16,7 @@ from ..runs.folder import BadInput
 from ..runs.subject import check
 from ..tasks.names import TASKS
 from ..train.stopping import Terminated
+from ..zoo.presets import is_unrolled, unrolled
 from ..zoo.presets import recipe as published
 from ..zoo.recipe import Recipe, check_idle
 from ..zoo.registry import PRESETS, learned
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # Options that are about a call and not about its run.
 CALL = ("out", "resume", "config", "no_probe", "json", "quiet")
+DECIDE = ("optimizer.name", "optimizer.layers")  # what else is usual
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,9 +91,9 @@ def prepare(values: Mapping[str, object]) -> tuple[Train, Path]:
     if values.get("resume") is not None:
         values, given = resumed(values), []
     if values.get("preset") is not None:
-        name = str(values["preset"])
-        check(name, PRESETS, "preset")
-        values = values_of(published(name)) | dict(values)
+        check(str(values["preset"]), PRESETS, "preset")
+    if values.get("resume") is None:
+        values = implied(values) | dict(values)
     options = make(Train, values)
     recipe = options.recipe
     check_idle(recipe, given)
@@ -117,6 +119,14 @@ def untrained(name: str) -> str:
     )
 
 
+def implied(values: Mapping[str, object]) -> dict[str, object]:
+    """The settings that a preset, or an unrolled network, comes with; the line may change them."""
+    if values.get("preset") is not None:
+        return values_of(published(str(values["preset"])))
+    name = str(values.get("optimizer.name"))
+    return values_of(unrolled(name, values)) if is_unrolled(name) else {}
+
+
 def resumed(values: Mapping[str, object]) -> dict[str, object]:
     """The options of the run, those of the line that agree with it, and those that are free."""
     folder = Path(str(values["resume"]))
@@ -140,12 +150,13 @@ def resumed(values: Mapping[str, object]) -> dict[str, object]:
 
 def line_of(options: object, command: str = "train", without: Collection[str] = CALL) -> str:
     """The shortest line that asks for the same."""
-    words, named = ["steppe", command], getattr(options, "preset", None)
-    implied = values_of(published(named)) if named else {}
-    values = values_of(options)
+    words, values = ["steppe", command], values_of(options)
+    usual = implied(values)
+    if values.get("preset") is None:  # what decides the others is said
+        usual = {path: x for path, x in usual.items() if path not in DECIDE}
     for path, option in settings_of(type(options)).items():
         value = values[path]
-        if path in without or value == implied.get(path, option.default):
+        if path in without or value == usual.get(path, option.default):
             continue
         if option.kind is dict:  # can be said in a file alone
             words += ["--config", str(values["config"])] if values.get("config") else []

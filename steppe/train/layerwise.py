@@ -22,20 +22,18 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-import jax.random as jr
 import jax.tree_util as jtu
 import optax
 from jaxtyping import Array, Bool, Int, PyTree
 
 from ..core.estimator import AbstractEstimator
-from ..core.loss import Composite
 from ..core.messages import at_least, reals
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, split_meta
-from ..core.task import AbstractTask, draw
+from ..core.task import AbstractTask
 from ..core.types import Key
 from ..estimators.whole import Whole
-from ..objectives.supervised import Supervised
+from ..objectives.supervised import Supervised, tells_truth
 from ..objectives.trajectory import Trajectory
 from ..optimizers.unrolled.base import AbstractUnrolled
 from .curriculum import AbstractCurriculum, AbstractProgress, Stage, Verdict
@@ -241,12 +239,7 @@ def unrolled(opt: AbstractOptimizer, asker: str) -> AbstractUnrolled:
 
 def natural_objective(task: AbstractTask) -> AbstractObjective:
     """After the last layer: the distance to the truth if the task tells one, else the loss."""
-    loss = eqx.filter_eval_shape(
-        lambda key: draw(task, task.sample(key), key, split="train").loss(), jr.key(0)
-    )
-    if isinstance(loss, Composite) and loss.truth is not None:
-        return Supervised("last")
-    return Trajectory("last", "identity")
+    return Supervised("last") if tells_truth(task) else Trajectory("last", "identity")
 
 
 def natural_rate(opt: AbstractUnrolled) -> float:

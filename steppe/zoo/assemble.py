@@ -21,14 +21,18 @@ from ..estimators.bptt import BPTT
 from ..estimators.imitation import Imitation
 from ..estimators.mix import Mix
 from ..estimators.names import ESTIMATORS
+from ..estimators.whole import Whole
 from ..flatness import names as measures
 from ..flatness.units import Adaptive, Relative
 from ..objectives.regularized import Regularized
+from ..objectives.supervised import Supervised, tells_truth
 from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
+from ..optimizers.unrolled.base import AbstractUnrolled
 from ..tasks.wrappers.scaled import Scaled
 from ..tasks.wrappers.with_bowl import WithBowl
 from ..train.curriculum import Curriculum
+from ..train.layerwise import Layerwise, layer_by_layer
 from ..train.step import separate_states
 from ..train.validate import Validation
 from .recipe import Estimator, Meta, Penalty, Recipe
@@ -59,6 +63,7 @@ def assemble(
     chances = [_chances(ratio, len(teachers)) for ratio in imitated.ratio]
     estimator = Mix({"main": main, **teachers}, chances[0], draw=True) if teachers else main
     tx = meta_optimizer(recipe.meta, run.steps)
+    layers = None if recipe.curriculum.layers is None else layerwise(recipe, opt)
     return opt, {
         "task": problems,
         "estimator": estimator,
@@ -73,7 +78,7 @@ def assemble(
                 recipe.estimator.horizon,
                 run.validation_episodes,
                 run.validate_by,
-                recipe.estimator.unroll,
+                1 if layers else recipe.estimator.unroll,
             )
             if run.validate_every
             else None
@@ -85,7 +90,7 @@ def assemble(
                 patience=recipe.curriculum.patience,
             )
             if recipe.curriculum.horizons
-            else None
+            else layers
         ),
     }
 
@@ -100,6 +105,8 @@ def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
     """The losses along the unroll, with the recipe's penalty."""
     how, penalty = recipe.objective, recipe.penalty
     base, horizon = Trajectory(how.weights, how.transform, how.batch), recipe.estimator.horizon
+    if how.of == "truth" or (how.of == "either" and tells_truth(task)):
+        base = Supervised(how.weights)
     if penalty.kind == "none" or penalty.weight is None:
         return base
     steps = max(1, round(penalty.fraction * horizon))
@@ -114,6 +121,23 @@ def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
         since=horizon - steps if penalty.active == "last" else 0,
         until=steps if penalty.active == "first" else None,
     )
+
+
+def layerwise(recipe: Recipe, opt: AbstractOptimizer) -> Layerwise:
+    """The stages of the optimizer's layers; ValueError if it has none, or others than unrolled."""
+    how, unroll = recipe.curriculum, recipe.estimator.unroll
+    if not isinstance(opt, AbstractUnrolled):
+        raise ValueError(
+            f"`curriculum.layers` is about unrolled networks, which {recipe.optimizer.name} is "
+            "not; leave it out."
+        )
+    if opt.layers != unroll:
+        raise ValueError(
+            f"`estimator.unroll` and `estimator.horizon` must be the {opt.layers} layers of "
+            f"{recipe.optimizer.name} where they are trained one by one, got {unroll}."
+        )
+    spans = layer_by_layer(opt.layers, how.layers or ())
+    return Layerwise(spans, how.decay, how.patience)
 
 
 def measure(penalty: Penalty, task: AbstractTask) -> AbstractMeasure:
@@ -149,6 +173,8 @@ def meta_optimizer(meta: Meta, steps: int) -> optax.GradientTransformation:
 
 def _main(how: Estimator) -> AbstractEstimator:
     sizes = how.episodes, how.unroll, how.horizon
+    if how.kind == "whole":
+        return Whole(how.episodes, how.unroll, second_order=how.second_order)
     if how.kind == "bptt":
         return BPTT(*sizes, second_order=how.second_order, rows=how.rows)
     return ESTIMATORS[how.kind].load()(*sizes, sigma=how.sigma)

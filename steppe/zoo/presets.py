@@ -1,9 +1,14 @@
-"""The published recipes by name (described in `registry.PRESETS`). Standard library only."""
+"""The published recipes by name (described in `registry.PRESETS`). Standard library only.
 
+Unrolled networks have a recipe each, by the name of the network: layer by layer, as published.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 from ..core.entry import SEE
 from ..core.messages import did_you_mean
+from ..optimizers.names import OPTIMIZERS
 from .recipe import (
     Curriculum,
     Estimator,
@@ -14,10 +19,19 @@ from .recipe import (
     Recipe,
     Run,
     change,
+    changed,
 )
 
 STAGES = (100, 200, 500, 1000, 1500, 2000, 2500, 3000)  # of DM and RNNProp
 SCALE_STAGES = (*STAGES, 3500, 4000, 4500, 5000)
+
+# Of unrolled networks: spec of Open-L2O, with the meta-steps of a layer that take minutes here
+LAYERS = 16
+LAYER_STEPS = (200, 200, 100)
+VALIDATE_EVERY = 20
+RATE = 5e-4  # of matrices
+RATE_OF_NUMBERS = 1e-2  # of networks that train numbers alone
+OF_NUMBERS = ("alista", "step-lista", "tista")
 
 # One published epoch is one episode of `horizon` steps, that is horizon/unroll meta-steps.
 DM = Recipe(
@@ -76,7 +90,45 @@ PRESETS: dict[str, Recipe] = {
 
 
 def recipe(name: str, /, **changes: Any) -> Recipe:
-    """The published recipe of this name, with some of its settings changed (see `change`)."""
+    """The published recipe of this name, with some of its settings changed (see `change`).
+
+    - `name`: a preset, or an unrolled network such as "alista"
+    """
+    if is_unrolled(name):
+        return change(unrolled(name, changed(changes)), **changes)
     if name not in PRESETS:
         raise ValueError(f"There is no preset {name!r}; {did_you_mean(name, PRESETS, see=SEE)}")
     return change(PRESETS[name], **changes)
+
+
+def is_unrolled(name: str) -> bool:
+    """True for the name of an unrolled network that is trained."""
+    entry = OPTIMIZERS.get(name)
+    return entry is not None and entry.learned and entry.family == "unrolled"
+
+
+def unrolled(name: str, given: Mapping[str, Any]) -> Recipe:
+    """The recipe of an unrolled network, where the settings `given`, by path, are to be changed.
+
+    The number of layers decides the length of episodes, and with the steps of a stage that of
+    the run.
+    """
+    options = given.get("optimizer.options", {})
+    layers = options.get("layers", given.get("optimizer.layers") or LAYERS)
+    layers = layers if isinstance(layers, int) else LAYERS  # whoever builds it refuses the other
+    every = max(given.get("run.validate_every") or VALIDATE_EVERY, 1)
+    stages = given.get("curriculum.layers") or LAYER_STEPS
+    steps = layers * sum(-(-max(count, 1) // every) * every for count in stages)
+    return Recipe(
+        optimizer=Optimizer(name=name, layers=None if "layers" in options else layers),
+        estimator=Estimator(kind="whole", episodes=64, unroll=layers, horizon=layers),
+        objective=Objective(of="either", weights="last", transform="identity"),
+        curriculum=Curriculum(layers=LAYER_STEPS, patience=5),
+        meta=Meta(lr=RATE_OF_NUMBERS if name in OF_NUMBERS else RATE, clip=None),
+        run=Run(
+            steps=steps,
+            validate_every=VALIDATE_EVERY,
+            validation_episodes=256,
+            validate_by="objective",
+        ),
+    )

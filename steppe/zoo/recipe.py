@@ -64,6 +64,9 @@ class Optimizer:
         "factor of the optimizer's output: the largest step of rnnprop (default: the paper's)",
         above=0,
     )
+    layers: int | None = setting(
+        None, "layers of an unrolled network (default: 16)", least=1, most=2**16, unit="layers"
+    )
     options: Mapping[str, Any] = setting(
         {}, "other options of the optimizer by name; in files only", flag="opt-options"
     )
@@ -72,13 +75,16 @@ class Optimizer:
         check(self, "optimizer.")
         if "hidden" in self.options:
             raise ValueError("`optimizer.options` has 'hidden'; give it as `optimizer.hidden`.")
-        if "scale" in self.options and self.scale is not None:
-            raise ValueError("`optimizer.scale` was given, and 'scale' in `optimizer.options` too.")
+        for name in ("scale", "layers"):
+            if name in self.options and getattr(self, name) is not None:
+                raise ValueError(
+                    f"`optimizer.{name}` was given, and {name!r} in `optimizer.options` too."
+                )
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Arguments of the optimizer's class."""
-        own = {"hidden": self.hidden or None, "scale": self.scale}
+        own = {"hidden": self.hidden or None, "scale": self.scale, "layers": self.layers}
         return {name: x for name, x in own.items() if x is not None} | dict(self.options)
 
 
@@ -88,8 +94,8 @@ class Estimator:
 
     kind: str = setting(
         "bptt",
-        "estimator of the meta-gradient: back-propagation through time, evolution strategies, or "
-        "persistent ones",
+        "estimator of the meta-gradient: back-propagation through time, evolution strategies, "
+        "persistent ones, or back-propagation through whole episodes",
         choices=tuple(ESTIMATORS),
         flag="estimator",
     )
@@ -109,10 +115,16 @@ class Estimator:
 
     def __post_init__(self):
         check(self, "estimator.")
-        if self.kind != "bptt" and (self.rows is not None or self.second_order):
+        if self.kind in ("es", "pes") and (self.rows is not None or self.second_order):
             raise ValueError(
                 "`estimator.rows` and `estimator.second_order` are about back-propagation, which "
                 f"`estimator.kind {self.kind}` does without; leave them out."
+            )
+        if self.kind == "whole" and (self.rows is not None or self.horizon != self.unroll):
+            raise ValueError(
+                "`estimator.kind whole` takes all coordinates of whole episodes: leave "
+                "`estimator.rows` out, and give `estimator.unroll` and `estimator.horizon` the "
+                f"same number, got {self.unroll} and {self.horizon}."
             )
         if self.rows is not None and self.second_order:
             raise ValueError(
@@ -123,8 +135,13 @@ class Estimator:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The number that meta-training minimises along an unroll (`Trajectory`)."""
+    """The number that meta-training minimises along an unroll (`Trajectory`, `Supervised`)."""
 
+    of: Literal["loss", "truth", "either"] = setting(
+        "loss",
+        "number after each step: the loss, the distance to the truth that data were made from, or "
+        "either: that distance where the task tells a truth, else the loss",
+    )
     weights: Literal["uniform", "ramp", "last", "sum"] = setting(
         "uniform",
         "weights of the losses after each step: equal, growing with the step, only the last, or 1 "
@@ -188,7 +205,10 @@ class Imitation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curriculum:
-    """Episodes that grow longer when validation stops improving (`steppe.Curriculum`)."""
+    """Stages of a training: of episodes that grow longer, or of the layers of a network.
+
+    `steppe.Curriculum`; `steppe.fit_layerwise`.
+    """
 
     horizons: tuple[int, ...] = setting(
         (),
@@ -196,10 +216,29 @@ class Curriculum:
         least=1,
         unit="steps",
     )
-    patience: int = setting(3, "validations that a stage gets at least", least=1)
+    layers: tuple[int, ...] | None = setting(
+        None,
+        "meta-steps of the three stages of each layer of an unrolled network: the newest alone, "
+        "then all so far at 1/5 and at 1/50 of the rate; none: all layers at once",
+        least=1,
+        unit="meta-steps",
+    )
+    decay: float = setting(
+        0.3, "factor of the step of a layer of a network for each newer layer", above=0, most=1
+    )
+    patience: int = setting(
+        3,
+        "validations that a stage gets at least; for layers: that it gets without a better one",
+        least=1,
+    )
 
     def __post_init__(self):
         check(self, "curriculum.")
+        if self.layers is not None and len(self.layers) != 3:
+            raise ValueError(
+                "`curriculum.layers` must be the meta-steps of three stages, such as 200,200,100, "
+                f"got {','.join(map(str, self.layers))}."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -277,10 +316,26 @@ class Recipe:
 
     def __post_init__(self):
         stages, ratio = self.curriculum.horizons, self.imitation.ratio
-        if stages and not self.run.validate_every:
+        layers, whole = self.curriculum.layers is not None, self.estimator.kind == "whole"
+        if (stages or layers) and not self.run.validate_every:
             raise ValueError(
-                "`curriculum.horizons` goes by validation, which `run.validate_every 0` switches "
-                "off; leave one of them out."
+                f"`curriculum.{'layers' if layers else 'horizons'}` goes by validation, which "
+                "`run.validate_every 0` switches off; leave one of them out."
+            )
+        if layers and not whole:
+            raise ValueError(
+                f"`curriculum.layers` needs `estimator.kind whole`, got {self.estimator.kind}: a "
+                "network ends with its newest layer."
+            )
+        if stages and whole:
+            raise ValueError(
+                "`curriculum.horizons` needs episodes longer than an unroll, which "
+                "`estimator.kind whole` has not; leave one of them out."
+            )
+        if layers and self.meta.decay != "none":
+            raise ValueError(
+                f"`meta.decay {self.meta.decay}` goes by all meta-steps of a run, but with "
+                "`curriculum.layers` each stage has a rate of its own; leave one of them out."
             )
         if stages and self.penalty.active != "always":
             raise ValueError(
@@ -308,6 +363,8 @@ def check_idle(recipe: Recipe, given: Iterable[str]) -> None:
     silent = []
     if not recipe.imitation.teachers:
         silent += [("imitation.", "there is no teacher; add `imitation.teachers adam`")]
+    if recipe.curriculum.layers is None:
+        silent += [("curriculum.decay", "layers are trained at once; add `curriculum.layers`")]
     if recipe.penalty.kind == "none":
         silent += [("penalty.", "nothing is measured without a kind; add `penalty.kind NAME`")]
     values, options = values_of(recipe), settings_of(type(recipe))
@@ -326,8 +383,13 @@ def change(recipe: R, /, **changes: Any) -> R:
     >>> change(Recipe(optimizer=Optimizer(name="dm")), steps=5, task="quadratic").run.steps
     5
     """
+    return build(type(recipe), values_of(recipe) | changed(changes, type(recipe)))
+
+
+def changed(changes: Mapping[str, Any], cls: type[Recipe] = Recipe) -> dict[str, object]:
+    """The settings that `change` is given, by path."""
     table = {
         name: values_of(value) if dataclasses.is_dataclass(value) else value
         for name, value in changes.items()
     }
-    return build(type(recipe), values_of(recipe) | from_table(type(recipe), table, "Recipe"))
+    return from_table(cls, table, "Recipe")

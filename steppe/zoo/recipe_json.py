@@ -21,12 +21,14 @@ FLAT = {  # setting: its name in a flat recipe
         f"estimator.{name}": name
         for name in ("sigma", "episodes", "unroll", "horizon", "rows", "second_order")
     },
-    **{f"objective.{name}": name for name in ("weights", "transform", "batch")},
+    **{f"objective.{name}": name for name in ("of", "weights", "transform", "batch")},
     **{f"imitation.{name}": name for name in ("teachers", "ratio", "follow", "every", "shared")},
     "imitation.lr": "teacher_lr",
     "imitation.weights": "imitation_weights",
     "curriculum.horizons": "stages",
     "curriculum.patience": "patience",
+    "curriculum.layers": "layer_steps",
+    "curriculum.decay": "layer_decay",
     "meta.optimizer": "meta_opt",
     "meta.lr": "meta_lr",
     "meta.decay": "meta_decay",
@@ -86,5 +88,6 @@ def from_flat(fields: Mapping[str, Any]) -> Recipe:
     chosen = dict(fields.get("options") or {})
     table = USUAL | {paths.get(name, name): x for name, x in fields.items() if name != "options"}
     table |= {"optimizer.hidden": chosen.pop("hidden", ()), "optimizer.options": chosen}
+    table |= {"optimizer.layers": chosen.pop("layers", None)}
     table = {name: x for name, x in table.items() if name != "penalty" or x is not None}
     return build(Recipe, from_table(Recipe, table, "recipe"))

@@ -13,7 +13,7 @@ from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix
 from steppe.runs import session
 from steppe.train.loop import MetaTrainingError
-from steppe.zoo.presets import PRESETS
+from steppe.zoo.presets import PRESETS, recipe
 
 
 @pytest.fixture
@@ -60,6 +60,15 @@ def test_evolution_strategies_are_asked_for_by_name(name, kind, steppe, given):
 def test_every_preset_is_taken(name):
     options, _ = prepare({"task.name": "quadratic", "preset": name})
     assert line_of(options) == f"steppe train --task quadratic --preset {name}"
+
+
+def test_unrolled_networks_bring_their_recipe():
+    given = {"task.name": "sparse-recovery", "optimizer.name": "alista", "optimizer.layers": 3}
+    options, folder = prepare(given | {"meta.lr": 0.1})
+    assert folder == Path("runs/sparse-recovery-alista-0")
+    assert options.recipe == recipe("alista", task="sparse-recovery", layers=3, meta_lr=0.1)
+    said = "steppe train --task sparse-recovery --opt alista --layers 3 --meta-lr 0.1"
+    assert line_of(options) == said
 
 
 def test_the_line_of_a_preset_asks_for_the_same():

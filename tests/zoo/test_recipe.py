@@ -11,25 +11,38 @@ import jax.numpy as jnp
 import jax.random as jr
 import pytest
 
+from steppe.core.optimizer import split_meta
 from steppe.core.task import draw
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES, PES
 from steppe.estimators.mix import Mix
+from steppe.estimators.whole import Whole
 from steppe.flatness.hessian import HessianTrace, LogDet
 from steppe.flatness.units import Adaptive
 from steppe.objectives.regularized import Regularized
+from steppe.objectives.supervised import Supervised
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.names import OPTIMIZERS
+from steppe.optimizers.unrolled.coupled import TiLISTA
 from steppe.tasks import Quadratic
+from steppe.tasks.inverse.recovery import SparseRecovery
+from steppe.train.layerwise import Layerwise, layer_by_layer, natural_rate
 from steppe.train.loop import meta_train
+from steppe.train.validate import Validation
 from steppe.zoo.assemble import MAKE, assemble, measure, meta_optimizer, objective
-from steppe.zoo.presets import PRESETS, recipe
+from steppe.zoo.presets import OF_NUMBERS, PRESETS, is_unrolled, recipe
 from steppe.zoo.recipe import TEACHERS, Estimator, Imitation, Optimizer, Penalty, Recipe
 from steppe.zoo.recipe_json import from_json, to_flat, to_json
 from steppe.zoo.registry import PRESETS as WORDS
 
 SMALL = {"hidden": (2,)}
+RECOVERY = SparseRecovery(rows=3, n=4, seed=0)
 DM = Optimizer(name="dm")
+
+
+def made(name, task, **changes):
+    """The optimizer and the arguments of `meta_train` of a recipe."""
+    return assemble(recipe(name, **changes), task, key=jr.key(0))
 
 
 def test_every_preset_has_words_and_an_optimizer_of_the_list():
@@ -187,6 +200,24 @@ def test_a_penalty_is_measured_in_its_units():
             lambda: recipe("dm-cl", validate_every=0),
             "`curriculum.horizons` goes by validation",
         ),
+        (lambda: recipe("alista", validate_every=0), "`curriculum.layers` goes by validation"),
+        (lambda: recipe("alista", estimator="bptt"), "needs `estimator.kind whole`, got bptt"),
+        (lambda: recipe("alista", layers=0), "`optimizer.layers` must be .*, got 0"),
+        (lambda: recipe("alista", unroll=5), "the same number, got 5 and 16"),
+        (lambda: recipe("alista", curriculum={"layers": (2, 3)}), "of three stages, .* got 2,3"),
+        (lambda: recipe("alista", meta_decay="cosine"), "`meta.decay cosine` goes by all"),
+        (
+            lambda: recipe("alista", curriculum={"layers": None, "horizons": (3,)}),
+            "`curriculum.horizons` needs episodes longer than an unroll",
+        ),
+        (
+            lambda: made("alista", RECOVERY, layers=2, unroll=3, horizon=3),
+            "must be the 2 layers of alista .* got 3",
+        ),
+        (
+            lambda: made("alista", RECOVERY, opt="dm", optimizer={"layers": None}, hidden=(2,)),
+            "`curriculum.layers` is about unrolled networks, which dm is not",
+        ),
     ],
 )
 def test_bad_input_gets_a_sentence(make, sentence):
@@ -194,7 +225,29 @@ def test_bad_input_gets_a_sentence(make, sentence):
         make()
 
 
-@pytest.mark.parametrize("name", PRESETS)
+def test_unrolled_networks_are_trained_layer_by_layer():
+    """Their recipe says in full what `fit_layerwise` does of itself."""
+    opt, how = made("tilista", RECOVERY, layers=2, curriculum={"layers": (30, 20, 1)})
+    assert isinstance(opt, TiLISTA) and opt.layers == 2
+    assert eqx.tree_equal(how["estimator"], Whole(64, 2)) and how["objective"] == Supervised("last")
+    assert how["curriculum"] == Layerwise(layer_by_layer(2, (30, 20, 1)))
+    assert how["validation"] == Validation(20, 2, 256, "objective", window=1)
+    assert how["steps"] == how["curriculum"].steps(20) == 2 * (40 + 20 + 20)
+    _, at_once = made("tilista", RECOVERY, curriculum={"layers": None}, objective={"of": "loss"})
+    assert at_once["curriculum"] is None and at_once["steps"] == 16 * 500
+    assert at_once["objective"] == Trajectory("last", "identity")
+
+
+def test_networks_of_numbers_alone_are_those_that_have_no_matrices():
+    names = [name for name in OPTIMIZERS if is_unrolled(name)]
+    assert names
+    for name in names:
+        opt, _ = made(name, RECOVERY, layers=1)
+        numbers = jax.tree_util.tree_leaves(split_meta(opt)[0])
+        assert recipe(name).meta.lr == natural_rate(opt) if numbers else name not in OF_NUMBERS
+
+
+@pytest.mark.parametrize("name", [*PRESETS, "alista"])
 def test_a_recipe_comes_back_from_json(name):
     how = recipe(name, hidden=(3, 4), seed=7, penalty=Penalty(kind="trace", weight=0.5))
     assert from_json(json.loads(json.dumps(to_json(how)))) == how
