@@ -67,11 +67,12 @@ class Certify:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verify:
-    """Check a certificate: its digest, and every bound by code other than that which made it."""
+    """Check a certificate, every bound by other code; or the claim of an optimizer, by attack."""
 
     certificate: Path = setting(
         dataclasses.MISSING,
-        "certificate file, or the folder that `steppe certify --out` wrote",
+        "certificate file, or the folder that `steppe certify --out` wrote; or the .safetensors "
+        "file of an optimizer that makes a claim",
         positional=True,
     )
     again: str | None = setting(
@@ -170,6 +171,8 @@ def text(cert: "Certificate") -> str:
 def run_verify(values: dict) -> int:
     options = make(Verify, values)
     path = options.certificate / FILE if options.certificate.is_dir() else options.certificate
+    if path.suffix == ".safetensors":
+        return run_claims(options)
 
     from ..certificates.audit import statement, verify
     from ..certificates.certificate import load
@@ -188,6 +191,37 @@ def run_verify(values: dict) -> int:
         more = len(found) - 1
         rest = f" ({more} more: `steppe verify --json`)" if more else ""
         raise Failed(f"{path}: {found[0]}{rest}")
+    return 0
+
+
+def run_claims(options: Verify) -> int:
+    """Check what the file of an optimizer claims: by its settings, then by attack."""
+    from ..optimizers.settings import verified
+
+    path = options.certificate
+    claimed = verified(path).manifest.get("claims")  # refuses what is not intact, and false claims
+    if not claimed:
+        raise BadInput(
+            f"{path} claims nothing that could be checked; MathL2O and GoMathL2O with "
+            "monotone=True do, and `steppe certify` makes a certificate for any optimizer."
+        )
+    if options.again is not None:
+        raise BadInput("--again is for certificates; the claim of an optimizer needs none.")
+
+    from ..certificates.attack import PROBLEMS, STEPS, broken
+    from ..zoo.io import load
+
+    wrong = broken(load(path), claimed)
+    if options.json:
+        document({"optimizer": path, "claims": claimed, "wrong": wrong})
+    elif not wrong and not options.quiet:
+        for said in claimed.values():
+            print(
+                f"{path}: intact; its settings prove, and {PROBLEMS} random problems of "
+                f"{STEPS} steps bear out: {said}"
+            )
+    if wrong:
+        raise Failed(f"{path}: {wrong[0]}")
     return 0
 
 

@@ -20,6 +20,7 @@ from ..store.manifest import (
     verify,
 )
 from ..store.untrusted import Between, Length, Real, Source, built, checked_table
+from .proofs import check_claims
 
 Width = Annotated[int, Between(0, 2**16)]  # units of a layer
 Widths = Annotated[tuple[Width, ...], Length(64)]
@@ -190,6 +191,7 @@ def settings_in(header: Header, path: str | os.PathLike) -> DM | RNNProp | Scale
     settings of a wrong type or out of range, and for weights of other names, dtypes or shapes.
     """
     kind, hyper = described(header, path).values()
+    check_claims(header, path)
     if kind not in KINDS:
         return None
     cls, source = KINDS[kind], Source(os.fspath(path), SAVED, CheckpointError)

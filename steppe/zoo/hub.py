@@ -90,6 +90,7 @@ def shown(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "hyper": to_json(manifest.get("hyper"), ensure_ascii=False),
         "recipe": to_json(recipe, indent=1, ensure_ascii=False),
         "steppe": manifest.get("steppe"),
+        "claims": manifest.get("claims") or {},
         "card": card,
     }
 

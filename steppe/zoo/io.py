@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ..core.entry import find
+from ..optimizers.proofs import check_claims, claims
 from ..store.fit import FLOATS
 from ..store.manifest import (
     SAVED,
@@ -104,7 +105,10 @@ def write(path: str | os.PathLike, opt: "AbstractOptimizer", **about: Any) -> No
 
     version = importlib.metadata.version("steppe")
     recipe = {"recipe": about.pop("recipe"), "steppe": version}
-    checkpoint.save(path, opt, manifest={**describe(opt), **recipe, **about})
+    described = describe(opt)
+    if proven := claims(**described):
+        recipe["claims"] = proven
+    checkpoint.save(path, opt, manifest={**described, **recipe, **about})
 
 
 def load(source: str | os.PathLike) -> "AbstractOptimizer":
@@ -125,6 +129,8 @@ def load(source: str | os.PathLike) -> "AbstractOptimizer":
     numbers = lambda leaf: isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
 
     def skeleton(header: Header):
+        check_claims(header, path)
+
         def as_saved(where: tuple, leaf: Any):
             """float32 weights are for a session in float64 too."""
             tensor = header.tensors.get(jtu.keystr(where))
@@ -151,7 +157,8 @@ def manifest(source: str | os.PathLike) -> dict[str, Any]:
     """All that the file of a trained optimizer says of it, without reading its numbers.
 
     `kind` and `hyper`: class and constructor arguments; `recipe`: how it was trained; `steppe`: the
-    version that wrote it; `card` of those that come trained, see `card`.
+    version that wrote it; `claims`: what is proven of it, by name; `card` of those that come
+    trained, see `card`.
     """
     return read_manifest(resolve(source))
 
