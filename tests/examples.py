@@ -9,14 +9,19 @@ import pkgutil
 import sys
 from collections.abc import Callable
 
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 
 import steppe
+from steppe.core.loss import LeastSquares
+from steppe.core.regularizer import L1
 from steppe.core.task import AbstractTask
 from steppe.data import Dataset, arrange
 from steppe.flatness.hessian import HessianTrace
 from steppe.solvers.family import WithMinimum
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
+from steppe.tasks.inverse.family import Family
 from steppe.tasks.inverse.logistic import SparseLogistic
 from steppe.tasks.inverse.patches import ImagePatches
 from steppe.tasks.inverse.recovery import SparseRecovery
@@ -48,6 +53,11 @@ def pictures(shape: tuple[int, ...] = (6, 6), *, classes: int = 3, seed: int = 0
     return arrange(x, y, sizes=sizes, name="pictures", classes=classes, scale=1 / 255)
 
 
+def misfit(b):
+    """Least squares of measurements by one matrix."""
+    return LeastSquares(jnp.asarray(np.arange(6.0).reshape(3, 2)), b)
+
+
 TASKS: dict[str, Callable[[], AbstractTask]] = {
     "quadratic": lambda: Quadratic(n=3),
     "quadratic-joint": lambda: Quadratic(n=3, rows=4, instances=2, data="uniform"),
@@ -57,6 +67,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "sparse-logistic": lambda: SparseLogistic(rows=6, n=3),
     "image-patches": lambda: ImagePatches(),
     "tabular-logistic": lambda: TabularLogistic(rows=8),
+    "family": lambda: Family(lambda key: jr.normal(key, (3,)), misfit, L1(0.1)),
     "game": lambda: BilinearGame(n=2),
     "rastrigin": lambda: Rastrigin(n=2, data="uniform"),
     "norm": lambda: Norm(n=2),

@@ -75,6 +75,12 @@ def test_ista_comes_to_the_minimum_of_the_structured_problem(page):
     assert slope[x != 0] == pytest.approx(-0.1 * np.sign(x[x != 0]), abs=1e-8)
 
 
+def test_the_family_is_solved_to_its_proven_minimum(page):
+    least, last = page["least"], page["last"]
+    assert least.gap <= 1e-13 and 0 < np.count_nonzero(least.x) < 30
+    np.testing.assert_allclose(last.params, least.x, atol=1e-6)
+
+
 def test_the_measure_is_the_largest_slope(page):
     bowl = lambda x: jnp.sum(x**2)
     found = page["LargestGradient"]()(bowl, jnp.array([1.0, -3.0]), key=jr.key(0))

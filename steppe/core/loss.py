@@ -64,6 +64,9 @@ class LeastSquares(AbstractLoss):
     A: Float[Array, "rows n"]
     b: Float[Array, " rows"]
 
+    def __check_init__(self):
+        check_rows("LeastSquares", self.A, "b", self.b)
+
     def __call__(self, params: Float[Array, " n"]) -> Scalar:
         return jnp.sum((self.forward(params) - self.b) ** 2) / 2
 
@@ -85,6 +88,9 @@ class Logistic(AbstractLoss):
 
     A: Float[Array, "rows n"]
     y: Float[Array, " rows"]
+
+    def __check_init__(self):
+        check_rows("Logistic", self.A, "y", self.y)
 
     def __call__(self, params: Float[Array, " n"]) -> Scalar:
         z = self.A @ params
@@ -154,6 +160,15 @@ class Stacked(AbstractLoss):
     def each(self, params: Params) -> Float[Array, " particles"]:
         """The value of every particle."""
         return jax.vmap(self.loss)(params)
+
+
+def check_rows(owner: str, A: Array, name: str, b: Array) -> None:
+    """Refuse equations whose sides have different numbers of rows."""
+    if jnp.ndim(A) != 2 or jnp.shape(b) != jnp.shape(A)[:1]:
+        raise ValueError(
+            f"{owner}: A is {jnp.shape(A)} and {name} is {jnp.shape(b)}, expected (rows, n) and "
+            f"(rows,); give one entry of {name} for each row of A."
+        )
 
 
 def as_loss(f: Callable[[Params], Scalar]) -> AbstractLoss:

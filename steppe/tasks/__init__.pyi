@@ -1,4 +1,5 @@
 from .classify import Classify as Classify
+from .inverse.family import Family as Family
 from .names import SUITES as SUITES
 from .names import TASKS as TASKS
 from .networks import MLP as MLP
