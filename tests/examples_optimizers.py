@@ -23,6 +23,7 @@ from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSche
 from steppe.optimizers.learned.math_l2o import MathL2O
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
+from steppe.optimizers.learned.step_fista import StepFISTA
 from steppe.optimizers.unrolled.coupled import ALISTA, LISTACP, TiLISTA
 from steppe.optimizers.unrolled.glista import GLISTA
 from steppe.optimizers.unrolled.hyperlista import HyperLISTA
@@ -50,6 +51,7 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "lista": lambda: LISTA.from_dictionary(MATRIX, **NETWORK),
     "lista-tied": lambda: LISTA.from_dictionary(MATRIX, tied=True, **NETWORK),
     "lfista": lambda: LFISTA.from_dictionary(MATRIX, **NETWORK | {"layers": 3}),
+    "step-fista": lambda: StepFISTA(layers=2),
     "step-lista": lambda: StepLISTA(layers=2),
     "lista-cp": lambda: LISTACP.from_dictionary(MATRIX, **NETWORK),
     "lista-cpss": lambda: LISTACP.from_dictionary(MATRIX, **NETWORK, **SPARING),

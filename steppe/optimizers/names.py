@@ -61,6 +61,15 @@ OPTIMIZERS = table(
         needs="Composite",
     ),
     Entry(
+        "step-fista",
+        "FISTA with a learned step and momentum at each of its first iterations",
+        LEARNED + "step_fista:StepFISTA",
+        family="a few numbers",
+        learned=True,
+        tunable=("layers",),
+        needs="Composite",
+    ),
+    Entry(
         "learned-adam",
         "the four numbers of Adam",
         LEARNED + "learned_adam:LearnedAdam",

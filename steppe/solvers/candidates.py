@@ -1,47 +1,32 @@
 """The solvers that are tried on a family, by its structure; each says why where it cannot be.
 
-A candidate makes an optimizer for the family. A learned one has a `Training` besides, which goes on
-from where it stopped, so that the better ones can be trained for longer.
+Learned ones have a `Training` besides, which goes on from where it stopped, so that the better ones
+can be trained for longer.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import equinox as eqx
-import jax
 import jax.random as jr
-import optax
 
-from ..core.loss import Composite, LeastSquares
 from ..core.optimizer import AbstractOptimizer
-from ..core.regularizer import L1
 from ..core.types import Key
-from ..estimators.bptt import BPTT
-from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.proximal import FISTA, ISTA
 from ..optimizers.learned.math_l2o import MathL2O
-from ..train.loop import compile_step
-from ..train.step import start
-from .family import Error, WithMinimum
+from ..optimizers.learned.step_fista import StepFISTA
+from ..optimizers.unrolled.base import AbstractUnrolled
+from ..optimizers.unrolled.coupled import ALISTA, LISTACP
+from ..optimizers.unrolled.lista import LISTA
+from ..optimizers.unrolled.step_lista import StepLISTA
+from .family import Family
 from .record import Kind
+from .training import Layered, Training, first, windows
 
-EPISODES, LENGTH, HORIZON = 16, 20, 60  # of a meta-step, as for Math-L2O in its paper but for size
-RATE = 3e-3
-
-
-class Training(Protocol):
-    """Training under way."""
-
-    steps: int  # meta-steps done
-
-    @property
-    def opt(self) -> AbstractOptimizer:
-        """The optimizer as it is now."""
-        ...
-
-    def advance(self, stop: Callable[[int], bool]) -> None:
-        """Go on until `stop`(meta-steps of this call) is true; one meta-step at least."""
+Maker = Callable[[Family, Key], AbstractOptimizer]
+Trainer = Callable[[Family, Any, Key], Training]  # of an optimizer that its candidate makes
+Lack = Callable[[Family], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +41,9 @@ class Candidate:
 
     name: str
     about: str
-    make: Callable[["Family", Key], AbstractOptimizer]
-    train: Callable[["Family", AbstractOptimizer, Key], Training] | None = None
-    lacks: Callable[["Family"], str] = lambda family: ""
+    make: Maker
+    train: Trainer | None = None
+    lacks: Lack = lambda family: ""
     safe: bool = True
 
     @property
@@ -66,53 +51,25 @@ class Candidate:
         return "by hand" if self.train is None else "learned"
 
 
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """A family of problems, as far as it is known before anything is tried.
-
-    - `task`: the problems; `error`: what they are judged by
-    - `loss`: that of one of them
-    """
-
-    task: WithMinimum
-    error: Error
-    loss: Composite
-
-    @property
-    def sparse(self) -> bool:
-        """Least squares with ‖x‖₁."""
-        return isinstance(self.loss.smooth, LeastSquares) and isinstance(self.loss.regularizer, L1)
-
-
-class Unrolled:
-    """Training by back-propagation through windows of a run, the losses on the way as objective."""
-
-    def __init__(self, family: Family, opt: AbstractOptimizer, key: Key):
-        task = family.task.task
-        estimator = BPTT(EPISODES, LENGTH, HORIZON, together=EPISODES)
-        objective, meta_tx = Trajectory("uniform", "log"), optax.adam(RATE)
-        how = {"estimator": estimator, "objective": objective, "meta_tx": meta_tx}
-        # One program in place of a hundred
-        state = eqx.filter_jit(start)(task, opt, key=key, **how)
-        compiled = compile_step(task, state, estimator, objective, meta_tx, None)
-        self._step, self._state, _ = compiled
-        self.steps = 0
-
-    @property
-    def opt(self) -> AbstractOptimizer:
-        return self._state.opt
-
-    def advance(self, stop: Callable[[int], bool]) -> None:
-        done = 0
-        while not done or not stop(done):
-            self._state, stats = self._step(self._state)
-            jax.block_until_ready(stats)
-            self.steps, done = self.steps + 1, done + 1
-
-
-def _math(monotone: bool) -> Callable[[Family, Key], AbstractOptimizer]:
+def _math(name: str, about: str, *, monotone: bool) -> Candidate:
     make = eqx.filter_jit(lambda key: MathL2O(monotone=monotone, key=key))
-    return lambda family, key: make(key)
+    return Candidate(name, about, lambda family, key: make(key), windows, safe=monotone)
+
+
+def _network(
+    name: str, about: str, kind: type[AbstractUnrolled], goal: str = "", **options: Any
+) -> Candidate:
+    """An unrolled network, trained layer by layer; for one goal alone if it is named."""
+
+    def lacks(family: Family) -> str:
+        if not family.sparse:
+            return "It needs ½‖Ax − b‖² with ‖x‖₁."
+        if kind.needs_matrix and not family.shared:
+            return "It needs one A that all problems share."
+        return f"It is for {goal}." if goal not in ("", family.goal) else ""
+
+    make = lambda family, key: kind.from_task(family.task.task, **options)
+    return Candidate(name, about, make, Layered, lacks)
 
 
 CANDIDATES: tuple[Candidate, ...] = (
@@ -123,17 +80,31 @@ CANDIDATES: tuple[Candidate, ...] = (
         lambda family, key: FISTA(restart=True),
     ),
     Candidate(
+        "StepFISTA",
+        "FISTA with a learned step and momentum at each of its first iterations",
+        lambda family, key: StepFISTA(family.depth),
+        first,
+    ),
+    _network("StepLISTA", "16 layers of ISTA, each with a step of its own, then FISTA", StepLISTA),
+    _network("ALISTA", "16 layers, a matrix by formula, a step and a threshold each", ALISTA),
+    _network("LISTA-CP", "16 layers, a matrix and a threshold each, then FISTA", LISTACP),
+    _network(
+        "LISTA-CPSS",
+        "the same, the largest entries spared by the threshold",
+        LISTACP,
+        "recovery",
+        p=1.2,
+    ),
+    _network("LISTA", "16 layers of two matrices, then FISTA (Gregor & LeCun 2010)", LISTA),
+    _math(
         "Math-L2O",
         "an LSTM chooses step and momentum of each coordinate (PA, Liu et al. 2023)",
-        _math(monotone=False),
-        Unrolled,
-        safe=False,
+        monotone=False,
     ),
-    Candidate(
+    _math(
         "Math-L2O, monotone",
         "the same, and no step raises the objective, whatever was learned",
-        _math(monotone=True),
-        Unrolled,
+        monotone=True,
     ),
 )
 

@@ -14,6 +14,7 @@ In float32 this is exact to some 3e-8 of F(x*), where the difference of two loss
 x* comes from FISTA with restart, in the precision of the session (`minimise`).
 """
 
+import dataclasses
 from typing import Literal
 
 import equinox as eqx
@@ -99,6 +100,32 @@ class WithMinimum(AbstractTask):
         truth = self.composite(instance.instance).truth
         error, size = tree.norm(difference(params, truth)), tree.norm(truth)
         return 20 * jnp.log10(jnp.maximum(error / jnp.where(size > 0, size, 1), 1e-15))
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A family of problems, as far as it is known before anything is tried.
+
+    - `task`: the problems; `error`: what they are judged by
+    - `loss`: that of one of them
+    - `shared`: all problems have the same A
+    - `depth`: iterations of FISTA with restart that are enough for all but the hardest
+    """
+
+    task: WithMinimum
+    error: Error
+    loss: Composite
+    shared: bool
+    depth: int = 32
+
+    @property
+    def goal(self) -> str:
+        return "objective" if self.error == "gap" else "recovery"
+
+    @property
+    def sparse(self) -> bool:
+        """Least squares with ‖x‖₁."""
+        return isinstance(self.loss.smooth, LeastSquares) and isinstance(self.loss.regularizer, L1)
 
 
 def minimise(loss: Composite, start: Params, limit: int = LIMIT) -> Params:

@@ -1,12 +1,13 @@
 """Run a solver on the same problems as all others: errors by iteration, and seconds.
 
 A batch goes in lockstep, so that it is done when its last problem is; one problem alone is done
-when it is. What is timed is the loop without a look at the errors, as a user runs it.
+when it is. What is timed is an iteration of the loop without a look at the errors, as a user runs
+it.
 """
 
-import dataclasses
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -21,11 +22,12 @@ from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import nothing
 from ..core.types import Key, Params
 from .family import Error, Known, WithMinimum
-from .record import By, Row
+from .record import By
 
-REPEATS = 3  # of a timing, of which the quickest counts
-ROOM = 1.0  # seconds, after which a timing is not repeated
-STEPS = 50  # iterations that are timed where no tolerance says how many
+TURNS = 9  # of a timing, of which the quickest counts
+ROOM = 0.5  # seconds a solver, after which there are no more turns
+STEPS = 50  # iterations that are timed
+SIZED = ("batch", "alone")  # ways of solving that are timed
 
 
 class Problems(NamedTuple):
@@ -90,42 +92,42 @@ def _begin(problem: Problems, opt: AbstractOptimizer) -> Episode:
     return restart(Episode(problem.instances, problem.starts, (), zero, key), problem.starts, opt)
 
 
-def seconds(family: WithMinimum, opt: AbstractOptimizer, problems: Problems, steps: float) -> float:
-    """Seconds a problem of so many iterations, all problems in one batch; compiled before."""
-    run = lambda steps: jax.block_until_ready(solve(family, opt, problems, jnp.asarray(steps)))
-    run(1)
-    found: list[float] = []
-    while len(found) < REPEATS and sum(found) < ROOM:
-        began = time.perf_counter()
-        run(max(1, round(steps)))
-        found.append(time.perf_counter() - began)
-    return min(found) / problems.size
+Paces = dict[str, float]  # by "batch" or "alone": seconds of an iteration of one problem
+
+
+def paces(
+    family: WithMinimum,
+    opts: Mapping[str, AbstractOptimizer],
+    problems: Problems,
+    width: int,
+    by: Sequence[By],
+) -> dict[str, Paces]:
+    """Paces of solvers by name, taken in turns, so that all meet the machine in the same moods.
+
+    - `width`: problems of a batch
+    - `by`: "batch" and "alone", of them what is wanted
+    """
+    which = {how: first_of(problems, width if how == "batch" else 1) for how in by if how in SIZED}
+    best: dict[str, Paces] = {name: dict.fromkeys(which, math.inf) for name in opts}
+    run = lambda name, how, steps: jax.block_until_ready(
+        solve(family, opts[name], which[how], jnp.asarray(steps))
+    )
+    for name in opts:
+        for how in which:
+            run(name, how, 1)  # compiles
+    began = time.perf_counter()
+    for turn in range(TURNS):
+        for name in opts:
+            for how, these in which.items():
+                start = time.perf_counter()
+                run(name, how, STEPS)
+                pace = (time.perf_counter() - start) / (STEPS * these.size)
+                best[name][how] = min(best[name][how], pace)
+        if turn >= 2 and time.perf_counter() - began > ROOM * len(opts):
+            break
+    return best
 
 
 def first_of(problems: Problems, count: int) -> Problems:
     """The first `count` problems."""
     return jax.tree.map(lambda leaf: leaf[:count], problems)
-
-
-def measured(
-    row: Row,
-    family: WithMinimum,
-    opt: AbstractOptimizer,
-    problems: Problems,
-    width: int,
-    by: Sequence[By],
-) -> Row:
-    """The row with its seconds.
-
-    - `width`: problems of a batch
-    - `by`: "batch" and "alone", what to measure of them
-    """
-    found: dict[str, tuple[float | None, ...] | float] = {}
-    for how, count, needed in (("batch", width, row.last), ("alone", 1, row.iterations)):
-        if how in by:
-            which = first_of(problems, count)
-            times = [k if k is None else seconds(family, opt, which, k) for k in needed]
-            found[how] = tuple(times)
-            k = next((k for k in needed if k), STEPS)
-            found[f"step_{how}"] = seconds(family, opt, which, k) / max(1, round(k))
-    return dataclasses.replace(row, **found)

@@ -13,8 +13,10 @@ import jax.random as jr
 
 from ..core.optimizer import AbstractOptimizer
 from ..core.types import Key
-from .candidates import Candidate, Family, Training, begin
+from .candidates import Candidate, begin
+from .family import Family
 from .record import By, Row, merit
+from .training import Training, Used
 
 Judge = Callable[[Candidate, AbstractOptimizer], Row]  # on the validation problems
 
@@ -37,8 +39,8 @@ class Runner:
         """As of its row; the last of all before it has one."""
         return (math.inf, math.inf, math.inf) if self.row is None else merit(self.row, by)
 
-    def advance(self, family: Family, judge: Judge, stop: Callable[[int], bool], by: By) -> None:
-        """Train on until `stop`, and judge; what goes wrong is kept as `fault`."""
+    def advance(self, family: Family, judge: Judge, used: Used, by: By) -> None:
+        """Train on until the slice is `used`, and judge; what goes wrong is kept as `fault`."""
         began = time.perf_counter()
         try:
             if self.training is None:
@@ -46,7 +48,7 @@ class Runner:
                 self.compiling = time.perf_counter() - began
             if self.training is None:
                 raise ValueError("there is nothing to train")
-            self.training.advance(stop)
+            self.training.advance(used)
             row = judge(self.candidate, self.training.opt)
             if self.row is None or merit(row, by) < self.merit(by):
                 self.row, self.opt = row, self.training.opt
@@ -69,8 +71,8 @@ def race(
     runners = [Runner(candidate, key) for candidate, key in zip(candidates, keys, strict=False)]
     alive, rounds = list(runners), math.ceil(math.log2(max(1, len(runners)))) + 1
     for left in range(rounds, 0, -1):
-        for runner, stop in allowance.slices(alive, left):
-            runner.advance(family, judge, stop, by)
+        for runner, used in allowance.slices(alive, left):
+            runner.advance(family, judge, used, by)
             say(told(runner))
         alive = [runner for runner in alive if not runner.fault]
         alive.sort(key=lambda runner: runner.merit(by))
@@ -97,25 +99,22 @@ class Allowance:
     def over(self) -> bool:
         return self.stopped() or self.left() <= 0
 
-    def slices(
-        self, alive: Sequence[Runner], rounds: int
-    ) -> Iterator[tuple[Runner, Callable[[int], bool]]]:
-        """Each runner with the end of its slice: an equal share of what is left of this round."""
+    def slices(self, alive: Sequence[Runner], rounds: int) -> Iterator[tuple[Runner, Used]]:
+        """Each runner, and what is used of its slice: an equal share of the rest of the round."""
         end = None if self.until is None else self.left() / rounds + time.perf_counter()
         for i, runner in enumerate(alive):
             # A program as long to compile as the longest so far would not be ready in time.
             longest = max(other.compiling for other in alive)
             if self.over() or (runner.training is None and longest > self.left()):
                 return
-            if end is None:
-                yield runner, lambda done: self.stopped() or done >= self.steps
-            else:
-                now = time.perf_counter()
-                limit = now + (end - now) / (len(alive) - i)
-                yield (
-                    runner,
-                    lambda done, limit=limit: self.stopped() or time.perf_counter() >= limit,
-                )
+            now = time.perf_counter()
+            share = None if end is None else max((end - now) / (len(alive) - i), 1e-9)
+            yield runner, lambda done, now=now, share=share: self._used(done, now, share)
+
+    def _used(self, done: int, began: float, share: float | None) -> float:
+        if self.stopped():
+            return 1.0
+        return done / self.steps if share is None else (time.perf_counter() - began) / share
 
 
 def told(runner: Runner) -> str:

@@ -115,6 +115,21 @@ def judged(errors: np.ndarray, tolerances: Sequence[float], row: Row) -> Row:
     )
 
 
+def timed(row: Row, alone: float | None, batch: float | None) -> Row:
+    """The row with its seconds, from those of an iteration of one problem."""
+
+    def times(iterations: Numbers, pace: float | None) -> tuple[float | None, ...]:
+        return () if pace is None else tuple(None if k is None else k * pace for k in iterations)
+
+    return dataclasses.replace(
+        row,
+        step_alone=alone,
+        step_batch=batch,
+        alone=times(row.iterations, alone),
+        batch=times(row.last, batch),
+    )
+
+
 def first_within(errors: np.ndarray, tolerance: float) -> np.ndarray:
     """Iterations until the error of each problem is first so small, ∞ if never; (problems,)."""
     within = errors <= tolerance

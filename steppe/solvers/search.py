@@ -24,10 +24,11 @@ from ..core.optimizer import AbstractOptimizer
 from ..optimizers.classic.proximal import FISTA
 from ..train.environment import environment
 from ..train.stopping import Stop
-from .candidates import Candidate, Family
-from .judge import Problems, draw, errors, first_of, measured, seconds
+from .candidates import Candidate
+from .family import Family
+from .judge import Paces, Problems, draw, errors, paces
 from .race import Allowance, Runner, race
-from .record import By, Record, Row, chosen, judged
+from .record import By, Record, Row, chosen, judged, timed
 from .settings import Settings
 from .solver import Solver
 
@@ -38,6 +39,7 @@ METRICS = {
 WIDTH = 64  # problems of a batch that is timed
 FIRST, MOST = 100, 3200  # iterations of FISTA that are looked at: in a first try, and at most
 DEPTH = 100  # iterations that are looked at for recovery
+DEEPEST = 128  # layers
 KEPT = 0.6  # of the budget at most, for the comparison and the certificate
 COMPILING = 4.0  # seconds for the programs of a certificate, and of a comparison of one solver
 
@@ -57,6 +59,8 @@ class Search:
         self.family, self.how, self.words, self.stop = family, how, words, stop
         self.say, self.began = say, began
         self.notes: list[str] = []
+        self.paces: dict[str, Paces] = {}
+        self.steps = 0
         self.tried = [c for c in how.candidates if not c.lacks(family)]
         self.by_hand = [c for c in self.tried if c.train is None]
         keys = jr.split(jr.key(how.seed), 4)
@@ -66,21 +70,31 @@ class Search:
         """The solver."""
         how, valid = self.how, draw(self.family.task, self.key_valid, self.how.problems)
         opts = {c.name: c.make(self.family, self.key_make) for c in self.by_hand}
-        steps = how.steps or self.horizon(valid)
-        self.say(f"{how.problems} problems to choose by, {steps} iterations of each")
-        judge = lambda c, opt: self.judge(c, opt, valid, steps, (how.by,))
+        self.steps = how.steps or self.horizon(valid)
+        depth = min(DEEPEST, max(1, self.steps // 2))
+        self.family = dataclasses.replace(self.family, depth=depth)
+        self.say(f"{how.problems} problems to choose by, {self.steps} iterations of each")
+
+        def judge(candidate: Candidate, opt: AbstractOptimizer) -> Row:
+            self.measure({candidate.name: opt}, valid, (how.by,))
+            return self.judge(candidate, opt, valid)
+
         rows = {c.name: judge(c, opts[c.name]) for c in self.by_hand}
-        runners = self.train(judge, valid, steps)
+        runners = self.train(judge, valid)
         for runner in runners:
             if runner.opt is not None and runner.row is not None:
                 opts[runner.candidate.name], rows[runner.candidate.name] = runner.opt, runner.row
-        taken = chosen([rows[c.name] for c in self.tried if c.safe and c.name in rows], how.by)
-        compared = self.compare(opts, runners, steps)
+        self.say("comparing all on problems that nobody has seen")
+        if how.budget is not None:
+            self.measure(opts, valid, ("batch", "alone"))
+        safe = [self.timed(rows[c.name]) for c in self.tried if c.safe and c.name in rows]
+        taken = chosen(safe, how.by)
+        compared = self.compare(opts, runners)
         cert: Certificate | None = None
         if self.stop.signal is None:
             opt = opts[taken.name]
             try:
-                cert = self.certificate(opt, taken.name, taken, steps, name, options)
+                cert = self.certificate(opt, taken.name, taken, name, options)
             except ValueError as error:  # equal problems, say: the solver is not lost for that
                 self.notes.append(f"Nothing is certified. {error}")
         else:
@@ -91,7 +105,7 @@ class Search:
             error=how.error,
             tolerances=how.tolerances,
             by=how.by,
-            steps=steps,
+            steps=self.steps,
             problems=how.problems,
             width=min(WIDTH, how.problems),
             rows=tuple(compared),
@@ -122,45 +136,47 @@ class Search:
                 return steps
             steps *= 4
 
-    def judge(
-        self,
-        candidate: Candidate,
-        opt: AbstractOptimizer,
-        problems: Problems,
-        steps: int,
-        by: Sequence[By],
-    ) -> Row:
+    def judge(self, candidate: Candidate, opt: AbstractOptimizer, problems: Problems) -> Row:
         """The row of a solver on these problems."""
-        task, how = self.family.task, self.how
         row = Row(name=candidate.name, about=candidate.about, kind=candidate.kind)
-        found = errors(task, opt, problems, steps, how.error)
-        return measured(judged(found, how.tolerances, row), task, opt, problems, WIDTH, by)
+        found = errors(self.family.task, opt, problems, self.steps, self.how.error)
+        return self.timed(judged(found, self.how.tolerances, row))
 
-    def train(self, judge, problems: Problems, steps: int) -> list[Runner]:
+    def timed(self, row: Row) -> Row:
+        """The row with the paces that are known."""
+        pace = self.paces.get(row.name, {})
+        return timed(row, pace.get("alone"), pace.get("batch"))
+
+    def measure(
+        self, opts: dict[str, AbstractOptimizer], problems: Problems, by: Sequence[By]
+    ) -> None:
+        """Take the paces of solvers, and keep the quickest."""
+        for name, found in paces(self.family.task, opts, problems, WIDTH, by).items():
+            known = self.paces.setdefault(name, {})
+            known |= {how: min(x, known.get(how, math.inf)) for how, x in found.items()}
+
+    def train(self, judge, problems: Problems) -> list[Runner]:
         """The race of the learned solvers, in the time that is not needed later."""
         learned = [c for c in self.tried if c.train is not None]
         until = None
         if self.how.budget is not None:
-            kept = min(self.later(problems, steps, len(learned)), KEPT * self.how.budget)
+            kept = min(self.later(problems, len(learned)), KEPT * self.how.budget)
             until = self.began + self.how.budget - kept
             left = max(0.0, until - time.perf_counter())
             self.say(f"{left:.0f} s to train {len(learned)} learned solvers, {kept:.0f} s kept")
         allowance = Allowance(until, self.how.tries or 0, lambda: self.stop.signal is not None)
         return race(learned, self.family, judge, allowance, self.how.by, self.key_race, self.say)
 
-    def later(self, problems: Problems, steps: int, learned: int) -> float:
+    def later(self, problems: Problems, learned: int) -> float:
         """Seconds that the comparison and the certificate will take, by the pace of FISTA."""
-        pace = seconds(self.family.task, FISTA(restart=True), first_of(problems, 1), steps)
+        fista = {"": FISTA(restart=True)}
+        pace = paces(self.family.task, fista, problems, 1, ("alone",))[""]["alone"]
         programs = COMPILING * (1 + len(self.by_hand) + learned)
-        return programs + 3 * pace * self.how.n / jax.local_device_count()
+        return programs + 3 * pace * self.steps * self.how.n / jax.local_device_count()
 
-    def compare(
-        self, opts: dict[str, AbstractOptimizer], runners: Sequence[Runner], steps: int
-    ) -> list[Row]:
+    def compare(self, opts: dict[str, AbstractOptimizer], runners: Sequence[Runner]) -> list[Row]:
         """The rows of all candidates on problems that nobody has seen."""
-        self.say("comparing all on problems that nobody has seen")
         fresh, trained = draw(self.family.task, self.key_test, self.how.problems), {}
-        by: tuple[By, ...] = ("batch", "alone") if self.how.budget is not None else ()
         for runner in runners:
             about = {"meta_steps": runner.steps, "seconds": runner.seconds, "fault": runner.fault}
             trained[runner.candidate.name] = about
@@ -168,7 +184,7 @@ class Search:
         for c in self.how.candidates:
             row = Row(name=c.name, about=c.about, kind=c.kind, fault=c.lacks(self.family))
             if c.name in opts:
-                row = self.judge(c, opts[c.name], fresh, steps, by)
+                row = self.judge(c, opts[c.name], fresh)
             told = trained.get(c.name, {})
             if c.name not in opts and not (row.fault or told.get("fault")):
                 told = told | {"fault": "no time was left to train it"}
@@ -176,12 +192,12 @@ class Search:
         return rows
 
     def certificate(
-        self, opt: AbstractOptimizer, solver: str, row: Row, steps: int, name: str | None, options
+        self, opt: AbstractOptimizer, solver: str, row: Row, name: str | None, options
     ) -> Certificate:
         """The certificate of the winner, on problems of its own."""
-        how, length = self.how, steps
+        how, length = self.how, self.steps
         if row.last and row.last[-1] is not None:  # twice what the slowest problem took
-            length = min(steps, 10 * max(1, math.ceil(2 * row.last[-1] / 10)))
+            length = min(length, 10 * max(1, math.ceil(2 * row.last[-1] / 10)))
         self.say(f"certifying {solver} on {how.n} fresh problems × {length} iterations")
         key = {"gap": "gap", "nmse": "recovery"}[how.error]
         title = name or type(self.family.task.task).__name__

@@ -7,15 +7,16 @@ from typing import Any, get_args
 
 import equinox as eqx
 import jax.random as jr
+import numpy as np
 
 from ..certificates.plan import plan, standard_claims
 from ..core.arguments import real, told, whole
 from ..core.loss import Composite
 from ..core.messages import LARGEST, at_least
 from ..core.task import AbstractTask
-from ..core.types import Scalar
-from .candidates import Candidate, Family
-from .family import Error, WithMinimum
+from ..core.types import Key, Scalar
+from .candidates import Candidate
+from .family import Error, Family, WithMinimum
 from .record import By, Goal
 
 TOLERANCES = {"objective": (1e-3, 1e-6), "recovery": (-10.0, -20.0, -40.0)}
@@ -121,7 +122,7 @@ def recognised(task: object, error: Error) -> Family:
     if not isinstance(task, AbstractTask):
         raise TypeError(f"learn_solver needs a task, a family of problems, got {told(task)}.")
     me, family = type(task).__name__, WithMinimum(task)
-    loss, value = _first(family)
+    (loss, value), (other, _) = (_first(family, jr.key(seed)) for seed in range(2))
     lipschitz = float(loss.lipschitz)
     if not (math.isfinite(lipschitz) and lipschitz > 0):
         raise ValueError(
@@ -133,19 +134,20 @@ def recognised(task: object, error: Error) -> Family:
             f"learn_solver: the loss of a problem of {me} is not finite where it starts; check "
             "the data."
         )
+    A, its = (getattr(x.smooth, "A", None) for x in (loss, other))
+    shared = A is not None and its is not None and np.array_equal(A, its)
     if error == "nmse" and loss.truth is None:
         raise ValueError(
             f"learn_solver: the losses of {me} do not tell the vector that the data were made "
             "from, so that recovery cannot be measured; take the goal 'objective', or give "
             "Composite(…, truth=…)."
         )
-    return Family(family, error, loss)
+    return Family(family, error, loss, shared)
 
 
 @eqx.filter_jit
-def _first(family: WithMinimum) -> tuple[Composite, Scalar]:
+def _first(family: WithMinimum, key: Key) -> tuple[Composite, Scalar]:
     """The loss of a problem, and its value at the start."""
-    key = jr.key(0)
     instance = family.task.sample(key)
     loss = family.composite(instance)
     return loss, loss(family.task.init(instance, key))

@@ -38,6 +38,8 @@ from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam
 from steppe.optimizers.learned.learned_adam import LearnedAdam
 from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.solvers.family import WithMinimum
+from steppe.solvers.training import LogError
 from steppe.tasks.inverse.recovery import SparseRecovery
 from steppe.tasks.synthetic.quadratic import Quadratic
 
@@ -54,9 +56,11 @@ OPTIMIZERS = {
     "Trajectory": lambda: RNNProp((2,), 2, key=jr.key(0)),
     "Regularized": lambda: LearnedAdam(0.1),
     "Supervised": lambda: LearnedAdam(0.1),
+    "LogError": lambda: LearnedAdam(0.1),
 }
 TASKS = {  # that objective asks for a truth
-    "Supervised": SparseRecovery(2, 3, density=1.0, start="normal")
+    "Supervised": SparseRecovery(2, 3, density=1.0, start="normal"),
+    "LogError": WithMinimum(SparseRecovery(2, 3, density=1.0, start="normal")),
 }
 
 
@@ -81,6 +85,7 @@ OBJECTIVES = {
         Trajectory(), Power(), 0.1, where="steps", every=2, normalise="initial"
     ),
     "Supervised": lambda: Supervised("uniform"),
+    "LogError": lambda: LogError(),
 }
 MEASURES = {
     "HessianTrace": lambda: HessianTrace(2),

@@ -12,8 +12,8 @@ from steppe.certificates.audit import verify
 from steppe.core.loss import Composite
 from steppe.core.task import AbstractTask
 from steppe.optimizers.classic.proximal import FISTA, ISTA
-from steppe.solvers import candidates as known
-from steppe.solvers.candidates import CANDIDATES, Candidate, Unrolled
+from steppe.solvers import training
+from steppe.solvers.candidates import CANDIDATES, Candidate
 from steppe.solvers.learn import learn_solver
 from steppe.solvers.record import Row, chosen, first_within, judged, merit
 from steppe.solvers.solver import load
@@ -31,7 +31,7 @@ def broken(family, opt, key):
 
 
 # Learned, and cheap to compile: the step of ISTA is θ.
-STEP = Candidate("trained step", "ISTA", lambda family, key: ISTA(0.05), Unrolled)
+STEP = Candidate("trained step", "ISTA", lambda family, key: ISTA(0.05), training.windows)
 BROKEN = Candidate("broken", "fails", lambda family, key: ISTA(), broken)
 ABSENT = dataclasses.replace(STEP, name="absent", lacks=lambda family: "it needs an A of rank 1")
 
@@ -39,9 +39,9 @@ ABSENT = dataclasses.replace(STEP, name="absent", lacks=lambda family: "it needs
 @pytest.fixture(scope="module")
 def solver():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(known, "EPISODES", 2)
-        patch.setattr(known, "LENGTH", 5)
-        patch.setattr(known, "HORIZON", 5)
+        patch.setattr(training, "EPISODES", 2)
+        patch.setattr(training, "LENGTH", 5)
+        patch.setattr(training, "HORIZON", 5)
         tried = (*BY_HAND, STEP, BROKEN, ABSENT)
         yield learn_solver(TASK, candidates=tried, name="sparse-recovery", **HOW)
 

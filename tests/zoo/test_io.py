@@ -29,6 +29,7 @@ OPTIONS = {
     },
     "step-lista": {"layers": 2},
     "go-math-l2o": {},
+    "step-fista": {},
     "ista": {},
     "fista": {},
     "amp": {},

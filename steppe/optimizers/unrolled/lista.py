@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int
 from ...core.loss import Composite
 from ...core.messages import at_least
 from ...core.regularizer import soft
+from ..classic.proximal import momentum
 from .base import AbstractUnrolled, Layers, Matrix, Size, larger_square, least_squares, number
 from .thresholds import check_threshold
 
@@ -159,11 +160,3 @@ class LFISTA(AbstractUnrolled):
 def later(matrices: Float[Array, "layers n n"], k: Int[Array, ""]) -> Float[Array, "n n"]:
     """The matrix of layer k = 1, 2, …, of those that the first layer lacks; of k = 0 any."""
     return matrices[jnp.maximum(k - 1, 0)]
-
-
-def momentum(count: int) -> Float[np.ndarray, " count"]:
-    """(t − 1)/t⁺ of FISTA's steps: 0, 0.28, 0.43, …"""
-    t = [1.0]
-    for _ in range(count):
-        t.append((1 + np.sqrt(1 + 4 * t[-1] ** 2)) / 2)
-    return (np.array(t[:-1]) - 1) / np.array(t[1:])
