@@ -16,6 +16,7 @@ from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum
 from steppe.optimizers.classic.proximal import FISTA, ISTA
 from steppe.optimizers.classic.sam import SAM
+from steppe.optimizers.guarded import Guarded
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.go_math_l2o import GoMathL2O
 from steppe.optimizers.learned.gru import CoordinatewiseGRU
@@ -82,6 +83,8 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "sam-adaptive": lambda: SAM(momentum(0.1), 0.5, adaptive=True),
     "entropy-sgd": lambda: EntropySGD(0.5, 0.3, 3, 0.1, scoping=0.1),
     "watchdog": lambda: Watchdog(RNNProp(hidden=(2,), features=2, key=jr.key(0)), adam(0.1), 2),
+    "guarded": lambda: Guarded(momentum(0.1), adam(0.01)),
+    "guarded-by-residual": lambda: Guarded(momentum(0.1), ISTA(0.9), "residual"),
     "recorded": lambda: Recorded(RNNProp(hidden=(2,), features=2, key=jr.key(0))),
     "with-reference": lambda: WithReference(momentum(0.1)),
     "shadow": lambda: Shadow(momentum(0.1), adam(0.1)),

@@ -212,6 +212,12 @@ OPTIMIZERS = table(
         tunable=("rho",),
     ),
     Entry(
+        "guarded",
+        "another optimizer, base, whose steps a classical one, fallback, accepts or replaces",
+        ".optimizers.guarded:Guarded",
+        family="wrappers",
+    ),
+    Entry(
         "watchdog",
         "another optimizer, base, and a second one, fallback, where that makes no progress",
         ".optimizers.watchdog:Watchdog",

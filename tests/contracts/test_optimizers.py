@@ -313,7 +313,7 @@ def test_a_step_takes_as_many_gradients_as_it_says(opt):
     used, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))
     # Rules that leave the gradient they are handed unused have one traced that is not computed.
     assert callbacks(used) <= STEPS * opt.gradients_per_step <= callbacks(program.jaxpr)
-    own = ("ISTA", "FISTA", "StepFISTA", "MathL2O", "GoMathL2O", "Scale")
+    own = ("ISTA", "FISTA", "StepFISTA", "MathL2O", "GoMathL2O", "Scale", "Guarded")
     assert callbacks(used) == callbacks(program.jaxpr) or type(opt).__name__ in own
 
 
