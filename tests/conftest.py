@@ -26,7 +26,7 @@ if not USER_FLAGS:
 # Programs that took long to compile are kept for the next run, for the other workers and for the
 # processes that tests start. To write a program costs as much as to compile a tiny one.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache/jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 # One worker on every core: threads of PyTorch and OpenBLAS would wait for each other, spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,10 +36,11 @@ import jax.random as jr  # noqa: E402
 from jax._src.interpreters import mlir  # noqa: E402
 
 from steppe.core.types import Key  # noqa: E402
-from tests import threefry  # noqa: E402
+from tests import eager, threefry  # noqa: E402
 
 if not USER_FLAGS:
     threefry.install(Path(__file__).parents[1] / ".cache")
+    eager.install()
     jax.config.update("jax_num_cpu_devices", 2)  # so that spreading episodes is tested
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,7 +1,9 @@
 """The rules of the house (docs/architecture.md), read off the source without importing it."""
 
 import ast
+import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,26 @@ WHOLE = {  # files about one of them, imported inside functions
 }
 
 
+def of_every_file(check: Callable[[Path], None]) -> Callable[[], None]:
+    """One test that goes through all files; the sentence of an assertion names the file."""
+
+    def test() -> None:
+        for path in FILES:
+            check(path)
+
+    test.__doc__ = check.__doc__
+    return test
+
+
+text = functools.cache(Path.read_text)
+
+
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Every node of a file, the module first."""
+    return list(ast.walk(ast.parse(text(path))))
+
+
 def package(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return parts[0]
@@ -83,27 +105,28 @@ def module(path: Path) -> tuple[str, ...]:
     return ("steppe", *path.relative_to(ROOT).with_suffix("").parts)
 
 
-def imports(path: Path, *, top_level: bool = False):
+@functools.cache
+def imports(path: Path, *, top_level: bool = False) -> list[tuple[int, str]]:
     """(line, absolute dotted name) of every import; of those at module level only."""
-    tree = ast.parse(path.read_text())
-    nodes = ast.walk(tree)
+    found = nodes(path)
     if top_level:
-        nodes = [n for n in tree.body if not _is_type_checking(n)]
-    here = module(path)
-    for node in nodes:
+        found = [n for n in ast.iter_child_nodes(found[0]) if not _is_type_checking(n)]
+    here, said = module(path), []
+    for node in found:
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            said += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = [] if not node.level else list(here[: len(here) - node.level])
             stem = ".".join([*base, *([node.module] if node.module else [])])
-            yield from ((node.lineno, f"{stem}.{alias.name}") for alias in node.names)
+            said += [(node.lineno, f"{stem}.{alias.name}") for alias in node.names]
+    return said
 
 
 def _is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@of_every_file
 def test_imports_point_down(path):
     mine = package(path)
     if mine in FREE:
@@ -119,7 +142,7 @@ def test_imports_point_down(path):
         assert allowed, f"{path.name}:{line} imports {name}, which is not below {mine}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@of_every_file
 def test_questions_of_the_library_are_asked_from_outside(path):
     if package(path) in ("studies", "cli"):
         return
@@ -151,7 +174,7 @@ def test_sibling_algorithms_do_not_import_each_other(folder):
             assert not bad, f"{path.name}:{line} imports its sibling {sibling}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@of_every_file
 def test_heavy_and_optional_packages_are_imported_inside_functions(path):
     for line, name in imports(path, top_level=True):
         own = WHOLE.get(path.relative_to(ROOT).as_posix(), package(path))  # torch is steppe.torch's
@@ -159,40 +182,39 @@ def test_heavy_and_optional_packages_are_imported_inside_functions(path):
         assert name.split(".")[0] not in heavy, f"{path.name}:{line} imports {name} at the top"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@of_every_file
 def test_optax_stays_where_it_belongs(path):
     places = {
         "train", "optimizers", "interop", "certificates", "evaluation", "runs", "cli", "testing",
         "zoo", "solvers", "studies",
     }  # fmt: skip
     if package(path) not in places:
-        assert all(name.split(".")[0] != "optax" for _, name in imports(path))
+        assert all(name.split(".")[0] != "optax" for _, name in imports(path)), path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@of_every_file
 def test_no_pickle_is_loaded(path):
     if path.name == "formats.py":  # CIFAR-10's own batches, through a whitelist of three names
         return
-    text = path.read_text()
     for line, name in imports(path):
         assert name.split(".")[0] not in {"pickle", "dill", "cloudpickle"}, f"{path}:{line}"
-    assert "allow_pickle=True" not in text
+    assert "allow_pickle=True" not in text(path), path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@of_every_file
 def test_no_super_no_module_level_mutable_state(path):
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
+    for node in nodes(path):
         called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         if path != ROOT / "torch/optimizer.py":  # a subclass of PyTorch's
             assert not (called and node.func.id == "super"), f"{path.name}:{node.lineno}: super()"
         assert not isinstance(node, ast.Global), f"{path.name}:{node.lineno} uses global"
 
 
+@functools.cache
 def _classes():
     found = {}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef):
                 bases = [ast.unparse(b) for b in node.bases]
                 ours = [b.split(".")[-1] for b in bases if not b.startswith("torch.")]
@@ -232,9 +254,9 @@ def test_no_method_with_a_body_is_redefined():
         assert not again, f"{path.name}: {name} redefines {sorted(again)}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@of_every_file
 def test_files_stay_short(path):
-    lines = len(path.read_text().splitlines())
+    lines = len(text(path).splitlines())
     assert lines <= LONGEST, f"{path.name} holds more than one idea"
     if lines > LONG:
         print(f"{path.name} has {lines} lines: does it hold more than one idea?")
@@ -247,7 +269,7 @@ def _file_imports() -> dict[str, set[str]]:
     for name, path in names.items():
         typed = {
             node.lineno
-            for block in ast.walk(ast.parse(path.read_text()))
+            for block in nodes(path)
             if _is_type_checking(block)
             for node in ast.walk(block)
             if isinstance(node, ast.Import | ast.ImportFrom)
@@ -281,9 +303,9 @@ def test_no_circle_of_files():
     assert not _on_circle(_file_imports())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@of_every_file
 def test_no_docstring_begins_with_a_relative_clause(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             first = (ast.get_docstring(node) or "").partition("\n")[0]
             assert not RELATIVE.match(first), f"{path.name}:{node.lineno}: {first}"

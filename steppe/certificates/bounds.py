@@ -267,8 +267,12 @@ def _term(q: np.ndarray, d: np.ndarray, p: np.ndarray) -> np.ndarray:
         x, ratio = d / q, p / q
         near = np.abs(x) < 0.25
         whole = (ratio > 1e-300) & (ratio < 1e300)  # neither digits nor the number were lost
-        log = np.where(whole, np.log(ratio), np.log(p) - np.log(q))
-        term = np.where(near, q * _phi(np.where(near, x, 0.0)), d - q * log)
+        log = np.log(ratio)
+        if not whole.all():
+            log = np.where(whole, log, np.log(p) - np.log(q))
+        term = d - q * log
+        if near.any():
+            term = np.where(near, q * _phi(np.where(near, x, 0.0)), term)
         return np.where(q == 0, d, term)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from robustness.kills import checkpoints, differences
 
 WORDS = shlex.split(
-    "--task quadratic --opt dm --hidden 2 --unroll 2 --horizon 8 --episodes 2 --steps 200 "
+    "--task quadratic --opt learned-adam --unroll 2 --horizon 8 --episodes 2 --steps 200 "
     "--validate-every 25 --checkpoint-every 3 --cores 1 --no-probe"
 )
 

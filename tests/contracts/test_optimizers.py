@@ -253,19 +253,23 @@ def test_updates_are_like_params_and_the_state_stays_like_itself(opt, shape, get
 
 
 FLOATS = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
+# Each with each in trees of all, and trees of one alone, with gradients of the next.
+PAIRS = [(FLOATS, FLOATS[i:] + FLOATS[:i]) for i in range(4)]
+PAIRS += [((mine, mine), (theirs, theirs)) for mine, theirs in zip(*PAIRS[1], strict=True)]
 
 
 def test_types_are_those_of_params_whatever_the_gradients_and_without_implicit_promotion(opt):
-    network = isinstance(opt, AbstractUnrolled)
-    grads = parameters(opt) if network else {"a": jnp.ones((2, 3)), "b": jnp.ones(())}
+    network = isinstance(opt, AbstractUnrolled)  # takes a vector
+    shape = MATRIX.shape[1:] if network else (3,)
+    one = lambda kind: np.ones(shape, kind)
+    make = one if network else lambda kinds: list(map(one, kinds))
     with jax.numpy_dtype_promotion("strict"):
-        for mine, theirs in itertools.product(FLOATS, repeat=2):
-            params = {"a": jnp.ones((2, 3), mine), "b": jnp.ones((), FLOATS[0])}
-            params = tree.cast(grads, mine) if network else params
-            start = opt.init(params, key=jr.key(0))
+        for mine, theirs in itertools.product(FLOATS, FLOATS) if network else PAIRS:
+            params, grads = make(mine), make(theirs)
             own = problem(opt, params)
-            step = lambda g, s: opt.update(tree.cast(g, theirs), s, params, problem=own)  # noqa: B023
-            updates, state = eqx.filter_eval_shape(step, grads, start)
+            start = eqx.filter_eval_shape(opt.init, params, key=jr.key(0))
+            step = lambda g, s, p: opt.update(g, s, p, problem=own)  # noqa: B023
+            updates, state = eqx.filter_eval_shape(step, grads, start, params)
             assert types(updates) == types(params), (mine, theirs)
             assert types(state) == types(start), (mine, theirs)
 

@@ -55,38 +55,39 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from steppe.torch import LearnedOptimizer
 
-rank, rule, place = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+rank, place = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
-torch.manual_seed(0)
-net = torch.nn.Linear(4, 3, dtype=torch.float64)
-x, y = torch.randn(8, 4, dtype=torch.float64), torch.randn(8, 3, dtype=torch.float64)
-model = DistributedDataParallel(net)
-opt = LearnedOptimizer(model.parameters(), rule)
-for _ in range(4):
-    opt.zero_grad()
-    half = slice(4 * rank, 4 * rank + 4)
-    ((model(x[half]) - y[half]) ** 2).mean().backward()
-    opt.step()
-both = [torch.zeros_like(net.weight) for _ in range(2)]
-dist.all_gather(both, net.weight.detach())
-torch.manual_seed(0)
-alone = torch.nn.Linear(4, 3, dtype=torch.float64)
-single = LearnedOptimizer(alone.parameters(), rule)
-for _ in range(4):
-    single.zero_grad()
-    ((alone(x) - y) ** 2).mean().backward()
-    single.step()
-assert torch.equal(*both)
-torch.testing.assert_close(alone.weight, net.weight)
+for rule in sys.argv[3:]:
+    torch.manual_seed(0)
+    net = torch.nn.Linear(4, 3, dtype=torch.float64)
+    x, y = torch.randn(8, 4, dtype=torch.float64), torch.randn(8, 3, dtype=torch.float64)
+    model = DistributedDataParallel(net)
+    opt = LearnedOptimizer(model.parameters(), rule)
+    for _ in range(4):
+        opt.zero_grad()
+        half = slice(4 * rank, 4 * rank + 4)
+        ((model(x[half]) - y[half]) ** 2).mean().backward()
+        opt.step()
+    both = [torch.zeros_like(net.weight) for _ in range(2)]
+    dist.all_gather(both, net.weight.detach())
+    torch.manual_seed(0)
+    alone = torch.nn.Linear(4, 3, dtype=torch.float64)
+    single = LearnedOptimizer(alone.parameters(), rule)
+    for _ in range(4):
+        single.zero_grad()
+        ((alone(x) - y) ** 2).mean().backward()
+        single.step()
+    assert torch.equal(*both), rule
+    torch.testing.assert_close(alone.weight, net.weight, msg=lambda text: f"{rule}: {text}")
 dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("rule", ["rnnprop-v1", "l2o-scale-v1"])
-def test_two_processes_take_the_steps_of_one(rule, tmp_path):
+def test_two_processes_take_the_steps_of_one(tmp_path):
+    rules = ("rnnprop-v1", "l2o-scale-v1")
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", DDP, str(rank), rule, str(tmp_path / "meeting")],
+            [sys.executable, "-c", DDP, str(rank), str(tmp_path / "meeting"), *rules],
             stderr=subprocess.PIPE,
             text=True,
         )

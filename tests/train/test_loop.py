@@ -18,6 +18,7 @@ from steppe.flatness.names import build as measure
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import sgd
+from steppe.optimizers.learned.learned_adam import LearnedAdam
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.store import checkpoint, manifest
 from steppe.store.manifest import STEPS
@@ -43,7 +44,10 @@ class Recorder:
         self.closed = True
 
 
-def train(folder=None, steps=6, sinks=(), task=None, **changes):
+RULE = LearnedAdam(0.1, 0.5, 0.5, 0.1)  # little to compile
+
+
+def train(folder=None, steps=6, sinks=(), **changes):
     options = {
         "estimator": BPTT(2, 3, 9),
         "objective": Trajectory(),
@@ -54,10 +58,8 @@ def train(folder=None, steps=6, sinks=(), task=None, **changes):
         "log_every": 1,
         "recipe": {"note": "test"},
     }
-    opt = RNNProp((3,), 2, scale=0.1, key=jr.key(0))
-    return meta_train(
-        task or Quadratic(3), opt, steps=steps, folder=folder, sinks=sinks, **(options | changes)
-    )
+    args = (changes.pop("task", Quadratic(3)), changes.pop("opt", RULE))
+    return meta_train(*args, steps=steps, folder=folder, sinks=sinks, **(options | changes))
 
 
 def leaves(opt):
@@ -190,7 +192,7 @@ def test_meta_training_lowers_the_loss():
     recorder = Recorder()
     train(
         steps=120, sinks=[recorder], estimator=BPTT(8, 10, 10), validation=None, log_every=20,
-        meta_tx=optax.adam(3e-2),
+        meta_tx=optax.adam(3e-2), opt=RNNProp((3,), 2, scale=0.1, key=jr.key(0)),
     )  # fmt: skip
     losses = [row["meta_loss"] for row in recorder.rows]
     assert losses[-1] < losses[0] - 0.3
@@ -222,7 +224,7 @@ def test_too_many_nonfinite_episodes_stop_the_run_with_a_sentence():
 
 
 def test_theta_stays_when_no_episode_was_finite():
-    task, opt = Quadratic(3), RNNProp((3,), 2, key=jr.key(0))
+    task, opt = Quadratic(3), RULE
     estimator, objective, meta_tx = BPTT(2, 3, 9), Trajectory(), optax.adam(1e-2)
     state = start(
         task, opt, estimator=estimator, objective=objective, meta_tx=meta_tx, key=jr.key(1)
@@ -239,7 +241,7 @@ def test_theta_stays_when_no_episode_was_finite():
 
 
 def test_one_trace_serves_all_steps():
-    task, opt = Quadratic(3), RNNProp((3,), 2, key=jr.key(0))
+    task, opt = Quadratic(3), RULE
     estimator, objective, meta_tx = BPTT(2, 3, 9), Trajectory(), optax.adam(1e-2)
     traces = []
 
