@@ -17,6 +17,8 @@ from ..zoo.io import Card, Line, read_card
 from ..zoo.resolve import resolve
 from .parse import document, make
 
+FIXED = ".value"  # ends the name of an array that an optimizer has, but does not train
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info:
@@ -54,10 +56,20 @@ def describe(path: Path, header: Header) -> dict:
         "what": manifest.get("what", "optimizer" if "kind" in manifest else "unknown"),
         "bytes": path.stat().st_size,
         "numbers": sum(math.prod(t.shape) for t in header.tensors.values()),
+        "trained": trained(header) if "kind" in manifest else None,
         "manifest": header.manifest,
         "tensors": tensors,
         "keys": header.keys,
     }
+
+
+def trained(header: Header) -> int:
+    """Numbers of an optimizer's θ: all of floats but those inside `core.optimizer.Fixed`."""
+    return sum(
+        math.prod(tensor.shape)
+        for name, tensor in header.tensors.items()
+        if not name.endswith(FIXED) and "float" in tensor.dtype
+    )
 
 
 def text(content: Mapping) -> str:
@@ -65,7 +77,8 @@ def text(content: Mapping) -> str:
     lines = [
         f"{content['path']}: {content['what']}, intact",
         f"  {content['numbers']:,} numbers in {len(content['tensors'])} tensors, "
-        f"{content['bytes']:,} bytes",
+        + ("" if content["trained"] is None else f"{content['trained']:,} of them trained, ")
+        + f"{content['bytes']:,} bytes",
     ]
     card = read_card(manifest)
     for name, value in manifest.items():

@@ -15,6 +15,7 @@ from jax._src.interpreters.partial_eval import dce_jaxpr
 from jax.extend.core import jaxprs_in_params
 
 from examples import final_classes
+from steppe.cli.info import trained
 from steppe.core import tree
 from steppe.core.coordinatewise import AbstractCoordinatewise
 from steppe.core.episode import begin, unroll
@@ -28,6 +29,7 @@ from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.names import OPTIMIZERS as NAMES
 from steppe.optimizers.unrolled.base import AbstractUnrolled
 from steppe.store.describe import describe, rebuild
+from steppe.store.manifest import read_header
 from steppe.testing import gradients
 from steppe.zoo import classes, load, manifest, save
 
@@ -391,6 +393,8 @@ def test_saved_and_loaded_it_gives_the_same_updates(name, getkey, tmp_path):
     save(tmp_path / "opt.safetensors", opt, seed=1)
     loaded, said = load(tmp_path / "opt.safetensors"), manifest(tmp_path / "opt.safetensors")
     assert said["kind"] == type(opt).__name__ and said["recipe"] == {"seed": 1}
+    counted = trained(read_header(tmp_path / "opt.safetensors"))
+    assert counted == tree.size(split_meta(opt)[0])
     assert eqx.tree_equal(loaded, opt)
     params, key = parameters(opt), getkey()
     assert eqx.tree_equal(run(loaded, params, key), run(opt, params, key))

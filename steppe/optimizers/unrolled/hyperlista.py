@@ -19,13 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ...core.loss import Composite, LeastSquares, expect
+from ...core.loss import Composite
 from ...core.measure import check_not_negative
 from ...core.messages import at_least
 from ...core.optimizer import Fixed
 from ...core.types import Scalar
 from .analytic import closed_form
-from .base import AbstractUnrolled, Layers, Matrix, Size, number
+from .base import AbstractUnrolled, Layers, Matrix, Size, least_squares, number
 from .thresholds import soft_except
 
 # Found by a grid on 64 × 128 with 10 layers and on 256 × 512 with 16; c₁ and c₂ go like 1/n.
@@ -94,7 +94,7 @@ class HyperLISTA(AbstractUnrolled):
     def layer(
         self, k: Int[Array, ""], x: Float[Array, " n"], memory: Float[Array, " n"], loss: Composite
     ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-        squares = expect(loss.smooth, LeastSquares, "HyperLISTA")
+        squares = least_squares(loss)
         r, b = squares.b - squares.forward(x), squares.b
         error, whole = jnp.sum(jnp.abs(self.inverse.value @ jnp.stack([r, b], axis=1)), axis=0)
         theta = self.c1 * error
