@@ -19,7 +19,8 @@ class AbstractOptimizer(eqx.Module):
 
     A rule that squashes its output says the largest size of an update as `bound`, by which
     `runs.probe` sees whether it is saturated. A rule that takes gradients of the loss besides the
-    one handed to it says how many as `extra_gradients`, None if their number varies.
+    one handed to it says how many as `extra_gradients`, None if their number varies. A rule that
+    counts what it does says the counts of a state as `counts(state)`, by name, for `evaluate`.
     """
 
     @property

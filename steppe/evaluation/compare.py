@@ -217,6 +217,18 @@ def _divergence(case: Case, ours: str) -> list[str]:
     return [f"{case.name}: diverged {enumeration(broken)}."] if broken else []
 
 
+def counts(case: Case) -> list[str]:
+    """Rejections, dismissals and whatever else rules count, one sentence for each rule."""
+    said = []
+    for record in case.records:
+        names = [m for m in record.metrics if not m.startswith(("train_", "test_"))]
+        ends = {name: interval(record.final(name)).mean for name in names}
+        if ends:
+            counted = enumeration([f"{figure(mean)} {name}" for name, mean in ends.items()])
+            said.append(f"{case.name}: {counted} of {record.optimizer} a run, on average.")
+    return said
+
+
 def label(metric: str) -> str:
     return metric.replace("_", " ")
 
@@ -270,5 +282,5 @@ def text_table(records: Sequence[Record]) -> str:
             ]
         )
         rule = "─" * (sum(widths) + 2 * len(widths) - 2)
-        blocks.append("\n".join([case.name, rule, *map(pad, lines)]))
+        blocks.append("\n".join([case.name, rule, *map(pad, lines), *counts(case)]))
     return "\n\n".join(blocks)

@@ -65,9 +65,10 @@ def evaluate(
 
     The loss and the task's metrics are taken at the start and after every
     ⌈horizon / points⌉ steps, the last step included, on the test split and on up to 2000
-    training examples. `learned` defaults to "not from optax"; `ms_per_step` is measured
-    (`time_step`) unless given. `train`: a `trainer` of these steps and points, made for an
-    optimizer that differs from this one in its numbers alone, so that it is not compiled again.
+    training examples; with them the counts of a rule that has any, such as rejections.
+    `learned` defaults to "not from optax"; `ms_per_step` is measured (`time_step`) unless given.
+    `train`: a `trainer` of these steps and points, made for an optimizer that differs from this
+    one in its numbers alone, so that it is not compiled again.
     """
     at_least(1, "evaluate", horizon=horizon, points=points)
     reals("evaluate", ms_per_step=ms_per_step)
@@ -80,8 +81,8 @@ def evaluate(
     at_least(1, "evaluate", seeds=len(seeds))
     seeds = [int(seed) for seed in seeds]
     train = train or trainer(task, opt, horizon=horizon, points=points)
-    losses, *measurable = train(opt, seed_keys(key, seeds, "evaluate"))
-    metrics = measure_all(task, *measurable)
+    losses, *measurable, counts = train(opt, seed_keys(key, seeds, "evaluate"))
+    metrics = measure_all(task, *measurable) | counts
     params = shapes(task)
     losses = np.asarray(losses, np.float64)  # (seeds, horizon)
     metrics = {m: np.asarray(values, np.float64) for m, values in metrics.items()}
@@ -110,13 +111,14 @@ def evaluate(
 
 
 def trainer(task: AbstractTask, opt: AbstractOptimizer, *, horizon: int, points: int) -> Train:
-    """f(opt, keys) → losses (seeds, horizon), instances, paths, keys to measure with (seeds,).
+    """f(opt, keys) → losses (seeds, horizon), instances, paths, keys to measure with, counts.
 
-    A path is the parameters at every point. For optimizers that differ from `opt` in their numbers
-    alone it is compiled once.
+    A path is the parameters at every point; counts are by name (seeds, points). For optimizers
+    that differ from `opt` in their numbers alone it is compiled once.
     """
     at = marks(horizon, points)
-    look = lambda episode, _: (episode.instance, episode.params)
+    counts = getattr(opt, "counts", lambda state: {})
+    look = lambda episode, _: (episode.instance, episode.params, counts(episode.opt_state))
     loss = lambda step: step.value
 
     def train(pair: tuple[AbstractTask, AbstractOptimizer], keys: Key) -> tuple:
@@ -124,8 +126,9 @@ def trainer(task: AbstractTask, opt: AbstractOptimizer, *, horizon: int, points:
         found = episodes(
             *pair, begins, horizon, look, at=at, observe=loss, batch_size=lanes_evaluated()
         )
-        instances, paths = found.looks
-        return found.steps, jtu.tree_map(lambda leaf: leaf[:, 0], instances), paths, measures
+        instances, paths, counted = found.looks
+        first = jtu.tree_map(lambda leaf: leaf[:, 0], instances)
+        return found.steps, first, paths, measures, counted
 
     run = spread(train)
     return lambda opt, keys: run((task, opt), keys)

@@ -113,6 +113,10 @@ class Watchdog(AbstractOptimizer):
                     'as steppe.zoo.build("adam", lr=1e-3).'
                 )
 
+    def counts(self, state: WatchdogState) -> dict[str, Int[Array, ""]]:
+        """The dismissals of the base so far."""
+        return {"dismissals": state.dismissals}
+
     def init(self, params: Params, *, key: Key | None = None) -> WatchdogState:
         params = tree.real(params, "Watchdog")
         zero, count = jnp.zeros((), tree.working_dtype(params)), jnp.zeros((), jnp.int32)

@@ -285,6 +285,7 @@ def fairness(groups: Sequence[compare.Case]) -> list[tuple[bool, str]]:
         )
     if groups:
         said.append(gradients(groups))
+    said += [(True, line) for case in groups for line in compare.counts(case)]
     return said
 
 

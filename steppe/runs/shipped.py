@@ -133,7 +133,7 @@ def tune(
     - `keys`: one a training
     - `settings`: has the grid of rates and the horizon
     """
-    losses = [valid_losses(task, *train(make(lr), keys)[1:]) for lr in settings.grid]
+    losses = [valid_losses(task, *train(make(lr), keys)[1:4]) for lr in settings.grid]
     return choose(settings.grid, np.asarray(losses, np.float64), settings.horizon)
 
 

@@ -16,6 +16,7 @@ from steppe.evaluation.update_curve import HISTORIES, STEADY, update_curve
 from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import adam, sgd
 from steppe.optimizers.classic.sam import SAM
+from steppe.optimizers.guarded import Guarded
 from steppe.optimizers.learned.scale import Scale
 from steppe.report.answer import SIGNS, WORDS, grids, sentence
 from steppe.report.page import facts, fairness, report_from_folders, write_report
@@ -122,6 +123,19 @@ def test_gradients_a_step_are_those_that_the_optimizers_take(getkey, tmp_path):
     ]  # fmt: skip
     page = write_report(tmp_path / "r.html", title="t", records=records).read_text()
     assert "Gradients a step: 1 for SGD, 2 for SAM and Attention and 5 for Entropy-SGD" in page
+
+
+def test_what_a_guarded_optimizer_rejects_is_shown(getkey):
+    """All steps uphill: the first, and the second from where the fallback is."""
+    record = evaluate(
+        Quadratic(n=2), Guarded(sgd(-0.1), sgd(0.1)), name="Uphill", task_name="bowl", horizon=2,
+        seeds=1, key=getkey(), points=2, ms_per_step=1.0,
+    )  # fmt: skip
+    assert record.metrics["rejections"] == [[0.0, 1.0, 2.0]]
+    assert record.gradients_per_step == 2
+    said = "bowl, 2 steps: 2.00 rejections of Uphill a run, on average."
+    assert said in str(fairness(compare.cases([record])))
+    assert said in compare.text_table([record])
 
 
 @pytest.mark.parametrize(
