@@ -1,5 +1,6 @@
 """An episode is one inner training in flight; `unroll` is the one loop that advances it."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -67,6 +68,7 @@ def unroll(
     remat: bool = False,
     nudges: Updates | None = None,
     until: Int[Array, ""] | None = None,
+    fresh: bool = False,
 ) -> tuple[Episode, PyTree]:
     """Advance an episode by `length` inner steps and record what `observe` returns at each.
 
@@ -82,12 +84,17 @@ def unroll(
       respect to it is dL/du_t, the cotangent of the update of step t.
     - `until`: number of the episode's last update. In later steps of the unroll parameters and
       optimizer rest, and the update is not computed if `until` has no episode axis.
+    - `fresh`: the episode has just begun. Nothing changes, but an optimizer whose first steps are
+      another program than the later ones (`opening`, their number) has a loop for each, and need
+      not choose in every step.
 
     Returns the episode after the last step and the stacked records (leading axis
     `length`).
     """
 
-    def step(before: Episode, nudge: Updates | None) -> tuple[Episode, Obs]:
+    opening = min(getattr(opt, "opening", 0), length) if fresh else 0
+
+    def step(before: Episode, nudge: Updates | None, **known: bool) -> tuple[Episode, Obs]:
         key, key_batch, key_loss, key_opt, key_observe = jr.split(before.key, 5)
         batch = task.batch(before.instance, key_batch, split="train")
         problem = Problem(task, before.instance, batch, key_loss)
@@ -96,7 +103,7 @@ def unroll(
             grads = jax.lax.stop_gradient(grads)
 
         def move() -> tuple[Updates, OptState]:
-            extra = {"value": value, "problem": problem, "key": key_opt}
+            extra = {"value": value, "problem": problem, "key": key_opt, **known}
             return opt.update(grads, before.opt_state, before.params, **extra)
 
         def rest() -> tuple[Updates, OptState]:
@@ -112,5 +119,16 @@ def unroll(
         after = Episode(before.instance, params, opt_state, before.step + 1, key)
         return after, observe(Step(problem, before, after, value, key_observe))
 
-    body = jax.checkpoint(step) if remat else step  # pyright: ignore
-    return jax.lax.scan(body, episode, nudges, length=length)
+    def loop(episode: Episode, begin: int, end: int, **known: bool) -> tuple[Episode, PyTree]:
+        own = jtu.tree_map(lambda x: x[begin:end], nudges)
+        body = functools.partial(step, **known)
+        body = jax.checkpoint(body) if remat else body  # pyright: ignore
+        return jax.lax.scan(body, episode, own, length=end - begin)
+
+    if not opening:
+        return loop(episode, 0, length)
+    episode, first = loop(episode, 0, opening, opening=True)
+    if opening == length:
+        return episode, first
+    episode, later = loop(episode, opening, length, opening=False)
+    return episode, jtu.tree_map(lambda x, y: jnp.concatenate([x, y]), first, later)

@@ -210,7 +210,7 @@ def moved(x: Params, shift: float | Scalar) -> Params:
 
 def soft(z: Array, threshold: float | Array) -> Array:
     """sign(z) max(|z| − threshold, 0), the soft threshold."""
-    return jnp.sign(z) * jnp.maximum(jnp.abs(z) - threshold, 0)
+    return jnp.where(jnp.abs(z) <= threshold, 0, z - threshold * jnp.sign(z))
 
 
 def lengths(groups: Float[Array, "*shape size"]) -> Float[Array, "*shape 1"]:

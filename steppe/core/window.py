@@ -50,13 +50,14 @@ def score(
     second_order: bool = False,
     remat: bool = False,
     until: Int[Array, ""] | None = None,
+    fresh: bool = False,
 ) -> tuple[Score, Window]:
     """Score the next `length` inner steps of a window; return the window after them, too.
 
     Differentiable in the arrays of `opt` and in the window. `key` is for the objective;
-    `second_order`, `remat` and `until` are those of `unroll`.
+    `second_order`, `remat`, `until` and `fresh` are those of `unroll`.
     """
-    how = {"second_order": second_order, "remat": remat, "until": until}
+    how = {"second_order": second_order, "remat": remat, "until": until, "fresh": fresh}
     nothing = lambda step: ()
     return score_and_record(task, opt, window, objective, length, nothing, key=key, **how)[:2]
 
@@ -74,6 +75,7 @@ def score_and_record(
     remat: bool = False,
     nudges: Updates | None = None,
     until: Int[Array, ""] | None = None,
+    fresh: bool = False,
 ) -> tuple[Score, Window, PyTree]:
     """Score a window, and stack the results of `record` at each step (leading axis `length`).
 
@@ -93,6 +95,7 @@ def score_and_record(
         remat=remat,
         nudges=nudges,
         until=until,
+        fresh=fresh,
     )
     found = objective(task, episode, obs, window.memo, key=key)
     return found, Window(episode, found.memo, window.steps_left - length), records

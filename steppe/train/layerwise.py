@@ -216,7 +216,7 @@ def fit_layerwise(
     best, history = meta_train(
         task,
         opt,
-        estimator=Whole(episodes, layers),
+        estimator=Whole(episodes, layers, layers),
         objective=natural_objective(task) if objective is None else objective,
         meta_tx=optax.adam(natural_rate(opt) if rate is None else rate),
         validation=validation,

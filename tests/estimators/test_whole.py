@@ -38,7 +38,7 @@ def test_the_gradient_is_that_of_the_mean():
 
 
 def test_a_horizon_ends_episodes_early_without_another_compilation():
-    whole, traces = Whole(5, 3), []
+    whole, traces = Whole(5, 3, 3), []
 
     @jax.jit
     def at(horizon):

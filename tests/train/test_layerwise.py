@@ -39,7 +39,7 @@ def compiled():
 
     Adam's first step is its rate, whatever the gradient.
     """
-    how = Whole(4, LAYERS), Supervised(), optax.adam(RATE)
+    how = Whole(4, LAYERS, LAYERS), Supervised(), optax.adam(RATE)
     names = ("estimator", "objective", "meta_tx")
     state = start(TASK, OPT, **dict(zip(names, how, strict=True)), key=jr.key(0))
     at = lambda span: Layerwise((span,), decay=0.3).stage(0, *how[:2], OPT)

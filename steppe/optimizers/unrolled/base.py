@@ -124,6 +124,7 @@ class AbstractUnrolled(AbstractOptimizer):
         params: Params,
         *,
         problem: Problem | None = None,
+        opening: bool | None = None,
         **extra,
     ) -> tuple[Updates, UnrolledState]:
         name = type(self).__name__
@@ -144,8 +145,17 @@ class AbstractUnrolled(AbstractOptimizer):
             move, after = fista.update(grads, state.after, params, problem=problem)
             return move, state.memory, after
 
-        move, memory, after = jax.lax.cond(state.step < self.layers, one_layer, handed_over)
+        if opening is None:
+            found = jax.lax.cond(state.step < self.layers, one_layer, handed_over)
+        else:  # known beforehand: back-propagation keeps the matrices of both branches
+            found = one_layer() if opening else handed_over()
+        move, memory, after = found
         return move, UnrolledState(state.step + 1, memory, after)
+
+    @property
+    def opening(self) -> int:
+        """Number of steps that are layers, see `unroll`."""
+        return self.layers
 
     def dtype(self, params: Params) -> jnp.dtype:
         """The dtype of the layers: that of θ, or wider if the parameters are."""

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int
 from ...core.loss import Composite
 from ...core.messages import at_least
 from ...core.optimizer import Fixed
+from ...core.regularizer import soft
 from .analytic import closed_form, linear_program
 from .base import AbstractUnrolled, Layers, Matrix, Size, larger_square, number, residual
 from .thresholds import check_selection, check_threshold, largest, soft_except, spared_counts
@@ -52,8 +53,9 @@ class AbstractCoupled(AbstractUnrolled):
         self, k: Int[Array, ""], x: Vector, memory: tuple[()], loss: Composite
     ) -> tuple[Vector, tuple[()]]:
         ahead = x + self.step(k, residual(loss, x))
-        spared = largest(ahead, spared_counts(self.n, self.layers, self.p, self.p_max), k)
-        return soft_except(ahead, self.thresholds[k], spared), ()
+        if not any(counts := spared_counts(self.n, self.layers, self.p, self.p_max)):
+            return soft(ahead, self.thresholds[k]), ()
+        return soft_except(ahead, self.thresholds[k], largest(ahead, counts, k)), ()
 
 
 class LISTACP(AbstractCoupled):

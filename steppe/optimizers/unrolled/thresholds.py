@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ...core.messages import reals
-from ...core.regularizer import soft
 from ...core.types import Scalar
 
 
@@ -23,7 +22,8 @@ def soft_except(
     z: Float[Array, " n"], threshold: Scalar, spared: Bool[Array, " n"]
 ) -> Float[Array, " n"]:
     """soft(z, threshold), and z itself where `spared` and above the threshold."""
-    return jnp.where(spared & (jnp.abs(z) > threshold), z, soft(z, threshold))
+    taken = jnp.where(spared, 0, threshold)
+    return jnp.where(jnp.abs(z) <= threshold, 0, z - taken * jnp.sign(z))
 
 
 def largest(z: Float[Array, " n"], counts: tuple[int, ...], k: Int[Array, ""]) -> Bool[Array, " n"]:
