@@ -45,6 +45,11 @@ STUDIES = {
         "techniques.settings:SCALES",
         "techniques.techniques:STUDY",
     ),
+    "math-l2o": Entry(
+        "Is a network that chooses the steps of a proximal scheme worth its time?",
+        "math_l2o.settings:SCALES",
+        "math_l2o.math_l2o:STUDY",
+    ),
     "certificates": Entry(
         "What do certificates say of classical, learned and shipped solvers?",
         "certificates.settings:SCALES",

@@ -137,7 +137,7 @@ def test_a_study_can_be_asked(name):
         assert cells and json.loads(json.dumps(cells)) == cells
         texts = [json.dumps(cell, sort_keys=True) for cell in cells]
         assert len(set(texts)) == len(texts)
-    folder = FOLDER / name.partition(".")[0]
+    folder = FOLDER / name.partition(".")[0].replace("-", "_")
     assert (folder / "README.md").is_file()
     assert names.STUDIES[name].question.endswith("?")
 
@@ -147,9 +147,10 @@ def told(capsys):
     """(README of a study, what its record says); nothing is run."""
 
     def ask(name: str) -> tuple[str, str]:
-        path = FOLDER / name / f"{name}.jsonl"
+        folder = FOLDER / name.replace("-", "_")
+        path = folder / f"{folder.name}.jsonl"
         assert main(["reproduce", name, "--records", str(path)]) == 0
-        return (FOLDER / name / "README.md").read_text(), capsys.readouterr().out
+        return (folder / "README.md").read_text(), capsys.readouterr().out
 
     return ask
 
