@@ -8,7 +8,7 @@ import pytest
 from steppe.core.regularizer import L1, Box, ElasticNet, GroupL2
 
 RNG = np.random.default_rng(0)
-Z, T = RNG.normal(0, 2, 4000), RNG.uniform(0.01, 3, 4000)
+Z, T = RNG.normal(0, 2, 10_000), RNG.uniform(0.01, 3, 10_000)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def values(opt, keys, size):
 @pytest.mark.parametrize(("use", "monotone"), [(("p",), False), (("p", "a"), True)])
 def test_the_objective_never_rises_whatever_theta_is(use, monotone):
     opt = MathL2O(use, hidden=(4,), monotone=monotone, key=KEY)
-    found = np.array(values(opt, jr.split(KEY, 50), 3.0))
+    found = np.array(values(opt, jr.split(KEY, 500), 3.0))
     rises = np.diff(found, axis=1) > 1e-12 * np.abs(found[:, :-1])
     assert not rises.any() and np.isfinite(found).all()
     assert np.median(found[:, -1] / found[:, 0]) < 0.5  # and it does fall
@@ -115,22 +115,31 @@ def test_steps_are_inside_the_bounds_of_the_proof_in_any_precision():
 def test_with_momentum_alone_it_does_rise():
     """So the test above can fail."""
     opt = MathL2O(("p", "a"), hidden=(4,), key=KEY)
-    found = np.array(values(opt, jr.split(KEY, 50), 3.0))
+    found = np.array(values(opt, jr.split(KEY, 500), 3.0))
     assert (np.diff(found, axis=1) > 1e-6).any(axis=1).mean() > 0.5
 
 
 def test_steps_beyond_two_over_l_do_rise():
-    first = begin(TASK, ISTA(), KEY)
-    loss = TASK.loss(first.instance, (), KEY)
-    rng, rose = np.random.default_rng(0), []
-    for _ in range(200):
-        x = jnp.asarray(rng.normal(size=10))
-        for low, high in ((0.01, 1.99), (2.0, 4.0)):
-            P = jnp.asarray(rng.uniform(low, high, 10)) / loss.lipschitz
-            after, _ = structured_step(loss, x, x, jax.grad(loss.smooth)(x), Coefficients(P))
-            rose.append(float(loss(after) - loss(x)))
-    inside, outside = np.array(rose).reshape(-1, 2).T
-    assert inside.max() <= 0 and (outside > 0).any()
+    """With random P inside the bounds no run of twenty steps ever rises, beyond them most do."""
+    loss = TASK.loss(begin(TASK, ISTA(), KEY).instance, (), KEY)
+
+    @jax.jit
+    @jax.vmap
+    def values(key, low, high):
+        def step(x, key):
+            P = jr.uniform(key, (10,), minval=low, maxval=high) / loss.lipschitz
+            y = structured_step(loss, x, x, jax.grad(loss.smooth)(x), Coefficients(P))[0]
+            return y, loss(x)
+
+        return jax.lax.scan(step, jr.normal(key, (10,)), jr.split(key, 20))[1]
+
+    keys, bounds = (
+        jr.split(KEY, 500),
+        jnp.repeat(jnp.array([[0.01, 1.99], [2.0, 4.0]]), 250, axis=0),
+    )
+    rises = np.diff(np.asarray(values(keys, *bounds.T)), axis=1) > 1e-12
+    inside, outside = np.split(rises.any(axis=1), 2)
+    assert not inside.any() and outside.mean() > 0.9
 
 
 def test_the_meta_gradient_goes_through_the_smooth_part_and_where_it_is_live_through_the_inputs():

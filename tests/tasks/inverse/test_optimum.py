@@ -30,7 +30,7 @@ def of(smooth, regularizer):
     return Composite(smooth, regularizer, smooth.lipschitz())
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("ridge", [0.0, 0.2])
 def test_least_squares_are_those_of_coordinate_descent(seed, ridge):
     A, b = data(seed)
@@ -46,10 +46,11 @@ def test_least_squares_are_those_of_coordinate_descent(seed, ridge):
     found = optimum(loss)
     assert found.value == pytest.approx(value(loss, found.x), rel=1e-12)
     assert found.value == pytest.approx(theirs, rel=1e-10)
-    assert 0 <= found.gap <= 1e-13 and theirs >= found.value - found.gap - 1e-13
+    assert 0 <= found.gap <= 1e-13 * max(1, found.value)
+    assert theirs >= found.value - found.gap - 1e-13
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 def test_logistic_regression_is_that_of_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     A = rng.standard_normal((60, 6))
