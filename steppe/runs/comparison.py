@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..evaluation.records import read_records
-from ..zoo.registry import tunable
+from ..zoo.registry import ready_made, tunable
 from . import folder as folders
 from .folder import BadInput
 from .subject import Subject, check, prepare
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HORIZONS = (100, 500)  # for optimizers that were never meta-trained
 LONGER = 5  # × the horizon of meta-training
 # Customary starting points, not good ones for any particular task.
-RATES = {"sgd": 0.1, "momentum": 0.01, "adam": 1e-3, "rmsprop": 1e-3}
+RATES = {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adam": 1e-3, "rmsprop": 1e-3}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +38,13 @@ def decide(about: Subject, horizons: tuple[int, ...], baselines: tuple[str, ...]
     """Fill in the rest; no JAX.
 
     - `horizons`: inner steps; (): as in meta-training, and LONGER times that
-    - `baselines`: hand-made optimizers with a learning rate
+    - `baselines`: hand-made optimizers
     """
     if not horizons:
         trained = about.horizon
         horizons = HORIZONS if trained is None else (trained, LONGER * trained)
     for baseline in baselines:
-        check(baseline, tunable(), "baseline")
+        check(baseline, [*tunable(), *ready_made()], "baseline")
     # Twice the same is measured once.
     others = tuple(b for b in dict.fromkeys(baselines) if b != about.optimizer)
     return Plan(about, tuple(dict.fromkeys(horizons)), others)
@@ -104,7 +104,7 @@ def compare(
         for name in (about.optimizer, *plan.baselines):
             shown = about.name if name == about.optimizer else str(name)
             say(f"{shown}, {horizon} steps…")
-            lr = None if tuned or isinstance(name, Path) else RATES[name]
+            lr = None if tuned or isinstance(name, Path) else RATES.get(name)
             ready = prepare(name, task, horizon=horizon, lr=lr, key=key, say=say)
             record = evaluate(
                 task,

@@ -18,6 +18,7 @@ from ..evaluation.records import read_records
 from ..store.manifest import CheckpointError, verify
 from ..store.untrusted import FileError, Source, checked
 from ..train.sinks import read_log
+from ..zoo.registry import ready_made
 from . import config
 from . import folder as folders
 from .findings import Finding, of_rows
@@ -80,7 +81,7 @@ def tuned(path: Path) -> Finding:
     except ValueError as error:
         return Finding("baselines", False, str(error), "evaluate again, into another folder")
     by_hand = [r for r in records if not r.learned]
-    untuned = sorted({r.optimizer for r in by_hand if not r.tuning})
+    untuned = sorted({r.optimizer for r in by_hand if not r.tuning} - set(ready_made()))
     edge = sorted({f"{r.optimizer} ({r.tuning['edge']})" for r in by_hand if r.tuning.get("edge")})
     found = {"baselines": len({r.optimizer for r in by_hand}), "untuned": len(untuned)}
     if untuned:

@@ -14,7 +14,7 @@ from ..store.hints import Check, Wrong
 from ..store.manifest import CheckpointError, described
 from ..store.untrusted import Between, Length, Source, built, checked, checked_table, shown
 from ..tasks.names import TASKS
-from ..zoo.registry import HUB, PRETRAINED, WEIGHTS, learned, tunable
+from ..zoo.registry import HUB, PRETRAINED, WEIGHTS, learned, ready_made, tunable
 from ..zoo.resolve import resolve
 from .folder import MODEL, BadInput
 
@@ -98,7 +98,7 @@ def check(name: str, known: Collection[str], what: str) -> None:
 def subject(source: str, task: str | None) -> Subject:
     """The optimizer of this name or file, on this task or that of its training."""
     optimizer, name, trained = source, source, Training(None, {}, None)
-    if source not in tunable():
+    if source not in [*tunable(), *ready_made()]:
         optimizer = checkpoint(source)
         header = verified(optimizer)
         if "kind" not in header.manifest:
@@ -151,10 +151,11 @@ def checkpoint(source: str) -> Path:
             "train`, or a trained one of `steppe list pretrained`."
         )
     if source in OPTIMIZERS:
-        raise BadInput(f"{source} has no learning rate to tune; use one of {', '.join(tunable())}.")
+        names = ", ".join([*tunable(), *ready_made()])
+        raise BadInput(f"{source} has no learning rate to tune; use one of {names}.")
     raise BadInput(
         f"There is no file and no optimizer {source!r}; give a checkpoint, or "
-        f"{did_you_mean(source, [*tunable(), *PRETRAINED], see=SEE)}"
+        f"{did_you_mean(source, [*tunable(), *ready_made(), *PRETRAINED], see=SEE)}"
     )
 
 
@@ -167,7 +168,7 @@ def prepare(
     key: "Key",
     say: Callable[[str], None],
 ) -> Prepared:
-    """The optimizer of a file, or a hand-made one with its learning rate.
+    """The optimizer of a file, or a hand-made one, with its learning rate if it has one.
 
     - `horizon`: steps for which a rate is tuned on the validation split, where none is given
     - `lr`: learning rate of a hand-made one; None: tuned
@@ -178,6 +179,8 @@ def prepare(
 
     if isinstance(optimizer, Path):
         return Prepared(load(optimizer), None, {})
+    if optimizer in ready_made():
+        return Prepared(build(optimizer), None, {})
     if lr is not None:
         return Prepared(build(optimizer, lr=lr), lr, {})
     say(f"tuning the learning rate of {optimizer}…")
@@ -189,6 +192,8 @@ def prepare(
 
 def check_rate(about: Subject, lr: float | None) -> None:
     """Refuse a learning rate for an optimizer that has learned its steps; needs no JAX."""
+    if lr is not None and about.optimizer in ready_made():
+        raise BadInput(f"{about.name} takes its step from the problem; leave `lr` out.")
     if lr is not None and isinstance(about.optimizer, Path):
         raise BadInput(
             f"`lr` is for hand-made optimizers, but {about.name} has learned its steps and has no "

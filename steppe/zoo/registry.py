@@ -100,6 +100,12 @@ def tunable() -> list[str]:
     return [n for n, entry in OPTIMIZERS.items() if "lr" in entry.tunable and not entry.learned]
 
 
+def ready_made() -> list[str]:
+    """Names of the hand-made optimizers that take their steps from the structure of the loss."""
+    by_hand = {name: entry for name, entry in OPTIMIZERS.items() if not entry.learned}
+    return [n for n, entry in by_hand.items() if entry.needs and "lr" not in entry.tunable]
+
+
 def classes() -> dict[str, type["AbstractOptimizer"]]:
     """Classes of optimizers by the name that a checkpoint calls them."""
     found = (entry.load() for entry in OPTIMIZERS.values())

@@ -192,6 +192,7 @@ def test_untuned_baselines_are_found(steppe, tmp_path):
     assert found(mine, sgd | {"tuning": tuned}, adam)["evidence"] == "not tuned: Adam"
     assert not found(mine, sgd, adam)["ok"]
     assert found(mine, sgd | {"tuning": tuned}, adam | {"tuning": tuned})["ok"]
+    assert found(mine, sgd | {"tuning": tuned}, record("fista"))["ok"]  # has no rate to tune
     edge = found(mine, sgd | {"tuning": tuned | {"edge": "largest"}})
     assert edge["ok"] and "SGD (largest)" in edge["evidence"]
 

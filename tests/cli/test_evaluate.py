@@ -10,8 +10,9 @@ from cli.runs import contents
 from steppe.cli.evaluate import content, text
 from steppe.evaluation.records import Record, read_records
 from steppe.evaluation.run import GRID
-from steppe.runs.comparison import compare, decide
+from steppe.runs.comparison import RATES, compare, decide
 from steppe.runs.subject import subject
+from steppe.zoo.registry import tunable
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,23 @@ def test_a_hand_made_optimizer_can_be_evaluated_alone(steppe):
     assert answer.code == 0, answer.err
     [row] = json.loads(answer.out)["rows"]
     assert (row["optimizer"], row["horizon"]) == ("sgd", 3)
+
+
+def test_optimizers_that_take_their_step_from_the_problem_need_no_rate(steppe):
+    words = "eval fista --task lasso-sparse --baselines none --horizons 3 --seeds 1 --json"
+    answer = steppe(*words.split(), "--cores", 2)
+    assert answer.code == 0, answer.err
+    assert [row["optimizer"] for row in json.loads(answer.out)["rows"]] == ["fista"]
+    about = subject("fista", "lasso-sparse")
+    assert decide(about, (), ("ista", "amp", "adam", "fista")).baselines == ("ista", "amp", "adam")
+    answer = steppe("certify", "fista", "--task", "lasso-sparse", "--lr", 0.1)
+    assert answer.code == 2 and "fista takes its step from the problem; leave" in answer.err
+    answer = steppe("eval", "sam", "--task", "quadratic")
+    assert answer.code == 2 and "sam has no learning rate to tune; use one of sgd" in answer.err
+
+
+def test_every_rate_that_may_be_tuned_has_a_customary_value():
+    assert set(RATES) == set(tunable())
 
 
 def test_a_report_of_a_run_and_its_evaluation(records, finished, steppe, tmp_path):
