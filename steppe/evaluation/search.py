@@ -31,7 +31,7 @@ from ..core import tree
 from ..core.arguments import real
 from ..core.episode import Episode
 from ..core.loss import Composite, expect
-from ..core.messages import at_least, did_you_mean
+from ..core.messages import at_least, brief, did_you_mean
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import episodes
 from ..core.task import AbstractTask, Problem, draw
@@ -140,12 +140,19 @@ def checked(
     """The names and the values of a grid in ascending order, or a sentence."""
     fields = [field.name for field in dataclasses.fields(opt)]
     known = [n for n in fields if eqx.is_inexact_array(x := getattr(opt, n)) and x.ndim == 0]
-    if not grid:
-        raise ValueError("search: the grid is empty; give values of a number by its name.")
+    if not isinstance(grid, Mapping) or not grid:
+        raise ValueError(
+            f"search: grid must be values to try by the name of a number, got {brief(grid)}; give "
+            '{"step": (0.5, 1.0)}, say.'
+        )
     for name, values in grid.items():
         if name not in known:
             see = did_you_mean(name, known) if known else "it has none."
             raise ValueError(f"search: {type(opt).__name__} has no number {name!r}; {see}")
+        if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
+            raise ValueError(
+                f"search: the values of {name} must be a list of numbers, got {brief(values)}."
+            )
         for value in values:
             real(f"search: a value of {name}", value)
         if not len(values):

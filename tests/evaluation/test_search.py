@@ -60,7 +60,10 @@ def test_without_a_truth_it_is_the_loss_and_diverging_loses():
 def test_what_cannot_be_searched_is_refused_in_one_sentence():
     how = {"horizon": 4, "key": jr.key(0), "problems": 2}
     cases = [
-        (OPT, {}, {}, "the grid is empty"),
+        (OPT, {}, {}, "grid must be values to try by the name of a number, got {}"),
+        (OPT, [0.1, 0.2], {}, "by the name of a number, got [0.1, 0.2]"),
+        (OPT, {"c1": 0.1}, {}, "the values of c1 must be a list of numbers, got 0.1"),
+        (OPT, {"c1": "0.1"}, {}, "the values of c1 must be a list of numbers, got '0.1'"),
         (OPT, {"c4": (1.0,)}, {}, "HyperLISTA has no number 'c4'; use one of c1, c2, c3."),
         (LAMP.from_task(TASK), {"alpha": (1.0,)}, {}, "LAMP has no number 'alpha'; it has none."),
         (OPT, {"c1": ()}, {}, "there are no values of c1"),

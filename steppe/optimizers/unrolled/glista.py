@@ -51,6 +51,7 @@ class GLISTA(AbstractUnrolled):
     - `p`, `p_max`: percent of the entries that layer k = 1, 2, … spares, min(p · k, p_max)
     - `gate`: g of the gain; "relu" suits noise, "none" with overshoot 1 the lack of it
     - `gain`, `overshoot`: a and ā of the start
+    - `weights`: of the start. "A/L": as published; "A": better after short training, layer by layer
     """
 
     W: Float[Array, "layers rows n"]
@@ -67,6 +68,7 @@ class GLISTA(AbstractUnrolled):
     gate: Gate = eqx.field(static=True)
     gain: float = eqx.field(static=True)
     overshoot: float = eqx.field(static=True)
+    weights: Literal["A/L", "A"] = eqx.field(static=True)
     per_layer: ClassVar = ("W", "thresholds", "gains", "overshoots", "scales")
 
     def __init__(
@@ -80,6 +82,7 @@ class GLISTA(AbstractUnrolled):
         gate: Gate = "relu",
         gain: float = 5.0,
         overshoot: float = 5.0,
+        weights: Literal["A/L", "A"] = "A/L",
     ):
         me = "GLISTA"
         at_least(1, me, rows=rows, n=n, layers=layers)
@@ -88,8 +91,10 @@ class GLISTA(AbstractUnrolled):
         reals(me, gain=gain, overshoot=overshoot)
         if gate not in GATES:
             raise ValueError(f"{me}: gate is {gate!r}, expected one of {tuple(GATES)}.")
+        if weights not in ("A/L", "A"):
+            raise ValueError(f"{me}: weights is {weights!r}, expected 'A/L' or 'A'.")
         self.rows, self.n, self.layers, self.threshold = rows, n, layers, threshold
-        self.p, self.p_max = p, p_max
+        self.p, self.p_max, self.weights = p, p_max, weights
         self.gate, self.gain, self.overshoot = gate, gain, overshoot
         dtype = jnp.result_type(float)
         self.W = jnp.zeros((layers, rows, n), dtype)
@@ -100,7 +105,7 @@ class GLISTA(AbstractUnrolled):
 
     def started(self, A: Matrix) -> Self:
         L = larger_square(A)
-        W = jnp.broadcast_to(number(A / L), self.W.shape)
+        W = jnp.broadcast_to(number(A / L if self.weights == "A/L" else A), self.W.shape)
         thresholds = jnp.full_like(self.thresholds, self.threshold / L)
         return eqx.tree_at(lambda net: (net.W, net.thresholds), self, (W, thresholds))
 

@@ -17,6 +17,7 @@ from typing import ClassVar, Literal, Self
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ...core import tree
@@ -32,9 +33,9 @@ ALPHA = 1.1402  # of AMP for one entry in ten: the published code of Borgerding 
 class LAMP(AbstractUnrolled):
     """Borgerding et al. 2017: a matrix and a threshold for each layer.
 
-    - `rows`, `n`: shape of A, whose columns have lengths near 1
+    - `rows`, `n`: shape of A, whose columns are about equally long
     - `layers`: at least 1
-    - `alpha`: of the start, a threshold in units of ‖v‖/√rows, not negative
+    - `alpha`: of the start, a threshold in units of the noise of x + Wᵀv, not negative
     - `weights`: of the start. "A": AMP; "A/L" with alpha 0.4: as published with Open-L2O
     """
 
@@ -66,8 +67,11 @@ class LAMP(AbstractUnrolled):
         self.alphas = jnp.full((layers,), alpha, jnp.result_type(float))
 
     def started(self, A: Matrix) -> Self:
-        W = number(A if self.weights == "A" else A / larger_square(A))
-        return eqx.tree_at(lambda net: net.W, self, jnp.broadcast_to(W, self.W.shape))
+        # AMP is for columns of length 1: for others, A and the threshold are in units of theirs.
+        length = np.sqrt(np.mean(np.sum(A**2, axis=0))) if self.weights == "A" else 1.0
+        W = number(A / (length**2 if self.weights == "A" else larger_square(A)))
+        start = jnp.broadcast_to(W, self.W.shape), self.alphas / length
+        return eqx.tree_at(lambda net: (net.W, net.alphas), self, start)
 
     def start(self, x: Float[Array, " n"]) -> Float[Array, " rows"]:
         return jnp.zeros((self.rows,), x.dtype)

@@ -101,7 +101,8 @@ class NAALISTA(AbstractUnrolled):
         x = rng.standard_normal((self.n, DRAWN)) * (rng.random((self.n, DRAWN)) < self.density)
         norms = np.stack([np.abs(r).sum(axis=0) for r in (A @ x, W.T @ (A @ x))])
         usual = np.stack([norms.mean(axis=1), np.maximum(norms.std(axis=1), np.finfo(float).tiny)])
-        bias = np.log(np.expm1([1.0, self.threshold / larger_square(A)]))  # softplus undone
+        chosen = np.array([1.0, self.threshold / larger_square(A)])
+        bias = chosen + np.log(-np.expm1(-chosen))  # softplus undone
         where = lambda net: (net.W.value, net.usual.value, net.head.b)
         return eqx.tree_at(where, self, (number(W), number(usual), number(bias)))
 

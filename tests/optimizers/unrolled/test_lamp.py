@@ -33,6 +33,15 @@ def test_before_training_it_is_amp(options):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
+def test_longer_columns_make_the_solution_shorter():
+    """With A and b in other units, x is in other units and nothing else changes."""
+    found, scaled = (
+        path(LAMP.from_dictionary(s * A, layers=LAYERS), jnp.asarray(s * A), jnp.asarray(B), LAYERS)
+        for s in (1.0, 50.0)
+    )
+    np.testing.assert_allclose(50 * scaled, found, rtol=0, atol=1e-12)
+
+
 def test_it_has_as_many_numbers_as_published():
     opt = LAMP(256, 512)
     assert tree.size(split_meta(opt)[0]) == 2_097_168
