@@ -19,7 +19,7 @@ from steppe.store.manifest import read_manifest
 PLACE = "    lr: float = setting(1e-3"
 LINE = '    warmth: float = setting(0.25, "warmth of the meta-optimizer", least=0)\n'
 TINY = shlex.split(
-    "--task quadratic --opt dm --hidden 2 --steps 1 --unroll 1 --horizon 2 --episodes 1 --cores 1 "
+    "--task quadratic --opt learned-adam --steps 1 --unroll 1 --horizon 2 --episodes 1 --cores 1 "
     "--validate-every 0 --no-probe --quiet --out run"
 )
 

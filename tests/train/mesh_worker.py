@@ -48,18 +48,19 @@ def flat(opt) -> list[float]:
     return [float(x) for x in jtu.tree_leaves(eqx.filter(opt, eqx.is_inexact_array))]
 
 
-def gradient(mesh) -> list[float]:
-    """A meta-gradient by `mesh`."""
+def gradient(mesh) -> tuple[list[float], int]:
+    """A meta-gradient by `mesh`, and over how many devices the episodes are spread."""
     task, opt, parts = Quadratic(3), fresh(), setting()
     estimator, objective = parts["estimator"], parts["objective"]
 
     @jax.jit
     def estimate(key):
         state = estimator.init(task, opt, objective, key=key)
-        return estimator(task, opt, state, objective, key=key)[0]
+        return estimator(task, opt, state, objective, key=key)[:2]
 
     with meshes.active(mesh):
-        return flat(estimate(jr.key(1)))
+        grads, state = estimate(jr.key(1))
+    return flat(grads), len(state.episode.step.sharding.device_set)
 
 
 def train(folder: str, steps: int, **options) -> list[float]:
@@ -72,9 +73,11 @@ def devices(*counts: int) -> dict:
     """Meta-gradients in double and in single precision by the number of devices."""
     grads = {}
     for bits in (64, 32):
-        jax.config.update("jax_enable_x64", bits == 64)
-        of = lambda count: gradient(meshes.episode_mesh(jax.devices()[:count]))
-        grads[bits] = {count: of(count) for count in counts}
+        with jax.enable_x64(bits == 64):
+            for count in counts:
+                found, spread = gradient(meshes.episode_mesh(jax.devices()[:count]))
+                assert spread == count
+                grads.setdefault(str(bits), {})[str(count)] = found
     return grads
 
 

@@ -8,17 +8,21 @@ from steppe.train.mesh import episode_mesh
 from tests.train import mesh_worker as worker
 
 
-@pytest.fixture(scope="module")
-def by_devices():
-    """Meta-gradients in double and single precision, by one device and by four."""
-    return worker.found(worker.spawn("devices", 1, 4))
+def check(by_devices: dict, several: str) -> None:
+    """The number of devices changes only the rounding, in double and in single precision."""
+    for bits, rtol in (("64", 1e-12), ("32", 1e-6)):
+        one, more = (np.array(by_devices[bits][count]) for count in ("1", several))
+        assert np.all(one != 0)
+        np.testing.assert_allclose(more, one, rtol=0, atol=rtol * np.linalg.norm(one))
 
 
-@pytest.mark.parametrize("bits, rtol", [("64", 1e-12), ("32", 1e-6)])
-def test_the_number_of_devices_changes_only_the_rounding(by_devices, bits, rtol):
-    one, four = (np.array(by_devices[bits][count]) for count in ("1", "4"))
-    assert np.all(one != 0)
-    np.testing.assert_allclose(four, one, rtol=0, atol=rtol * np.linalg.norm(one))
+def test_two_devices_give_the_meta_gradient_of_one():
+    check(worker.devices(1, 2), "2")
+
+
+@pytest.mark.slow
+def test_four_devices_give_the_meta_gradient_of_one():
+    check(worker.found(worker.spawn("devices", 1, 4)), "4")
 
 
 def test_one_device_needs_no_mesh():

@@ -267,12 +267,12 @@ def test_writers_of_one_file_lose_no_row(tmp_path):
 
     def write(who):
         sink = JSONL(path)
-        for step in range(150):
+        for step in range(60):
             sink.write({"step": step, "who": who, "long": "x" * 300})
         sink.close()
 
     def reopen():
-        for _ in range(150):
+        for _ in range(60):
             JSONL(path).close()
 
     acts = [lambda: write("a"), lambda: write("b"), reopen, reopen]
@@ -285,7 +285,7 @@ def test_writers_of_one_file_lose_no_row(tmp_path):
     assert errors == [None] * 4
     rows = read_rows(path)
     for who in "ab":
-        assert [row["step"] for row in rows if row["who"] == who] == list(range(150))
+        assert [row["step"] for row in rows if row["who"] == who] == list(range(60))
 
 
 @pytest.mark.parametrize("tail", ['{"step": 9, "me', "\0\0\0", '{"step": 7}', ""])
