@@ -24,9 +24,10 @@ if not USER_FLAGS:
     os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
 # Programs that took long to compile are kept for the next run, for the other workers and for the
-# processes that tests start. To write a program costs as much as to compile a tiny one.
+# processes that tests start, which often run the same. To write a program costs as much as to
+# compile a tiny one, and few programs of a worker are ever read again.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache/jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 # One worker on every core: threads of PyTorch and OpenBLAS would wait for each other, spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -43,6 +44,7 @@ if not USER_FLAGS:
     eager.install()
     jax.config.update("jax_num_cpu_devices", 2)  # so that spreading episodes is tested
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_include_full_tracebacks_in_locations", False)  # 3 % of a test run
 
@@ -112,6 +114,16 @@ def few_memory_maps():
     if MAPS.exists() and len(MAPS.read_bytes().splitlines()) > MANY:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(scope="module")
+def compiled_once():
+    """Runs of the same shapes share their compiled programs."""
+    from robustness.crash import shared_programs
+
+    with pytest.MonkeyPatch.context() as patch:
+        shared_programs(patch.setattr)
+        yield
 
 
 @pytest.fixture

@@ -76,6 +76,7 @@ def test_the_line_of_a_preset_asks_for_the_same():
     assert line_of(options) == "steppe train --task quadratic --meta-lr 0.1 --preset l2o-scale-cl"
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_a_run_with_everything_is_resumed_bit_by_bit(steppe, tmp_path):
     words = [
         *TINY,

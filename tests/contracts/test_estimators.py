@@ -114,7 +114,14 @@ def test_every_final_class_has_an_example(base, examples):
     assert {cls.__name__ for cls in final_classes(base)} == set(examples)
 
 
-@pytest.fixture(scope="module", params=[(e, o) for e in ESTIMATORS for o in OBJECTIVES], ids=str)
+def pair(estimator, objective):
+    """An estimator and an objective; those that want a truth meet most estimators when slow."""
+    quick = objective in ("Trajectory", "Regularized") or estimator in ("BPTT", "Whole")
+    marks = () if quick else pytest.mark.slow
+    return pytest.param((estimator, objective), marks=marks, id=f"{estimator}-{objective}")
+
+
+@pytest.fixture(scope="module", params=[pair(e, o) for e in ESTIMATORS for o in OBJECTIVES])
 def run(request):
     """Two calls of an estimator on an objective, compiled; and how often it was traced."""
     estimator, objective = ESTIMATORS[request.param[0]](), OBJECTIVES[request.param[1]]()

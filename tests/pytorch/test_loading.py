@@ -23,10 +23,9 @@ def test_no_other_optimizer_s_state_is_taken_and_its_rate_neither(rule, unsteppe
     ]
     assert len(others) >= 10
     tried = 0
+    params = [group["params"] for group in waved(rule).param_groups]
     for cls in others:
-        opt = waved(rule)
-        groups = [{**group, "lr": 0.01} for group in opt.param_groups]
-        groups = [{k: group[k] for k in ("params", "lr")} for group in groups]
+        groups = [{"params": some, "lr": 0.01} for some in params]
         try:
             other = cls(groups)
             if not unstepped:

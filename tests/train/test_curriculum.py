@@ -150,6 +150,7 @@ def with_names_of_0_1(path):
     )
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_a_run_advances_and_resumes_in_the_middle_of_its_curriculum(tmp_path):
     whole, history = train(tmp_path / "whole", 150)
     rows = read_rows(tmp_path / "whole" / "metrics.jsonl")

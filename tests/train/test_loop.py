@@ -29,6 +29,8 @@ from steppe.train.sinks import JSONL, read_rows
 from steppe.train.step import meta_step, start
 from steppe.train.validate import Validation
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 class Recorder:
     def __init__(self):

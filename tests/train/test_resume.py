@@ -13,7 +13,6 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from robustness.crash import shared_programs
 
 from steppe.core.estimator import Stats
 from steppe.estimators.bptt import BPTT
@@ -28,6 +27,7 @@ from steppe.train.sinks import JSONL, TensorBoard, read_log, read_rows
 from steppe.train.stopping import Terminated
 from steppe.train.tally import Tally, kept
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 TIMES = ("time", "inner_steps_per_s")
 
 
@@ -84,13 +84,6 @@ def lines(folder):
 def weights(folder):
     path, _ = checkpoint.newest(folder, STEPS)
     return path.name, path.read_bytes()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once():
-    with pytest.MonkeyPatch.context() as patch:
-        shared_programs(patch.setattr)
-        yield
 
 
 @pytest.fixture(scope="module")
