@@ -32,6 +32,7 @@ from steppe.flatness.hessian import HessianTrace
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam
+from steppe.optimizers.unrolled.base import AbstractUnrolled
 from steppe.train.curriculum import Curriculum
 from steppe.train.step import separate_states
 from steppe.train.validate import Validation
@@ -60,6 +61,15 @@ SENSIBLE = {
     "Curriculum.scales": ("-1", "0"), "meta_train.steps": ("0",), "meta_train.bad_share": ("0",),
     "run_grid.retries": ("0",), "descend.levels": ("-1", "0"), "bootstrap.seed": ("0",),
     "tune.grid": ("-1", "0"), "evaluate.seeds": ("0",),
+    **{
+        f"{name}.{argument}": ("0",)
+        for name in ("ALISTA", "GLISTA", "LFISTA", "LISTA", "LISTACP", "NAALISTA", "TiLISTA")
+        for argument in ("threshold", "p", "p_max")
+        if argument == "threshold" or name not in ("LFISTA", "LISTA")
+        if argument != "threshold" or name != "NAALISTA"
+    },
+    "GLISTA.gain": ("-1", "0"), "GLISTA.overshoot": ("-1", "0"), "LAMP.alpha": ("0",),
+    "TISTA.noise": ("0",), **{f"HyperLISTA.{c}": ("0",) for c in ("c1", "c2", "c3")},
 }  # fmt: skip
 
 
@@ -127,6 +137,16 @@ DESCENT = {
 }  # fmt: skip
 
 
+def networks_for_a_matrix() -> list[type]:
+    return sorted(final_classes(AbstractUnrolled), key=lambda cls: cls.__name__)
+
+
+def network(cls: type) -> dict[str, Any]:
+    """Arguments that an unrolled network cannot do without."""
+    known = {"rows": 2, "n": 3, "key": KEY}
+    return {name: known[name] for name in inspect.signature(cls).parameters if name in known}
+
+
 def subjects() -> list[Subject]:
     examples = {type(task): task for task in (make() for make in TASKS.values())}
     networks = {type(t.network): t.network for t in examples.values() if hasattr(t, "network")}
@@ -136,6 +156,7 @@ def subjects() -> list[Subject]:
         *(subject(cls, {}, like) for cls, like in (examples | networks).items()),
         *(subject(cls, MEASURES.get(cls.__name__, {})) for cls in measures),
         *(subject(cls, WINDOWS) for cls in (BPTT, ES, PES)),
+        *(subject(cls, network(cls)) for cls in networks_for_a_matrix()),
         subject(Imitation, WINDOWS | {"teacher": adam(1e-3)}),
         subject(Mix, {"parts": {"a": BPTT(**WINDOWS)}}),
         subject(Validation, {}),

@@ -1,5 +1,6 @@
 """Unrolled networks against NumPy, their weights against published ones, and what they refuse."""
 
+import re
 from pathlib import Path
 
 import equinox as eqx
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from steppe.cli.main import main
 from steppe.core import tree
 from steppe.core.episode import begin, unroll
 from steppe.core.optimizer import join_meta, split_meta
@@ -19,8 +21,12 @@ from steppe.optimizers.unrolled.coupled import ALISTA, LISTACP, TiLISTA
 from steppe.optimizers.unrolled.lista import LFISTA, LISTA
 from steppe.optimizers.unrolled.step_lista import StepLISTA
 from steppe.optimizers.unrolled.thresholds import largest, soft_except, spared_counts
+from steppe.tasks.inverse.logistic import SparseLogistic
 from steppe.tasks.inverse.recovery import SparseRecovery
-from steppe.zoo import build
+from steppe.tasks.synthetic.quadratic import Quadratic
+from steppe.zoo import build, save
+from steppe.zoo.assemble import assemble
+from steppe.zoo.presets import recipe
 
 TASK = SparseRecovery(rows=6, n=10, weight=0.05, density=0.3, seed=0)
 KEY = jr.key(4)
@@ -238,3 +244,112 @@ def test_weights_are_the_published_ones(name, matrix, apart):
     gram = W.T @ A
     energy = np.sum(gram**2) - np.sum(np.diag(gram) ** 2)
     assert energy == pytest.approx({"hyperlista": 502.0490, "alista": 502.27}[name], abs=5e-3)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "unrolled.md"
+
+
+@pytest.mark.parametrize("name", ["lista-cp", "lista-cpss", "tilista", "alista"])
+def test_the_reader_of_the_docs_solves_like_jax_without_it(name, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    [block] = [block for block in blocks if "def read(" in block]
+    assert len([line for line in block.splitlines() if line.strip()]) <= 20 and "jax" not in block
+    opt = build(name, task=TASK, layers=LAYERS, **{} if name == "lista-cp" else {"p": 15.0})
+    theta, rest = split_meta(opt)
+    rng = np.random.default_rng(5)
+    moved = lambda w: jnp.asarray(w * rng.uniform(0.5, 1.5, w.shape))
+    opt = join_meta(jtu.tree_map(moved, theta), rest)
+    save(tmp_path / "opt.safetensors", opt)
+    exec(block, names := {})
+    A, b, _ = problem()
+    x = names["solve"](names["read"](tmp_path / "opt.safetensors"), A, b)
+    np.testing.assert_allclose(x, path(opt)[-1], rtol=0, atol=1e-12)
+    assert np.count_nonzero(x)
+
+
+MATRIX = np.cos(np.arange(24.0) ** 2).reshape(4, 6)
+BAD_MATRICES = {
+    "a zero column": (MATRIX * (np.arange(6) != 2), r"column 2 of A is zero, .*leave it out"),
+    "a tiny column": (MATRIX * np.where(np.arange(6) == 2, 1e-30, 1), r"column 2 of A is shorter"),
+    "not finite": (
+        np.where(np.arange(24).reshape(4, 6) == 3, np.nan, MATRIX),
+        "not finite; clean the data",
+    ),
+    "infinite": (
+        np.where(np.arange(24).reshape(4, 6) == 3, np.inf, MATRIX),
+        "not finite; clean the data",
+    ),
+    "a vector": (MATRIX[0], r"must be a matrix \(rows, n\), got the shape \(6,\)"),
+    "a stack": (MATRIX[None], r"got the shape \(1, 4, 6\)"),
+    "empty": (np.zeros((0, 3)), r"got the shape \(0, 3\)"),
+    "complex": (MATRIX + 1j, "must be a matrix of real numbers"),
+    "texts": ([["1", "2"], ["3", "4"]], "must be a matrix of real numbers, got .*'1'"),
+    "ragged": ([[1, 2], [3]], r"must be a matrix of real numbers, got \[\[1, 2\], \[3\]\]"),
+    "nothing": (None, "must be a matrix of real numbers, got None"),
+    "huge": (MATRIX * 1e200, r"up to 1e\+200, whose squares are out of the range of float64"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_MATRICES)
+def test_a_matrix_that_cannot_be_meant_is_refused_in_one_sentence(kind):
+    A, sentence = BAD_MATRICES[kind]
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        ALISTA.from_dictionary(A)
+    assert "\n" not in str(refusal.value) and str(refusal.value).startswith("ALISTA: ")
+
+
+def test_units_of_a_matrix_do_not_matter_to_its_weights():
+    small, large = (closed_form(MATRIX * scale) * scale for scale in (1e-150, 1e150))
+    np.testing.assert_allclose(small, large, rtol=1e-12)
+
+
+OTHERS = {
+    "own matrices": (SparseRecovery(rows=4, n=6), "every problem of SparseRecovery has its own"),
+    "no structure": (Quadratic(6), r"form Composite\(smooth, regularizer, lipschitz\)"),
+    "no squares": (SparseLogistic(rows=4, n=6), r"form LeastSquares\(A, b\), got Logistic"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_task_that_it_cannot_be_made_for_is_refused(kind):
+    task, sentence = OTHERS[kind]
+    with pytest.raises(ValueError, match=sentence):
+        ALISTA.from_task(task)
+
+
+@pytest.mark.parametrize(
+    ("rows", "n", "sentence"),
+    [(4, 7, "for 6 unknowns, got a problem of 7"), (5, 6, r"shape \(4, 6\), got .*\(5, 6\)")],
+)
+def test_a_problem_of_another_shape_is_refused(rows, n, sentence):
+    task, opt = SparseRecovery(rows=rows, n=n, seed=0), ALISTA.from_dictionary(MATRIX)
+    with pytest.raises(ValueError, match=sentence):
+        unroll(task, opt, begin(task, opt, KEY), 2, lambda s: ())
+
+
+def test_parameters_that_are_no_vector_and_no_problem_are_refused():
+    opt = ALISTA.from_dictionary(MATRIX)
+    for params in ({"x": jnp.ones(6)}, jnp.ones((6, 1)), jnp.ones(())):
+        with pytest.raises(ValueError, match=r"one vector x of shape \(n,\), got parameters of"):
+            opt.init(params)
+    with pytest.raises(ValueError, match="needs the problem that it solves"):
+        opt.update(jnp.ones(6), opt.init(jnp.ones(6)), jnp.ones(6))
+    with pytest.raises(ValueError, match="120 linear programs for 120 unknowns"):
+        linear_program(np.ones((2, 120)))
+
+
+@pytest.mark.parametrize(
+    ("task", "sentence"),
+    [("lasso-sparse", "give the task a seed"), ("quadratic", "needs a loss of the form Composite")],
+)
+def test_the_command_line_refuses_with_exit_2(task, sentence, tmp_path, capsys):
+    words = ["train", "--opt", "alista", "--task", task, "--steps", "2"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+    *_, last = capsys.readouterr().err.strip().splitlines()
+    assert last.startswith("steppe: ALISTA ") and sentence in last
+
+
+def test_the_command_line_makes_the_network_for_the_matrix_of_the_task():
+    opt, how = assemble(recipe("dm", opt="alista", unroll=4, horizon=4), TASK, key=KEY)
+    np.testing.assert_array_equal(opt.W.value, ALISTA.from_task(TASK).W.value)
+    assert how["task"] is TASK

@@ -26,13 +26,14 @@ def closed_form(A: Matrix) -> Matrix:
     - `A`: finite, without a zero column
     """
     rows, n = A.shape
+    A = A / (scale := np.abs(A).max())
     # G A, by the smaller of the two Gram matrices: (A Aᵀ + r)⁻¹ A = A (Aᵀ A + r)⁻¹.
     gram = A @ A.T if rows <= n else A.T @ A
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
     factor = scipy.linalg.cho_factor(gram)
     W = scipy.linalg.cho_solve(factor, A if rows <= n else A.T)
     W = W if rows <= n else W.T
-    return W / np.sum(W * A, axis=0)
+    return W / np.sum(W * A, axis=0) / scale
 
 
 def linear_program(A: Matrix) -> Matrix:

@@ -113,7 +113,13 @@ class AbstractUnrolled(AbstractOptimizer):
         return cls.from_dictionary(first, **options)
 
     def init(self, params: Params, *, key: Key | None = None) -> UnrolledState:
-        params = self._vector(tree.real(params, type(self).__name__))
+        name = type(self).__name__
+        params = self._vector(tree.real(params, name))
+        if self.needs_matrix and len(params) != self.n:  # pyright: ignore[reportAttributeAccessIssue]
+            raise ValueError(
+                f"{name} is for {self.n} unknowns, got a problem of {len(params)}; make another "  # pyright: ignore[reportAttributeAccessIssue]
+                "network by from_dictionary(A)."
+            )
         memory = self.start(params.astype(self.dtype(params)))
         return UnrolledState(jnp.zeros((), jnp.int32), memory, FISTA(restart=True).init(params))
 
@@ -243,16 +249,18 @@ def checked_matrix(A: ArrayLike, owner: str) -> Matrix:
         raise ValueError(f"{owner}: A must be a matrix (rows, n), got the shape {found.shape}.")
     if not np.isfinite(found).all():
         raise ValueError(f"{owner}: A has entries that are not finite; clean the data.")
-    if not (lengths := np.linalg.norm(found, axis=0)).all():
+    limits, largest = np.finfo(jnp.result_type(float)), np.abs(found).max()
+    lengths = np.linalg.norm(found / (largest or 1), axis=0)
+    if not (shortest := lengths.min()) > limits.eps * lengths.max():
+        size = "zero" if shortest == 0 else "shorter than what the others are rounded by"
         raise ValueError(
-            f"{owner}: column {int(np.argmin(lengths))} of A is zero, so that nothing is measured "
-            "of that unknown; leave it out."
+            f"{owner}: column {int(np.argmin(lengths))} of A is {size}, so that nothing is "
+            "measured of that unknown; leave it out."
         )
-    limits = np.finfo(jnp.result_type(float))
-    if not limits.tiny < (square := larger_square(found)) < limits.max:
+    if not float(limits.tiny) ** 0.5 < largest < float(limits.max) ** 0.5 / found.size:
         raise ValueError(
-            f"{owner}: ‖A‖² = {square:.3g} is out of the range of {limits.dtype}; divide A and b "
-            "by the length of a column."
+            f"{owner}: entries of A are up to {largest:.3g}, whose squares are out of the range of "
+            f"{limits.dtype}; divide A and b by the length of a column."
         )
     return found
 
