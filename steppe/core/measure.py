@@ -46,13 +46,13 @@ class AbstractWarm(AbstractMeasure):
 
 def check_positive(owner: str, name: str, value: float | Scalar, remedy: str) -> None:
     reals(owner, finite=False, **{name: value})
-    if _known(value) and not (np.all(np.asarray(value) > 0) and np.all(np.isfinite(value))):
+    if not _within(value, lambda x: x > 0):
         raise ValueError(f"{owner}: {name} must be positive, got {value}. {remedy}")
 
 
 def check_not_negative(owner: str, name: str, value: float | Scalar, remedy: str) -> None:
     reals(owner, finite=False, **{name: value})
-    if _known(value) and not (np.all(np.asarray(value) >= 0) and np.all(np.isfinite(value))):
+    if not _within(value, lambda x: x >= 0):
         raise ValueError(f"{owner}: {name} must be zero or positive, got {value}. {remedy}")
 
 
@@ -68,5 +68,9 @@ def check_draws(owner: str, samples: int, group: int, why: str) -> None:
         )
 
 
-def _known(value: float | Scalar) -> bool:
-    return not isinstance(value, Tracer)
+def _within(value: float | Scalar | None, range: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """True for finite numbers in the range, and where the value is not known yet."""
+    if value is None or isinstance(value, Tracer):
+        return value is not None
+    found = np.asarray(value)
+    return bool(np.all(range(found)) and np.all(np.isfinite(found)))

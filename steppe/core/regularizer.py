@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from . import tree
 from .measure import check_not_negative
-from .messages import at_least
+from .messages import at_least, reals
 from .types import Params, Scalar
 
 CONVEX = "A negative weight has no proximal map; for no regularizer take `Zero()`."
@@ -191,6 +191,9 @@ class Translated(AbstractRegularizer):
 
     base: AbstractRegularizer
     shift: float | Scalar
+
+    def __check_init__(self):
+        reals("Translated", shift=self.shift)
 
     @property
     def separable(self) -> bool:

@@ -178,6 +178,11 @@ def test_parameters_are_as_many_as_published():
         ({"use": ()}, r"use is \(\), expected some of"),
         ({"use": ("p", "p")}, "each once"),
         ({"hidden": ()}, r"hidden is \(\), expected layers"),
+        ({"hidden": 5}, "hidden must be a tuple, got 5"),
+        ({"hidden": (2.5,)}, "hidden must be a whole number from 1 to 65536, got 2.5"),
+        ({"hidden": (10**9,)}, "hidden must be a whole number from 1 to 65536"),
+        ({"use": None}, "use must be a tuple, got None"),
+        ({"use": "pa"}, "use must be a tuple, got 'pa'"),
         ({"use": ("p", "b"), "monotone": True}, "proven for the parts p and a alone"),
     ],
 )
@@ -196,14 +201,14 @@ def test_what_has_no_proximal_map_of_such_steps_is_refused():
     assert loss(last.params) < 0.9 * loss(jnp.zeros(8))
 
 
-@pytest.mark.parametrize("L", [0, -1.0, np.nan, np.inf, jnp.asarray(-2.0)])
+@pytest.mark.parametrize("L", [0, -1.0, None, np.nan, np.inf, jnp.asarray(-2.0)])
 def test_constants_that_are_none_are_refused(L):
     with pytest.raises(ValueError, match="Composite: lipschitz must be positive, got"):
         Composite(Plain(jnp.sum), L1(0.1), L)
 
 
 @pytest.mark.parametrize("make", [L1, lambda w: ElasticNet(0.1, w), lambda w: GroupL2(w, 2)])
-@pytest.mark.parametrize("weight", [-0.1, np.nan])
+@pytest.mark.parametrize("weight", [-0.1, None, np.nan])
 def test_weights_that_are_not_convex_are_refused(make, weight):
     with pytest.raises(ValueError, match="must be zero or positive, got"):
         make(weight)

@@ -3,14 +3,18 @@
 Shapes put features first and rows (coordinates) last, see `core/coordinatewise.py`.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
+from ...core.arguments import told, whole
 from ...core.types import Key
 
+WIDEST = 2**16  # units of a layer, as in files (`settings.Width`)
 EPSILON = 1.1920929e-07  # float32 machine epsilon, also in float64 (published code)
 
 
@@ -72,16 +76,21 @@ def without_nan(raw: Array) -> Array:
     return jnp.where(jnp.isnan(raw), jnp.zeros_like(raw), raw)
 
 
-def check_parts(
-    owner: str, use: tuple[str, ...], parts: tuple[str, ...], hidden: tuple[int, ...]
-) -> None:
-    """Refuse parts of a scheme that there are not, or twice, and layers without units."""
-    if unknown := [part for part in use if part not in parts]:
-        raise ValueError(f"{owner}: use has {unknown[0]!r}, expected parts of {parts}.")
+def parts_and_layers(
+    owner: str, use: object, known: tuple[str, ...], hidden: object
+) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Parts of a scheme and units of layers as tuples, or a sentence."""
+    for name, given in (("use", use), ("hidden", hidden)):
+        if not isinstance(given, tuple | list):
+            raise ValueError(f"{owner}: {name} must be a tuple, got {told(given)}.")
+    use, hidden = tuple(use), tuple(hidden)  # pyright: ignore[reportArgumentType]
+    if unknown := [part for part in use if part not in known]:
+        raise ValueError(f"{owner}: use has {told(unknown[0])}, expected parts of {known}.")
     if not use or len(set(use)) < len(use):
-        raise ValueError(f"{owner}: use is {use}, expected some of {parts}, each once.")
-    if not hidden or min(hidden) < 1:
-        raise ValueError(f"{owner}: hidden is {hidden}, expected layers of units, (20, 20).")
+        raise ValueError(f"{owner}: use is {use}, expected some of {known}, each once.")
+    if not hidden:
+        raise ValueError(f"{owner}: hidden is (), expected layers of units, such as (20, 20).")
+    return use, tuple(whole(f"{owner}: hidden", n, least=1, most=WIDEST) for n in hidden)
 
 
 class Linear(eqx.Module):

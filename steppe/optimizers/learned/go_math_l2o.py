@@ -47,8 +47,8 @@ from .coordinates import (
     Linear,
     LSTMState,
     StackedLSTM,
-    check_parts,
     lstm_zeros,
+    parts_and_layers,
     safe_sqrt,
     tanh,
     without_nan,
@@ -91,8 +91,8 @@ class GoMathL2O(AbstractOptimizer):
         *,
         key: Key,
     ):
-        self.use, self.hidden, self.monotone, self.live = tuple(use), tuple(hidden), monotone, live
-        check_parts("GoMathL2O", self.use, PARTS, self.hidden)
+        self.use, self.hidden = parts_and_layers("GoMathL2O", use, PARTS, hidden)
+        self.monotone, self.live = monotone, live
         if monotone and not {"r", "q", "b"}.issuperset(self.use):
             raise ValueError("GoMathL2O: monotone=True is proven for the parts r, q and b alone.")
         key_lstm, key_mixing, key_heads = jr.split(key, 3)

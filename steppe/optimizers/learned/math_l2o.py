@@ -51,8 +51,8 @@ from .coordinates import (
     Linear,
     LSTMState,
     StackedLSTM,
-    check_parts,
     lstm_zeros,
+    parts_and_layers,
     tanh,
     without_nan,
 )
@@ -102,8 +102,8 @@ class MathL2O(AbstractOptimizer):
         *,
         key: Key,
     ):
-        self.use, self.hidden, self.monotone, self.live = tuple(use), tuple(hidden), monotone, live
-        check_parts("MathL2O", self.use, PARTS, self.hidden)
+        self.use, self.hidden = parts_and_layers("MathL2O", use, PARTS, hidden)
+        self.monotone, self.live = monotone, live
         if monotone and not {"p", "a"}.issuperset(self.use):
             raise ValueError("MathL2O: monotone=True is proven for the parts p and a alone.")
         key_lstm, key_mixing, key_heads = jr.split(key, 3)
