@@ -98,20 +98,39 @@ def pytest_runtest_protocol(item: pytest.Item):
     return (yield)
 
 
-# Tracing makes millions of objects that live on: collecting less often is 6 % of a test run.
-gc.set_threshold(50_000, 20, 100)
+# Tracing makes millions of objects that live on: collecting less often is 8 % of a test run.
+gc.set_threshold(200_000, 20, 100)
+
+
+def pytest_unconfigure() -> None:
+    """Collect once: then pytest would five times more, for what the end of the process frees."""
+    gc.collect()
+    gc.freeze()
+
 
 # Every compiled program is several memory maps, of which Linux allows a process 65 530. Beyond, the
-# next compilation ends in a segmentation fault.
+# next compilation ends in a segmentation fault. To count them takes long where there are many.
 MAPS = Path("/proc/self/maps")
-MANY = 25_000
+MANY, OFTEN = 40_000, 500
+compiled: list[str] = []  # since they were counted
+
+
+def note(event: str, *_, **__) -> None:
+    if event.endswith("backend_compile_duration"):
+        compiled.append(event)
+
+
+jax.monitoring.register_event_duration_secs_listener(note)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def few_memory_maps():
     """Programs of earlier modules are dropped once there are many."""
     yield
-    if MAPS.exists() and len(MAPS.read_bytes().splitlines()) > MANY:
+    if len(compiled) < OFTEN:
+        return
+    compiled.clear()
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY:
         jax.clear_caches()
         gc.collect()
 

@@ -373,8 +373,9 @@ def test_vmap_over_episodes_and_theta_is_a_loop(opt, getkey):
 
 
 def test_three_steps_and_new_weights_compile_once(opt, getkey):
+    """Without compiling: one trace serves what comes out, and other weights."""
     params, traces = parameters(opt, "dtypes"), []
-    state = opt.init(params, key=getkey())
+    grads, state = gradients(params, 0), eqx.filter_eval_shape(opt.init, params, key=getkey())
 
     @jax.jit
     def step(opt, grads, state, params):
@@ -382,8 +383,9 @@ def test_three_steps_and_new_weights_compile_once(opt, getkey):
         updates, state = opt.update(grads, state, params, problem=problem(opt, params))
         return tree.apply_updates(params, updates), state
 
-    for t, a in enumerate((1.0, 1.0, 1.1)):
-        params, state = step(scaled_theta(opt, a), gradients(params, t), state, params)
+    for a in (1.0, 1.0, 1.1):
+        made = (scaled_theta(opt, a), grads, state, params)
+        params, state = eqx.filter_eval_shape(step, *made)
     assert len(traces) == 1
 
 
