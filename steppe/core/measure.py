@@ -68,9 +68,9 @@ def check_draws(owner: str, samples: int, group: int, why: str) -> None:
         )
 
 
-def _within(value: float | Scalar | None, range: Callable[[np.ndarray], np.ndarray]) -> bool:
+def _within(value: float | Scalar | None, inside: Callable[[np.ndarray], np.ndarray]) -> bool:
     """True for finite numbers in the range, and where the value is not known yet."""
     if value is None or isinstance(value, Tracer):
         return value is not None
     found = np.asarray(value)
-    return bool(np.all(range(found)) and np.all(np.isfinite(found)))
+    return bool(np.all(inside(found)) and np.all(np.isfinite(found)))

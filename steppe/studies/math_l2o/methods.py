@@ -51,6 +51,7 @@ LEARNED = {
 }
 CLASSICAL: dict[str, Callable[[float], AbstractOptimizer]] = {
     "ista": ISTA,
+    "fista-plain": lambda step: FISTA(),
     "fista": FISTA,
     "fista-restart": lambda step: FISTA(step, restart=True),
 }
@@ -59,8 +60,9 @@ STEPS = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 1.95)  # in units of 1/L, tried for 
 
 def tuned(name: str, task: AbstractTask) -> tuple[AbstractOptimizer, float]:
     """The classical method with the step of the best score on the task, and that score."""
-    found = {step: score(task, CLASSICAL[name](step), jr.key(TUNING)) for step in STEPS}
-    best = min(STEPS, key=lambda step: found[step])
+    steps = (1.0,) if name == "fista-plain" else STEPS
+    found = {step: score(task, CLASSICAL[name](step), jr.key(TUNING)) for step in steps}
+    best = min(steps, key=lambda step: found[step])
     return CLASSICAL[name](best), found[best]
 
 

@@ -5,7 +5,7 @@ import dataclasses
 from ...core.settings import check, setting
 
 LEARNED = ("pa", "p", "a", "rnnprop", "dm", "pa-monotone", "pa-logistic", "go")
-CLASSICAL = ("ista", "fista", "fista-restart")
+CLASSICAL = ("ista", "fista-plain", "fista", "fista-restart")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
