@@ -24,7 +24,9 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from ..core import tree
+from ..core.arguments import told
 from ..core.loss import Composite, expect
+from ..core.messages import at_least
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import episodes
 from ..core.task import AbstractTask, Problem
@@ -60,6 +62,11 @@ def minima(task: AbstractTask, keys: Key, tolerance: float = 1e-12) -> Minima:
     - `keys`: (problems,)
     - `tolerance`: of the duality gap, see `optimum`
     """
+    if not (isinstance(keys, jax.Array) and keys.shape and keys.ndim == 1 and len(keys)):
+        raise ValueError(
+            f"minima: keys must be an array of keys, one a problem, got {told(keys)}; "
+            "jr.split(key, 64) makes one."
+        )
     begun = lambda episode, _: (episode.instance, episode.params)
     run = eqx.filter_jit(lambda task, keys: episodes(task, ISTA(), keys, 0, begun, at=(0,)).looks)
     instances, starts = jtu.tree_map(lambda leaf: leaf[:, 0], run(task, keys))
@@ -80,6 +87,9 @@ def relative_losses(
 
     - `at`: numbers of steps, ascending
     """
+    at_least(0, "relative_losses", at=tuple(at))
+    if not len(at):
+        raise ValueError("relative_losses: at is empty; give numbers of steps, such as (10, 100).")
     look = lambda episode, _: episode.params
     run = lambda task, opt, keys: episodes(task, opt, keys, at[-1], look, at=at).looks
     x = eqx.filter_jit(run)(known.task, opt, known.keys)

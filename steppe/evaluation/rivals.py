@@ -20,9 +20,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from ..core.loss import Composite
-from ..core.measure import check_not_negative
-from ..core.messages import at_least
+from ..core.arguments import real, told, whole
+from ..core.loss import Composite, expect
+from ..core.messages import LARGEST, at_least
 from ..tasks.inverse.duality import Odds, Sizes, Squares, Vector, regularizer_part, smooth_part
 from ..tasks.inverse.optimum import bounded
 
@@ -63,8 +63,8 @@ def omp(
 
     Raises ValueError for anything else.
     """
-    A, b = np.asarray(A, np.float64), np.asarray(b, np.float64)
-    if A.ndim != 2 or b.shape != A.shape[:1]:
+    A, b = _array("A", A), _array("b", b)
+    if A.ndim != 2 or b.shape != A.shape[:1] or A.size == 0:
         raise ValueError(
             f"omp: A is {A.shape} and b is {b.shape}, expected (rows, n) and (rows,); give one "
             "measurement for each row of A."
@@ -75,7 +75,7 @@ def omp(
     if not length.all():
         column = int(np.argmin(length))
         raise ValueError(f"omp: column {column} of A is zero; leave it out, nothing measures it.")
-    check_not_negative("omp", "tolerance", tolerance, "It is relative to the length of b.")
+    tolerance = _tolerance("omp", tolerance)
     at_least(1, "omp", most=most)
     began = time.perf_counter()
     rows, n = A.shape
@@ -110,6 +110,8 @@ def coordinate_descent(loss: Composite, tolerance: float = 1e-10, iterations: in
     from sklearn.linear_model import ElasticNet
 
     f, r = _parts("coordinate_descent", loss, Squares)
+    tolerance = _tolerance("coordinate_descent", tolerance)
+    iterations = whole("coordinate_descent: iterations", iterations, least=1, most=LARGEST)
     total = r.weight + r.l2
     how = {"alpha": total / len(f.b), "l1_ratio": r.weight / total, "fit_intercept": False}
     peer = ElasticNet(**how, tol=tolerance, max_iter=iterations, copy_X=False)
@@ -135,6 +137,8 @@ def logistic(
     from sklearn.linear_model import LogisticRegression
 
     f, r = _parts("logistic", loss, Odds)
+    tolerance = _tolerance("logistic", tolerance)
+    iterations = whole("logistic: iterations", iterations, least=1, most=LARGEST)
     if solver not in ("liblinear", "saga"):
         raise ValueError(f"logistic: solver is {solver!r}, expected 'liblinear' or 'saga'.")
     if r.l2 > 0 or set(np.unique(f.b)) != {0.0, 1.0}:
@@ -151,6 +155,7 @@ def logistic(
 
 def rivals(loss: Composite) -> dict[str, Callable[[float], Solved]]:
     """Rivals that minimise this loss, by name: functions of their tolerance."""
+    loss = expect(loss, Composite, "rivals")
     f, r = smooth_part(loss.smooth), regularizer_part(loss.regularizer)
     if not isinstance(r, Sizes) or r.group > 1 or r.weight == 0:
         return {}
@@ -168,6 +173,7 @@ def _parts(
     asker: str, loss: Composite, smooth: type[Squares] | type[Odds]
 ) -> tuple[Squares | Odds, Sizes]:
     """The parts in float64, or a sentence."""
+    loss = expect(loss, Composite, asker)
     f, r = smooth_part(loss.smooth), regularizer_part(loss.regularizer)
     if (
         f is None
@@ -184,6 +190,24 @@ def _parts(
     if not (np.isfinite(f.A).all() and np.isfinite(f.b).all()):
         raise ValueError(f"{asker}: A and b must be finite; clean the data.")
     return f, r
+
+
+def _tolerance(asker: str, tolerance: float) -> float:
+    found = real(f"{asker}: tolerance", tolerance)
+    if found < 0:
+        raise ValueError(f"{asker}: tolerance must be at least 0, got {tolerance}.")
+    return found
+
+
+def _array(name: str, given: object) -> np.ndarray:
+    """An array of real numbers in float64."""
+    try:
+        found = np.asarray(given)
+    except ValueError:  # rows of different lengths
+        found = np.asarray("")
+    if found.dtype.kind not in "fiu":
+        raise ValueError(f"omp: {name} must be an array of real numbers, got {told(given)}.")
+    return found.astype(np.float64)
 
 
 def _timed(fit: Callable, f: Squares | Odds, r: Sizes) -> Solved:

@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from steppe.evaluation.relative import minima, relative_loss, relative_losses
+from steppe.evaluation.relative import Minima, minima, relative_loss, relative_losses
 from steppe.evaluation.rivals import coordinate_descent
 from steppe.optimizers.classic.proximal import FISTA, ISTA
 from steppe.tasks import Quadratic
@@ -52,6 +52,10 @@ def test_runs_in_float32_are_judged_in_float64():
 def test_what_has_no_minimum_or_no_size_is_refused():
     with pytest.raises(TypeError, match="minima needs a loss of the form Composite"):
         minima(Quadratic(n=2), jr.split(KEY, 2))
+    with pytest.raises(ValueError, match="keys must be an array of keys, one a problem"):
+        minima(SMALL, KEY)
+    with pytest.raises(ValueError, match="at is empty; give numbers of steps"):
+        relative_losses(ISTA(), Minima(SMALL, KEY[None], (), np.ones(1), np.ones(1)), ())
     with pytest.raises(ValueError, match=r"values are \(3, 2\) and minima \(2,\), expected"):
         relative_loss(np.ones((3, 2)), np.ones(2))
     with pytest.raises(ValueError, match=r"the mean of the minima is 0\.0, expected a positive"):

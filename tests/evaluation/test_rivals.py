@@ -99,7 +99,11 @@ EYE = np.eye(3)
         (EYE[0], np.ones(3), {}, r"A is \(3,\)"),
         (EYE * np.nan, np.ones(3), {}, "A and b must be finite"),
         (EYE * [1, 0, 1], np.ones(3), {}, "column 1 of A is zero; leave it out"),
-        (EYE, np.ones(3), {"tolerance": -1.0}, "tolerance must be zero or positive, got -1"),
+        (EYE * 1j, np.ones(3), {}, "A must be an array of real numbers, got"),
+        ([[1, 2], [3]], np.ones(2), {}, "A must be an array of real numbers, got"),
+        (np.zeros((0, 3)), np.zeros(0), {}, r"A is \(0, 3\)"),
+        (EYE, np.ones(3), {"tolerance": -1.0}, "tolerance must be at least 0, got -1"),
+        (EYE, np.ones(3), {"tolerance": None}, "tolerance must be a finite number, got None"),
         (EYE, np.ones(3), {"most": 0}, "most must be at least 1, got 0"),
     ],
 )
@@ -123,4 +127,11 @@ def test_the_others_refuse_other_losses():
         logistic(of(odds, L1(0.1)), solver="newton")
     with pytest.raises(ValueError, match="A and b must be finite"):
         coordinate_descent(of(LeastSquares(jnp.eye(4), jnp.ones(4) * jnp.inf), L1(0.1)))
+    for bad, words in (("3", "a finite number, got '3'"), (-1, "at least 0, got -1")):
+        with pytest.raises(ValueError, match=f"coordinate_descent: tolerance must be {words}"):
+            coordinate_descent(of(squares, L1(0.1)), bad)
+    with pytest.raises(ValueError, match="iterations must be a whole number from 1"):
+        coordinate_descent(of(squares, L1(0.1)), iterations=0)
+    with pytest.raises(TypeError, match="rivals needs a loss of the form Composite"):
+        rivals(squares)
     assert rivals(Composite(Plain(jnp.sum), L1(0.1), 1.0)) == {}

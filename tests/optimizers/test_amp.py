@@ -76,8 +76,14 @@ def test_lengths_of_columns_are_units_of_x():
 def test_it_asks_for_least_squares_in_a_sentence():
     with pytest.raises(ValueError, match="AMP needs the problem that it solves"):
         AMP().update(jnp.ones(2), AMP().init(jnp.ones(2)), jnp.ones(2))
-    with pytest.raises(ValueError, match="AMP: threshold must be positive, got 0"):
-        AMP(0.0)
+    bad = {
+        0.0: "positive, got 0", "3": "a finite number, got '3'", True: "a finite number, got True",
+        None: "a finite number, got None", 10**400: "a finite number, got a whole number of",
+        (1.0, 2.0): "a finite number, got",
+    }  # fmt: skip
+    for threshold, words in bad.items():
+        with pytest.raises(ValueError, match=f"AMP: threshold must be {words}"):
+            AMP(threshold)
 
     class Odds(Given):
         loss = lambda self, instance, batch, key: Composite(

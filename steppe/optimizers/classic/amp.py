@@ -21,12 +21,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...core import tree
-from ...core.measure import check_positive
 from ...core.optimizer import AbstractOptimizer
 from ...core.regularizer import soft
 from ...core.task import Problem
 from ...core.types import Key, Params, Scalar, Updates
-from .proximal import least_squares
+from .proximal import least_squares, positive
 
 THRESHOLD = 1.1402  # of the noise that is left, Borgerding et al. 2017
 
@@ -45,10 +44,8 @@ class AMP(AbstractOptimizer):
     threshold: Float[Array, ""]
 
     def __init__(self, threshold: float | Scalar = THRESHOLD):
-        self.threshold = jnp.asarray(threshold, jnp.result_type(float))
-
-    def __check_init__(self):
-        check_positive("AMP", "threshold", self.threshold, "It is in units of the noise left.")
+        remedy = "It is in units of the noise that is left."
+        self.threshold = positive("AMP", "threshold", threshold, remedy)
 
     def init(self, params: Params, *, key: Key | None = None) -> AMPState:
         params = tree.real(params, "AMP")

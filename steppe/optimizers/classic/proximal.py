@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ...core import tree
+from ...core.arguments import real
 from ...core.loss import Composite, LeastSquares, expect
 from ...core.measure import check_positive
 from ...core.optimizer import AbstractOptimizer
@@ -34,6 +35,7 @@ from ...core.types import Key, Params, Scalar, Updates
 
 Rate = Literal["lipschitz", "frobenius"]
 MARGIN = 0.9999  # of 1/L, which learned steps are multiples of (Liu et al. 2023)
+UNIT = "It is in units of 1/L."
 NO_PROBLEM = (
     "{} needs the problem that it solves, but update was given none. Run it in `unroll`, or give "
     "update(…, problem=Problem(task, instance, batch, key))."
@@ -51,10 +53,10 @@ class ISTA(AbstractOptimizer):
     rate: Rate = eqx.field(static=True)
 
     def __init__(self, step: float | Scalar = 1.0, rate: Rate = "lipschitz"):
-        self.step, self.rate = jnp.asarray(step, jnp.result_type(float)), rate
+        self.step, self.rate = positive("ISTA", "step", step, UNIT), rate
 
     def __check_init__(self):
-        check("ISTA", self.step, self.rate)
+        check("ISTA", self.rate)
 
     def init(self, params: Params, *, key: Key | None = None) -> tuple[()]:
         tree.real(params, "ISTA")
@@ -90,11 +92,11 @@ class FISTA(AbstractOptimizer):
     restart: bool = eqx.field(static=True)
 
     def __init__(self, step: float | Scalar = 1.0, rate: Rate = "lipschitz", restart: bool = False):
-        self.step, self.rate = jnp.asarray(step, jnp.result_type(float)), rate
+        self.step, self.rate = positive("FISTA", "step", step, UNIT), rate
         self.restart = restart
 
     def __check_init__(self):
-        check("FISTA", self.step, self.rate)
+        check("FISTA", self.rate)
 
     def init(self, params: Params, *, key: Key | None = None) -> FISTAState:
         params = tree.real(params, "FISTA")
@@ -157,8 +159,17 @@ def constant(loss: Composite, opt: ISTA | FISTA, asker: str) -> Scalar:
     return jnp.sum(smooth.A**2).astype(opt.step.dtype)
 
 
-def check(owner: str, step: Scalar, rate: str) -> None:
-    check_positive(owner, "step", step, "It is in units of 1/L.")
+def positive(owner: str, name: str, value: float | Scalar, remedy: str) -> Scalar:
+    """A number of an optimizer as an array without dimensions, or a sentence."""
+    known = isinstance(value, float) or hasattr(value, "dtype")
+    value = jnp.asarray(value if known else real(f"{owner}: {name}", value), jnp.result_type(float))
+    if value.ndim:
+        raise ValueError(f"{owner}: {name} must be one number, got the shape {value.shape}.")
+    check_positive(owner, name, value, remedy)
+    return value
+
+
+def check(owner: str, rate: str) -> None:
     if rate not in ("lipschitz", "frobenius"):
         raise ValueError(f"{owner}: rate is {rate!r}, expected 'lipschitz' or 'frobenius'.")
 

@@ -24,9 +24,9 @@ import jax.tree_util as jtu
 from jaxtyping import Array
 
 from ...core import tree
+from ...core.arguments import told
 from ...core.loss import AbstractLoss, Composite, LeastSquares, Logistic, as_loss
 from ...core.measure import check_positive
-from ...core.messages import brief
 from ...core.regularizer import AbstractRegularizer, Zero
 from ...core.task import AbstractFormula
 from ...core.types import Key, Params, Scalar
@@ -81,8 +81,8 @@ class Family(AbstractFormula):
         lipschitz: float | Array | Callable[[Data], Scalar] | None = None,
         truth: Callable[[Data], Params] | None = None,
     ):
-        for name, given in (("data", data), ("smooth", smooth)):
-            if not callable(given):
+        for name, given in {"data": data, "smooth": smooth, "truth": truth}.items():
+            if not callable(given) and (name != "truth" or given is not None):
                 raise TypeError(
                     f"Family: {name} must be a function, got {type(given).__name__}; write lambda "
                     f"{'key' if name == 'data' else 'data'}: …"
@@ -97,6 +97,9 @@ class Family(AbstractFormula):
         """Draw one problem, and refuse parts that do not fit in a sentence."""
         key = jr.key(0)
         data = self.data(key)
+        odd = [leaf for leaf in jtu.tree_leaves(data) if not eqx.is_array_like(leaf)]
+        if odd:
+            raise TypeError(f"Family: data has {told(odd[0])}, expected arrays and numbers.")
         x, regularizer = self._start(data), self._regularizer(data)
         if not isinstance(regularizer, AbstractRegularizer):
             raise TypeError(
@@ -107,7 +110,7 @@ class Family(AbstractFormula):
         shape = eqx.filter_eval_shape(f, x)
         if getattr(shape, "shape", None) != () or not jnp.issubdtype(shape.dtype, jnp.floating):
             raise ValueError(
-                f"Family: the smooth part gives {brief(shape)}, expected one number; sum over it."
+                f"Family: the smooth part gives {told(shape)}, expected one number; sum over it."
             )
         value, slope = jax.value_and_grad(f)(x)
         if not tree.finite((value, slope, regularizer(x))):
@@ -116,6 +119,13 @@ class Family(AbstractFormula):
                 f"{regularizer(x)}, and one of them or the gradient is not finite; look at the "
                 "data, or give another start=."
             )
+        if self.truth is not None:
+            shapes = [jtu.tree_map(jnp.shape, part) for part in (self.truth(data), x)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"Family: truth is {told(shapes[0])}, expected the shape of the start, "
+                    f"{told(shapes[1])}."
+                )
         L = self._lipschitz(data, key)
         if jnp.ndim(L):
             raise ValueError(f"Family: lipschitz must be one number, got the shape {jnp.shape(L)}.")
@@ -124,7 +134,7 @@ class Family(AbstractFormula):
 
     def sample(self, key: Key) -> Drawn:
         key_data, key_L = jr.split(key)
-        data = self.data(key_data)
+        data = jtu.tree_map(jnp.asarray, self.data(key_data))
         L = jnp.asarray(self._lipschitz(data, key_L))
         return Drawn(data, L.astype(tree.working_dtype(self._start(data))))
 

@@ -18,9 +18,11 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from ...core import tree
+from ...core.arguments import real, whole
 from ...core.loss import Composite
+from ...core.messages import LARGEST
 from ...core.types import Params, Scalar
-from .duality import Regularizer, Smooth, Vector, regularizer_part, smooth_part
+from .duality import Regularizer, Sizes, Smooth, Vector, regularizer_part, smooth_part
 
 STRETCH = 1000  # steps between two looks at what has no proof
 PATIENCE = 5  # stretches without a smaller gradient mapping
@@ -68,7 +70,12 @@ def optimum(
     """
     if not isinstance(loss, Composite):
         raise TypeError(f"optimum: the loss must be a Composite, got {type(loss).__name__}.")
+    if (tolerance := real("optimum: tolerance", tolerance)) < 0:
+        raise ValueError(f"optimum: tolerance must be at least 0, got {tolerance}.")
+    iterations = whole("optimum: iterations", iterations, least=0, most=LARGEST)
     f, r = smooth_part(loss.smooth), regularizer_part(loss.regularizer)
+    if f is not None:
+        check_sizes(f, r, start)
     if f is not None and not (np.isfinite(f.A).all() and np.isfinite(f.b).all()):
         raise ValueError("optimum: A and b must be finite; clean the data.")
     if f is not None and r is not None:
@@ -78,7 +85,19 @@ def optimum(
             f"optimum: {type(loss.smooth).__name__} does not tell how many unknowns there are; "
             "give start=, parameters to begin from."
         )
-    return _without_proof(loss, np.zeros(f.A.shape[1]) if f else start, tolerance, iterations)
+    start = np.zeros(f.A.shape[1]) if start is None and f is not None else start
+    return _without_proof(loss, start, tolerance, iterations)
+
+
+def check_sizes(f: Smooth, r: Regularizer | None, start: Params | None) -> None:
+    """Refuse parts that are not of one number of unknowns."""
+    n = f.A.shape[1]
+    if 0 in f.A.shape:
+        raise ValueError(f"optimum: A is {f.A.shape}, expected a row and a column at least.")
+    if isinstance(r, Sizes) and n % r.group:
+        raise ValueError(f"optimum: {n} unknowns are no groups of {r.group}; give another size.")
+    if start is not None and np.shape(start) != (n,):
+        raise ValueError(f"optimum: start is {np.shape(start)}, expected ({n},) as A has columns.")
 
 
 def bounded(f: Smooth, r: Regularizer, x: Vector, iterations: int) -> Optimum:

@@ -102,6 +102,13 @@ vector = jnp.zeros(5)
     [
         ((jnp.ones(3), squares), TypeError, "data must be a function, got Array"),
         ((draw, LeastSquares), TypeError, "missing 1 required positional argument"),
+        ((lambda key: {"a": "b"}, squares), TypeError, "data has 'b', expected arrays and numbers"),
+        ((draw, squares, None, None, None, 3), TypeError, "truth must be a function, got int"),
+        (
+            (draw, squares, None, None, None, jnp.sum),
+            ValueError,
+            r"truth is \(\), expected",
+        ),
         ((draw, lambda b: b), TypeError, "A loss must be a function of the parameters, got"),
         ((draw, lambda b: jnp.sum), ValueError, "does not tell how many unknowns there are; give"),
         ((draw, squares, 0.1), TypeError, "the regularizer must be one of .* such as L1"),

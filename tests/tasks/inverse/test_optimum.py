@@ -137,5 +137,16 @@ def test_what_cannot_be_minimised_is_refused():
         optimum(Composite(LeastSquares(squares.A, squares.b * jnp.nan), L1(0.1), jnp.ones(())))
     with pytest.raises(ValueError, match=r"lipschitz must be positive and finite, got -1\.0"):
         optimum(eqx.tree_at(lambda loss: loss.lipschitz, of(squares, L1(0.0)), -jnp.ones(())))
+    for bad, words in {"3": "a finite number, got '3'", -1.0: "at least 0, got -1"}.items():
+        with pytest.raises(ValueError, match=f"optimum: tolerance must be {words}"):
+            optimum(of(squares, L1(0.1)), bad)
+    with pytest.raises(ValueError, match="iterations must be a whole number from 0"):
+        optimum(of(squares, L1(0.1)), iterations=2.5)
+    with pytest.raises(ValueError, match="20 unknowns are no groups of 3; give another size"):
+        optimum(Composite(squares, GroupL2(0.1, 3), 1.0))
+    with pytest.raises(ValueError, match=r"start is \(7,\), expected \(20,\) as A has columns"):
+        optimum(of(squares, Box(0.0, np.inf)), start=jnp.zeros(7))
+    with pytest.raises(ValueError, match=r"A is \(3, 0\), expected a row and a column at least"):
+        optimum(Composite(LeastSquares(jnp.zeros((3, 0)), jnp.ones(3)), L1(0.1), 1.0))
     with pytest.raises(ValueError, match="the loss is nan where it was to be minimised"):
         optimum(Composite(Plain(lambda x: jnp.sum(jnp.sqrt(x))), L1(0.1), 1.0), start=-jnp.ones(2))
