@@ -150,7 +150,7 @@ class Layered:
         self._layers, self._again = network.layers, False
         both = [(Span(k, k), Span(1, k, LOWER)) for k in range(1, self._layers + 1)]
         spans = Layerwise([span for pair in both for span in pair])
-        estimator = Whole(WIDE, self._layers)
+        estimator = Whole(WIDE, self._layers, self._layers)  # of fewer layers at first
         objective = Supervised("last") if family.error == "nmse" else Trajectory("last", "identity")
         self._at = lambda number: spans.stage(number, estimator, objective, network)
         self._run = Run(family.task.task, network, self._at(0), natural_rate(network), key)

@@ -58,12 +58,13 @@ def assemble(
     """
     problems = augmented(recipe, task)
     opt = build(recipe.optimizer.name, key=key, task=problems, **recipe.optimizer.arguments)
-    main, imitated, run = _main(recipe.estimator), recipe.imitation, recipe.run
+    layers = None if recipe.curriculum.layers is None else layerwise(recipe, opt)
+    main = _main(recipe.estimator, growing=layers is not None)
+    imitated, run = recipe.imitation, recipe.run
     teachers = {name: _imitation(recipe, name, opt) for name in imitated.teachers}
     chances = [_chances(ratio, len(teachers)) for ratio in imitated.ratio]
     estimator = Mix({"main": main, **teachers}, chances[0], draw=True) if teachers else main
     tx = meta_optimizer(recipe.meta, run.steps)
-    layers = None if recipe.curriculum.layers is None else layerwise(recipe, opt)
     return opt, {
         "task": problems,
         "estimator": estimator,
@@ -171,10 +172,12 @@ def meta_optimizer(meta: Meta, steps: int) -> optax.GradientTransformation:
     return optax.chain(*clips, rms)
 
 
-def _main(how: Estimator) -> AbstractEstimator:
+def _main(how: Estimator, *, growing: bool) -> AbstractEstimator:
+    """The estimator; episodes that are `growing` may end before their length."""
     sizes = how.episodes, how.unroll, how.horizon
     if how.kind == "whole":
-        return Whole(how.episodes, how.unroll, second_order=how.second_order)
+        horizon = how.horizon if growing else None
+        return Whole(how.episodes, how.unroll, horizon, second_order=how.second_order)
     if how.kind == "bptt":
         return BPTT(*sizes, second_order=how.second_order, rows=how.rows)
     return ESTIMATORS[how.kind].load()(*sizes, sigma=how.sigma)

@@ -224,7 +224,7 @@ class Curriculum:
         unit="meta-steps",
     )
     decay: float = setting(
-        0.3, "factor of the step of a layer of a network for each newer layer", above=0, most=1
+        1.0, "factor of the step of a layer of a network for each newer layer", above=0, most=1
     )
     patience: int = setting(
         3,

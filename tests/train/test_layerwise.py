@@ -143,6 +143,8 @@ def test_bad_input_gets_a_sentence():
         fit(opt=dataclasses.replace)
     with pytest.raises(ValueError, match="a stage is about layer 4, but the network has 3 layers"):
         fit(stages=(Span(1, 4),))
+    with pytest.raises(ValueError, match=r"give Whole\(episodes, layers, horizon=layers\)"):
+        Layerwise((Span(1, 2),)).stage(0, Whole(4, LAYERS), Supervised(), OPT)
     with pytest.raises(ValueError, match=r"decay must be in \(0, 1\], got 0"):
         fit(decay=0.0)
     with pytest.raises(ValueError, match="Layerwise: spans must be stages of training, got none"):

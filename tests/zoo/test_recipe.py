@@ -229,7 +229,9 @@ def test_unrolled_networks_are_trained_layer_by_layer():
     """Their recipe says in full what `fit_layerwise` does of itself."""
     opt, how = made("tilista", RECOVERY, layers=2, curriculum={"layers": (30, 20, 1)})
     assert isinstance(opt, TiLISTA) and opt.layers == 2
-    assert eqx.tree_equal(how["estimator"], Whole(64, 2)) and how["objective"] == Supervised("last")
+    assert eqx.tree_equal(how["estimator"], Whole(64, 2, 2)) and how["objective"] == Supervised(
+        "last"
+    )
     assert how["curriculum"] == Layerwise(layer_by_layer(2, (30, 20, 1)))
     assert how["validation"] == Validation(20, 2, 256, "objective", window=1)
     assert how["steps"] == how["curriculum"].steps(20) == 2 * (40 + 20 + 20)
