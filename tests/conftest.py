@@ -29,6 +29,9 @@ if not USER_FLAGS:
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache/jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
+# Some hundred processes that tests start would each parse the whole library again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # One worker on every core: threads of PyTorch and OpenBLAS would wait for each other, spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
