@@ -95,6 +95,11 @@ STUDIES = {
         "speed.settings:DEPLOYED",
         "speed.deployed:STUDY",
     ),
+    "speed.lasso": Entry(
+        "How long takes a LASSO problem of many, beside scikit-learn?",
+        "speed.settings:LASSO",
+        "speed.lasso:STUDY",
+    ),
     "speed.presets": Entry(
         "How many inner steps a second does every preset take?",
         "speed.settings:PRESETS",

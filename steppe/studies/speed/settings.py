@@ -95,10 +95,29 @@ class CompileTensors:
         check(self)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lasso:
+    """Sizes of the comparison with scikit-learn on many LASSO problems of one dictionary."""
+
+    rows: int = setting(250, "rows of the dictionary", least=2)
+    n: int = setting(500, "columns of the dictionary", least=2)
+    problems: int = setting(10_000, "problems", least=1)
+    batch: int = setting(500, "problems solved at once; a round is one batch", least=2)
+    peers: int = setting(500, "problems that scikit-learn solves, spread over the rounds", least=1)
+    train: float = setting(60.0, "seconds of training, compiling aside", above=0)
+
+    def __post_init__(self):
+        check(self)
+
+
 META_STEP = {"tiny": MetaStep(rounds=2, kinds=("rnnprop",)), "small": MetaStep()}
 TORCH_PEER = {"tiny": TorchPeer(kinds=("rnnprop",), repeats=1), "small": TorchPeer()}
 FLATNESS = {"tiny": Flatness(rounds=2), "small": Flatness()}
 CURVATURE = {"tiny": Curvature(probes=32), "small": Curvature()}
 DEPLOYED = {"tiny": Deployed(rounds=2, sizes=(100_000,)), "small": Deployed()}
+LASSO = {
+    "tiny": Lasso(rows=32, n=64, problems=200, batch=40, peers=20, train=2.0),
+    "small": Lasso(),
+}
 PRESETS = {"tiny": Presets(calls=3), "small": Presets()}
 COMPILE_TENSORS = {"tiny": CompileTensors(rounds=1), "small": CompileTensors()}
