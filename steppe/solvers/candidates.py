@@ -13,16 +13,23 @@ import jax.random as jr
 
 from ..core.optimizer import AbstractOptimizer
 from ..core.types import Key
+from ..optimizers.classic.amp import AMP
 from ..optimizers.classic.proximal import FISTA, ISTA
+from ..optimizers.guarded import Guarded
 from ..optimizers.learned.math_l2o import MathL2O
 from ..optimizers.learned.step_fista import StepFISTA
 from ..optimizers.unrolled.base import AbstractUnrolled
 from ..optimizers.unrolled.coupled import ALISTA, LISTACP
+from ..optimizers.unrolled.hyperlista import HyperLISTA
+from ..optimizers.unrolled.lamp import LAMP
 from ..optimizers.unrolled.lista import LISTA
 from ..optimizers.unrolled.step_lista import StepLISTA
+from ..optimizers.unrolled.tista import TISTA
 from .family import Family
 from .record import Kind
-from .training import Layered, Training, first, windows
+from .training import Layered, Training, Tried, first, windows
+
+LAYERS = 16  # of a network, as published; for recovery as many as iterations are looked at
 
 Maker = Callable[[Family, Key], AbstractOptimizer]
 Trainer = Callable[[Family, Any, Key], Training]  # of an optimizer that its candidate makes
@@ -36,7 +43,8 @@ class Candidate:
     - `make`: (family, key) → optimizer
     - `train`: (family, optimizer, key) → its training, None for one made by hand
     - `lacks`: family → what it lacks for this solver, "" if nothing
-    - `safe`: it cannot diverge, by a proof, and needs no guard
+    - `finish`: from what was trained to what is used: a guard around it, where it could diverge
+    - `safe`: it cannot diverge as it is used; one that can is shown, and never taken
     """
 
     name: str
@@ -44,6 +52,7 @@ class Candidate:
     make: Maker
     train: Trainer | None = None
     lacks: Lack = lambda family: ""
+    finish: Callable[[AbstractOptimizer], AbstractOptimizer] = lambda opt: opt
     safe: bool = True
 
     @property
@@ -51,9 +60,19 @@ class Candidate:
         return "by hand" if self.train is None else "learned"
 
 
+def _only_recovery(family: Family, *, shared: bool = True) -> str:
+    if family.goal != "recovery":
+        return "It is for recovery."
+    if not family.sparse:
+        return "It needs ½‖Ax − b‖² with ‖x‖₁."
+    return "It needs one A that all problems share." if shared and not family.shared else ""
+
+
 def _math(name: str, about: str, *, monotone: bool) -> Candidate:
     make = eqx.filter_jit(lambda key: MathL2O(monotone=monotone, key=key))
-    return Candidate(name, about, lambda family, key: make(key), windows, safe=monotone)
+    lacks = lambda family: "" if family.goal == "objective" else "It brings down the objective."
+    finish = lambda opt: opt if monotone else Guarded(opt, FISTA(restart=True))
+    return Candidate(name, about, lambda family, key: make(key), windows, lacks, finish)
 
 
 def _network(
@@ -68,7 +87,10 @@ def _network(
             return "It needs one A that all problems share."
         return f"It is for {goal}." if goal not in ("", family.goal) else ""
 
-    make = lambda family, key: kind.from_task(family.task.task, **options)
+    def make(family: Family, key: Key) -> AbstractOptimizer:
+        layers = LAYERS if family.goal == "objective" else family.depth
+        return kind.from_task(family.task.task, layers=layers, **options)
+
     return Candidate(name, about, make, Layered, lacks)
 
 
@@ -85,6 +107,13 @@ CANDIDATES: tuple[Candidate, ...] = (
         lambda family, key: StepFISTA(family.depth),
         first,
     ),
+    Candidate(
+        "AMP",
+        "approximate message passing, for A with independent entries (Donoho et al. 2009)",
+        lambda family, key: AMP(),
+        lacks=lambda family: _only_recovery(family, shared=False),
+        safe=False,
+    ),
     _network("StepLISTA", "16 layers of ISTA, each with a step of its own, then FISTA", StepLISTA),
     _network("ALISTA", "16 layers, a matrix by formula, a step and a threshold each", ALISTA),
     _network("LISTA-CP", "16 layers, a matrix and a threshold each, then FISTA", LISTACP),
@@ -96,14 +125,25 @@ CANDIDATES: tuple[Candidate, ...] = (
         p=1.2,
     ),
     _network("LISTA", "16 layers of two matrices, then FISTA (Gregor & LeCun 2010)", LISTA),
+    _network("LAMP", "layers of AMP, a matrix and a threshold each", LAMP, "recovery"),
+    _network(
+        "TISTA", "layers with the mean of x♯ after what was seen, a step each", TISTA, "recovery"
+    ),
+    Candidate(
+        "HyperLISTA",
+        "16 layers with three numbers, found without gradients (Chen et al. 2021)",
+        lambda family, key: HyperLISTA.from_task(family.task.task, layers=family.depth),
+        Tried,
+        _only_recovery,
+    ),
     _math(
         "Math-L2O",
-        "an LSTM chooses step and momentum of each coordinate (PA, Liu et al. 2023)",
+        "an LSTM chooses step and momentum of each coordinate (PA, Liu et al. 2023); guarded by FISTA",
         monotone=False,
     ),
     _math(
         "Math-L2O, monotone",
-        "the same, and no step raises the objective, whatever was learned",
+        "the same without a guard: no step raises the objective, whatever was learned",
         monotone=True,
     ),
 )

@@ -49,9 +49,10 @@ class Runner:
             if self.training is None:
                 raise ValueError("there is nothing to train")
             self.training.advance(used)
-            row = judge(self.candidate, self.training.opt)
+            opt = self.candidate.finish(self.training.opt)
+            row = judge(self.candidate, opt)
             if self.row is None or merit(row, by) < self.merit(by):
-                self.row, self.opt = row, self.training.opt
+                self.row, self.opt = row, opt
         except Exception as error:  # whatever it is: the others go on, and the page tells of it
             self.fault = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
         self.seconds += time.perf_counter() - began

@@ -29,7 +29,8 @@ from .family import Family
 from .judge import Paces, Problems, draw, errors, paces
 from .race import Allowance, Runner, race
 from .record import By, Record, Row, chosen, judged, timed
-from .settings import Settings
+from .rivals import rival_rows
+from .settings import LAYERS, Settings
 from .solver import Solver
 
 METRICS = {
@@ -38,7 +39,6 @@ METRICS = {
 }
 WIDTH = 64  # problems of a batch that is timed
 FIRST, MOST = 100, 3200  # iterations of FISTA that are looked at: in a first try, and at most
-DEPTH = 100  # iterations that are looked at for recovery
 DEEPEST = 128  # layers
 KEPT = 0.6  # of the budget at most, for the comparison and the certificate
 COMPILING = 4.0  # seconds for the programs of a certificate, and of a comparison of one solver
@@ -71,7 +71,8 @@ class Search:
         how, valid = self.how, draw(self.family.task, self.key_valid, self.how.problems)
         opts = {c.name: c.make(self.family, self.key_make) for c in self.by_hand}
         self.steps = how.steps or self.horizon(valid)
-        depth = min(DEEPEST, max(1, self.steps // 2))
+        enough = self.steps // 2 if how.goal == "objective" else self.steps
+        depth = min(DEEPEST, max(1, enough))
         self.family = dataclasses.replace(self.family, depth=depth)
         self.say(f"{how.problems} problems to choose by, {self.steps} iterations of each")
 
@@ -89,7 +90,10 @@ class Search:
             self.measure(opts, valid, ("batch", "alone"))
         safe = [self.timed(rows[c.name]) for c in self.tried if c.safe and c.name in rows]
         taken = chosen(safe, how.by)
-        compared = self.compare(opts, runners)
+        fresh = draw(self.family.task, self.key_test, how.problems)
+        compared = self.compare(opts, runners, fresh)
+        if how.budget is not None and self.stop.signal is None:
+            compared += rival_rows(self.family, fresh, how.tolerances)
         cert: Certificate | None = None
         if self.stop.signal is None:
             opt = opts[taken.name]
@@ -119,9 +123,9 @@ class Search:
         return Solver(opts[taken.name], record, cert, {}, self.stop.signal)
 
     def horizon(self, problems: Problems) -> int:
-        """Twice the iterations that FISTA with restart takes to the last tolerance."""
+        """Twice the iterations of FISTA with restart to the last tolerance; for recovery 16."""
         if self.how.goal == "recovery":
-            return DEPTH
+            return LAYERS
         steps, fista = FIRST, FISTA(restart=True)
         while True:
             found = errors(self.family.task, fista, problems, steps, "gap")
@@ -174,9 +178,11 @@ class Search:
         programs = COMPILING * (1 + len(self.by_hand) + learned)
         return programs + 3 * pace * self.steps * self.how.n / jax.local_device_count()
 
-    def compare(self, opts: dict[str, AbstractOptimizer], runners: Sequence[Runner]) -> list[Row]:
+    def compare(
+        self, opts: dict[str, AbstractOptimizer], runners: Sequence[Runner], fresh: Problems
+    ) -> list[Row]:
         """The rows of all candidates on problems that nobody has seen."""
-        fresh, trained = draw(self.family.task, self.key_test, self.how.problems), {}
+        trained = {}
         for runner in runners:
             about = {"meta_steps": runner.steps, "seconds": runner.seconds, "fault": runner.fault}
             trained[runner.candidate.name] = about

@@ -2,6 +2,7 @@
 
 - `first`: back-propagation through the first iterations, by the logarithm of the error
 - `windows`: truncated back-propagation through long runs, for rules that go on for ever
+- `Tried`: a grid of a few numbers
 - `Layered`: layer by layer in the first slice, all layers together in the next ones, for networks
 """
 
@@ -22,9 +23,11 @@ from ..core.task import AbstractTask, Problem
 from ..core.types import Key, Scalar
 from ..estimators.bptt import BPTT
 from ..estimators.whole import Whole
+from ..evaluation.search import search
 from ..objectives.supervised import Supervised
 from ..objectives.trajectory import Trajectory
 from ..optimizers.learned.step_fista import StepFISTA
+from ..optimizers.unrolled.hyperlista import HyperLISTA
 from ..train.curriculum import Stage
 from ..train.layerwise import Layerwise, Span, natural_rate, unrolled
 from ..train.loop import compile_step
@@ -178,3 +181,20 @@ class Layered:
         """The stage at this part of the first slice."""
         layer, within = divmod(part * self._layers, 1)
         return 2 * min(int(layer), self._layers - 1) + (within >= ALONE)
+
+
+class Tried:
+    """All points of a grid of its numbers, on the same problems: done in the first slice."""
+
+    def __init__(self, family: Family, opt: HyperLISTA, key: Key):
+        self.opt: AbstractOptimizer = opt
+        self._next, self.steps = (family, opt, key), 0
+
+    def advance(self, used: Used) -> None:
+        if not self.steps:
+            family, opt, key = self._next
+            grid = opt.candidates()
+            self.opt, found = search(
+                family.task.task, opt, grid, horizon=opt.layers, key=key, by="recovery"
+            )
+            self.steps = len(found.scores)

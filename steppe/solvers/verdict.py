@@ -12,8 +12,18 @@ def verdict(record: Record) -> str:
     other = by_hand if winner.learned else learned
     head = f"Take {winner.name}: {_cost(record, winner)}"
     if other is None:
-        return f"{head}; no learned solver could be judged."
-    return f"{head}; {_beside(record, winner, other)}."
+        return f"{head}; no learned solver could be judged{_quicker(record, winner)}."
+    return f"{head}; {_beside(record, winner, other)}{_quicker(record, winner)}."
+
+
+def _quicker(record: Record, winner: Row) -> str:
+    """A rival that takes less time, if there is one."""
+    cost = None if record.by == "iterations" else _last(record, winner)
+    times = {row.alone[-1]: row.name for row in record.rows if row.kind == "rival" and row.alone}
+    least = min((time for time in times if time is not None), default=None)
+    if least is None or (cost is not None and cost <= least) or record.by == "iterations":
+        return ""
+    return f". {times[least]}, one problem at a time, is quicker: {duration(least)}"
 
 
 def _beside(record: Record, winner: Row, other: Row) -> str:

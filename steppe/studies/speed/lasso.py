@@ -143,7 +143,7 @@ def descent(A: np.ndarray, gram: bool) -> Solve:
 
     A = np.asfortranarray(A, np.float64)
     how = {"alpha": WEIGHT / len(A), "l1_ratio": 1.0, "fit_intercept": False, "max_iter": 100_000}
-    shared = A.T @ A if gram else False
+    shared: Any = A.T @ A if gram else False
 
     def solve(b: np.ndarray, tolerance: float) -> np.ndarray:
         peer = ElasticNet(**how, tol=tolerance, precompute=shared, copy_X=False)
@@ -191,7 +191,7 @@ def contest(
     from ...optimizers.classic.proximal import FISTA
 
     family = task(rows, n)
-    A = np.asarray(family.shared.A, np.float64)
+    A = np.asarray(getattr(family.shared, "A"), np.float64)
     draw = jax.jit(lambda keys: jax.vmap(lambda key: family.sample(key).b)(keys))
     b = np.asarray(draw(jr.split(jr.key(1), problems)), np.float64)
     spare = np.asarray(draw(jr.split(jr.key(2), batch)), np.float64)
