@@ -44,7 +44,6 @@ class Candidate:
     - `train`: (family, optimizer, key) → its training, None for one made by hand
     - `lacks`: family → what it lacks for this solver, "" if nothing
     - `finish`: from what was trained to what is used: a guard around it, where it could diverge
-    - `safe`: it cannot diverge as it is used; one that can is shown, and never taken
     """
 
     name: str
@@ -53,16 +52,20 @@ class Candidate:
     train: Trainer | None = None
     lacks: Lack = lambda family: ""
     finish: Callable[[AbstractOptimizer], AbstractOptimizer] = lambda opt: opt
-    safe: bool = True
 
     @property
     def kind(self) -> Kind:
         return "by hand" if self.train is None else "learned"
 
 
-def _only_recovery(family: Family, *, shared: bool = True) -> str:
-    if family.goal != "recovery":
-        return "It is for recovery."
+def _for_goal(family: Family, goal: str) -> str:
+    return "" if goal in ("", family.goal) else f"It is for {goal}."
+
+
+def _lacks(family: Family, goal: str, *, shared: bool = True) -> str:
+    """The first thing that a sparse solver for this goal lacks."""
+    if other := _for_goal(family, goal):
+        return other
     if not family.sparse:
         return "It needs ½‖Ax − b‖² with ‖x‖₁."
     return "It needs one A that all problems share." if shared and not family.shared else ""
@@ -70,7 +73,7 @@ def _only_recovery(family: Family, *, shared: bool = True) -> str:
 
 def _math(name: str, about: str, *, monotone: bool) -> Candidate:
     make = eqx.filter_jit(lambda key: MathL2O(monotone=monotone, key=key))
-    lacks = lambda family: "" if family.goal == "objective" else "It brings down the objective."
+    lacks = lambda family: _for_goal(family, "objective")
     finish = lambda opt: opt if monotone else Guarded(opt, FISTA(restart=True))
     return Candidate(name, about, lambda family, key: make(key), windows, lacks, finish)
 
@@ -80,18 +83,12 @@ def _network(
 ) -> Candidate:
     """An unrolled network, trained layer by layer; for one goal alone if it is named."""
 
-    def lacks(family: Family) -> str:
-        if not family.sparse:
-            return "It needs ½‖Ax − b‖² with ‖x‖₁."
-        if kind.needs_matrix and not family.shared:
-            return "It needs one A that all problems share."
-        return f"It is for {goal}." if goal not in ("", family.goal) else ""
-
     def make(family: Family, key: Key) -> AbstractOptimizer:
         layers = LAYERS if family.goal == "objective" else family.depth
         return kind.from_task(family.task.task, layers=layers, **options)
 
-    return Candidate(name, about, make, Layered, lacks)
+    lacks = lambda family: _lacks(family, goal, shared=kind.needs_matrix)
+    return Candidate(name, f"{about}; then FISTA", make, Layered, lacks)
 
 
 CANDIDATES: tuple[Candidate, ...] = (
@@ -102,43 +99,41 @@ CANDIDATES: tuple[Candidate, ...] = (
         lambda family, key: FISTA(restart=True),
     ),
     Candidate(
+        "AMP",
+        "approximate message passing (Donoho et al. 2009); it can diverge on other matrices",
+        lambda family, key: AMP(),
+        lacks=lambda family: _lacks(family, "recovery", shared=False),
+    ),
+    Candidate(
         "StepFISTA",
         "FISTA with a learned step and momentum at each of its first iterations",
         lambda family, key: StepFISTA(family.depth),
         first,
+        lambda family: _for_goal(family, "objective"),
     ),
     Candidate(
-        "AMP",
-        "approximate message passing, for A with independent entries (Donoho et al. 2009)",
-        lambda family, key: AMP(),
-        lacks=lambda family: _only_recovery(family, shared=False),
-        safe=False,
+        "HyperLISTA",
+        "layers with three numbers in all, found without gradients (Chen et al. 2021)",
+        lambda family, key: HyperLISTA.from_task(family.task.task, layers=family.depth),
+        Tried,
+        lambda family: _lacks(family, "recovery"),
     ),
-    _network("StepLISTA", "16 layers of ISTA, each with a step of its own, then FISTA", StepLISTA),
-    _network("ALISTA", "16 layers, a matrix by formula, a step and a threshold each", ALISTA),
-    _network("LISTA-CP", "16 layers, a matrix and a threshold each, then FISTA", LISTACP),
+    _network("ALISTA", "layers with a matrix by formula, a step and a threshold each", ALISTA),
+    _network("TISTA", "layers with the posterior mean of x♯, a step each", TISTA, "recovery"),
     _network(
         "LISTA-CPSS",
-        "the same, the largest entries spared by the threshold",
+        "layers with a matrix and a threshold each, which spares the largest entries",
         LISTACP,
         "recovery",
         p=1.2,
     ),
-    _network("LISTA", "16 layers of two matrices, then FISTA (Gregor & LeCun 2010)", LISTA),
-    _network("LAMP", "layers of AMP, a matrix and a threshold each", LAMP, "recovery"),
-    _network(
-        "TISTA", "layers with the mean of x♯ after what was seen, a step each", TISTA, "recovery"
-    ),
-    Candidate(
-        "HyperLISTA",
-        "16 layers with three numbers, found without gradients (Chen et al. 2021)",
-        lambda family, key: HyperLISTA.from_task(family.task.task, layers=family.depth),
-        Tried,
-        _only_recovery,
-    ),
+    _network("LAMP", "layers of AMP with a matrix and a threshold each", LAMP, "recovery"),
+    _network("LISTA-CP", "layers with a matrix and a threshold each", LISTACP),
+    _network("StepLISTA", "ISTA with a step of its own in each layer", StepLISTA, "objective"),
+    _network("LISTA", "layers of two matrices (Gregor & LeCun 2010)", LISTA, "objective"),
     _math(
         "Math-L2O",
-        "an LSTM chooses step and momentum of each coordinate (PA, Liu et al. 2023); guarded by FISTA",
+        "an LSTM chooses steps and momentum (PA, Liu et al. 2023), guarded by FISTA",
         monotone=False,
     ),
     _math(

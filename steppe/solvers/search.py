@@ -88,8 +88,7 @@ class Search:
         self.say("comparing all on problems that nobody has seen")
         if how.budget is not None:
             self.measure(opts, valid, ("batch", "alone"))
-        safe = [self.timed(rows[c.name]) for c in self.tried if c.safe and c.name in rows]
-        taken = chosen(safe, how.by)
+        taken = chosen([self.timed(row) for row in rows.values()], how.by)
         fresh = draw(self.family.task, self.key_test, how.problems)
         compared = self.compare(opts, runners, fresh)
         if how.budget is not None and self.stop.signal is None:

@@ -13,12 +13,13 @@ from typing import Protocol
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import optax
 from jaxtyping import Array, Float
 
 from ..core.episode import Episode, Step
 from ..core.objective import AbstractObjective, Score, Weights, weighted
-from ..core.optimizer import AbstractOptimizer
+from ..core.optimizer import AbstractOptimizer, split_meta
 from ..core.task import AbstractTask, Problem
 from ..core.types import Key, Scalar
 from ..estimators.bptt import BPTT
@@ -87,10 +88,16 @@ class Run:
         self._state = eqx.tree_at(lambda s: s.meta_state, self._state, self._fresh)
 
     def advance(self, used: Used) -> None:
-        done = 0
-        while not done or used(done) < 1:
+        done, part, stage = 0, 0.0, self._stage
+        while not done or part < 1:
+            if stage.scale is not None:  # at a falling rate, so that a slice ends where it is quiet
+                falls = lambda leaf, part=part: leaf * max(1 - part, 0.02)
+                scale = jtu.tree_map(falls, stage.scale)
+                self._stage = eqx.tree_at(lambda s: s.scale, stage, scale)
             self.step()
             done += 1
+            part = used(done)
+        self._stage = stage
 
     def step(self) -> None:
         """One meta-step."""
@@ -131,7 +138,8 @@ class LogError(AbstractObjective):
 
 def first(family: Family, opt: StepFISTA, key: Key) -> Training:
     """Back-propagation through as many iterations as the optimizer has numbers for."""
-    stage = Stage(Whole(FEW, opt.layers), LogError(family.error))
+    whole = jtu.tree_map(lambda leaf: jnp.ones((), leaf.dtype), split_meta(opt)[0])
+    stage = Stage(Whole(FEW, opt.layers), LogError(family.error), scale=whole)
     return Run(family.task, opt, stage, QUICK, key)
 
 

@@ -12,8 +12,10 @@ is found, since the curvature on it is far below L. Ablin, Moreau, Massias & Gra
 step sizes for unfolded sparse coding", NeurIPS 2019, learn steps of ISTA by that reason; to learn
 the momentum with them is ours, as far as we know.
 
-It comes to the minimum whatever was learned: `layers` steps with finite numbers leave a finite
-point, and FISTA comes to the minimum from every point.
+It comes to the minimum whatever was learned. The residual ρ_k = ‖y − x⁺‖ / s_k of a step that would
+leave it far behind, ρ_k > 4 ρ_1, is the last one of the learned: FISTA goes on from there. So the
+learned steps, `layers` at most, leave a point within a bounded distance of the start, and FISTA
+comes to the minimum from every point.
 """
 
 import equinox as eqx
@@ -35,6 +37,10 @@ class StepFISTAState(eqx.Module):
     ahead: Params  # y − x
     t: Scalar  # of FISTA, which begins after the layers
     step: Int[Array, ""]
+    first: Scalar  # ρ_1
+
+
+TRUST = 4.0  # of the first residual
 
 
 class StepFISTA(AbstractOptimizer):
@@ -58,7 +64,7 @@ class StepFISTA(AbstractOptimizer):
         params = tree.real(params, "StepFISTA")
         ahead = jtu.tree_map(jnp.zeros_like, params)
         one = jnp.ones((), tree.working_dtype(params))
-        return StepFISTAState(ahead, one, jnp.zeros((), jnp.int32))
+        return StepFISTAState(ahead, one, jnp.zeros((), jnp.int32), jnp.zeros_like(one))
 
     def update(
         self,
@@ -76,11 +82,16 @@ class StepFISTA(AbstractOptimizer):
         step = jnp.where(learned, jnp.exp(self.steps[k].astype(dtype)), 1)
         y = tree.add(params, state.ahead)
         after = proximal_step(loss, y, step / jnp.asarray(loss.lipschitz, dtype))
-        move = difference(after, params)
+        move, rest = difference(after, params), difference(y, after)
+        size = (tree.norm(rest) / step).astype(dtype)  # in units of 1/L
+        first = jnp.where(state.step == 0, size, state.first)
+        calm = size <= TRUST * first  # False where it is not finite
         t = (1 + jnp.sqrt(1 + 4 * state.t**2)) / 2
-        uphill = tree.dot(difference(y, after), move) > 0
+        uphill = tree.dot(rest, move) > 0
         fista = jnp.where(uphill, 0, (state.t - 1) / t).astype(dtype)
-        momentum = jnp.where(learned, jnp.tanh(self.momenta[k].astype(dtype)), fista)
+        momentum = jnp.where(learned & calm, jnp.tanh(self.momenta[k].astype(dtype)), fista)
         ahead = jtu.tree_map(lambda m: momentum.astype(m.dtype) * m, move)
         t = jnp.where(learned | uphill, jnp.ones_like(t), t)
-        return move, StepFISTAState(ahead, t, state.step + 1)
+        # What was learned is left for good where a step is wild.
+        follows = jnp.where(calm, state.step + 1, jnp.maximum(state.step + 1, self.layers))
+        return move, StepFISTAState(ahead, t, follows, first)
