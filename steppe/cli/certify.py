@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..core.task import AbstractTask
 
 FILE, PAGE = "certificate.json", "certificate.html"
+SOLVER = "solver.safetensors"  # of `steppe learn`, with its certificate inside
 STEPS = 200  # where no horizon is known
 
 
@@ -170,14 +171,18 @@ def text(cert: "Certificate") -> str:
 
 def run_verify(values: dict) -> int:
     options = make(Verify, values)
-    path = options.certificate / FILE if options.certificate.is_dir() else options.certificate
-    if path.suffix == ".safetensors":
+    path = options.certificate
+    if path.is_dir():  # of `steppe certify`, or of `steppe learn`
+        solver = path / SOLVER
+        path = solver if solver.exists() and not (path / FILE).exists() else path / FILE
+    inside = kept_inside(path) if path.suffix == ".safetensors" else None
+    if inside is None and path.suffix == ".safetensors":
         return run_claims(options)
 
     from ..certificates.audit import statement, verify
     from ..certificates.certificate import load
 
-    cert = load(path)
+    cert = load(path) if inside is None else inside
     found = verify(cert)
     if not found and options.again is not None:
         found = once_more(cert, options.again)
@@ -192,6 +197,17 @@ def run_verify(values: dict) -> int:
         rest = f" ({more} more: `steppe verify --json`)" if more else ""
         raise Failed(f"{path}: {found[0]}{rest}")
     return 0
+
+
+def kept_inside(path: Path) -> "Certificate | None":
+    """The certificate in the file of a solver, None if there is none in it."""
+    from ..certificates.certificate import REMEDY, CertificateError, from_document
+    from ..optimizers.settings import verified
+    from ..store.untrusted import Source
+
+    document = verified(path).manifest.get("certificate")
+    source = Source(str(path), REMEDY, CertificateError)
+    return None if document is None else from_document(document, source)
 
 
 def run_claims(options: Verify) -> int:

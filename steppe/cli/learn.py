@@ -11,12 +11,13 @@ from ..runs.subject import check as known
 from ..tasks.names import TASKS
 from ..train.stopping import Terminated
 from ..zoo.recipe import SEEDS
+from .certify import SOLVER as FILE
 from .parse import document, make, speaker
 
 if TYPE_CHECKING:
     from ..solvers.solver import Solver
 
-FILE, PAGE = "solver.safetensors", "solver.html"
+PAGE = "solver.html"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

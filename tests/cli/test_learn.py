@@ -29,6 +29,9 @@ def test_one_file_and_its_page(steppe, by_hand, tmp_path):
     )
     solver = load(tmp_path / "runs/solver/solver.safetensors")
     assert solver.verdict in answer.out and verify(solver.certificate) == []
+    for place in ("runs/solver", "runs/solver/solver.safetensors"):
+        verified = steppe("verify", place)
+        assert verified.code == 0 and "the evidence bears out all 6 claims" in verified.out
     page = (tmp_path / "runs/solver/solver.html").read_text()
     assert solver.verdict in page and "steppe learn sparse-recovery" in page
     answer = steppe("learn", "sparse-recovery", *TINY, "--out", "runs/solver")
