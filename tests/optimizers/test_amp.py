@@ -73,6 +73,16 @@ def test_lengths_of_columns_are_units_of_x():
     assert not np.any(path(Given(jnp.asarray(A), jnp.zeros(20)), AMP(), KEY))
 
 
+def test_entries_that_become_zero_are_exactly_zero():
+    """Rounding would make them count in ‖x‖₀, and the errors grow from step to step."""
+    rng = np.random.default_rng(1)
+    A, x = rng.standard_normal((60, 120)), rng.standard_normal(120) * (rng.random(120) < 0.1)
+    units, b = np.linalg.norm(A, axis=0), A @ x
+    expected = np.array(list(loop(A / units, b, np.zeros(120), STEPS)))
+    found = path(Given(jnp.asarray(A), jnp.asarray(b)), AMP(), KEY)
+    np.testing.assert_array_equal(found != 0, expected != 0)
+
+
 def test_it_asks_for_least_squares_in_a_sentence():
     with pytest.raises(ValueError, match="AMP needs the problem that it solves"):
         AMP().update(jnp.ones(2), AMP().init(jnp.ones(2)), jnp.ones(2))

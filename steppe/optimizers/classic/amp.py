@@ -66,11 +66,12 @@ class AMP(AbstractOptimizer):
         A, b = squares.A.astype(dtype), squares.b.astype(dtype)
         length = jnp.linalg.norm(A, axis=0)
         length = jnp.where(length > 0, length, 1)
-        x, unravel = tree.ravel(params, dtype)
-        x = x * length
+        before, unravel = tree.ravel(params, dtype)
+        x = before * length
         c = jnp.sum(x != 0, dtype=dtype) / len(b)
         s, u = 1 + c * state.s, x + c * state.u
         v = s * b - A @ (u / length)
         noise = tree.norm(v) / len(b) ** 0.5
         after = soft(x + (A.T @ v) / length, self.threshold.astype(dtype) * noise)
-        return unravel((after - x) / length), AMPState(u, s)
+        # What becomes 0 becomes exactly 0: ‖x‖₀ counts it.
+        return unravel(after / length - before), AMPState(u, s)
