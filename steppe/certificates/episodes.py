@@ -77,8 +77,8 @@ class Reading:
             return tree.norm(minus(after.params, x))
         if self.metric == "gradient":
             return tree.norm(problem.grad(x))
-        if self.metric in OF_TARGET:
-            best = task.target(instance)
+        best = task.target(instance) if self.metric in OF_TARGET else None
+        if best is not None:
             distance = tree.norm(minus(x, best))
             decibel = 20 * jnp.log10(distance / tree.norm(best))
             return distance if self.metric == "distance" else decibel
@@ -233,7 +233,8 @@ def reading(task: AbstractTask, metric: str | Measure, split: Split) -> tuple[Re
         return Reading(metric, split), dataclasses.replace(about, definition=definition)
     if metric in own:
         text = f"the task's {metric} on the whole {split} split, after k updates"
-        return Reading(metric, split), Metric(metric, text)
+        alike = METRICS.get(metric, Metric(metric, text))  # decibels are decibels in any task
+        return Reading(metric, split), dataclasses.replace(alike, definition=text)
     raise ValueError(f"The task has no metric {metric!r}; {did_you_mean(metric, [*known, *own])}")
 
 

@@ -26,6 +26,7 @@ from steppe.certificates.claims import (
 from steppe.certificates.episodes import Episodes
 from steppe.certificates.runs import STREAM, Calls, FixedPoint, Metric
 from steppe.core.episode import begin
+from steppe.optimizers.classic.proximal import FISTA
 
 WAY = {"steps": 60, "tolerances": [1e-3], "levels": [0.9], "n": 60, "delta": 0.1}
 
@@ -352,3 +353,10 @@ def test_running_it_again(made, bowl):
 def test_keys_of_certificates_are_their_own(bowl):
     keys = bowl.program._drawn(0, range(3))
     assert not np.any(jax.vmap(lambda k: jr.key_data(k) == jr.key_data(jr.key(0)))(keys).all(1))
+
+
+def test_decibels_of_a_task_without_a_solution_may_be_negative():
+    task = steppe.tasks.build("sparse-recovery", rows=8, n=10, density=0.2)
+    cert = certify(FISTA(), task, steps=3, metric="nmse", tolerances=[-0.5], n=20)
+    assert cert.metric["signed"] and cert.metric["unit"] == "dB"
+    assert cert.counts["failures"][0][0] > 0 and "nmse ≤ -0.5" in cert.statement
