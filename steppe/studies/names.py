@@ -50,6 +50,16 @@ STUDIES = {
         "math_l2o.settings:SCALES",
         "math_l2o.math_l2o:STUDY",
     ),
+    "lasso": Entry(
+        "Do unrolled networks solve LASSO problems faster than FISTA with the right step?",
+        "lasso.settings:SCALES",
+        "lasso.lasso:STUDY",
+    ),
+    "sparse-recovery": Entry(
+        "Which solver recovers sparse vectors best: unrolled networks or classical ones?",
+        "sparse_recovery.settings:SCALES",
+        "sparse_recovery.sparse_recovery:STUDY",
+    ),
     "certificates": Entry(
         "What do certificates say of classical, learned and shipped solvers?",
         "certificates.settings:SCALES",

@@ -210,6 +210,16 @@ def sentences(verdicts: Iterable[Verdict]) -> str:
     return "\n".join(f"{v.claim}: {'yes' if v.holds else 'no'} ({v.because})" for v in verdicts)
 
 
+def reproduced(verdicts: Iterable[Verdict]) -> str:
+    """One line a verdict on a published or expected number.
+
+    >>> print(reproduced([Verdict("error below 1", True, "0.3")]))
+    reproduced      error below 1 (0.3)
+    """
+    word = lambda v: "reproduced    " if v.holds else "not reproduced"
+    return "\n".join(f"{word(v)}  {v.claim} ({v.because})" for v in verdicts)
+
+
 def means(rows: Iterable[Row], *, by: str, of: str) -> str:
     """A table of the mean of one result with its 95 % interval (Student's t).
 

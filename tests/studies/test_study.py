@@ -155,10 +155,17 @@ def told(capsys):
     return ask
 
 
-@pytest.mark.parametrize("name", ["wells", "horizons"])
+@pytest.mark.parametrize("name", ["wells", "horizons", "lasso", "sparse-recovery"])
 def test_the_table_of_readme_is_that_of_the_record(told, name):
     page, out = told(name)
     assert out[out.index("| ") : out.rindex(" |") + 2] in page
+
+
+@pytest.mark.parametrize("name", ["lasso", "sparse-recovery"])
+def test_the_verdicts_of_readme_are_those_of_the_record(told, name):
+    page, out = told(name)
+    said = [line for line in out.splitlines() if re.match(r"(not )?reproduced ", line)]
+    assert len(said) > 20 and "\n".join(said) in page
 
 
 def test_the_intervals_of_readme_are_those_of_the_record(told):
