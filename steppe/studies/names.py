@@ -120,6 +120,11 @@ STUDIES = {
         "speed.settings:COMPILE_TENSORS",
         "speed.compile_tensors:STUDY",
     ),
+    "speed.unrolled": Entry(
+        "Is a meta-step of an unrolled network as fast as JAX written by hand?",
+        "speed.settings:UNROLLED",
+        "speed.unrolled:STUDY",
+    ),
 }
 
 

@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from ..core import tree
+from ..core.backend import CHOSEN_BY_BRANCH
 from ..core.estimator import AbstractEstimator, Stats
 from ..core.messages import at_least
 from ..core.objective import AbstractObjective
@@ -100,9 +101,12 @@ def meta_step(
     if mask is not None:
         updates = jtu.tree_map(lambda m, u: jnp.where(m, u, jnp.zeros_like(u)), mask, updates)
     usable = (stats.nonfinite < stats.episodes) & tree.finite(updates)
-    moved = (tree.apply_updates(theta, updates), meta_state)
-    # Not `select`: XLA computes its predicate anew for every leaf.
-    theta, meta_state = jax.lax.cond(usable, lambda: moved, lambda: (theta, state.meta_state))
+    moved, now = (tree.apply_updates(theta, updates), meta_state), (theta, state.meta_state)
+    # `select` computes its predicate anew for every leaf, `cond` copies what it chooses.
+    if tree.size(theta) < CHOSEN_BY_BRANCH:
+        theta, meta_state = jax.lax.cond(usable, lambda: moved, lambda: now)
+    else:
+        theta, meta_state = tree.select(jax.lax.optimization_barrier(usable), moved, now)
     opt = join_meta(theta, rest)
     return TrainState(opt, meta_state, est_state, state.step + 1, key), stats
 

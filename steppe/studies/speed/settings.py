@@ -110,6 +110,23 @@ class Lasso:
         check(self)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unrolled:
+    """Sizes of the benchmark of unrolled networks."""
+
+    rounds: int = setting(15, "rounds, in each of which every contender runs once", least=1)
+    full: bool = setting(True, "256 × 512 with 16 layers as well, not 64 × 128 with 10 alone")
+
+    def __post_init__(self):
+        check(self)
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Rows, unknowns, layers and episodes."""
+        full = ((256, 512, 16, 32), (256, 512, 16, 64)) if self.full else ()
+        return ((64, 128, 10, 64), *full)
+
+
 META_STEP = {"tiny": MetaStep(rounds=2, kinds=("rnnprop",)), "small": MetaStep()}
 TORCH_PEER = {"tiny": TorchPeer(kinds=("rnnprop",), repeats=1), "small": TorchPeer()}
 FLATNESS = {"tiny": Flatness(rounds=2), "small": Flatness()}
@@ -121,3 +138,4 @@ LASSO = {
 }
 PRESETS = {"tiny": Presets(calls=3), "small": Presets()}
 COMPILE_TENSORS = {"tiny": CompileTensors(rounds=1), "small": CompileTensors()}
+UNROLLED = {"tiny": Unrolled(rounds=3, full=False), "small": Unrolled()}
