@@ -20,7 +20,7 @@ SAMPLED_ROWS = 384  # sampled coordinates that cost little precision; advice bef
 
 # Numbers of θ from which the guard of a meta-step costs less as a select than as a branch, which
 # copies θ and the state of the meta-optimizer: 12 core-ms instead of 18 for 2 million of them.
-CHOSEN_BY_BRANCH = 2**18
+CHOSEN_BY_BRANCH = 2**16
 
 PATCHES = 2**24  # numbers of all patches of a convolution (64 MB in float32) side by side
 

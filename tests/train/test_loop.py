@@ -225,7 +225,9 @@ def test_too_many_nonfinite_episodes_stop_the_run_with_a_sentence():
         train(task=Nowhere(), validation=None)
 
 
-def test_theta_stays_when_no_episode_was_finite():
+@pytest.mark.parametrize("by_branch", [True, False])
+def test_theta_stays_when_no_episode_was_finite_and_else_moves(by_branch, monkeypatch):
+    monkeypatch.setattr("steppe.train.step.CHOSEN_BY_BRANCH", 2**16 if by_branch else 0)
     task, opt = Quadratic(3), RULE
     estimator, objective, meta_tx = BPTT(2, 3, 9), Trajectory(), optax.adam(1e-2)
     state = start(
@@ -236,7 +238,10 @@ def test_theta_stays_when_no_episode_was_finite():
         state,
         replace_fn=lambda p: jtu.tree_map(lambda x: jnp.full_like(x, jnp.nan), p),
     )
-    after, stats = eqx.filter_jit(meta_step)(task, broken, estimator, objective, meta_tx)
+    step = eqx.filter_jit(lambda state: meta_step(task, state, estimator, objective, meta_tx))
+    moved, _ = step(state)
+    assert not eqx.tree_equal(moved.opt, state.opt) and int(moved.meta_state[0].count) == 1
+    after, stats = step(broken)
     assert int(stats.nonfinite) == 2 and np.isnan(float(stats.loss))
     assert_same(after.opt, state.opt)
     assert int(after.meta_state[0].count) == 0
