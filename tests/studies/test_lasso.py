@@ -48,7 +48,8 @@ def test_other_numbers_of_layers_and_methods_that_were_not_run_are_not_judged():
 
 def test_the_conclusion_tells_all_and_the_page_loads_nothing(tmp_path):
     found = [record("FISTA", {16: 0.7}, rows=5), record("ALISTA", {16: 0.02}, rows=5)]
-    rows = [Row("", {}, table, None, None, 1, {}) for table in found]
+    of_cell = lambda table: {"rows": table.pop("rows")}  # a result with rows has several records
+    rows = [Row("", of_cell(table), table, None, None, 1, {}) for table in found]
     said = study.conclude(SCALES["small"], rows)
     assert "reproduced      5 × 10: ALISTA after 16 layers (R = 0.02, at most 0.03)" in said.text
     assert "| ALISTA | 3 | 1 | 1 | 0.02 |" in said.text
