@@ -80,7 +80,7 @@ def cell(method: str) -> dict:
 
 def test_the_right_step_is_faster_than_the_published_one():
     right, published = (study.run(cell(name)) for name in ("ISTA", "ISTA, 1/‖A‖_F²"))
-    assert right["at"] == [0, 1, 2, 4, 8, 10, 16] and right["proven"] < 1e-10
+    assert right["at"] == [0, 1, 2, 4, 8, 10, 16] and right["proven"] < 1e-8
     assert right["R"][0] == published["R"][0] and right["R"][-1] < published["R"][-1]
 
 
