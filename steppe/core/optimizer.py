@@ -17,6 +17,7 @@ from .types import Key, OptState, Params, Updates
 class AbstractOptimizer(eqx.Module):
     """An update rule. Its inexact array leaves are θ, except those inside `Fixed`.
 
+    A rule whose episodes are multiplied by one matrix, best all at once, says so as `matrix`.
     A rule that squashes its output says the largest size of an update as `bound`, by which
     `runs.probe` sees whether it is saturated. A rule that takes gradients of the loss besides the
     one handed to it says how many as `extra_gradients`, None if their number varies. A rule that

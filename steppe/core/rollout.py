@@ -185,7 +185,8 @@ def episodes(
         return rollout(task, own, start, steps, see, at=at, observe=observe)
 
     if batch_size is None:
-        batch_size = lanes_together(tree.size(shapes(task)))
+        matrix = getattr(opt, "matrix", False)
+        batch_size = lanes_together(tree.size(shapes(task)), matrix=matrix)
     return map_lanes(one, shared, (starts, beside), batch_size=batch_size)
 
 

@@ -122,7 +122,9 @@ class Windows(eqx.Module):
         arrays, static = eqx.partition(shared, eqx.is_array)
         one = lambda arrays, x: lane(*eqx.combine(arrays, static), *x)
         runs = state.episode.step.size  # more than one a lane where θ is perturbed
-        batch_size = self.together or lanes_together(tree.size(state.episode.params) // runs)
+        matrix = any(getattr(part, "matrix", False) for part in shared)
+        n = tree.size(state.episode.params) // runs
+        batch_size = self.together or lanes_together(n, matrix=matrix)
         xs = (state, jr.split(key, self.episodes))
         state, lanes = map_lanes(one, arrays, xs, batch_size=batch_size)
         grads, stats = average(lanes)

@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import jax
+import jax.random as jr
 import pytest
 
 import steppe
-from steppe.core import backend
+from steppe.core import backend, rollout
+from steppe.optimizers.classic.from_optax import sgd
+from steppe.optimizers.unrolled.step_lista import StepLISTA
+from steppe.tasks.inverse.recovery import SparseRecovery
 
 
 def test_no_other_file_asks_for_the_backend():
@@ -29,6 +33,16 @@ def test_an_accelerator_takes_all_at_once(monkeypatch):
 @pytest.mark.parametrize("n", [0, 1, 2048, 10**9])
 def test_a_processor_always_takes_at_least_one(n):
     assert backend.lanes_together(n) >= 1 and backend.replay_block(n) >= 1
+
+
+def test_networks_multiply_all_episodes_by_their_matrix_at_once(monkeypatch):
+    """Other rules go in groups that fit the cache of a processor."""
+    task = SparseRecovery(rows=2, n=3000)
+    chosen = lambda f, shared, xs, *, batch_size: batch_size
+    monkeypatch.setattr(rollout, "map_lanes", chosen)
+    run = lambda opt: rollout.episodes(task, opt, jr.split(jr.key(0), 8), 1, lambda e, _: ())
+    assert run(StepLISTA(layers=1)) == backend.ALL
+    assert run(sgd(0.1)) == 1
 
 
 def test_a_level_in_xla_flags_is_left_as_it_is(monkeypatch):

@@ -56,6 +56,7 @@ class AbstractUnrolled(AbstractOptimizer):
 
     layers: eqx.AbstractVar[int]
     per_layer: ClassVar[tuple[str, ...]]
+    matrix: ClassVar[bool] = True  # all episodes of a network, and A, are multiplied by the same
     needs_matrix: ClassVar[bool] = True  # made for one A: the fields `rows` and `n` are its shape
 
     @abc.abstractmethod
