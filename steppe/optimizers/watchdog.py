@@ -63,7 +63,8 @@ class Turn(eqx.Module):
     def best(self) -> Scalar:
         """Gain or offer of a step, the larger, not below 0."""
         steps = jnp.maximum(self.step, 1).astype(self.gain.dtype)
-        return jnp.maximum(jnp.maximum(self.gain, self.offer) / steps, 0)
+        most = jnp.maximum(self.gain, self.offer) / steps
+        return jnp.where(jnp.isfinite(most), jnp.maximum(most, 0), jnp.zeros_like(most))
 
 
 class WatchdogState(eqx.Module):
@@ -178,16 +179,16 @@ class Watchdog(AbstractOptimizer):
         moved = jtu.tree_map(jnp.subtract, tree.apply_updates(params, updates), params)
         moved = _where(~home, moved)
         afresh = verdict.begins | dismissed
-        counts = jnp.where(afresh | home, 0, 1)  # of what has been summed up in this turn
+        kept = lambda x: jnp.where(afresh | home, jnp.zeros_like(x), x)  # of this turn
         turn = Turn(
             anchor=anchor,
             moved=moved,
             slope=tree.dot(g, moved).astype(turn.slope.dtype),
-            gain=counts * turn.gain,
-            offer=counts * turn.offer,
+            gain=kept(turn.gain),
+            offer=kept(turn.offer),
             usual=jnp.where(afresh, turn.best(), turn.usual),
             leads=leads,
-            step=jnp.where(home, 0, counts * turn.step + 1),
+            step=jnp.where(home, 0, kept(turn.step) + 1),
             back=jnp.where(verdict.returns, WAY_BACK - 1, jnp.maximum(turn.back - 1, 0)),
             poor=jnp.where(dismissed, 0, verdict.poor),
         )
@@ -203,7 +204,8 @@ class Watchdog(AbstractOptimizer):
         wait = 2 ** jnp.minimum(dismissals, MOST_DOUBLINGS)
         over = (turn.back == 0) & (turn.step >= self.window * jnp.where(turn.leads, 1, wait))
         rise = -turn.gain
-        sank = turn.leads & (~sound | (rise > self.window * jnp.maximum(turn.best(), turn.usual)))
+        limit = self.window * jnp.maximum(turn.best(), turn.usual)
+        sank = turn.leads & (~sound | ~jnp.isfinite(rise) | (rise > limit))
         ended = turn.leads & over & ~sank
         slow = turn.gain < self.share * turn.offer
         poor = jnp.where(ended, jnp.where(slow, turn.poor + 1, 0), turn.poor)
@@ -240,8 +242,9 @@ def _account(turn: Turn, g: Updates, theirs: Updates) -> Turn:
     """The sums with the gradient at which the last update arrived."""
     dtype = turn.gain.dtype
     fall = -0.5 * (turn.slope + tree.dot(g, turn.moved).astype(dtype))
-    offer = -tree.dot(g, theirs).astype(dtype)
-    return dataclasses.replace(turn, gain=turn.gain + fall, offer=turn.offer + offer)
+    offer = turn.offer - tree.dot(g, theirs).astype(dtype)
+    known = jnp.where(jnp.isfinite(offer), offer, turn.offer)
+    return dataclasses.replace(turn, gain=turn.gain + fall, offer=known)
 
 
 @tree.promoting

@@ -80,6 +80,11 @@ STUDIES = {
         "shipped_weights.settings:SCALES",
         "shipped_weights.ship:STUDY",
     ),
+    "guard": Entry(
+        "Is a guarded optimizer safe where it was not trained, and what does that cost?",
+        "guard.settings:SCALES",
+        "guard.guard:STUDY",
+    ),
     "speed.meta_step": Entry(
         "How fast is a meta-step, exact and sampled, beside PyTorch?",
         "speed.settings:META_STEP",

@@ -141,6 +141,16 @@ def test_no_turn_ends_higher_than_it_began():
         assert loss(x[-1]) < ends[0]
 
 
+def test_sums_that_overflow_are_a_rise_and_leave_no_trace():
+    x, opt = jnp.ones(9, jnp.float32), guarded(0.2)
+    state = opt.init(x)
+    for g in (np.full(9, -1.0), np.full(9, 3e38), np.full(9, 1.0)):
+        updates, state = opt.update(jnp.asarray(g, jnp.float32), state, x)
+        x = tree.apply_updates(x, updates)
+    assert state.dismissals == 1 and tree.finite(state)
+    np.testing.assert_allclose(x, 1.0)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
