@@ -114,8 +114,8 @@ def untrained(name: str) -> str:
     if entry.family != "unrolled":
         return "is made by hand, there is no network in it to train"
     return (
-        f"needs no training: its numbers {', '.join(entry.tunable)} are found by trying, in Python "
-        "by `steppe.search(task, opt, opt.candidates(), …)`"
+        f"needs no training: its numbers {', '.join(entry.tunable)} are found by trying, which "
+        "`steppe learn TASK --goal recovery` does, or `steppe.search` in Python"
     )
 
 

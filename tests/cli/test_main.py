@@ -78,6 +78,10 @@ def test_quick_answers_take_less_than_04_s(words):
         ("train --task quadratc --opt dm", "There is no task 'quadratc'; did you mean 'quadratic'"),
         ("train --task quadratic --opt rnnprp", "did you mean 'rnnprop'?"),
         ("train --task quadratic --opt adam", "--opt adam is made by hand"),
+        (
+            "train --task sparse-recovery --opt hyperlista",
+            "its numbers c1, c2, c3 are found by trying, which `steppe learn TASK --goal recovery`",
+        ),
         ("train --task quadratic", "--opt NAME is missing"),
         ("train --task quadratic --opt dm --steps -3", "--steps must be at least 1, got -3"),
         ("train --task quadratic --opt dm --config no.toml", "--config no.toml: found no file"),
