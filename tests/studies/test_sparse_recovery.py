@@ -133,6 +133,6 @@ def test_pursuit_and_a_tuned_solver_meet_problems_that_they_were_not_tuned_on():
 
 @pytest.mark.slow
 def test_a_trained_network_with_its_certificate():
-    found = study.run(cell("ALISTA", certified=200))
+    found = study.run(cell("ALISTA", sizes=[40, 96, 3], certified=200))
     assert found["numbers"] == 6 and len(found["errors"]) == 4
     assert 0 <= found["certificate"]["bound"] <= found["certificate"]["observed"] <= 1
