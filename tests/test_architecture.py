@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "studies": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
         "train", "zoo", "certificates", "evaluation", "solvers", "report", "runs", "torch",
+        "interop",
     },
 }  # fmt: skip
 # A sentence that leans on a noun which stands elsewhere.
