@@ -42,7 +42,7 @@ from ..core.measure import check_count, check_not_negative, check_positive
 from ..core.optimizer import AbstractOptimizer
 from ..core.types import Key, OptState, Params, Scalar, Updates
 
-MOST_DOUBLINGS = 20  # of the wait, whose count has 32 bits
+LONGEST = 30  # bits of the count of a wait, which has 32
 WAY_BACK = 3  # steps: each rounds by a little of the distance that it goes
 
 
@@ -201,7 +201,8 @@ class Watchdog(AbstractOptimizer):
         - `sound`: the gradient is finite
         - `dismissals`: how often the base has been dismissed
         """
-        wait = 2 ** jnp.minimum(dismissals, MOST_DOUBLINGS)
+        doublings = jnp.minimum(dismissals, max(0, LONGEST - int(self.window).bit_length()))
+        wait = 2**doublings
         over = (turn.back == 0) & (turn.step >= self.window * jnp.where(turn.leads, 1, wait))
         rise = -turn.gain
         limit = self.window * jnp.maximum(turn.best(), turn.usual)

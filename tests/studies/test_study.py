@@ -155,7 +155,9 @@ def told(capsys):
     return ask
 
 
-@pytest.mark.parametrize("name", ["wells", "horizons", "lasso", "sparse-recovery", "math-l2o"])
+@pytest.mark.parametrize(
+    "name", ["wells", "horizons", "lasso", "sparse-recovery", "math-l2o", "guard"]
+)
 def test_the_table_of_readme_is_that_of_the_record(told, name):
     page, out = told(name)
     assert out[out.index("| ") : out.rindex(" |") + 2] in page

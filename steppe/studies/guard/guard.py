@@ -140,12 +140,13 @@ def conclude(settings: Guards, rows: Sequence[Row]) -> Conclusion:
         for part in ("plain", "digits", "adam")
     )
     said = verdicts(plain, digits, adams[0])
+    length, runs = adams[0]["horizon"], adams[0]["seeds"]
     parts = [
-        f"Distance to the minimum after {settings.steps} steps, in tolerances of {TOLERANCE}: "
+        f"Distance to the minimum after {plain[0]['steps']} steps, in tolerances of {TOLERANCE}: "
         "alone → guarded (dismissals)",
         plain_table(plain),
-        f"Training loss after {settings.horizon} steps on digits, {settings.seeds} trainings: "
-        "geometric means, and the ratio seed by seed",
+        f"Training loss after {length} steps on digits, {runs} trainings: geometric means, and the "
+        "ratio seed by seed",
         digits_table(digits),
         "The same loss where the rule is turned against it, guarded",
         attack_table(digits, adams[0]),
