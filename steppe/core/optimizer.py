@@ -21,7 +21,9 @@ class AbstractOptimizer(eqx.Module):
     A rule that squashes its output says the largest size of an update as `bound`, by which
     `runs.probe` sees whether it is saturated. A rule that takes gradients of the loss besides the
     one handed to it says how many as `extra_gradients`, None if their number varies. A rule that
-    counts what it does says the counts of a state as `counts(state)`, by name, for `evaluate`.
+    counts what it does says the counts of a state as `counts(state)`, by name, for `evaluate`. A
+    rule whose first steps are another program than the later ones says how many as `opening`, and
+    is told by `unroll` where it stands: `update(…, opening=True)`, False, or None if not known.
     """
 
     @property
