@@ -104,7 +104,7 @@ class Lasso:
     problems: int = setting(10_000, "problems", least=1)
     batch: int = setting(500, "problems solved at once; a round is one batch", least=2)
     peers: int = setting(500, "problems that scikit-learn solves, spread over the rounds", least=1)
-    train: float = setting(60.0, "seconds of training, compiling aside", above=0)
+    train: float = setting(30.0, "seconds of training, compiling aside", above=0)
 
     def __post_init__(self):
         check(self)
