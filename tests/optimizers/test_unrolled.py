@@ -186,6 +186,25 @@ def test_lanes_share_the_counter_so_that_one_branch_is_computed():
     assert program.count("cond[") == 1
 
 
+def test_a_loop_for_the_layers_and_one_for_fista_take_the_same_steps():
+    opt, nudges = LFISTA.from_task(TASK, layers=2), 0.01 * jnp.arange(40.0).reshape(4, 10)
+
+    def run(fresh):
+        see = lambda step: step.after
+        return unroll(TASK, opt, begin(TASK, opt, KEY), 4, see, nudges=nudges, fresh=fresh)
+
+    (one, seen), (two, told) = (jax.jit(run, static_argnums=0)(fresh) for fresh in (True, False))
+    program = str(jax.make_jaxpr(run, static_argnums=0)(True))
+    assert program.count("cond[") == 0 and program.count("scan[") == 2
+    same = lambda x, y: np.testing.assert_allclose(bare(x), bare(y), rtol=1e-12, atol=1e-14)
+    jtu.tree_map(same, (one, seen), (two, told))
+
+
+def bare(leaf):
+    """A PRNG key by its data."""
+    return jr.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
 def test_weights_are_those_of_the_lagrangian_and_tell_columns_apart():
     for shape in ((6, 10), (10, 6)):
         A = np.random.default_rng(1).normal(size=shape)
