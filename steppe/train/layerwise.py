@@ -27,7 +27,9 @@ import jax.tree_util as jtu
 import optax
 from jaxtyping import Array, Bool, Int, PyTree
 
+from ..core.arguments import told
 from ..core.estimator import AbstractEstimator
+from ..core.measure import check_positive
 from ..core.messages import at_least, reals
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, split_meta
@@ -122,6 +124,9 @@ class Layerwise(AbstractCurriculum):
         reals("Layerwise", decay=self.decay)
         if not self.spans:
             raise ValueError("Layerwise: spans must be stages of training, got none.")
+        for span in self.spans:
+            if not isinstance(span, Span):
+                raise ValueError(f"Layerwise: a stage must be a Span, got {told(span)}.")
         if not 0 < self.decay <= 1:
             raise ValueError(f"Layerwise: decay must be in (0, 1], got {self.decay}.")
 
@@ -210,11 +215,17 @@ def fit_layerwise(
     - `run`: further arguments of `meta_train`, such as `folder` and `sinks`
     """
     layers = unrolled(opt, "fit_layerwise").layers
-    reals("fit_layerwise", rate=rate)
+    if rate is not None:
+        check_positive("fit_layerwise", "rate", rate, "It is the learning rate of Adam.")
     curriculum = Layerwise(layer_by_layer(layers) if stages is None else stages, decay, patience)
     if (last := max(span.last for span in curriculum.spans)) > layers:
         raise ValueError(
             f"fit_layerwise: a stage is about layer {last}, but the network has {layers} layers."
+        )
+    if validation is not None and validation.by == "objective" and validation.window != 1:
+        raise ValueError(
+            "fit_layerwise: a validation by the objective looks after the newest layer alone, got "
+            f"window={validation.window}; give Validation(…, window=1)."
         )
     if validation is None:
         validation = Validation(20, layers, VALIDATED, "objective", window=1)

@@ -144,7 +144,7 @@ def changes(
     est_state = state.est_state
     if hasattr(estimator, "parts"):  # a Mix: its first part is the main one
         estimator, est_state = estimator.parts[0].estimator, est_state[0]  # pyright: ignore
-    windows = getattr(estimator, "windows", None)
+    windows = getattr(estimator, "windows", estimator)
     episodes, length = getattr(windows, "episodes", 1), getattr(windows, "length", 1)
     outside, there = found.whole - found.between, found.whole - found.more
     room = left + there - outside  # for what lies between

@@ -145,6 +145,12 @@ def test_bad_input_gets_a_sentence():
         fit(stages=(Span(1, 4),))
     with pytest.raises(ValueError, match=r"give Whole\(episodes, layers, horizon=layers\)"):
         Layerwise((Span(1, 2),)).stage(0, Whole(4, LAYERS), Supervised(), OPT)
+    with pytest.raises(ValueError, match="a stage must be a Span, got 3"):
+        fit(stages=(3,))
+    with pytest.raises(ValueError, match=r"rate must be positive, got -0\.1\. It is the learning"):
+        fit(rate=-0.1)
+    with pytest.raises(ValueError, match="the newest layer alone, got window=2; give Validation"):
+        fit(validation=Validation(2, LAYERS, 4, "objective", window=2))
     with pytest.raises(ValueError, match=r"decay must be in \(0, 1\], got 0"):
         fit(decay=0.0)
     with pytest.raises(ValueError, match="Layerwise: spans must be stages of training, got none"):
