@@ -46,7 +46,9 @@ class Recorder:
         self.closed = True
 
 
-RULE = LearnedAdam(0.1, 0.5, 0.5, 0.1)  # little to compile
+def rule():
+    """Little to compile."""
+    return LearnedAdam(0.1, 0.5, 0.5, 0.1)
 
 
 def train(folder=None, steps=6, sinks=(), **changes):
@@ -60,7 +62,7 @@ def train(folder=None, steps=6, sinks=(), **changes):
         "log_every": 1,
         "recipe": {"note": "test"},
     }
-    args = (changes.pop("task", Quadratic(3)), changes.pop("opt", RULE))
+    args = (changes.pop("task", Quadratic(3)), changes.pop("opt", None) or rule())
     return meta_train(*args, steps=steps, folder=folder, sinks=sinks, **(options | changes))
 
 
@@ -228,7 +230,7 @@ def test_too_many_nonfinite_episodes_stop_the_run_with_a_sentence():
 @pytest.mark.parametrize("by_branch", [True, False])
 def test_theta_stays_when_no_episode_was_finite_and_else_moves(by_branch, monkeypatch):
     monkeypatch.setattr("steppe.train.step.CHOSEN_BY_BRANCH", 2**16 if by_branch else 0)
-    task, opt = Quadratic(3), RULE
+    task, opt = Quadratic(3), rule()
     estimator, objective, meta_tx = BPTT(2, 3, 9), Trajectory(), optax.adam(1e-2)
     state = start(
         task, opt, estimator=estimator, objective=objective, meta_tx=meta_tx, key=jr.key(1)
@@ -248,7 +250,7 @@ def test_theta_stays_when_no_episode_was_finite_and_else_moves(by_branch, monkey
 
 
 def test_one_trace_serves_all_steps():
-    task, opt = Quadratic(3), RULE
+    task, opt = Quadratic(3), rule()
     estimator, objective, meta_tx = BPTT(2, 3, 9), Trajectory(), optax.adam(1e-2)
     traces = []
 
