@@ -1,8 +1,8 @@
 """Run a solver on the same problems as all others: errors by iteration, and seconds.
 
-A batch goes in lockstep, so that it is done when its last problem is; one problem alone is done
-when it is. What is timed is an iteration of the loop without a look at the errors, as a user runs
-it.
+A batch goes in lockstep, and is taken for done when nine in ten of its problems are; one problem
+alone is done when it is. What is timed is an iteration without a look at the errors, as a user
+runs it.
 """
 
 import math

@@ -1,10 +1,12 @@
 """Successive halving: all learned solvers get a slice of the time, the better half the next one.
 
-Karnin, Koren & Somekh, "Almost optimal exploration in multi-armed bandits", ICML 2013. A slice is
-counted in seconds, compiling included, or in meta-steps, and then nothing depends on a clock. After
-each slice a solver is judged on the validation problems, and the best version of it is kept.
+All are compiled first, in order, as far as half of the time goes. Karnin, Koren & Somekh, "Almost
+optimal exploration in multi-armed bandits", ICML 2013. A slice is counted in seconds, or in
+meta-steps, and then nothing depends on a clock. After each slice a solver is judged on the
+validation problems, and the best version of it is kept.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ from .family import Family
 from .record import By, Row, merit
 from .training import Training, Used
 
+COMPILING = 0.5  # of the time of the race, after which no other solver is begun
 Judge = Callable[[Candidate, AbstractOptimizer], Row]  # on the validation problems
 
 
@@ -29,7 +32,7 @@ class Runner:
         self.training: Training | None = None
         self.opt: AbstractOptimizer | None = None
         self.row: Row | None = None
-        self.fault, self.seconds, self.compiling = "", 0.0, 0.0
+        self.fault, self.seconds = "", 0.0
 
     @property
     def steps(self) -> int:
@@ -39,20 +42,29 @@ class Runner:
         """As of its row; the last of all before it has one."""
         return (math.inf, math.inf, math.inf) if self.row is None else merit(self.row, by)
 
-    def advance(self, family: Family, judge: Judge, used: Used, by: By) -> None:
+    def advance(self, judge: Judge, used: Used) -> None:
         """Train on until the slice is `used`, and judge; what goes wrong is kept as `fault`."""
-        began = time.perf_counter()
-        try:
-            if self.training is None:
-                self.training = begin(self.candidate, family, self.key)
-                self.compiling = time.perf_counter() - began
+        with self.counted():
             if self.training is None:
                 raise ValueError("there is nothing to train")
             self.training.advance(used)
             opt = self.candidate.finish(self.training.opt)
             row = judge(self.candidate, opt)
-            if self.row is None or merit(row, by) < self.merit(by):
+            # Versions of one solver differ by their iterations alone.
+            if self.row is None or merit(row, "iterations") < self.merit("iterations"):
                 self.row, self.opt = row, opt
+
+    def prepare(self, family: Family) -> None:
+        """Make the optimizer and compile its training; what goes wrong is kept as `fault`."""
+        with self.counted():
+            self.training = begin(self.candidate, family, self.key)
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the seconds, and keep what is raised."""
+        began = time.perf_counter()
+        try:
+            yield
         except Exception as error:  # whatever it is: the others go on, and the page tells of it
             self.fault = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
         self.seconds += time.perf_counter() - began
@@ -62,20 +74,34 @@ def race(
     candidates: Sequence[Candidate],
     family: Family,
     judge: Judge,
+    retime: Callable[[Sequence[Runner]], None],
     allowance: "Allowance",
     by: By,
     key: Key,
     say: Callable[[str], None],
 ) -> list[Runner]:
-    """Train by successive halving; all that took part, in the order given."""
+    """Train by successive halving; all that took part, in the order given.
+
+    - `judge`: the row of a solver on the validation problems
+    - `retime`: renews the times in the rows of these
+    - `by`: what decides between them
+    """
     keys = jr.split(key, max(1, len(candidates)))
     runners = [Runner(candidate, key) for candidate, key in zip(candidates, keys, strict=False)]
-    alive, rounds = list(runners), math.ceil(math.log2(max(1, len(runners)))) + 1
+    whole = allowance.left()
+    for i, runner in enumerate(runners):
+        if allowance.stopped() or (i and allowance.left() < (1 - COMPILING) * whole):
+            break
+        runner.prepare(family)
+    alive = [runner for runner in runners if runner.training is not None]
+    rounds = math.ceil(math.log2(max(1, len(alive)))) + 1
+    say(f"{len(alive)} of {len(runners)} learned solvers are ready to train")
     for left in range(rounds, 0, -1):
         for runner, used in allowance.slices(alive, left):
-            runner.advance(family, judge, used, by)
+            runner.advance(judge, used)
             say(told(runner))
         alive = [runner for runner in alive if not runner.fault]
+        retime(alive)
         alive.sort(key=lambda runner: runner.merit(by))
         alive = alive[: max(1, math.ceil(len(alive) / 2))]
         if not alive or allowance.over():
@@ -104,9 +130,7 @@ class Allowance:
         """Each runner, and what is used of its slice: an equal share of the rest of the round."""
         end = None if self.until is None else self.left() / rounds + time.perf_counter()
         for i, runner in enumerate(alive):
-            # A program as long to compile as the longest so far would not be ready in time.
-            longest = max(other.compiling for other in alive)
-            if self.over() or (runner.training is None and longest > self.left()):
+            if self.over():
                 return
             now = time.perf_counter()
             share = None if end is None else max((end - now) / (len(alive) - i), 1e-9)

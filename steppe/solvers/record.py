@@ -30,8 +30,8 @@ class Row:
     - `fault`: the reason why it was not judged to the end, "" if it was
     - `meta_steps`, `seconds`: of its training
     - `at`, `median`, `low`, `high`: iterations, and the errors after them with the 10–90 % band
-    - `iterations`, `last`: mean over the problems, and of the last of them
-    - `alone`, `batch`: seconds a problem, alone and in a batch that is done when its last one is
+    - `iterations`, `most`: mean over the problems, and enough for nine in ten of them
+    - `alone`, `batch`: seconds a problem, alone and in a batch that is done when nine in ten are
     - `step_alone`, `step_batch`: seconds of an iteration of one problem
     - `final`: mean error after the last iteration
     """
@@ -48,7 +48,7 @@ class Row:
     high: Curve = ()
     reached: Annotated[tuple[float, ...], Length(16)] = ()
     iterations: Numbers = ()
-    last: Numbers = ()
+    most: Numbers = ()
     alone: Numbers = ()
     batch: Numbers = ()
     step_alone: Number = None
@@ -110,7 +110,7 @@ def judged(errors: np.ndarray, tolerances: Sequence[float], row: Row) -> Row:
         high=plain(high),
         reached=tuple(float(np.isfinite(hits).mean()) for hits in first),
         iterations=plain(hits.mean() for hits in first),
-        last=plain(hits.max() for hits in first),
+        most=plain(enough(hits) for hits in first),
         final=plain([final])[0],
     )
 
@@ -126,7 +126,7 @@ def timed(row: Row, alone: float | None, batch: float | None) -> Row:
         step_alone=alone,
         step_batch=batch,
         alone=times(row.iterations, alone),
-        batch=times(row.last, batch),
+        batch=times(row.most, batch),
     )
 
 
@@ -134,6 +134,12 @@ def first_within(errors: np.ndarray, tolerance: float) -> np.ndarray:
     """Iterations until the error of each problem is first so small, ∞ if never; (problems,)."""
     within = errors <= tolerance
     return np.where(within.any(axis=1), within.argmax(axis=1), np.inf)
+
+
+def enough(hits: np.ndarray) -> float:
+    """Iterations with which nine in ten problems are there; ∞ unless all are in the end."""
+    found = np.inf if np.isinf(hits).any() else np.quantile(hits, 0.9, method="higher")
+    return float(found)
 
 
 def points(steps: int) -> np.ndarray:

@@ -58,7 +58,6 @@ def rival_rows(family: Family, problems: Problems, tolerances: Sequence[float]) 
                 kind="rival",
                 reached=tuple(float(x) for x in np.isfinite(found[:, :, 0]).mean(axis=0)),
                 iterations=plain(iterations),
-                last=plain(found[:, :, 0].max(axis=0)),
                 alone=plain(seconds),
             )
         )

@@ -28,7 +28,7 @@ from .candidates import Candidate
 from .family import Family
 from .judge import Paces, Problems, draw, errors, paces
 from .race import Allowance, Runner, race
-from .record import By, Record, Row, chosen, judged, timed
+from .record import By, Record, Row, chosen, first_within, judged, timed
 from .rivals import rival_rows
 from .settings import LAYERS, Settings
 from .solver import Solver
@@ -41,7 +41,7 @@ WIDTH = 64  # problems of a batch that is timed
 FIRST, MOST = 100, 3200  # iterations of FISTA that are looked at: in a first try, and at most
 DEEPEST = 128  # layers
 KEPT = 0.6  # of the budget at most, for the comparison and the certificate
-COMPILING = 4.0  # seconds for the programs of a certificate, and of a comparison of one solver
+COMPILING = 2.0  # seconds for the programs of a certificate, and of a comparison of one solver
 
 
 class Search:
@@ -76,12 +76,8 @@ class Search:
         self.family = dataclasses.replace(self.family, depth=depth)
         self.say(f"{how.problems} problems to choose by, {self.steps} iterations of each")
 
-        def judge(candidate: Candidate, opt: AbstractOptimizer) -> Row:
-            self.measure({candidate.name: opt}, valid, (how.by,))
-            return self.judge(candidate, opt, valid)
-
-        rows = {c.name: judge(c, opts[c.name]) for c in self.by_hand}
-        runners = self.train(judge, valid)
+        rows = {c.name: self.judge(c, opts[c.name], valid) for c in self.by_hand}
+        runners = self.train(valid)
         for runner in runners:
             if runner.opt is not None and runner.row is not None:
                 opts[runner.candidate.name], rows[runner.candidate.name] = runner.opt, runner.row
@@ -128,9 +124,9 @@ class Search:
         steps, fista = FIRST, FISTA(restart=True)
         while True:
             found = errors(self.family.task, fista, problems, steps, "gap")
-            last = judged(found, self.how.tolerances, Row(name="", about="", kind="by hand")).last
-            if last[-1] is not None:
-                return 20 * max(1, math.ceil(2 * last[-1] / 20))
+            last = float(first_within(found, self.how.tolerances[-1]).max())
+            if math.isfinite(last):
+                return 20 * max(1, math.ceil(2 * last / 20))
             if steps >= MOST:
                 self.notes.append(
                     f"FISTA with restart does not come to {self.how.tolerances[-1]:g} on all "
@@ -158,7 +154,7 @@ class Search:
             known = self.paces.setdefault(name, {})
             known |= {how: min(x, known.get(how, math.inf)) for how, x in found.items()}
 
-    def train(self, judge, problems: Problems) -> list[Runner]:
+    def train(self, problems: Problems) -> list[Runner]:
         """The race of the learned solvers, in the time that is not needed later."""
         learned = [c for c in self.tried if c.train is not None]
         until = None
@@ -168,7 +164,24 @@ class Search:
             left = max(0.0, until - time.perf_counter())
             self.say(f"{left:.0f} s to train {len(learned)} learned solvers, {kept:.0f} s kept")
         allowance = Allowance(until, self.how.tries or 0, lambda: self.stop.signal is not None)
-        return race(learned, self.family, judge, allowance, self.how.by, self.key_race, self.say)
+        judge = lambda candidate, opt: self.judge(candidate, opt, problems)
+
+        def retime(runners: Sequence[Runner]) -> None:
+            known = {r.candidate.name: r.opt for r in runners if r.opt is not None}
+            self.measure(known, problems, (self.how.by,))
+            for runner in runners:
+                runner.row = None if runner.row is None else self.timed(runner.row)
+
+        return race(
+            learned,
+            self.family,
+            judge,
+            retime,
+            allowance,
+            self.how.by,
+            self.key_race,
+            self.say,
+        )
 
     def later(self, problems: Problems, learned: int) -> float:
         """Seconds that the comparison and the certificate will take, by the pace of FISTA."""
@@ -201,8 +214,8 @@ class Search:
     ) -> Certificate:
         """The certificate of the winner, on problems of its own."""
         how, length = self.how, self.steps
-        if row.last and row.last[-1] is not None:  # twice what the slowest problem took
-            length = min(length, 10 * max(1, math.ceil(2 * row.last[-1] / 10)))
+        if row.most and row.most[-1] is not None:  # three times what nine in ten took
+            length = min(length, 10 * max(1, math.ceil(3 * row.most[-1] / 10)))
         self.say(f"certifying {solver} on {how.n} fresh problems × {length} iterations")
         key = {"gap": "gap", "nmse": "recovery"}[how.error]
         title = name or type(self.family.task.task).__name__

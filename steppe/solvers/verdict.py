@@ -36,6 +36,8 @@ def _beside(record: Record, winner: Row, other: Row) -> str:
     said += f"takes {_amount(record, theirs)}"
     if ours:
         said += f", {theirs / ours:.3g} times as {_word(record)}"
+    if ours and theirs < ours:
+        said += " here, though it needed more on the problems to choose by"
     if record.by != "iterations" and None not in (winner.iterations[-1], other.iterations[-1]):
         said += (
             f" ({_count(winner.iterations[-1])} iterations against {_count(other.iterations[-1])})"
