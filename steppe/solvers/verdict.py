@@ -23,7 +23,8 @@ def _quicker(record: Record, winner: Row) -> str:
     least = min((time for time in times if time is not None), default=None)
     if least is None or (cost is not None and cost <= least) or record.by == "iterations":
         return ""
-    return f". {times[least]}, one problem at a time, is quicker: {duration(least)}"
+    said = "comes there on all that it was tried on" if cost is None else "is quicker"
+    return f". {times[least]}, one problem at a time, {said}: {duration(least)}"
 
 
 def _beside(record: Record, winner: Row, other: Row) -> str:
