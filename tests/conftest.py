@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import signal
 import threading
 import zlib
 from collections.abc import Callable
@@ -154,3 +155,11 @@ def getkey(request: pytest.FixtureRequest) -> Callable[[], Key]:
     root = jr.key(zlib.crc32(request.node.nodeid.encode()))
     count = itertools.count()
     return lambda: jr.fold_in(root, next(count))
+
+
+@pytest.fixture
+def heard():
+    """SIGINT as Python handles it, though a shell may have started the tests with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 
 import steppe
+from steppe.certificates.attack import Anything
 from steppe.core.loss import LeastSquares
 from steppe.core.regularizer import L1
 from steppe.core.task import AbstractTask
@@ -68,6 +69,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "image-patches": lambda: ImagePatches(),
     "tabular-logistic": lambda: TabularLogistic(rows=8),
     "family": lambda: Family(lambda key: jr.normal(key, (3,)), misfit, L1(0.1)),
+    "anything": lambda: Anything(),
     "game": lambda: BilinearGame(n=2),
     "rastrigin": lambda: Rastrigin(n=2, data="uniform"),
     "norm": lambda: Norm(n=2),

@@ -38,6 +38,7 @@ def test_one_file_and_its_page(steppe, by_hand, tmp_path):
     assert answer.code == 2 and "exists already" in answer.err
 
 
+@pytest.mark.usefixtures("heard")
 def test_ctrl_c_keeps_what_was_found(steppe, by_hand, monkeypatch, tmp_path):
     import signal
 

@@ -154,14 +154,6 @@ def test_statistics_in_a_checkpoint_that_do_not_fit_are_refused(tmp_path):
         other.row(3)
 
 
-@pytest.fixture
-def heard():
-    """SIGINT as Python handles it, though a shell may have started the tests with it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 SIGNALS = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 
 
