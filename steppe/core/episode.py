@@ -86,7 +86,8 @@ def unroll(
       optimizer rest, and the update is not computed if `until` has no episode axis.
     - `fresh`: the episode has just begun. Nothing changes, but an optimizer whose first steps are
       another program than the later ones (`opening`, their number) has a loop for each, and need
-      not choose in every step.
+      not choose in every step. The rows of `stacked` are then scanned over: back-propagation
+      writes the gradient of each once, where indexing would add to all of them in every step.
 
     Returns the episode after the last step and the stacked records (leading axis
     `length`).
@@ -94,7 +95,11 @@ def unroll(
 
     opening = min(getattr(opt, "opening", 0), length) if fresh else 0
 
-    def step(before: Episode, nudge: Updates | None, **known: bool) -> tuple[Episode, Obs]:
+    def step(
+        before: Episode, own: tuple[Updates | None, PyTree | None], **known: bool
+    ) -> tuple[Episode, Obs]:
+        nudge, row = own
+        known = known if row is None else known | {"row": row}
         key, key_batch, key_loss, key_opt, key_observe = jr.split(before.key, 5)
         batch = task.batch(before.instance, key_batch, split="train")
         problem = Problem(task, before.instance, batch, key_loss)
@@ -120,7 +125,8 @@ def unroll(
         return after, observe(Step(problem, before, after, value, key_observe))
 
     def loop(episode: Episode, begin: int, end: int, **known: bool) -> tuple[Episode, PyTree]:
-        own = jtu.tree_map(lambda x: x[begin:end], nudges)
+        rows = opt.stacked if known.get("opening") else None  # pyright: ignore
+        own = jtu.tree_map(lambda x: x[begin:end], (nudges, rows))
         body = functools.partial(step, **known)
         body = jax.checkpoint(body) if remat else body  # pyright: ignore
         return jax.lax.scan(body, episode, own, length=end - begin)

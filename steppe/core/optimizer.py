@@ -24,6 +24,8 @@ class AbstractOptimizer(eqx.Module):
     counts what it does says the counts of a state as `counts(state)`, by name, for `evaluate`. A
     rule whose first steps are another program than the later ones says how many as `opening`, and
     is told by `unroll` where it stands: `update(…, opening=True)`, False, or None if not known.
+    With True it is handed its own `row` of the arrays that it has `stacked`, one row for each of
+    these steps.
     """
 
     @property

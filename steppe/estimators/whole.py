@@ -98,7 +98,8 @@ class Whole(AbstractEstimator):
             return _mean(values, jnp.isfinite(values)), (values, parts)
 
         (_, (values, parts)), grads = jax.value_and_grad(mean, has_aux=True)(theta)
-        finite = jnp.isfinite(values) & tree.finite(grads)
+        norm = tree.norm(grads)  # not finite where any number is not
+        finite = jnp.isfinite(values) & jnp.isfinite(norm)
         shown = lambda x: jnp.where(jnp.any(finite), _mean(x, finite), jnp.nan)
         count = lambda n: jnp.asarray(n, jnp.int32)
         return (
@@ -107,7 +108,7 @@ class Whole(AbstractEstimator):
             Stats(
                 loss=shown(values),
                 parts=jtu.tree_map(shown, parts),
-                grad_norm=tree.norm(grads),
+                grad_norm=norm,
                 grad_error=jnp.full((), jnp.nan, values.dtype),
                 nonfinite=jnp.sum(~finite),
                 resets=count(self.episodes),

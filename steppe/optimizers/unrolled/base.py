@@ -50,8 +50,9 @@ class AbstractUnrolled(AbstractOptimizer):
     """A network whose layers are the first steps of a run; see the head of this file.
 
     A class declares `start`, `layer` and `started`; `init` and `update` follow. Arrays that are
-    named in `per_layer` have a leading layer axis. One that is shorter than `layers` lacks the
-    first of them. Trained arrays that are not named are shared by all layers.
+    named in `per_layer` have a leading layer axis, and `layer` is called on a network that has the
+    row of that layer in their place. One that is shorter than `layers` lacks the first of them.
+    Arrays that are not named are shared by all layers.
     """
 
     layers: eqx.AbstractVar[int]
@@ -69,6 +70,7 @@ class AbstractUnrolled(AbstractOptimizer):
     ) -> tuple[Float[Array, " n"], Memory]:
         """The next x, and what the next layer gets besides it.
 
+        - `self`: with the rows of this layer, where there are several
         - `k`: index of the layer, 0 … layers − 1
         - `loss`: its smooth part is `LeastSquares`. All floats, those of `self` too, have the
           dtype of x
@@ -132,6 +134,7 @@ class AbstractUnrolled(AbstractOptimizer):
         *,
         problem: Problem | None = None,
         opening: bool | None = None,
+        row: PyTree | None = None,
         **extra,
     ) -> tuple[Updates, UnrolledState]:
         name = type(self).__name__
@@ -139,11 +142,13 @@ class AbstractUnrolled(AbstractOptimizer):
         self._check(expect(loss.smooth, LeastSquares, name), self._vector(params))
 
         # The counter starts as a constant: under `vmap` of whole runs it has no episode axis, so
-        # that only one branch is computed, and the arrays of a layer are a slice.
+        # that only one branch is computed, and the rows of a layer are a slice.
         def one_layer() -> tuple[Updates, Memory, FISTAState]:
             dtype = self.dtype(params)
             x = params.astype(dtype)
-            network, wide = floats(self, dtype), floats(loss, dtype)
+            at = lambda leaf: leaf[state.step]
+            own = jtu.tree_map(at, self.stacked) if row is None else row
+            network, wide = floats(self._with(own), dtype), floats(loss, dtype)
             after, memory = network.layer(state.step, x, state.memory, wide)
             return (after - x).astype(params.dtype), memory, state.after
 
@@ -163,6 +168,22 @@ class AbstractUnrolled(AbstractOptimizer):
     def opening(self) -> int:
         """Number of steps that are layers, see `unroll`."""
         return self.layers
+
+    @property
+    def stacked(self) -> dict[str, PyTree]:
+        """The arrays of `per_layer` by name, with a row for every layer, see `unroll`."""
+
+        def whole(leaf: Array) -> Array:
+            lacking = jnp.zeros((self.layers - len(leaf), *leaf.shape[1:]), leaf.dtype)
+            return jnp.concatenate([lacking, leaf]) if len(lacking) else leaf
+
+        return {name: jtu.tree_map(whole, getattr(self, name)) for name in self.per_layer}
+
+    def _with(self, row: dict[str, PyTree]) -> Self:
+        """The network with the rows of a layer in place of the arrays that are stacked."""
+        names = [name for name in row if row[name] is not None]
+        where = lambda net: [getattr(net, name) for name in names]
+        return eqx.tree_at(where, self, [row[name] for name in names]) if names else self
 
     def dtype(self, params: Params) -> jnp.dtype:
         """The dtype of the layers: that of θ, or wider if the parameters are."""

@@ -43,7 +43,7 @@ class AbstractCoupled(AbstractUnrolled):
     thresholds: eqx.AbstractVar[Float[Array, " layers"]]
 
     @abc.abstractmethod
-    def step(self, k: Int[Array, ""], residual: Float[Array, " rows"]) -> Vector:
+    def step(self, residual: Float[Array, " rows"]) -> Vector:
         """γ_k W_kᵀ (b − A x)"""
 
     def start(self, x: Vector) -> tuple[()]:
@@ -52,10 +52,10 @@ class AbstractCoupled(AbstractUnrolled):
     def layer(
         self, k: Int[Array, ""], x: Vector, memory: tuple[()], loss: Composite
     ) -> tuple[Vector, tuple[()]]:
-        ahead = x + self.step(k, residual(loss, x))
+        ahead = x + self.step(residual(loss, x))
         if not any(counts := spared_counts(self.n, self.layers, self.p, self.p_max)):
-            return soft(ahead, self.thresholds[k]), ()
-        return soft_except(ahead, self.thresholds[k], largest(ahead, counts, k)), ()
+            return soft(ahead, self.thresholds), ()
+        return soft_except(ahead, self.thresholds, largest(ahead, counts, k)), ()
 
 
 class LISTACP(AbstractCoupled):
@@ -107,8 +107,8 @@ class LISTACP(AbstractCoupled):
         start = jnp.broadcast_to(W, self.W.shape), number(np.full(self.layers, self.threshold / L))
         return eqx.tree_at(lambda net: (net.W, net.thresholds), self, start)
 
-    def step(self, k: Int[Array, ""], residual: Float[Array, " rows"]) -> Vector:
-        return self.W[k].T @ residual
+    def step(self, residual: Float[Array, " rows"]) -> Vector:
+        return residual @ self.W
 
 
 class TiLISTA(AbstractCoupled):
@@ -152,8 +152,8 @@ class TiLISTA(AbstractCoupled):
         start = number(A / L), number(np.full(self.layers, self.threshold / L))
         return eqx.tree_at(lambda net: (net.W, net.thresholds), self, start)
 
-    def step(self, k: Int[Array, ""], residual: Float[Array, " rows"]) -> Vector:
-        return self.steps[k] * (self.W.T @ residual)
+    def step(self, residual: Float[Array, " rows"]) -> Vector:
+        return self.steps * (residual @ self.W)
 
 
 class ALISTA(AbstractCoupled):
@@ -204,8 +204,8 @@ class ALISTA(AbstractCoupled):
         thresholds = number(np.full(self.layers, self.threshold / larger_square(A)))
         return eqx.tree_at(lambda net: (net.W.value, net.thresholds), self, (W, thresholds))
 
-    def step(self, k: Int[Array, ""], residual: Float[Array, " rows"]) -> Vector:
-        return self.steps[k] * (self.W.value.T @ residual)
+    def step(self, residual: Float[Array, " rows"]) -> Vector:
+        return self.steps * (residual @ self.W.value)
 
 
 FORMULAS = {"closed-form": closed_form, "linear-program": linear_program}

@@ -115,12 +115,12 @@ class GLISTA(AbstractUnrolled):
     def layer(
         self, k: Int[Array, ""], x: Vector, memory: Vector, loss: Composite
     ) -> tuple[Vector, Vector]:
-        theta = self.thresholds[k]
+        theta = self.thresholds
         taken = jnp.where(k == 0, theta, memory)  # θ_{k−1} c_{k−1}
-        ux = x * (1 + self.gains[k] * GATES[self.gate](self.scales[k] * jnp.abs(x)))
-        z = ux + self.W[k].T @ residual(loss, ux)
+        ux = x * (1 + self.gains * GATES[self.gate](self.scales * jnp.abs(x)))
+        z = ux + residual(loss, ux) @ self.W
         spared = largest(z, spared_counts(self.n, self.layers, self.p, self.p_max), k)
         found = soft_except(z, theta, spared)
-        o = 1 - self.overshoots[k] * taken / (jnp.abs(found - x) + SOFTEST)
+        o = 1 - self.overshoots * taken / (jnp.abs(found - x) + SOFTEST)
         shrunk = ~(spared & (jnp.abs(z) > theta))
         return o * found + (1 - o) * x, jnp.where(shrunk, theta, 0)

@@ -99,7 +99,7 @@ class HyperLISTA(AbstractUnrolled):
         error, whole = jnp.sum(jnp.abs(self.inverse.value @ jnp.stack([r, b], axis=1)), axis=0)
         theta = self.c1 * error
         beta = self.c2 * jnp.count_nonzero(x).astype(x.dtype)
-        z = x + self.W.value.T @ r + beta * (x - memory)
+        z = x + r @ self.W.value + beta * (x - memory)
         least = jnp.finfo(x.dtype).tiny  # for b = 0, and where the error is
         ratio = jnp.maximum(whole, least) / jnp.maximum(error, least)
         spared = largest_share(z, self.c3 * jnp.log(ratio))

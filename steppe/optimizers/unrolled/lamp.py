@@ -86,4 +86,4 @@ class LAMP(AbstractUnrolled):
         kept = jnp.count_nonzero(x).astype(x.dtype) / self.rows
         v = residual(loss, x) + kept * memory
         sigma = tree.norm(v) / jnp.sqrt(jnp.asarray(self.rows, x.dtype))
-        return soft(x + self.W[k].T @ v, jnp.maximum(self.alphas[k], 0) * sigma), v
+        return soft(x + v @ self.W, jnp.maximum(self.alphas, 0) * sigma), v

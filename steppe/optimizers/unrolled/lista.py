@@ -91,10 +91,10 @@ class LISTA(AbstractUnrolled):
     ) -> tuple[Vector, tuple[()]]:
         seen = self.B @ least_squares(loss).b
         if self.tied_W is not None and self.steps is not None:
-            seen = seen + jnp.where(k > 0, self.steps[k] * (self.tied_W @ x), 0)
+            seen = seen + jnp.where(k > 0, self.steps * (self.tied_W @ x), 0)
         elif self.W is not None and self.layers > 1:
-            seen = seen + jnp.where(k > 0, later(self.W, k) @ x, 0)
-        return soft(seen, self.thresholds[k]), ()
+            seen = seen + jnp.where(k > 0, self.W @ x, 0)
+        return soft(seen, self.thresholds), ()
 
 
 class LFISTA(AbstractUnrolled):
@@ -152,11 +152,6 @@ class LFISTA(AbstractUnrolled):
     ) -> tuple[Vector, Vector]:
         seen = self.B @ least_squares(loss).b
         if self.layers > 1:
-            ahead = later(self.G, k) @ x + later(self.M, k) @ memory
+            ahead = self.G @ x + self.M @ memory
             seen = seen + jnp.where(k > 0, ahead, 0)
-        return soft(seen, self.thresholds[k]), jnp.where(k > 0, x, 0)
-
-
-def later(matrices: Float[Array, "layers n n"], k: Int[Array, ""]) -> Float[Array, "n n"]:
-    """The matrix of layer k = 1, 2, …, of those that the first layer lacks; of k = 0 any."""
-    return matrices[jnp.maximum(k - 1, 0)]
+        return soft(seen, self.thresholds), jnp.where(k > 0, x, 0)

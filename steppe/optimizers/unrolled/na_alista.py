@@ -114,7 +114,7 @@ class NAALISTA(AbstractUnrolled):
         self, k: Int[Array, ""], x: Float[Array, " n"], memory: LSTMState, loss: Composite
     ) -> tuple[Float[Array, " n"], LSTMState]:
         r = residual(loss, x)
-        c = self.W.value.T @ r
+        c = r @ self.W.value
         means, deviations = self.usual.value
         seen = (jnp.stack([jnp.sum(jnp.abs(r)), jnp.sum(jnp.abs(c))]) - means) / deviations
         first = lambda own, handed: jnp.where(k == 0, own, handed)

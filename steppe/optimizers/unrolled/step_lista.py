@@ -48,6 +48,6 @@ class StepLISTA(AbstractUnrolled):
     def layer(
         self, k: Int[Array, ""], x: Vector, memory: tuple[()], loss: Composite
     ) -> tuple[Vector, tuple[()]]:
-        step, squares = self.steps[k] / loss.lipschitz, least_squares(loss)
+        step, squares = self.steps / loss.lipschitz, least_squares(loss)
         ahead = x + step * squares.adjoint(squares.b - squares.forward(x))
         return loss.regularizer.prox(ahead, step), ()

@@ -16,7 +16,7 @@ such place. Trained are ln p/(1−p) and ln α², so that p stays in (0, 1) and 
 """
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import equinox as eqx
 import jax
@@ -58,7 +58,6 @@ class TISTA(AbstractUnrolled):
     variance: float = eqx.field(static=True)
     noise: float = eqx.field(static=True)
     train: Literal["steps", "all"] = eqx.field(static=True)
-    per_layer: ClassVar = ("steps", "W", "log_odds", "log_variance")
 
     def __init__(
         self,
@@ -99,6 +98,11 @@ class TISTA(AbstractUnrolled):
         found = jnp.broadcast_to(number(W), shape), number(np.array([np.sum(A**2), np.sum(W**2)]))
         return eqx.tree_at(where, self, found)
 
+    @property
+    def per_layer(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        shared = () if self.train == "all" else ("W",)
+        return tuple(n for n in ("steps", "W", "log_odds", "log_variance") if n not in shared)
+
     def start(self, x: Float[Array, " n"]) -> tuple[()]:
         return ()
 
@@ -106,13 +110,12 @@ class TISTA(AbstractUnrolled):
         self, k: Int[Array, ""], x: Float[Array, " n"], memory: tuple[()], loss: Composite
     ) -> tuple[Float[Array, " n"], tuple[()]]:
         left = residual(loss, x)
-        W, gamma = self.W.value if isinstance(self.W, Fixed) else self.W[k], self.steps[k]
-        r = x + gamma * (W.T @ left)
-        tau2 = self.noise_after(gamma, jnp.sum(left**2))
-        log_odds, log_variance = (
-            (part.value if isinstance(part, Fixed) else part)[k]
-            for part in (self.log_odds, self.log_variance)
+        W, log_odds, log_variance = (
+            part.value if isinstance(part, Fixed) else part
+            for part in (self.W, self.log_odds, self.log_variance)
         )
+        r = x + self.steps * (left @ W)
+        tau2 = self.noise_after(self.steps, jnp.sum(left**2))
         return posterior_mean(r, tau2, log_odds, jnp.exp(log_variance)), ()
 
     def noise_after(self, gamma: Scalar, square: Scalar) -> Scalar:
