@@ -114,7 +114,7 @@ class Lasso:
 class Unrolled:
     """Sizes of the benchmark of unrolled networks."""
 
-    rounds: int = setting(15, "rounds, in each of which every contender runs once", least=1)
+    rounds: int = setting(50, "rounds, in each of which every contender runs once", least=1)
     full: bool = setting(True, "256 × 512 with 16 layers as well, not 64 × 128 with 10 alone")
 
     def __post_init__(self):
