@@ -16,6 +16,7 @@ from .core.optimizer import AbstractOptimizer as AbstractOptimizer
 from .core.optimizer import Fixed as Fixed
 from .core.task import AbstractFormula as AbstractFormula
 from .core.task import AbstractTask as AbstractTask
+from .estimators.adapted import Adapted as Adapted
 from .estimators.bptt import BPTT as BPTT
 from .estimators.es import ES as ES
 from .estimators.es import PES as PES

@@ -20,6 +20,7 @@ import pytest
 
 import steppe
 from steppe.core.measure import AbstractMeasure
+from steppe.estimators.adapted import Adapted
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES, PES
 from steppe.estimators.imitation import Imitation
@@ -58,6 +59,7 @@ SENSIBLE = {
     "LocalEntropy.temperature": ("0",), "LocalEntropy.decay": ("0",),
     "LocalEntropy.burn_in": ("0",), "Regularized.strength": ("-1", "0"),
     "Regularized.since": ("0",), "Curriculum.weights": ("-1", "0"), "Mix.weights": ("-1", "0"),
+    "Adapted.rate": ("0",),
     "Curriculum.scales": ("-1", "0"), "meta_train.steps": ("0",), "meta_train.bad_share": ("0",),
     "run_grid.retries": ("0",), "descend.levels": ("-1", "0"), "bootstrap.seed": ("0",),
     "tune.grid": ("-1", "0"), "evaluate.seeds": ("0",),
@@ -159,6 +161,7 @@ def subjects() -> list[Subject]:
         *(subject(cls, network(cls)) for cls in networks_for_a_matrix()),
         subject(Imitation, WINDOWS | {"teacher": adam(1e-3)}),
         subject(Mix, {"parts": {"a": BPTT(**WINDOWS)}}),
+        subject(Adapted, {"base": BPTT(**WINDOWS)}),
         subject(Validation, {}),
         subject(Curriculum, {"horizons": (4,)}),
         subject(Regularized, {"base": Trajectory(), "measure": HessianTrace(), "strength": 0.1}),

@@ -15,6 +15,7 @@ from steppe.core.loss import Composed
 from steppe.core.measure import AbstractMeasure, AbstractWarm
 from steppe.core.objective import AbstractObjective
 from steppe.core.optimizer import split_meta
+from steppe.estimators.adapted import Adapted
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES, PES
 from steppe.estimators.imitation import Imitation
@@ -45,6 +46,7 @@ from steppe.tasks.synthetic.quadratic import Quadratic
 
 ESTIMATORS = {
     "BPTT": lambda: BPTT(2, 2, 6),
+    "Adapted": lambda: Adapted(BPTT(2, 2, 6), 0.1),
     "ES": lambda: ES(2, 2, 6),
     "PES": lambda: PES(2, 2, 6),
     "Imitation": lambda: Imitation(adam(0.1), 2, 2, 6),
