@@ -2,8 +2,9 @@
 
 Sizes, condition numbers and noise of the synthetic tasks are those of the training problems of
 Wichrowska et al., "Learned optimizers that scale and generalize", ICML 2017 (L2O-Scale), those that
-end in `-dm` of the Open-L2O code for Andrychowicz et al., NeurIPS 2016 (DM). Networks and their
-sizes are those of the papers' experiments, with linear logits; on 8x8 digits the ConvNet pads.
+end in `-dm` of the Open-L2O code for Andrychowicz et al., NeurIPS 2016 (DM), and those that end in
+`-m-l2o` of the code for Yang et al., ICLR 2023 (M-L2O). Networks and their sizes are those of the
+papers' experiments, with linear logits; on 8x8 digits the ConvNet pads.
 """
 
 import math
@@ -84,6 +85,19 @@ def _combined(name: str, about: str, kind: str, **arguments: Any) -> Entry:
     return _formula(name, f"{about} (L2O-Scale)", f"{WRAPPERS}combined:{kind}", **arguments)
 
 
+SPREADS = (0.1, 0.5, 1.0)  # standard deviations of W that M-L2O trains on
+M_L2O = {"instances": 128, "data": "normal", "start": 0.01, "labels": "symmetric"}
+
+
+def _m_l2o(kind: str, sigma: str, spread: float | tuple[float, ...]) -> Entry:
+    """A family of `kind` "lasso" or "quadratic" whose W is N(0, σ²)."""
+    name = f"{kind}-m-l2o" + ("" if isinstance(spread, tuple) else f"-{spread:g}")
+    penalty, make = (" + 0.005‖x‖₁", _lasso) if kind == "lasso" else ("", _quadratic)
+    about = f"mean of ½‖Wx − y‖²{penalty}, 128 systems in 10 unknowns, W ~ N(0, σ²), {sigma}"
+    weight = {"l1": 0.005} if kind == "lasso" else {}
+    return make(name, f"{about} (M-L2O)", n=10, spread=spread, **weight, **M_L2O)
+
+
 LASSO_DM = {"n": 2, "instances": 128, "data": "uniform", "l1": 0.005, "start": 0.01}
 SYNTHETIC_TASKS = (
     _quadratic(
@@ -144,6 +158,15 @@ SYNTHETIC_TASKS = (
     _lasso(
         "lasso-dm-fixed", "lasso-dm with the same data in every episode (DM)", **LASSO_DM, seed=0
     ),
+    *(
+        _m_l2o(kind, sigma, spread)
+        for kind in ("lasso", "quadratic")
+        for sigma, spread in (
+            ("σ of 0.1, 0.5, 1", SPREADS),
+            ("σ = 10", 10.0),
+            ("σ = 100", 100.0),
+        )
+    ),
     _rastrigin(
         "rastrigin",
         "a bowl with ripples in 2 unknowns, may be negative (L2O-Scale)",
@@ -168,6 +191,17 @@ SYNTHETIC_TASKS = (
         start=0.01,
         factor=1.0,
     ),
+    _rastrigin(
+        "rastrigin-m-l2o",
+        "mean of Σ xᵢ² − α cos 2πxᵢ + α over 128 starts, 10 unknowns, α of 1, ½, 2 (M-L2O)",
+        n=10,
+        instances=128,
+        data="textbook",
+        box=3.0,
+        factor=1.0,
+        offset="n",
+        alpha=(1.0, 0.5, 2.0),
+    ),
     _bowl("bowl-0.1", "½(0.1 x² + y²)", condition=0.1),
     _bowl("bowl-1", "½(x² + y²)", condition=1.0),
     _bowl("bowl-5", "½(5 x² + y²)", condition=5.0),
@@ -175,6 +209,14 @@ SYNTHETIC_TASKS = (
     *(
         _formula(name, f"test function: {about}, 2 unknowns", FORMULA, function=name)
         for name, about in FUNCTIONS.items()
+    ),
+    _formula(
+        "rosenbrock-m-l2o",
+        "mean of rosenbrock over 128 starts, normal around 0 (M-L2O)",
+        FORMULA,
+        function="rosenbrock",
+        instances=128,
+        start=1.0,
     ),
     _clouds(10, 2.0, 100),
     _clouds(100, 1.0, 50),
@@ -413,6 +455,10 @@ SUITES: dict[str, tuple[str, ...]] = {  # named lists of tasks
         "matmul-3", "min-max-well", "dependency-chain", "outward-snake", "projection-quadratic",
         "log-quadratic", "log-bowl", "rescaled-quadratic", "rescaled-norm", "sparse-quadratic",
         "sparse-bowl", "sum-quadratics", "sum-functions",
+    ),
+    "m-l2o": (
+        "lasso-m-l2o", "lasso-m-l2o-10", "lasso-m-l2o-100", "quadratic-m-l2o",
+        "quadratic-m-l2o-10", "quadratic-m-l2o-100", "rastrigin-m-l2o", "rosenbrock-m-l2o",
     ),
     "l2o-scale-large": ("quadratic-784", "quadratic-1024", "quadratic-2048"),
 }  # fmt: skip

@@ -33,12 +33,19 @@ COUNTS = {
     "lasso": 20,
     "lasso-dm": 256,
     "lasso-dm-fixed": 256,
+    **{
+        f"{kind}-m-l2o{sigma}": 1280
+        for kind in ("lasso", "quadratic")
+        for sigma in ("", "-10", "-100")
+    },
     "rastrigin": 2,
     "rastrigin-dm": 256,
     "square-cos-dm": 256,
+    "rastrigin-m-l2o": 1280,
     **dict.fromkeys(
         ("bowl-0.1", "bowl-1", "bowl-5", "bowl-5-rotated", *SUITES["test-functions"]), 2
     ),
+    "rosenbrock-m-l2o": 256,
     **{f"softmax-{d}": 2 * d + 2 for d in (10, 100, 200, 256)},
     "random-mlp-8": 9 * 8 + 8 + 8 * 2 + 2,
     "random-mlp-8-5": 8 * 8 + 8 + 8 * 5 + 5 + 5 * 2 + 2,

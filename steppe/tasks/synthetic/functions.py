@@ -16,6 +16,9 @@ Wichrowska et al., "Learned optimizers that scale and generalize", ICML 2017, an
 textbook functions with 80 added to Styblinski–Tang and 2 to Michalewicz (with steepness m = 5,
 where 10 is common) and 1 inside the logarithm of the last, so that none is ever negative.
 
+Several starts side by side (`instances`) are one problem, the mean over them, as in the code for
+Yang et al., "M-L2O", ICLR 2023: `rosenbrock-m-l2o` has 128 starts from N(0, 1).
+
 They are written as sums of terms that are not negative wherever the textbook form is a difference
 of larger ones: near the minimum the value keeps its digits, and its sign.
 """
@@ -25,12 +28,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
+from ...core.messages import at_least
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
+from .equations import check_positive
 
 BRANIN_T = 1 / (8 * math.pi)
 BRANIN_AT = ((-math.pi, 12.275), (math.pi, 2.275), (3 * math.pi, 2.475))
@@ -133,40 +139,66 @@ FUNCTIONS = {
 
 
 class Formula(AbstractFormula):
-    """One function of the table `FUNCTIONS`, by name; the params are (2,)."""
+    """One function of the table `FUNCTIONS`, by name; the params are (2,).
+
+    - `instances`: if a number, so many points side by side, the params (instances, 2) and f their
+      mean; each has a start of its own
+    - `start`: if a number, starts are normal with this standard deviation, not those of the table
+    """
 
     function: str = eqx.field(static=True, default="rosenbrock")
+    instances: int | None = eqx.field(static=True, default=None)
+    start: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         if self.function not in FUNCTIONS:
             raise ValueError(
                 f"Formula: function must be one of {', '.join(FUNCTIONS)}, got {self.function!r}."
             )
+        at_least(1, "Formula", instances=self.instances)
+        if self.start is not None:
+            check_positive("Formula", start=self.start)
 
     def sample(self, key: Key) -> tuple[()]:
         return ()
 
-    def init(self, instance: tuple[()], key: Key) -> Float[Array, "2"]:
+    def init(self, instance: tuple[()], key: Key) -> Float[Array, "*instances 2"]:
         row = FUNCTIONS[self.function]
+        shape = (2,) if self.instances is None else (self.instances, 2)
+        if self.start is not None:
+            return self.start * jr.normal(key, shape)
         if row.low is None or row.high is None:
-            return jr.normal(key, (2,))
-        return jr.uniform(key, (2,), minval=jnp.array(row.low), maxval=jnp.array(row.high))
+            return jr.normal(key, shape)
+        return jr.uniform(key, shape, minval=jnp.array(row.low), maxval=jnp.array(row.high))
 
     def loss(
         self, instance: tuple[()], batch: tuple[()], key: Key
-    ) -> Callable[[Float[Array, "2"]], Scalar]:
-        return lambda x: FUNCTIONS[self.function].f(*x)
+    ) -> Callable[[Float[Array, "*instances 2"]], Scalar]:
+        f = FUNCTIONS[self.function].f
+        if self.instances is None:
+            return lambda x: f(*x)
+        return lambda x: jnp.mean(jax.vmap(lambda point: f(*point))(x))
 
-    def target(self, instance: tuple[()]) -> Float[Array, "2"] | None:
+    def target(self, instance: tuple[()]) -> Float[Array, "*instances 2"] | None:
         """None where several minima are the lowest."""
         at = FUNCTIONS[self.function].at
-        return jnp.array(at[0]) if len(at) == 1 else None
+        shape = (2,) if self.instances is None else (self.instances, 2)
+        return jnp.broadcast_to(jnp.array(at[0]), shape) if len(at) == 1 else None
 
     def metrics(
-        self, params: Float[Array, "2"], instance: tuple[()], batch: tuple[()], key: Key
+        self, params: Float[Array, "*instances 2"], instance: tuple[()], batch: tuple[()], key: Key
     ) -> dict[str, Scalar]:
-        """`gap`: f(x) − min f, up to rounding. `distance`: to the nearest global minimum."""
+        """`gap`: f(x) − min f, up to rounding. `distance`: to the nearest global minimum.
+
+        Means over the points, where there are several.
+        """
         row = FUNCTIONS[self.function]
-        away = jnp.linalg.norm(jnp.array(row.at, params.dtype) - params[None], axis=-1)
-        f = row.f(*params)
-        return {"gap": f - row.lowest, "distance": jnp.min(away)}
+        least = jnp.array(row.at, params.dtype)
+
+        def at(x: Float[Array, "2"]) -> dict[str, Scalar]:
+            away = jnp.linalg.norm(least - x[None], axis=-1)
+            return {"gap": row.f(*x) - row.lowest, "distance": jnp.min(away)}
+
+        if self.instances is None:
+            return at(params)
+        return {name: jnp.mean(each) for name, each in jax.vmap(at)(params).items()}

@@ -2,13 +2,19 @@
 
     f(x) = mean_b [ ½ ‖W_b x_b − y_b‖² + l1 ‖x_b‖₁ ],   b = 1 … instances
 
-    published set    n     instances   W, y      l1      x₀
-    `lasso-dm`       2     128         U(0, 1)   0.005   N(0, 0.01²)
-    `lasso`          20    1           N(0, 1)   1       N(0, 1)
+    published set    n     instances   W           y          l1      x₀
+    `lasso-dm`       2     128         U(0, 1)     U(0, 1)    0.005   N(0, 0.01²)
+    `lasso`          20    1           N(0, 1)     N(0, 1)    1       N(0, 1)
+    `lasso-m-l2o`    10    128         N(0, σ²)    U(−1, 1)   0.005   N(0, 0.01²)
 
 `lasso-dm`: the Open-L2O code for Andrychowicz et al., NeurIPS 2016. `lasso`: its code for
 Wichrowska et al., "Learned optimizers that scale and generalize", ICML 2017. The specification
 gives no x₀ for `lasso-dm`: ours is that of the quadratic problems of the same code.
+`lasso-m-l2o`: the code for Yang et al., "M-L2O: Towards generalizable learning-to-optimize by
+test-time fast self-adaptation", ICLR 2023. All systems of an instance have one σ, drawn from
+0.1, 0.5 and 1; those that an optimizer has to adapt to have larger ones, such as 10 or 100. The
+code trains on y ~ U(0, 1): the same problems, since changing the sign of a row of W and its y
+changes neither f nor the law of W.
 
 f ≥ 0, but its minimum has no closed form, so there is no metric.
 """
@@ -24,7 +30,16 @@ from jaxtyping import Array, Float
 from ...core.messages import at_least, reals
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
-from .equations import Equations, check_law, draw_equations, mean_square, product
+from .equations import (
+    Equations,
+    Numbers,
+    check_law,
+    check_spread,
+    draw_equations,
+    mean_square,
+    product,
+    several,
+)
 
 
 class Lasso(AbstractFormula):
@@ -34,6 +49,11 @@ class Lasso(AbstractFormula):
     - `data`: the law of the entries of W and y, "uniform" on (0, 1) or "normal" N(0, 1)
     - `start`: standard deviation of x₀
     - `seed`: if a number, every instance is the one drawn from it: the version with fixed data
+    - `labels`: the law of the entries of y: "uniform", "normal" or "symmetric", U(−1, 1); None:
+      that of W
+    - `spread`: σ, a factor of all entries of W (their standard deviation, where they are normal):
+      a number, or several, one of which is drawn for each instance and all its systems; None: 1
+    - `between`: σ is drawn between two numbers, log-uniform, instead of being one of them
     """
 
     n: int = eqx.field(static=True, default=20)
@@ -42,10 +62,14 @@ class Lasso(AbstractFormula):
     l1: float = eqx.field(static=True, default=1.0)
     start: float = eqx.field(static=True, default=1.0)
     seed: int | None = eqx.field(static=True, default=None)
+    labels: str | None = eqx.field(static=True, default=None)
+    spread: Numbers | None = eqx.field(static=True, default=None, converter=several)
+    between: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         at_least(1, "Lasso", n=self.n, instances=self.instances)
-        check_law("Lasso", self.data)
+        check_law("Lasso", self.data, self.labels)
+        check_spread("Lasso", self.spread, self.between)
         at_least(0, "Lasso", seed=self.seed)
         reals("Lasso", finite=False, l1=self.l1, start=self.start)
         for name in ("l1", "start"):
@@ -54,7 +78,8 @@ class Lasso(AbstractFormula):
 
     def sample(self, key: Key) -> Equations:
         key = key if self.seed is None else jr.key(self.seed)
-        return draw_equations(key, self.data, self.instances, self.n, self.n)
+        how = {"labels": self.labels, "spread": self.spread, "between": self.between}
+        return draw_equations(key, self.data, self.instances, self.n, self.n, **how)
 
     def init(self, instance: Equations, key: Key) -> Float[Array, "instances n"]:
         return self.start * jr.normal(key, (self.instances, self.n))

@@ -2,9 +2,10 @@
 
     f(x) = factor · mean_b ‖W_b x_b − y_b‖²,   b = 1 … instances
 
-    published set    instances   W, y           x₀            factor
-    `quadratic-dm`   128         U(0, 1)        N(0, 0.01²)   1
-    `quadratic`      1           N(0, 1)        N(0, 1)       ½
+    published set       instances   W           y          x₀            factor
+    `quadratic-dm`      128         U(0, 1)     U(0, 1)    N(0, 0.01²)   1
+    `quadratic`         1           N(0, 1)     N(0, 1)    N(0, 1)       ½
+    `quadratic-m-l2o`   128         N(0, σ²)    U(−1, 1)   N(0, 0.01²)   ½
 
 `quadratic-dm`: the published Open-L2O code for Andrychowicz et al., "Learning to learn by gradient
 descent by gradient descent", NeurIPS 2016, with n = 10. The paper itself draws W and y from
@@ -14,6 +15,7 @@ n = 20 (others: 25, 50, 100).
 
 The code behind `quadratic-dm` solves its 128 systems jointly: they are one problem in 1280
 variables, and the mean makes every gradient 128 times smaller than that of a system alone.
+`quadratic-m-l2o`: as `lasso-m-l2o` (see `Lasso`) without the penalty.
 
 `Bowl` lies in the plane, longer than wide, turned by an angle:
 
@@ -36,7 +38,16 @@ from ...core.arguments import real
 from ...core.messages import at_least, reals
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
-from .equations import Equations, check_law, draw_equations, mean_square, product
+from .equations import (
+    Equations,
+    Numbers,
+    check_law,
+    check_spread,
+    draw_equations,
+    mean_square,
+    product,
+    several,
+)
 
 
 class Bowl(AbstractFormula):
@@ -84,6 +95,11 @@ class Quadratic(AbstractFormula):
     - `rows`: equations in each system, n if None
     - `data`: the law of the entries of W and y, "uniform" on (0, 1) or "normal" N(0, 1)
     - `start`: standard deviation of x₀
+    - `labels`: the law of the entries of y: "uniform", "normal" or "symmetric", U(−1, 1); None:
+      that of W
+    - `spread`: σ, a factor of all entries of W (their standard deviation, where they are normal):
+      a number, or several, one of which is drawn for each instance and all its systems; None: 1
+    - `between`: σ is drawn between two numbers, log-uniform, instead of being one of them
     """
 
     n: int = eqx.field(static=True, default=10)
@@ -92,11 +108,15 @@ class Quadratic(AbstractFormula):
     data: str = eqx.field(static=True, default="normal")
     start: float = eqx.field(static=True, default=1.0)
     factor: float = eqx.field(static=True, default=0.5)
+    labels: str | None = eqx.field(static=True, default=None)
+    spread: Numbers | None = eqx.field(static=True, default=None, converter=several)
+    between: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         rows = self.n if self.rows is None else self.rows
         at_least(1, "Quadratic", n=self.n, rows=rows, instances=self.instances)
-        check_law("Quadratic", self.data)
+        check_law("Quadratic", self.data, self.labels)
+        check_spread("Quadratic", self.spread, self.between)
         reals("Quadratic", finite=False, start=self.start, factor=self.factor)
         if not 0 <= self.start < math.inf:
             raise ValueError(f"Quadratic: start must not be negative, got {self.start}.")
@@ -105,7 +125,8 @@ class Quadratic(AbstractFormula):
 
     def sample(self, key: Key) -> Equations:
         rows = self.n if self.rows is None else self.rows
-        return draw_equations(key, self.data, self.instances, rows, self.n)
+        how = {"labels": self.labels, "spread": self.spread, "between": self.between}
+        return draw_equations(key, self.data, self.instances, rows, self.n, **how)
 
     def init(self, instance: Equations, key: Key) -> Float[Array, "instances n"]:
         return self.start * jr.normal(key, (self.instances, self.n))

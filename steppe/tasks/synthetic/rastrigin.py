@@ -1,19 +1,20 @@
 """Rastrigin: a bowl covered with ripples of period 1, so many local minima.
 
-    f(x) = mean_b [ factor · S_b − α c_bᵀ cos(2π x_b) + α · offset_b ],   α = 10,
+    f(x) = mean_b [ factor · S_b − α c_bᵀ cos(2π x_b) + α · offset_b ],
     S_b = ‖A_b x_b − y_b‖²
 
-    published set   n   instances   A, y, c   x₀            factor   S          offset
-    `rastrigin-dm`  2   128         N(0, 1)   N(0, 1)       ½        sum        n
-    `square-cos-dm` 2   128         U(0, 1)   N(0, 0.01²)   1        sum        n
-    `rastrigin`     2   1           N(0, 1)   N(0, 1)       ½        mean       n²
+    published set       n    instances   A, y, c   x₀            factor   S      offset   α
+    `rastrigin-dm`      2    128         N(0, 1)   N(0, 1)       ½        sum    n        10
+    `square-cos-dm`     2    128         U(0, 1)   N(0, 0.01²)   1        sum    n        10
+    `rastrigin`         2    1           N(0, 1)   N(0, 1)       ½        mean   n²       10
+    `rastrigin-m-l2o`   10   128         I, 0, 1   U(−3, 3)      1        sum    n        1, ½ or 2
 
 `rastrigin-dm` and `square-cos-dm`: the Open-L2O code for Andrychowicz et al., NeurIPS 2016.
 `rastrigin`: its code for Wichrowska et al., ICML 2017. The published forms do not agree with each
 other: `rastrigin` averages the quadratic part over the rows but sums the ripples, and its offset is
 n² where the sum of n ripples calls for n. Both are kept. Of x₀ in `square-cos-dm` and of the factor
 in `rastrigin` the specification says nothing; here is what the sibling problem of the same code
-has.
+has. `rastrigin-m-l2o`: the textbook function, as in the code for Yang et al., "M-L2O", ICLR 2023.
 
 With c ~ N(0, 1) the published offsets do not bound the ripples: f can be negative, and its
 logarithm undefined. `offset="bound"` (ours), offset_b = ‖c_b‖₁, makes f ≥ 0 always; with c in
@@ -31,9 +32,18 @@ from jaxtyping import Array, Float
 from ...core.messages import at_least, reals
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
-from .equations import LAWS, Equations, check_law, draw_equations, product
+from .equations import (
+    LAWS,
+    Equations,
+    Numbers,
+    check_positive,
+    draw_equations,
+    one_of,
+    product,
+    several,
+)
 
-ALPHA = 10.0  # of the textbook function and of both codes
+TEXTBOOK = "textbook"
 REDUCE = {"sum": jnp.sum, "mean": jnp.mean}  # over the rows of A
 OFFSETS = {  # (c) → (instances,)
     "n": lambda c: jnp.full(c.shape[:1], c.shape[1], c.dtype),
@@ -47,13 +57,17 @@ class Ripples(eqx.Module):
 
     bowl: Equations  # A and y
     c: Float[Array, "instances n"]
+    alpha: Scalar | None = None  # where it was drawn
 
 
 class Rastrigin(AbstractFormula):
     """`instances` functions of `n` variables each; the params are x (instances, n).
 
-    - `data`: the law of A, y and c, "uniform" on (0, 1) or "normal" N(0, 1)
+    - `data`: the law of A, y and c, "uniform" on (0, 1) or "normal" N(0, 1); "textbook": A = I,
+      y = 0, c = 1, and only x₀ is drawn
     - `start`: standard deviation of x₀
+    - `box`: if a number, x₀ is uniform on (−box, box) instead
+    - `alpha`: α, or several, one of which is drawn for each instance
     - `reduce`: "sum" or "mean" over the rows of A
     - `offset`: "n", "n2" or "bound"
     """
@@ -65,41 +79,56 @@ class Rastrigin(AbstractFormula):
     factor: float = eqx.field(static=True, default=0.5)
     reduce: str = eqx.field(static=True, default="sum")
     offset: str = eqx.field(static=True, default="bound")
+    box: float | None = eqx.field(static=True, default=None)
+    alpha: Numbers = eqx.field(static=True, default=10.0, converter=several)
 
     def __check_init__(self):
         at_least(1, "Rastrigin", n=self.n, instances=self.instances)
-        check_law("Rastrigin", self.data)
-        for name, known in (("reduce", REDUCE), ("offset", OFFSETS)):
+        known_data = (*LAWS, TEXTBOOK)
+        for name, known in (("data", known_data), ("reduce", REDUCE), ("offset", OFFSETS)):
             given = getattr(self, name)
             if given not in known:
                 raise ValueError(
                     f"Rastrigin: {name} must be one of {', '.join(known)}, got {given!r}."
                 )
-        reals("Rastrigin", finite=False, start=self.start, factor=self.factor)
+        reals("Rastrigin", finite=False, start=self.start)
         if not 0 <= self.start < math.inf:
             raise ValueError(f"Rastrigin: start must not be negative, got {self.start}.")
-        if not 0 < self.factor < math.inf:
-            raise ValueError(f"Rastrigin: factor must be positive, got {self.factor}.")
+        check_positive("Rastrigin", factor=self.factor, alpha=self.alpha)
+        if self.box is not None:
+            check_positive("Rastrigin", box=self.box)
 
     def sample(self, key: Key) -> Ripples:
         key_bowl, key_c = jr.split(key)
+        drawn = isinstance(self.alpha, tuple)
+        alpha = one_of(jr.fold_in(key, 2), self.alpha) if drawn else None
+        if self.data == TEXTBOOK:
+            eye = jnp.broadcast_to(jnp.eye(self.n), (self.instances, self.n, self.n))
+            c = jnp.ones((self.instances, self.n))
+            return Ripples(Equations(eye, jnp.zeros_like(c)), c, alpha)
         return Ripples(
             draw_equations(key_bowl, self.data, self.instances, self.n, self.n),
             LAWS[self.data](key_c, (self.instances, self.n)),
+            alpha,
         )
 
     def init(self, instance: Ripples, key: Key) -> Float[Array, "instances n"]:
-        return self.start * jr.normal(key, (self.instances, self.n))
+        shape = (self.instances, self.n)
+        if self.box is not None:
+            return jr.uniform(key, shape, minval=-self.box, maxval=self.box)
+        return self.start * jr.normal(key, shape)
 
     def loss(
         self, instance: Ripples, batch: tuple[()], key: Key
     ) -> Callable[[Float[Array, "instances n"]], Scalar]:
+        alpha = self.alpha if instance.alpha is None else instance.alpha
+
         def f(x: Float[Array, "instances n"]) -> Scalar:
             r = product(instance.bowl.W, x) - instance.bowl.y  # (instances, rows)
             S = REDUCE[self.reduce](r**2, axis=-1)  # (instances,)
             ripples = jnp.sum(instance.c * jnp.cos(2 * math.pi * x), axis=-1)
             lift = OFFSETS[self.offset](instance.c)
-            return jnp.mean(self.factor * S + ALPHA * (lift - ripples))
+            return jnp.mean(self.factor * S + alpha * (lift - ripples))
 
         return f
 
