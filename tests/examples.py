@@ -43,6 +43,7 @@ from steppe.tasks.wrappers.noisy import Noisy
 from steppe.tasks.wrappers.scaled import Scaled
 from steppe.tasks.wrappers.shifted import Shifted
 from steppe.tasks.wrappers.with_bowl import WithBowl
+from steppe.train.adapt import OneInstance
 from tests.tasks.ellipse import Ellipse
 
 
@@ -89,6 +90,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "scaled": lambda: Scaled(Ellipse()),
     "shifted": lambda: Shifted(Ellipse(), 0.5, -0.25),
     "with-bowl": lambda: WithBowl(Ellipse(), 2),
+    "one-instance": lambda: OneInstance(Bowl(), ()),
     "with-minimum": lambda: WithMinimum(SparseRecovery(rows=3, n=4, start="normal")),
     "flattened": lambda: Flattened(
         Classify(pictures(), MLP(hidden=(4,)), batch_size=8), HessianTrace(), 0.1

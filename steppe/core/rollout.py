@@ -40,7 +40,8 @@ def map_lanes(
     the number of lanes, every device takes an equal share. On a device, at most
     `batch_size` lanes advance at once (`vmap`), group after group: side by side is best
     on an accelerator, one after the other where the lanes of one alone fill the cache.
-    Lanes never mix, so the result does not depend on either choice beyond rounding.
+    Lanes never mix, so the result does not depend on either choice beyond rounding. Lanes
+    within a lane stay on its device.
 
     Raises ValueError where the mesh spans several processes and does not divide the lanes:
     then all of them would do all of the work.
@@ -56,7 +57,7 @@ def map_lanes(
         return jax.lax.map(one, xs, batch_size=group if group > 1 else None)
 
     mesh = jax.sharding.get_abstract_mesh()
-    if AXIS not in mesh.axis_names:
+    if AXIS not in mesh.axis_names or AXIS in mesh.manual_axes:
         return local(shared, xs)
     if lanes % (devices := mesh.shape[AXIS]):
         if devices <= jax.local_device_count():

@@ -337,7 +337,7 @@ def _compile_score(task, opt, validation: Validation | None, objective, key: Key
         return validation.score(task, opt, key, horizon, objective)
 
     length = lambda horizon: jnp.asarray(horizon, jnp.int32)
-    objective = objective if validation.by == "objective" else None  # else not looked at
+    objective = objective if validation.needs_objective else None  # else not looked at
     compiled = _compile_number(score, (task, objective, key), (opt, length(1)))
     return lambda opt, horizon: compiled((opt, length(horizon)))
 

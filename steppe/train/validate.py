@@ -11,17 +11,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
+from ..core import tree
+from ..core.backend import lanes_together
 from ..core.episode import Episode
 from ..core.estimator import AbstractEstimator
-from ..core.messages import at_least
+from ..core.messages import at_least, brief
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
-from ..core.rollout import episodes
+from ..core.rollout import episodes, map_lanes, shapes
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Scalar
 from ..core.window import Window, score
+from .adapt import Adapter
 from .curriculum import AbstractCurriculum, AbstractProgress, Stage
 from .step import TrainState
 
@@ -34,6 +37,8 @@ class Validation(eqx.Module):
     - `by`: "valid", the loss on the whole validation split at the end; "objective", what
       meta-training minimises, its penalty included, over the last `window` steps. With the latter
       held-out data is not looked at, unless the objective does
+    - `adapt`: judge the optimizer by how it does after adaptation: it is adapted to the instance of
+      each problem by itself, then trains it from a start of its own. None: as it is
     """
 
     every: int = eqx.field(static=True, default=100)
@@ -41,12 +46,23 @@ class Validation(eqx.Module):
     episodes: int = eqx.field(static=True, default=8)
     by: Literal["valid", "objective"] = eqx.field(static=True, default="valid")
     window: int = eqx.field(static=True, default=20)
+    adapt: Adapter | None = None
 
     def __check_init__(self):
         sizes = ("every", "horizon", "episodes", "window")
         at_least(1, "Validation", **{name: getattr(self, name) for name in sizes})
         if self.by not in ("valid", "objective"):
             raise ValueError(f"Validation: by must be valid or objective, got {self.by!r}.")
+        if not (self.adapt is None or isinstance(self.adapt, Adapter)):
+            raise ValueError(
+                f"Validation: adapt must be an Adapter or None, got {brief(self.adapt)}; give "
+                "adapt=Adapter(BPTT(1, 20, 100, stagger=False), updates=5)."
+            )
+
+    @property
+    def needs_objective(self) -> bool:
+        """True where `score` looks at the objective of meta-training."""
+        return self.by == "objective" or self.adapt is not None
 
     def score(
         self,
@@ -59,25 +75,46 @@ class Validation(eqx.Module):
         """Mean over the problems, the lower the better; inf if one diverged.
 
         `horizon` may be traced: one compilation serves all lengths. None: the field's. By the
-        objective, which has to be given then, at least `window` steps are taken.
+        objective, at least `window` steps are taken. It has to be given then, and with `adapt`.
         """
+        if objective is None and self.needs_objective:
+            asks = "adapt" if self.adapt is not None else "by='objective'"
+            raise ValueError(f"Validation: {asks} needs the objective; give objective=….")
         steps = jnp.asarray(self.horizon if horizon is None else horizon, jnp.int32)
         begins, keys = jax.vmap(jr.split, out_axes=1)(jr.split(key, self.episodes))
-        if self.by == "valid":
-
-            def held_out(end: Episode, key: Key) -> Scalar:
-                batch = task.full_batch(end.instance, split="valid")
-                return Problem(task, end.instance, batch, key).value(end.params)
-
-            losses = episodes(task, opt, begins, steps, held_out, beside=keys).looks
-        else:
-            losses = self._objective(task, opt, begins, steps, objective, keys)
+        find = self._losses if self.adapt is None else self._adapted
+        losses = find(task, opt, begins, steps, objective, keys)
         return jnp.where(jnp.all(jnp.isfinite(losses)), jnp.mean(losses), jnp.inf)
+
+    def _losses(
+        self, task, opt, begins: Key, steps, objective, keys: Key
+    ) -> Float[Array, " episodes"]:
+        if self.by == "objective":
+            return self._objective(task, opt, begins, steps, objective, keys)
+
+        def held_out(end: Episode, key: Key) -> Scalar:
+            batch = task.full_batch(end.instance, split="valid")
+            return Problem(task, end.instance, batch, key).value(end.params)
+
+        return episodes(task, opt, begins, steps, held_out, beside=keys).looks
+
+    def _adapted(
+        self, task, opt, begins: Key, steps, objective, keys: Key
+    ) -> Float[Array, " episodes"]:
+        """`_losses`, each episode with an optimizer of its own, adapted to its instance."""
+        shared, static = eqx.partition((self, task, opt, steps, objective), eqx.is_array)
+
+        def one(shared: PyTree, lane: tuple[Key, Key]) -> Scalar:
+            self, task, opt, steps, objective = eqx.combine(shared, static)
+            begins, key = lane
+            own = self.adapt.to_instance(task, opt, objective, begins)
+            return self._losses(task, own, begins[None], steps, objective, key[None])[0]
+
+        batch_size = lanes_together(tree.size(shapes(task)))
+        return map_lanes(one, shared, (begins, keys), batch_size=batch_size)
 
     def _objective(self, task, opt, begins: Key, steps, objective, keys: Key) -> Scalar:
         """Values over the last `window` steps, with what the objective remembers of the start."""
-        if objective is None:
-            raise ValueError("Validation: by='objective' needs the objective; give objective=….")
 
         def start(episode: Episode, key: Key) -> tuple:
             key_problem, key_start, key_score = jr.split(key, 3)

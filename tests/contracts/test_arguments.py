@@ -34,6 +34,7 @@ from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam
 from steppe.optimizers.unrolled.base import AbstractUnrolled
+from steppe.train.adapt import Adapter
 from steppe.train.curriculum import Curriculum
 from steppe.train.step import separate_states
 from steppe.train.validate import Validation
@@ -62,7 +63,8 @@ SENSIBLE = {
     "Adapted.rate": ("0",),
     "Curriculum.scales": ("-1", "0"), "meta_train.steps": ("0",), "meta_train.bad_share": ("0",),
     "run_grid.retries": ("0",), "descend.levels": ("-1", "0"), "bootstrap.seed": ("0",),
-    "tune.grid": ("-1", "0"), "evaluate.seeds": ("0",),
+    "tune.grid": ("-1", "0"), "evaluate.seeds": ("0",), "Adapter.updates": ("0",),
+    "Adapter.rate": ("0",),
     **{
         f"{name}.{argument}": ("0",)
         for name in ("ALISTA", "GLISTA", "LFISTA", "LISTA", "LISTACP", "NAALISTA", "TiLISTA")
@@ -163,6 +165,7 @@ def subjects() -> list[Subject]:
         subject(Mix, {"parts": {"a": BPTT(**WINDOWS)}}),
         subject(Adapted, {"base": BPTT(**WINDOWS)}),
         subject(Validation, {}),
+        subject(Adapter, {"base": BPTT(**WINDOWS)}),
         subject(Curriculum, {"horizons": (4,)}),
         subject(Regularized, {"base": Trajectory(), "measure": HessianTrace(), "strength": 0.1}),
         subject(steppe.meta_train, TRAINING),
