@@ -15,7 +15,7 @@ ICLR 2023. Their code: Adam at rate 1e-3, one episode of five windows of 20 step
 
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import equinox as eqx
 import jax
@@ -35,9 +35,9 @@ from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Batch, Instance, Key, Params, Scalar, Split
+from ..estimators.adapted import Inner, carried, rates_of
 from .step import meta_step, start
 
-Inner = Literal["adam", "sgd"]
 STEPS = {"adam": optax.adam, "sgd": optax.sgd}
 
 
@@ -48,7 +48,7 @@ class Adapter(eqx.Module):
       episodes and windows are what an update sees
     - `updates`: their number; 0 leaves θ as it is
     - `rate`: size of a step, finite, at least 0. It is kept as an array, so that it changes without
-      compiling again. Or a tree of numbers in the structure of θ, which broadcast to it
+      compiling again. An optimizer that carries rates of its own (`Adaptable`) is adapted by those
     - `inner`: "adam", whose steps hardly depend on the scale of the losses, or "sgd", plain descent
 
     An update whose meta-gradient is not finite leaves θ as it is, and is counted in
@@ -57,14 +57,14 @@ class Adapter(eqx.Module):
 
     base: AbstractEstimator
     updates: int = eqx.field(static=True)
-    rate: PyTree[Float[Array, "..."]]
+    rate: Float[Array, ""]
     inner: Inner = eqx.field(static=True)
 
     def __init__(
         self,
         base: AbstractEstimator,
         updates: int = 5,
-        rate: float | PyTree[Float[Array, "..."]] = 1e-3,
+        rate: float | Scalar = 1e-3,
         inner: Inner = "adam",
     ):
         at_least(0, "Adapter", updates=updates)
@@ -74,7 +74,7 @@ class Adapter(eqx.Module):
             )
         check_rate("Adapter", rate)
         self.base, self.updates, self.inner = base, updates, inner
-        self.rate = jtu.tree_map(lambda x: jnp.asarray(x, jnp.result_type(float)), rate)
+        self.rate = jnp.asarray(rate, jnp.result_type(float))
 
     def __call__(
         self,
@@ -99,22 +99,24 @@ class Adapter(eqx.Module):
     ) -> tuple[PyTree, Stats]:
         """θ after 0, 1, … updates, (updates + 1, …) each array, and the statistics, (updates,)."""
         tx = STEPS[self.inner](1.0)  # the rate is the factor of its updates
-        state = start(task, opt, estimator=self.base, objective=objective, meta_tx=tx, key=key)
-        first = split_meta(state.opt)[0]
-        scale = self.rate
-        if jtu.tree_structure(scale) != jtu.tree_structure(first):
-            scale = jtu.tree_map(lambda leaf: scale.astype(leaf.dtype), first)
+        rule, log_rates = carried(opt)
+        state = start(task, rule, estimator=self.base, objective=objective, meta_tx=tx, key=key)
+        scale = rates_of(split_meta(state.opt)[0], self.rate, log_rates)
         arrays, static = eqx.partition(state, eqx.is_array)
+
+        def theta_of(rule: AbstractOptimizer) -> PyTree:
+            whole = rule if log_rates is None else eqx.tree_at(lambda o: o.base, opt, rule)  # pyright: ignore
+            return split_meta(whole)[0]
 
         def update(arrays: PyTree, _: None) -> tuple[PyTree, tuple[PyTree, Stats]]:
             state, stats = meta_step(
                 task, eqx.combine(arrays, static), self.base, objective, tx, scale=scale
             )
-            return eqx.filter(state, eqx.is_array), (split_meta(state.opt)[0], stats)
+            return eqx.filter(state, eqx.is_array), (theta_of(state.opt), stats)
 
         _, (thetas, stats) = jax.lax.scan(update, arrays, None, length=self.updates)
         join = lambda a, b: jnp.concatenate([a[None], b])
-        return jtu.tree_map(join, first, thetas), stats
+        return jtu.tree_map(join, theta_of(state.opt), thetas), stats
 
     def to_instance(
         self, task: AbstractTask, opt: AbstractOptimizer, objective: AbstractObjective, begins: Key
@@ -157,13 +159,10 @@ class OneInstance(AbstractTask):
         return self.task.metrics(params, instance, batch, key)
 
 
-def check_rate(owner: str, rate: PyTree) -> None:
-    """Refuse rates that are no finite numbers from 0 on; what is traced passes."""
-    leaves = jtu.tree_leaves(rate, is_leaf=lambda x: x is None)
-    for leaf in leaves:
-        if isinstance(leaf, Tracer):
-            continue
-        given = math.nan if leaf is None else leaf
-        reals(owner, rate=given)
-        if not np.all(np.isfinite(given) & (np.asarray(given) >= 0)):
-            raise ValueError(f"{owner}: rate must be a finite number from 0 on, got {given}.")
+def check_rate(owner: str, rate: object) -> None:
+    """Refuse a rate that is no finite number from 0 on; one that is traced passes."""
+    if isinstance(rate, Tracer):
+        return
+    reals(owner, rate=math.nan if rate is None else rate)
+    if not (np.ndim(rate) == 0 and 0 <= float(rate) < math.inf):  # pyright: ignore
+        raise ValueError(f"{owner}: rate must be one finite number from 0 on, got {rate}.")
