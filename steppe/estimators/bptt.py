@@ -120,45 +120,31 @@ class BPTT(AbstractWindowed):
                 f"{type(opt).__name__} mixes coordinates. Use rows=None."
             )
         theta, rest = split_meta(opt)
+        key_objective, _ = jr.split(key)  # the same draw as in replay_gradient
+        second_order, remat = self.second_order, bool(self.remat)
 
         def value(theta: PyTree) -> tuple[Scalar, tuple[Score, Window]]:
-            return self.value(task, join_meta(theta, rest), window, objective, key=key, begun=begun)
+            live, start = join_meta(theta, rest), window
+            if begun is not None:
+                reset, key_reset = begun
+                fresh = open_window(task, live, None, key_reset, self.horizon).episode.opt_state
+                start = eqx.tree_at(
+                    lambda w: w.episode.opt_state,
+                    start,
+                    tree.select(reset, fresh, start.episode.opt_state),
+                    is_leaf=lambda x: x is None,
+                )
+            found, after = score(
+                task,
+                live,
+                start,
+                objective,
+                length,
+                key=key_objective,
+                second_order=second_order,
+                remat=remat,
+            )
+            return found.value, (found, after)
 
         (_, (found, after)), grads = jax.value_and_grad(value, has_aux=True)(theta)
         return found, after, grads
-
-    def value(
-        self,
-        task: AbstractTask,
-        opt: AbstractOptimizer,
-        window: Window,
-        objective: AbstractObjective,
-        *,
-        key: Key,
-        begun: tuple[Bool[Array, ""], Key] | None = None,
-    ) -> tuple[Scalar, tuple[Score, Window]]:
-        """The number that `gradient` is the gradient of, differentiable in `opt` at any order.
-
-        With it the score of the window, and the window after it.
-        """
-        key_objective, _ = jr.split(key)  # the same draw as in replay_gradient
-        if begun is not None:
-            reset, key_reset = begun
-            fresh = open_window(task, opt, None, key_reset, self.horizon).episode.opt_state
-            window = eqx.tree_at(
-                lambda w: w.episode.opt_state,
-                window,
-                tree.select(reset, fresh, window.episode.opt_state),
-                is_leaf=lambda x: x is None,
-            )
-        found, after = score(
-            task,
-            opt,
-            window,
-            objective,
-            self.windows.length,
-            key=key_objective,
-            second_order=self.second_order,
-            remat=bool(self.remat),
-        )
-        return found.value, (found, after)

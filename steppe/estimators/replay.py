@@ -5,7 +5,7 @@ n coordinates are independent runs of one small network, tied only through θ:
 
     dL/dθ = Σ_i Σ_t λ_{t,i} · ∂u_{t,i}/∂θ,      λ_t = dL/du_t
 
-1. *Record*: one unroll with θ stopped records the gradients g and, through `nudges`,
+1. *Record*: one unroll records the gradients g and, through `nudges`,
    the cotangents λ. No activation of the network is kept.
 2. *Replay*: block of coordinates after block, the rule runs again on (g_i) and is
    pulled back with its own λ_i. A block stays in cache from its first step to its
@@ -41,7 +41,7 @@ from ..core.coordinatewise import (
 )
 from ..core.episode import Step
 from ..core.objective import AbstractObjective, Score
-from ..core.optimizer import AbstractOptimizer, frozen, join_meta, split_meta
+from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, OptState, Params, Scalar, Updates
 from ..core.window import Window, score_and_record
@@ -68,7 +68,7 @@ class Recorded(AbstractOptimizer):
 
 
 class Recording(NamedTuple):
-    """One window with θ stopped."""
+    """One window, and what to replay."""
 
     score: Score
     window: Window  # after it
@@ -87,11 +87,11 @@ def record(
     *,
     keep: bool = False,
 ) -> Recording:
-    """Score a window with θ stopped, and keep what the rule is replayed on.
+    """Score a window, and keep what the rule is replayed on.
 
     With `keep` also the rows of the optimizer's state before every step (leading axis length).
     """
-    recorded = Recorded(typing.cast(AbstractCoordinatewise, frozen(opt)))
+    recorded = Recorded(opt)
     params, state = window.episode.params, window.episode.opt_state
     wrapped = _with_state(window, (state, recorded.no_inputs(params)))
 
