@@ -11,6 +11,7 @@ import jax.random as jr
 from steppe.core.optimizer import AbstractOptimizer
 from steppe.estimators.imitation import Shadow
 from steppe.estimators.replay import Recorded
+from steppe.optimizers.adaptable import Adaptable
 from steppe.optimizers.classic.amp import AMP
 from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum
@@ -83,6 +84,7 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "sam-adaptive": lambda: SAM(momentum(0.1), 0.5, adaptive=True),
     "entropy-sgd": lambda: EntropySGD(0.5, 0.3, 3, 0.1, scoping=0.1),
     "watchdog": lambda: Watchdog(RNNProp(hidden=(2,), features=2, key=jr.key(0)), adam(0.1), 2),
+    "adaptable": lambda: Adaptable(LearnedAdam(0.1)),
     "guarded": lambda: Guarded(momentum(0.1), adam(0.01)),
     "guarded-by-residual": lambda: Guarded(momentum(0.1), ISTA(0.9), "residual"),
     "recorded": lambda: Recorded(RNNProp(hidden=(2,), features=2, key=jr.key(0))),

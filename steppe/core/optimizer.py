@@ -25,7 +25,8 @@ class AbstractOptimizer(eqx.Module):
     rule whose first steps are another program than the later ones says how many as `opening`, and
     is told by `unroll` where it stands: `update(…, opening=True)`, False, or None if not known.
     With True it is handed its own `row` of the arrays that it has `stacked`, one row for each of
-    these steps.
+    these steps. A rule that carries the rates of its own adaptation has them as `log_rates`, one
+    for each leaf of θ of its `base`.
     """
 
     @property

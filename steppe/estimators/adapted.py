@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
@@ -99,9 +100,7 @@ class Adapted(AbstractWindowed):
                 f"Adapted: base must be a BPTT, got {type(base).__name__}: give "
                 "Adapted(BPTT(episodes, length, horizon), …)."
             )
-        reals("Adapted", finite=False, rate=rate)
-        if not isinstance(rate, Tracer) and not (jnp.ndim(rate) == 0 and 0 <= rate < math.inf):
-            raise ValueError(f"Adapted: rate must be one number from 0 on, got {rate}.")
+        check_rate("Adapted", rate)
         at_least(1, "Adapted", steps=steps)
         for name, value, known in (
             ("outer", outer, get_args(Outer)),
@@ -296,6 +295,15 @@ def rates_of(
     return jtu.tree_unflatten(
         treedef, [r.astype(leaf.dtype) for r, leaf in zip(rates, leaves, strict=True)]
     )
+
+
+def check_rate(owner: str, rate: object) -> None:
+    """Refuse a rate that is no finite number from 0 on; one that is traced passes."""
+    if isinstance(rate, Tracer):
+        return
+    reals(owner, rate=math.nan if rate is None else rate)
+    if not (np.ndim(rate) == 0 and 0 <= float(rate) < math.inf):  # pyright: ignore
+        raise ValueError(f"{owner}: rate must be one finite number from 0 on, got {rate}.")
 
 
 def carried(

@@ -212,6 +212,12 @@ OPTIMIZERS = table(
         tunable=("rho",),
     ),
     Entry(
+        "adaptable",
+        "another optimizer, base, with a trained rate of adaptation for each of its tensors",
+        ".optimizers.adaptable:Adaptable",
+        family="wrappers",
+    ),
+    Entry(
         "guarded",
         "another optimizer, base, whose steps a classical one, fallback, accepts or replaces",
         ".optimizers.guarded:Guarded",

@@ -13,7 +13,6 @@ Yang et al., "M-L2O: towards generalizable learning-to-optimize by test-time fas
 ICLR 2023. Their code: Adam at rate 1e-3, one episode of five windows of 20 steps, one update each.
 """
 
-import math
 from collections.abc import Callable
 from typing import get_args
 
@@ -22,20 +21,18 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
-import numpy as np
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
 from ..core.episode import begin
 from ..core.estimator import AbstractEstimator, Stats
 from ..core.loss import AbstractLoss
-from ..core.messages import at_least, did_you_mean, reals
+from ..core.messages import at_least, did_you_mean
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Batch, Instance, Key, Params, Scalar, Split
-from ..estimators.adapted import Inner, carried, rates_of
+from ..estimators.adapted import Inner, carried, check_rate, rates_of
 from .step import meta_step, start
 
 STEPS = {"adam": optax.adam, "sgd": optax.sgd}
@@ -157,12 +154,3 @@ class OneInstance(AbstractTask):
         self, params: Params, instance: Instance, batch: Batch, key: Key
     ) -> dict[str, Scalar]:
         return self.task.metrics(params, instance, batch, key)
-
-
-def check_rate(owner: str, rate: object) -> None:
-    """Refuse a rate that is no finite number from 0 on; one that is traced passes."""
-    if isinstance(rate, Tracer):
-        return
-    reals(owner, rate=math.nan if rate is None else rate)
-    if not (np.ndim(rate) == 0 and 0 <= float(rate) < math.inf):  # pyright: ignore
-        raise ValueError(f"{owner}: rate must be one finite number from 0 on, got {rate}.")

@@ -16,6 +16,7 @@ from steppe.estimators.adapted import Adapted
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES
 from steppe.objectives.trajectory import Trajectory
+from steppe.optimizers.adaptable import Adaptable
 from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSchedule
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.tasks.synthetic.quadratic import Quadratic
@@ -59,6 +60,19 @@ class Jump(AbstractOptimizer):
 
     def update(self, grads, state, params, **extra):
         return self.theta - params, state
+
+
+class TwoTensors(AbstractOptimizer):
+    """`Jump` to a vector of two tensors."""
+
+    a: Array
+    b: Array
+
+    def init(self, params, *, key=None):
+        return ()
+
+    def update(self, grads, state, params, **extra):
+        return jnp.concatenate([self.a, self.b]) - params, state
 
 
 class Rate(AbstractOptimizer):
@@ -358,6 +372,34 @@ def test_the_trained_start_beats_transfer_by_the_predicted_ratio():
     assert ratio(control) == pytest.approx(1.0, rel=1e-6)
 
 
+@pytest.mark.parametrize(("order", "steps"), [(1, 1), (2, 2)])
+def test_the_rates_that_an_optimizer_carries_have_the_gradient_of_the_formula(order, steps):
+    """And θ too, with order 2. Expected: central differences of the closed form, in NumPy."""
+    H, minima = bowls(np.random.default_rng(1))
+    task, theta, logs = Goals(), np.array([1.0, -2.0, 0.5, 3.0]), np.log([0.3, 0.7])
+    opt = Adaptable(TwoTensors(jnp.asarray(theta[:2]), jnp.asarray(theta[2:])))
+    opt = eqx.tree_at(lambda o: o.log_rates, opt, jnp.asarray(logs))
+    estimator = Adapted(BASE, 9.0, steps, order=order)  # whose rate is not used
+    state = begin(estimator, task, opt, LAST, jr.key(0))
+    instances = jnp.asarray(H), jnp.asarray(minima)
+    state = eqx.tree_at(lambda s: s.episode.instance, state, instances)
+    grads, _, stats = call(estimator, task, opt, state, LAST, jr.key(1))
+
+    def loss(x):
+        at = np.tile(x[:4], (3, 1))
+        for _ in range(steps):
+            at = at - np.repeat(np.exp(x[4:]), 2) * np.einsum("jab,jb->ja", H, at - minima)
+        return np.einsum("ja,jab,jb->", at - minima, H, at - minima) / 6
+
+    x = np.concatenate([theta, logs])
+    expected = np.array([loss(x + e) - loss(x - e) for e in 1e-5 * np.eye(6)]) / 2e-5
+    assert float(stats.loss) == pytest.approx(loss(x), rel=1e-12)
+    found = flat(grads)  # a, b, the rates
+    of = slice(None) if order == 2 else slice(4, None)
+    np.testing.assert_allclose(found[of], expected[of], rtol=1e-7)
+    assert np.abs(expected[4:]).min() > 1e-3
+
+
 def test_the_gain_is_the_loss_without_adaptation_minus_that_with_it():
     """To first order on the next window: the nearer, the smaller the rate."""
     task, base = Quadratic(3), BPTT(4, 2, 600, stagger=False, second_order=True)
@@ -388,11 +430,12 @@ def test_adaptation_that_diverges_is_counted_and_theta_kept():
     ("given", "said"),
     [
         ({"base": ES()}, "base must be a BPTT, got ES"),
-        ({"rate": -1e-3}, "rate must be one number from 0 on, got -0.001"),
-        ({"rate": float("nan")}, "rate must be one number from 0 on, got nan"),
+        ({"rate": -1e-3}, "rate must be one finite number from 0 on, got -0.001"),
+        ({"rate": float("nan")}, "rate must be a finite number, got nan"),
+        ({"rate": None}, "rate must be"),
         ({"rate": float("inf")}, "rate must be"),
         ({"rate": "fast"}, "rate must be a finite number, got 'fast'"),
-        ({"rate": jnp.ones(2)}, "rate must be one number"),
+        ({"rate": jnp.ones(2)}, "rate must be one finite number"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"steps": 1.5}, "steps must be a whole number"),
         ({"outer": "previous"}, "outer is 'previous', expected 'same' or 'next'"),

@@ -36,6 +36,7 @@ OPTIONS = {
     "optax": {"make": "lion", "learning_rate": 1e-3},
     "entropy-sgd": {"learning_rate": 0.1},
     "sam": {"base": adam(0.1)},
+    "adaptable": {"base": adam(0.1)},
     "guarded": {"base": adam(0.1), "fallback": adam(0.1)},
     "watchdog": {"base": adam(0.1), "fallback": adam(0.1)},
 }
