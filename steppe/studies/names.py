@@ -50,6 +50,11 @@ STUDIES = {
         "math_l2o.settings:SCALES",
         "math_l2o.math_l2o:STUDY",
     ),
+    "m-l2o": Entry(
+        "Does an optimizer that was trained to adapt beat one that was not, and why?",
+        "m_l2o.settings:SCALES",
+        "m_l2o.m_l2o:STUDY",
+    ),
     "lasso": Entry(
         "Do unrolled networks solve LASSO problems faster than FISTA with the right step?",
         "lasso.settings:SCALES",

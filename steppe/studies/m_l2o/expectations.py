@@ -1,0 +1,167 @@
+"""What decides, written down before the run: comparisons, statistics and expectations.
+
+A value is the mean of ln loss over the adaptations and problems of a seed: a difference of two is
+the logarithm of a ratio of geometric means. Arms are compared in pairs, seed by seed. A comparison
+is significant if Wilcoxon's exact test says so at 5 % after Holm's correction over all of
+`PLANNED`, which is done for the losses after 100 steps and for those after 500, and the BCa
+bootstrap interval of the mean difference does not contain 0. All else on the page is description.
+
+Expected ratios are those of the specification's own runs (six seeds, another implementation), where
+it has them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ...evaluation.stats import PairedTest, paired_tests
+from ..study import Record, Verdict
+from .settings import CONTROL, EXACT, TRANSFER
+
+HARD, NEAR = "100", "1"  # spreads: what the claim is about, and one of those trained on
+AFTER, STEPS = "5", ("100", "500")  # updates of adaptation, and where losses are compared
+PLANNED = {  # claims about what is behind a gain: ours, theirs
+    "M-L2O as published beats fair transfer": ("next", "transfer"),
+    "its control, which never adapts in training, does too": ("next-0", "transfer"),
+    "M-L2O as published beats its own control": ("next", "next-0"),
+    "a larger α on the next window beats the control": ("next-large", "next-0"),
+    "M-L2O on the same window beats transfer": ("same", "transfer"),
+    "a larger α on the same window beats transfer": ("same-large", "transfer"),
+    "trained by the adaptation that is used, M-L2O beats transfer": ("adam", "transfer"),
+    "second order beats transfer": ("second", "transfer"),
+    "second order and a larger α beat transfer": ("second-large", "transfer"),
+    "learned rates beat transfer": ("learned", "transfer"),
+    "transfer with twice the updates beats transfer": ("transfer-2x", "transfer"),
+}
+CLOSE = math.log(1.1)  # of two arms that are called equal: ratios within 10 %
+
+
+class Limit(NamedTuple):
+    """The geometric mean over seeds of ours over theirs is at most `most`."""
+
+    claim: str
+    ours: tuple[str, str]  # arm, updates of adaptation
+    theirs: tuple[str, str]
+    spread: str
+    step: str
+    most: float
+
+
+EXPECTED = (
+    Limit("After 5 updates at σ = 100, M-L2O at most 0.2 of vanilla after 100 steps",
+          ("next", "5"), ("vanilla", "5"), HARD, "100", 0.2),
+    Limit("After 5 updates at σ = 10, M-L2O at most 0.6 of vanilla after 100 steps",
+          ("next", "5"), ("vanilla", "5"), "10", "100", 0.6),
+    Limit("As in training (σ = 1, no updates), M-L2O at most 1.15 of transfer after 100 steps",
+          ("next", "0"), ("transfer", "0"), NEAR, "100", 1.15),
+    Limit("5 updates help fair transfer at σ = 100",
+          ("transfer", "5"), ("transfer", "0"), HARD, "100", 1.0),
+    Limit("Tuned Adam is below every learned arm at σ = 100 after 500 steps: half of the published",
+          ("tuned", "0"), ("next", "5"), HARD, "500", 0.5),
+    Limit("Adapting while it runs, transfer is within 2 of tuned Adam at σ = 100 after 500 steps",
+          ("self-adapting", "0"), ("tuned", "0"), HARD, "500", 2.0),
+    Limit("As in training, adapting while it runs costs transfer at most 1 %",
+          ("self-adapting", "0"), ("transfer", "0"), NEAR, "500", 1.01),
+)  # fmt: skip
+WITHIN = 0.05  # of the predicted gain
+
+
+def logs(found: Sequence[Record], arm: str, updates: str, spread: str, step: str) -> list[float]:
+    """ln loss by seed."""
+    own = sorted(
+        (r for r in found if r.get("arm") == arm and "spreads" in r), key=lambda r: r["seed"]
+    )
+    looks = [r["spreads"].get(spread, {}).get(updates) for r in own]
+    return [look["ln_loss"][step] for look in looks if look and step in look["ln_loss"]]
+
+
+def mean_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The geometric mean of ratios, in pairs."""
+    return math.exp(float(np.mean(np.subtract(ours, theirs))))
+
+
+def tests(found: Sequence[Record]) -> dict[tuple[str, str], PairedTest]:
+    """The planned comparisons of which there are records, by claim and step."""
+    tested = {}
+    for step in STEPS:
+        pairs = {
+            claim: tuple(logs(found, arm, AFTER, HARD, step) for arm in arms)
+            for claim, arms in PLANNED.items()
+        }
+        cells = {claim: (a, b) for claim, (a, b) in pairs.items() if len(a) == len(b) > 1}
+        tested |= {(claim, step): test for claim, test in paired_tests(cells).items()}
+    return tested
+
+
+def verdicts(found: Sequence[Record]) -> list[Verdict]:
+    tested = tests(found)
+    planned = [
+        Verdict(f"After 5 updates at σ = 100, {step} steps: {claim}", significant(test), said(test))
+        for (claim, step), test in tested.items()
+    ]
+    return [*planned, *same_as_control(tested), *limits(found), *predictions(found)]
+
+
+def significant(test: PairedTest) -> bool:
+    """Ours is smaller, and it is no chance."""
+    high = test.bootstrap.high
+    return test.adjusted < 0.05 and high is not None and high < 0
+
+
+def said(test: PairedTest) -> str:
+    seen = test.bootstrap
+    ratio, low, high = (
+        math.exp(x) if x is not None else math.nan for x in (seen.mean, seen.low, seen.high)
+    )
+    return f"ratio {ratio:.2f} [{low:.2f}, {high:.2f}], p = {test.adjusted:.2g}, {test.n} seeds"
+
+
+def same_as_control(tested: Mapping[tuple[str, str], PairedTest]) -> list[Verdict]:
+    """The gain of the published form is that of the later window, not of adaptation."""
+    claim = "M-L2O as published beats its own control"
+    seen = [tested[claim, step] for step in STEPS if (claim, step) in tested]
+    if not seen:
+        return []
+    close = all(abs(test.mean or 0) <= CLOSE for test in seen)
+    because = "; ".join(f"after {s} steps {said(t)}" for s, t in zip(STEPS, seen, strict=False))
+    return [
+        Verdict(
+            "The published α = 1e-3 changes nothing: within 10 % of the control", close, because
+        )
+    ]
+
+
+def limits(found: Sequence[Record]) -> list[Verdict]:
+    said = []
+    for each in EXPECTED:
+        pair = [logs(found, *who, each.spread, each.step) for who in (each.ours, each.theirs)]
+        if pair[0] and len(pair[0]) == len(pair[1]):
+            ratio = mean_ratio(*pair)
+            because = f"{ratio:.2g}, {len(pair[0])} seeds"
+            said.append(Verdict(each.claim, ratio <= each.most, because))
+    return said
+
+
+def predictions(found: Sequence[Record]) -> list[Verdict]:
+    """Where theory says what the gain is."""
+    own = {arm: predicted_loss(found, arm) for arm in (TRANSFER, CONTROL, EXACT)}
+    if None in own.values():
+        return []
+    known = {arm: x for arm, x in own.items() if x is not None}
+    expected = next(r for r in found if r["part"] == "predicted")["predicted"]["ratio"]
+    off = lambda arm: known[arm] / known[TRANSFER] / expected - 1
+    words = f"ratio {known[EXACT] / known[TRANSFER]:.4f}, predicted {expected:.4f}"
+    control = f"ratio {known[CONTROL] / known[TRANSFER]:.4f}"
+    return [
+        Verdict("On three curvatures the gain is the predicted one within 5 %",
+                abs(off(EXACT)) <= WITHIN, words),
+        Verdict("There the control, α = 0, does not have it", abs(off(CONTROL)) > WITHIN, control),
+    ]  # fmt: skip
+
+
+def predicted_loss(found: Sequence[Record], arm: str) -> float | None:
+    """Mean over seeds."""
+    own = [r["loss"] for r in found if r["part"] == "predicted" and r["arm"] == arm]
+    return float(np.mean(own)) if own else None

@@ -1,0 +1,76 @@
+"""Does M-L2O beat fair transfer, and if so, what is the gain due to?
+
+RNNProp is meta-trained on LASSO problems of small spread, once for what it is, once for what a step
+of adaptation makes of it, and in the ways between. Each then adapts to problems of larger spread by
+the same few updates, and is judged on others of these. Beside them: an untrained start, Adam tuned
+for each spread, and an optimizer that adapts while it runs. Last, a family where theory predicts
+the gain.
+
+    steppe reproduce m-l2o --scale small
+
+What is expected: `expectations.py`, written down before the run; what came out: `README.md`.
+"""
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ...evaluation.engines import Row
+from ..study import Cell, Conclusion, Study, records, sentences
+from . import arms, curvatures, judging, summary
+from .expectations import verdicts
+from .settings import PREDICTED, MetaAdaptation
+
+SEEDS_OF_PREDICTED = 3
+
+
+def cells(settings: MetaAdaptation) -> Iterator[Cell]:
+    """One an arm, with all its seeds: then a program is compiled once."""
+    for arm in PREDICTED:
+        for seed in range(SEEDS_OF_PREDICTED):
+            yield {"part": "predicted", "arm": arm, "seed": seed, "updates": settings.predicted}
+    sizes = {name: getattr(settings, name) for name in ("instances", "draws", "problems", "steps")}
+    lists = {name: list(getattr(settings, name)) for name in ("spreads", "adapted")}
+    for arm in settings.arms:
+        yield {"part": "arms", "arm": arm, "seeds": settings.seeds, "updates": settings.updates,
+               **sizes, **lists}  # fmt: skip
+
+
+def run(cell: Cell) -> dict[str, Any]:
+    if cell["part"] == "predicted":
+        return curvatures.measured(cell["arm"], cell["seed"], cell["updates"])
+    return {"rows": [of_seed(cell, seed) for seed in range(cell["seeds"])]}
+
+
+def of_seed(cell: Cell, seed: int) -> dict[str, Any]:
+    """How one optimizer of an arm does, and what its meta-training took."""
+    arm, began = cell["arm"], time.process_time()
+    if arm == "tuned":
+        found, rates = judging.tuned(seed, cell)
+        return {"seed": seed, "spreads": found, "rates": rates}
+    if arm == "vanilla":
+        opt, about = arms.untrained(arm, seed), {"window_gradients": 0}
+    else:
+        opt, about = arms.made(arm, seed, cell["instances"], cell["updates"])
+    seconds = time.process_time() - began
+    found = judging.judged(arm, opt, seed, cell)
+    return {"seed": seed, "spreads": found, "cpu_seconds": round(seconds, 1), **about}
+
+
+def conclude(settings: MetaAdaptation, rows: Sequence[Row]) -> Conclusion:
+    found = records(rows)
+    said = verdicts(found)
+    return Conclusion(
+        text="\n\n".join([*summary.tables(found), sentences(said)]),
+        content={"records": found},
+        verdicts=said,
+        files={"page.html": functools.partial(summary.write, found, said)},
+    )
+
+
+def cost(settings: MetaAdaptation) -> str:
+    return "days" if settings.updates > 1000 else ""
+
+
+STUDY = Study(cells, f"{__name__}:run", conclude, cost, keep_programs=True)
