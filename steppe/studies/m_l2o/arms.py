@@ -27,6 +27,7 @@ from ...core.types import Key, Scalar
 from ...estimators.adapted import Adapted
 from ...estimators.bptt import BPTT
 from ...objectives.trajectory import Trajectory
+from ...optimizers.adaptable import Adaptable
 from ...optimizers.learned.rnnprop import RNNProp
 from ...tasks.synthetic.lasso import Lasso
 from ...train.adapt import Adapter, Inner
@@ -38,12 +39,13 @@ RATE = 1e-3  # of Adam, in training and in adaptation
 OBJECTIVE = Trajectory("sum", "identity")
 LOOKS, JUDGES = 5, 8  # moments of selection, and the problems of each
 LARGE = 0.1  # α that takes something off the loss of training
+FIRST_RATE = 1e-2  # of adaptation, where it is learned
 FASTER = 30.0  # steps of log-rates, so that 500 of them can change rates by orders of magnitude
 JUDGED = 0x5E1EC7  # key of those problems
 
 
 class Arm(NamedTuple):
-    """How an arm is meta-trained.
+    """Meta-training of an arm.
 
     - `estimator`: from the windows that all arms have
     - `gradients`: of a window, that one lane takes for one step of meta-training
@@ -81,7 +83,8 @@ def problems(spread: float | tuple[float, ...], instances: int) -> Lasso:
 
 
 def untrained(arm: str, seed: int | Scalar) -> AbstractOptimizer:
-    return RNNProp(key=jr.key(seed))
+    opt = RNNProp(key=jr.key(seed))
+    return Adaptable(opt, FIRST_RATE) if arm == LEARNED else opt
 
 
 def inner(arm: str) -> Inner:
@@ -140,11 +143,10 @@ def trained(arm: str, seed: Scalar, instances: int, updates: int) -> Trained:
 
 def faster_rates(opt: AbstractOptimizer) -> PyTree | None:
     """Factors of an update: learned rates, whose logarithms are trained, need larger steps."""
-    theta = split_meta(opt)[0]
-    if (log_rates := getattr(theta, "log_rates", None)) is None:
+    if not isinstance(opt, Adaptable):
         return None
-    ones = jtu.tree_map(jnp.ones_like, theta)
-    return eqx.tree_at(lambda o: o.log_rates, ones, FASTER * jnp.ones_like(log_rates))
+    ones = jtu.tree_map(jnp.ones_like, split_meta(opt)[0])
+    return eqx.tree_at(lambda o: o.log_rates, ones, FASTER * jnp.ones_like(opt.log_rates))
 
 
 def made(
@@ -154,8 +156,7 @@ def made(
 
     `window_gradients` counts gradients of a window, one episode each.
     """
-    base = "transfer" if arm == "self-adapting" else arm
-    how, found = ARMS[base], trained(base, jnp.asarray(seed), instances, updates)
+    how, found = ARMS[arm], trained(arm, jnp.asarray(seed), instances, updates)
     about = {
         "score": float(found.score),
         "gain": float(found.gain),

@@ -82,7 +82,10 @@ def mean_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return math.exp(float(np.mean(np.subtract(ours, theirs))))
 
 
-def tests(found: Sequence[Record]) -> dict[tuple[str, str], PairedTest]:
+Tests = Mapping[tuple[str, str], PairedTest]  # by claim and step
+
+
+def tests(found: Sequence[Record]) -> Tests:
     """The planned comparisons of which there are records, by claim and step."""
     tested = {}
     for step in STEPS:
@@ -95,8 +98,7 @@ def tests(found: Sequence[Record]) -> dict[tuple[str, str], PairedTest]:
     return tested
 
 
-def verdicts(found: Sequence[Record]) -> list[Verdict]:
-    tested = tests(found)
+def verdicts(found: Sequence[Record], tested: Tests) -> list[Verdict]:
     planned = [
         Verdict(f"After 5 updates at σ = 100, {step} steps: {claim}", significant(test), said(test))
         for (claim, step), test in tested.items()
@@ -118,7 +120,7 @@ def said(test: PairedTest) -> str:
     return f"ratio {ratio:.2f} [{low:.2f}, {high:.2f}], p = {test.adjusted:.2g}, {test.n} seeds"
 
 
-def same_as_control(tested: Mapping[tuple[str, str], PairedTest]) -> list[Verdict]:
+def same_as_control(tested: Tests) -> list[Verdict]:
     """The gain of the published form is that of the later window, not of adaptation."""
     claim = "M-L2O as published beats its own control"
     seen = [tested[claim, step] for step in STEPS if (claim, step) in tested]

@@ -1,4 +1,4 @@
-"""How an optimizer does on problems of a larger spread, after none, a few, and more updates there.
+"""Losses on problems of a larger spread, after none, a few, and more updates of adaptation there.
 
 Problems that are adapted to and those that are judged on are different ones, and none is among
 those of training. A seed's are the same for all arms, so that arms are compared in pairs.
@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ...core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ...core.types import Key
 from ...evaluation.run import tune
+from ...optimizers.adaptable import Adaptable
 from ...optimizers.classic.from_optax import adam
 from ...train.adapt import Inner
 from .arms import OBJECTIVE, adapter, inner, length, losses, problems
@@ -43,7 +44,7 @@ def judged(arm: str, opt: AbstractOptimizer, seed: int, cell: dict[str, Any]) ->
 
 
 def adapts(arm: str) -> bool:
-    return arm not in ("tuned", "self-adapting")
+    return arm != "tuned"
 
 
 def key_of(seed: int, spread: float) -> Key:
@@ -79,13 +80,18 @@ def after_adaptation(
         some = jtu.tree_map(lambda x: x[jnp.array(counts)], thetas)
 
         def judge(theta) -> tuple[Array, Array]:
-            off = length(jtu.tree_map(jnp.subtract, theta, first)) / length(first)
+            off = length(jtu.tree_map(jnp.subtract, theta, first)) / length(rule(first))
             keys = jr.split(key_judge, each)
             return losses(task, join_meta(theta, rest), keys, steps), off
 
         return jax.lax.map(judge, some)
 
     return jax.lax.map(draw, jr.split(key, draws))
+
+
+def rule(theta: PyTree) -> PyTree:
+    """θ without rates of adaptation, which the adaptation does not change."""
+    return theta.base if isinstance(theta, Adaptable) else theta
 
 
 def told(losses: Float[np.ndarray, "draws problems steps"], moved: float) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from ...evaluation.engines import Row
 from ..study import Cell, Conclusion, Study, records, sentences
 from . import arms, curvatures, judging, summary
-from .expectations import verdicts
+from .expectations import tests, verdicts
 from .settings import PREDICTED, MetaAdaptation
 
 SEEDS_OF_PREDICTED = 3
@@ -44,7 +44,7 @@ def run(cell: Cell) -> dict[str, Any]:
 
 
 def of_seed(cell: Cell, seed: int) -> dict[str, Any]:
-    """How one optimizer of an arm does, and what its meta-training took."""
+    """Losses of one optimizer of an arm, and the cost of its meta-training."""
     arm, began = cell["arm"], time.process_time()
     if arm == "tuned":
         found, rates = judging.tuned(seed, cell)
@@ -60,12 +60,13 @@ def of_seed(cell: Cell, seed: int) -> dict[str, Any]:
 
 def conclude(settings: MetaAdaptation, rows: Sequence[Row]) -> Conclusion:
     found = records(rows)
-    said = verdicts(found)
+    tested = tests(found)
+    said = verdicts(found, tested)
     return Conclusion(
-        text="\n\n".join([*summary.tables(found), sentences(said)]),
+        text="\n\n".join([*summary.tables(found, tested), sentences(said)]),
         content={"records": found},
         verdicts=said,
-        files={"page.html": functools.partial(summary.write, found, said)},
+        files={"page.html": functools.partial(summary.write, found, tested, said)},
     )
 
 

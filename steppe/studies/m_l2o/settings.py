@@ -20,7 +20,6 @@ TRAINED = {  # arms that are meta-trained: how they are called
 ARMS = {
     **TRAINED,
     "vanilla": "vanilla: untrained",
-    "self-adapting": "transfer, adapting while it runs",
     "tuned": "Adam, tuned",
 }
 EXACT, CONTROL, TRANSFER = "exact", "control", "transfer"

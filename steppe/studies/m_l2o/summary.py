@@ -10,7 +10,7 @@ from ...report.plots import styles
 from ..page import Curve, Section, picture, write_study_page
 from ..study import Record, Verdict, markdown
 from . import expectations
-from .expectations import AFTER, HARD, PLANNED, STEPS, logs, predicted_loss, tests
+from .expectations import AFTER, HARD, PLANNED, STEPS, Tests, logs, predicted_loss
 from .settings import ARMS, PREDICTED, TRANSFER
 
 DRAWN = ("transfer", "next", "next-0", "adam", "vanilla", "tuned", "self-adapting")
@@ -45,9 +45,9 @@ def keys(found: Sequence[Record], of: int) -> list[str]:
 # The answer.
 
 
-def answer(found: Sequence[Record]) -> str:
+def answer(tested: Tests) -> str:
     """One or two sentences: whether M-L2O beats fair transfer, and why."""
-    tested, claims = tests(found), tuple(PLANNED)
+    claims = tuple(PLANNED)
     of = lambda claim: [tested[claim, step] for step in STEPS if (claim, step) in tested]
     main, control = of(claims[0]), of(claims[2])
     if not main or not control:
@@ -106,11 +106,11 @@ def best_table(found: Sequence[Record], spread: str) -> tuple[list[str], list[li
     return head, lines
 
 
-def ratios(found: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+def ratios(found: Sequence[Record], tested: Tests) -> tuple[list[str], list[list[str]]]:
     """The planned comparisons."""
     head = ["ours", "theirs", "steps", "ratio", "95 %", "better in", "p, Holm"]
     lines = []
-    for (claim, step), test in tests(found).items():
+    for (claim, step), test in tested.items():
         ours, theirs = PLANNED[claim]
         pair = [logs(found, arm, AFTER, HARD, step) for arm in (ours, theirs)]
         wins = sum(a < b for a, b in zip(*pair, strict=True))
@@ -155,9 +155,11 @@ def predicted_table(found: Sequence[Record]) -> tuple[list[str], list[list[str]]
     return head, lines
 
 
-def tables(found: Sequence[Record]) -> list[str]:
-    parts = [answer(found)]
-    parts.append(f"Planned comparisons: σ = {HARD}, {AFTER} updates\n\n{markdown(*ratios(found))}")
+def tables(found: Sequence[Record], tested: Tests) -> list[str]:
+    parts = [answer(tested)]
+    parts.append(
+        f"Planned comparisons: σ = {HARD}, {AFTER} updates\n\n{markdown(*ratios(found, tested))}"
+    )
     for spread in keys(found, 0):
         for step in STEPS:
             title = f"Loss after {step} steps, σ = {spread}"
@@ -172,15 +174,15 @@ def tables(found: Sequence[Record]) -> list[str]:
 # The page.
 
 
-def write(found: Sequence[Record], said: Sequence[Verdict], path: Path) -> None:
+def write(found: Sequence[Record], tested: Tests, said: Sequence[Verdict], path: Path) -> None:
     """Write the page of the study."""
     write_study_page(
         path,
         title="M-L2O: does training to adapt help?",
-        answer=answer(found),
+        answer=answer(tested),
         verdicts=said,
         sections=[
-            Section("Planned comparisons", COMPARED, *ratios(found)),
+            Section("Planned comparisons", COMPARED, *ratios(found, tested)),
             *(section(found, spread) for spread in keys(found, 0)),
             Section("Where theory predicts the gain", PREDICTION, *predicted_table(found)),
             Section("What meta-training took", EFFORT, *effort(found)),
@@ -205,7 +207,7 @@ def section(found: Sequence[Record], spread: str) -> Section:
 
 
 def curve(found: Sequence[Record], arm: str, spread: str, count: str) -> Curve:
-    """Tuned and self-adapting optimizers have no updates: theirs are the same in all pictures."""
+    """Without updates of adaptation an arm has the same curve in all pictures."""
     own = [r["spreads"].get(spread, {}) for r in found if r["arm"] == arm and "spreads" in r]
     looks = [look for each in own if (look := each.get(count) or each.get("0"))]
     marks = list(looks[0]["ln_loss"]) if looks else []
