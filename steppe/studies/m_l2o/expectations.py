@@ -1,4 +1,4 @@
-"""What decides, written down before the run: comparisons, statistics and expectations.
+"""Comparisons, statistics and expectations that decide, written down before the run.
 
 A value is the mean of ln loss over the adaptations and problems of a seed: a difference of two is
 the logarithm of a ratio of geometric means. Arms are compared in pairs, seed by seed. A comparison
@@ -147,7 +147,7 @@ def limits(found: Sequence[Record]) -> list[Verdict]:
 
 
 def predictions(found: Sequence[Record]) -> list[Verdict]:
-    """Where theory says what the gain is."""
+    """Verdicts on the family where theory says what the gain is."""
     own = {arm: predicted_loss(found, arm) for arm in (TRANSFER, CONTROL, EXACT)}
     if None in own.values():
         return []

@@ -123,7 +123,7 @@ def ratios(found: Sequence[Record], tested: Tests) -> tuple[list[str], list[list
 
 
 def effort(found: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """What meta-training took, and what adaptation does there."""
+    """Cost of meta-training, and the effect of adaptation there."""
     head = [
         "",
         "gradients of a window, thousands",
