@@ -60,6 +60,11 @@ class Adaptable(AbstractOptimizer):
         """True where `base` is best run on all episodes at once."""
         return getattr(self.base, "matrix", False)
 
+    @property
+    def bound(self) -> float:
+        """The largest size of an update."""
+        return getattr(self.base, "bound", math.inf)
+
     def init(self, params: Params, *, key: Key | None = None) -> OptState:
         return self.base.init(params, key=key)
 

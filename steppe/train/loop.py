@@ -370,10 +370,11 @@ def _compile_number(f: Callable, shared, like) -> Callable[..., float]:
 def _check(row: dict, bad_share: float) -> None:
     share = row["nonfinite"] / row["episodes"]
     if share > bad_share:
+        lower = "learning rate" + (" or the rate of adaptation" if "adapted_gain" in row else "")
         raise MetaTrainingError(
             f"At meta-step {row['step']}, {share:.0%} of the latest episodes were not finite "
             f"(at most {bad_share:.0%} allowed). The optimizer makes its problems diverge: lower "
-            "the meta learning rate, clip the meta-gradient, or shorten the unroll."
+            f"the meta {lower}, clip the meta-gradient, or shorten the unroll."
         )
 
 

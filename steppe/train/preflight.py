@@ -24,6 +24,7 @@ from ..core.rollout import group_size
 from .step import TrainState
 
 AIM = 0.8  # of what is available, for advice that is an estimate
+FIRST_ORDER = 0.4  # of the memory between of second order: 0.36 on LASSO and on digits
 WARM = 1  # meta-steps before the clock starts
 TIMED = 2  # meta-steps that are timed
 
@@ -144,6 +145,8 @@ def changes(
     est_state = state.est_state
     if hasattr(estimator, "parts"):  # a Mix: its first part is the main one
         estimator, est_state = estimator.parts[0].estimator, est_state[0]  # pyright: ignore
+    order = getattr(estimator, "order", 1)  # of `Adapted`, whose base has the windows
+    estimator = getattr(estimator, "base", estimator)
     windows = getattr(estimator, "windows", estimator)
     episodes, length = getattr(windows, "episodes", 1), getattr(windows, "length", 1)
     outside, there = found.whole - found.between, found.whole - found.more
@@ -164,7 +167,11 @@ def changes(
 
     if back and episode is not None:
         lanes = group * episodes // share
-        ways += _rematerialised(found, estimator, state, episode, lanes, n)
+        saved = _rematerialised(found, estimator, state, episode, lanes, n)
+        ways += [way for way in saved if order == 1 or not way[0].startswith("rows")]
+    if order == 2:
+        first = outside + int(found.between * FIRST_ORDER)
+        ways.append(("second order of adaptation → first", first))
     return [(what, b) for what, b in ways if b - there <= left]
 
 

@@ -17,6 +17,7 @@ from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, examples, structure
 from ..core.types import Key
+from ..estimators.adapted import Adapted
 from ..estimators.bptt import BPTT
 from ..estimators.imitation import Imitation
 from ..estimators.mix import Mix
@@ -27,10 +28,12 @@ from ..flatness.units import Adaptive, Relative
 from ..objectives.regularized import Regularized
 from ..objectives.supervised import Supervised, tells_truth
 from ..objectives.trajectory import Trajectory
+from ..optimizers.adaptable import Adaptable
 from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
 from ..optimizers.unrolled.base import AbstractUnrolled
 from ..tasks.wrappers.scaled import Scaled
 from ..tasks.wrappers.with_bowl import WithBowl
+from ..train.adapt import Adapter
 from ..train.curriculum import Curriculum
 from ..train.layerwise import Layerwise, layer_by_layer
 from ..train.step import separate_states
@@ -59,7 +62,9 @@ def assemble(
     problems = augmented(recipe, task)
     opt = build(recipe.optimizer.name, key=key, task=problems, **recipe.optimizer.arguments)
     layers = None if recipe.curriculum.layers is None else layerwise(recipe, opt)
-    main = _main(recipe.estimator, growing=layers is not None)
+    if recipe.adapted.rate is not None and recipe.adapted.learn_rate:
+        opt = Adaptable(opt, recipe.adapted.rate)
+    main = _adapted(recipe, _main(recipe.estimator, growing=layers is not None))
     imitated, run = recipe.imitation, recipe.run
     teachers = {name: _imitation(recipe, name, opt) for name in imitated.teachers}
     chances = [_chances(ratio, len(teachers)) for ratio in imitated.ratio]
@@ -80,6 +85,7 @@ def assemble(
                 run.validation_episodes,
                 run.validate_by,
                 1 if layers else recipe.estimator.unroll,
+                _before_validation(recipe),
             )
             if run.validate_every
             else None
@@ -181,6 +187,24 @@ def _main(how: Estimator, *, growing: bool) -> AbstractEstimator:
     if how.kind == "bptt":
         return BPTT(*sizes, second_order=how.second_order, rows=how.rows)
     return ESTIMATORS[how.kind].load()(*sizes, sigma=how.sigma)
+
+
+def _adapted(recipe: Recipe, main: AbstractEstimator) -> AbstractEstimator:
+    """The estimator after adaptation, where the recipe asks for it."""
+    how = recipe.adapted
+    if how.rate is None or not isinstance(main, BPTT):
+        return main
+    order = 2 if how.order == 2 else 1
+    return Adapted(main, how.rate, how.steps, how.outer, order, how.inner)
+
+
+def _before_validation(recipe: Recipe) -> Adapter | None:
+    """The adaptation before a validation: on one episode, an update for each of its unrolls."""
+    how, sizes = recipe.adapted, recipe.estimator
+    if how.rate is None or not how.updates:
+        return None
+    horizon = max(sizes.unroll, sizes.horizon)
+    return Adapter(BPTT(1, sizes.unroll, horizon, stagger=False), how.updates)
 
 
 def _imitation(recipe: Recipe, name: str, opt: AbstractOptimizer) -> Imitation:

@@ -25,6 +25,7 @@ from ..core.settings import (
     values_of,
 )
 from ..estimators.names import ESTIMATORS
+from .adaptation import Adaptation
 from .penalty import Penalty
 
 R = TypeVar("R", bound="Recipe")
@@ -300,7 +301,7 @@ class Recipe:
 
     - `task`, `optimizer`: what is trained, and on what
     - `estimator`, `objective`, `penalty`: the meta-gradient, and the number it is of
-    - `imitation`, `curriculum`: training techniques
+    - `imitation`, `curriculum`, `adapted`: training techniques
     - `meta`, `run`: the meta-optimizer; length, seed and validation
     """
 
@@ -311,6 +312,7 @@ class Recipe:
     penalty: Penalty = group(Penalty(), flags="flat.")
     imitation: Imitation = group(Imitation())
     curriculum: Curriculum = group(Curriculum())
+    adapted: Adaptation = group(Adaptation(), flags="adapt-")
     meta: Meta = group(Meta(), flags="meta-")
     run: Run = group(Run(), flags="")
 
@@ -337,6 +339,7 @@ class Recipe:
                 f"`meta.decay {self.meta.decay}` goes by all meta-steps of a run, but with "
                 "`curriculum.layers` each stage has a rate of its own; leave one of them out."
             )
+        self.adapted.check_with(self.estimator.kind, self.estimator.rows)
         if stages and self.penalty.active != "always":
             raise ValueError(
                 f"`penalty.active {self.penalty.active}` is a share of the horizon, which a "
@@ -363,6 +366,8 @@ def check_idle(recipe: Recipe, given: Iterable[str]) -> None:
     silent = []
     if not recipe.imitation.teachers:
         silent += [("imitation.", "there is no teacher; add `imitation.teachers adam`")]
+    if recipe.adapted.rate is None:
+        silent += [("adapted.", "nothing is adapted without a rate; add `adapted.rate 0.001`")]
     if recipe.curriculum.layers is None:
         silent += [("curriculum.decay", "layers are trained at once; add `curriculum.layers`")]
     if recipe.penalty.kind == "none":

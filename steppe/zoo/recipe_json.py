@@ -29,6 +29,10 @@ FLAT = {  # setting: its name in a flat recipe
     "curriculum.patience": "patience",
     "curriculum.layers": "layer_steps",
     "curriculum.decay": "layer_decay",
+    **{
+        f"adapted.{name}": f"adapt_{name}"
+        for name in ("rate", "steps", "outer", "order", "inner", "learn_rate", "updates")
+    },
     "meta.optimizer": "meta_opt",
     "meta.lr": "meta_lr",
     "meta.decay": "meta_decay",

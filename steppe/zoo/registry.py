@@ -53,7 +53,13 @@ PRESETS = table(
             "-il": f"the same with imitation: {IL}",
             "-cl-il": "the same with both (Chen et al. 2020)",
         }.items()
-    )
+    ),
+    _preset(
+        "m-l2o",
+        "rnnprop",
+        "RNNProp trained to adapt, for --task lasso-m-l2o (Yang et al. 2023), its slips mended",
+    ),
+    _preset("m-l2o-cl", "rnnprop", f"the same with a curriculum, as published: {CL}"),
 )
 
 

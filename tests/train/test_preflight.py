@@ -7,6 +7,7 @@ import optax
 import pytest
 from train.hill import Hill
 
+from steppe.estimators.adapted import Adapted
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES
 from steppe.objectives.trajectory import Trajectory
@@ -91,6 +92,26 @@ def test_advice_that_would_not_help_is_not_given(large):
     assert names(found.more // 2, BPTT(4, 20, 40, rows=4, **SIDE)) == {"unroll", "episodes"}
     assert names(found.more // 2, ES(4, 20, 40, **SIDE)) == {"episodes"}  # keeps no inner step
     assert names(0, plan) == set()
+
+
+def test_first_order_is_advised_where_the_second_does_not_fit():
+    """And it takes about what the advice says; the second order at most four times as much."""
+    plan = lambda order: Adapted(BPTT(4, 20, 40, **SIDE), 1e-3, order=order)
+    second, state = compiled(rnnprop(), plan(2))
+    ways = dict(changes(second, int(0.6 * second.more), plan(2), state))
+    first, _ = compiled(rnnprop(), plan(1))
+    assert 0.6 * ways["second order of adaptation → first"] < first.whole
+    assert first.whole < 1.1 * ways["second order of adaptation → first"]
+    assert second.whole < 4 * first.whole
+    assert not any(way.startswith("rows") for way in ways)
+    assert any(way.startswith("unroll") for way in ways)
+    of_first = dict(changes(first, int(0.6 * first.more), plan(1), state))
+    assert {way.split()[0] for way in of_first} == {
+        "unroll",
+        "episodes",
+        "rows",
+        "BPTT(remat=True)",
+    }
 
 
 def test_a_run_that_is_too_large_makes_no_step(monkeypatch, getkey):

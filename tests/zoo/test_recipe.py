@@ -13,6 +13,7 @@ import pytest
 
 from steppe.core.optimizer import split_meta
 from steppe.core.task import draw
+from steppe.estimators.adapted import Adapted
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES, PES
 from steppe.estimators.mix import Mix
@@ -22,10 +23,12 @@ from steppe.flatness.units import Adaptive
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.supervised import Supervised
 from steppe.objectives.trajectory import Trajectory
+from steppe.optimizers.adaptable import Adaptable
 from steppe.optimizers.names import OPTIMIZERS
 from steppe.optimizers.unrolled.coupled import TiLISTA
 from steppe.tasks import Quadratic
 from steppe.tasks.inverse.recovery import SparseRecovery
+from steppe.train.adapt import Adapter
 from steppe.train.layerwise import Layerwise, layer_by_layer, natural_rate
 from steppe.train.loop import meta_train
 from steppe.train.validate import Validation
@@ -148,6 +151,22 @@ def test_evolution_strategies_are_assembled_and_run(name, kind):
     assert all(jax.tree_util.tree_leaves(eqx.filter(changed, eqx.is_array)))
 
 
+def test_adaptation_is_around_the_estimator_and_before_validations():
+    """The published settings, but for the one that was a slip."""
+    _, how = made("m-l2o", Quadratic(2), **SMALL)
+    found, validation = how["estimator"], how["validation"]
+    assert isinstance(found, Adapted) and not found.published_counter
+    assert (found.steps, found.outer, found.order, found.inner) == (1, "next", 1, "sgd")
+    assert float(found.rate) == pytest.approx(1e-3)
+    assert (found.windows.episodes, found.windows.length, int(found.horizon)) == (3, 20, 100)
+    assert isinstance(validation.adapt, Adapter) and validation.adapt.updates == 5
+    changes = {"adapt_rate": 0.5, "adapt_learn_rate": True, "adapt_updates": 0, "adapt_order": 2}
+    opt, how = made("dm-il", Quadratic(2), **changes, **SMALL)
+    assert isinstance(opt, Adaptable) and opt.rate == 0.5
+    main = how["estimator"].parts[0].estimator
+    assert isinstance(main, Adapted) and main.order == 2 and how["validation"].adapt is None
+
+
 def test_augmentations_are_around_the_task_of_meta_training():
     _, how = assemble(recipe("dm", scaling=1.0, convex=3, **SMALL), Quadratic(2), key=jr.key(0))
     problem = draw(how["task"], how["task"].sample(jr.key(1)), jr.key(2), split="train")
@@ -186,6 +205,11 @@ def test_a_penalty_is_measured_in_its_units():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
+        (lambda: recipe("dm", adapt_rate=-1.0), "`adapted.rate` must be zero or a positive"),
+        (lambda: recipe("dm", adapt_order=3), "`adapted.order` must be from 1 to 2, got 3"),
+        (lambda: recipe("dm", adapt_learn_rate=True), "must be positive for that, got none"),
+        (lambda: recipe("m-l2o", estimator="pes"), "needs `estimator.kind bptt`, got pes"),
+        (lambda: recipe("m-l2o", adapt_order=2, rows=3), "`estimator.rows 3` samples them"),
         (lambda: recipe("dm-cll"), "no preset 'dm-cll'; did you mean 'dm-cl'"),
         (lambda: recipe("dm", step=3), "no option 'step'; did you mean 'steps'"),
         (lambda: Imitation(teachers=("adm",)), "`imitation.teachers` cannot be 'adm'; .*'adam'"),
