@@ -16,7 +16,7 @@ class Adaptation:
     rate: float | None = setting(
         None,
         "size of the steps by which the optimizer adapts to each episode before it is scored; 0: "
-        "it is scored and validated as if it had adapted, for comparison",
+        "it stays as it is, for comparison (default: no adaptation)",
         least=0,
         nothing="never",
     )
