@@ -8,6 +8,7 @@ import jax.tree_util as jtu
 import numpy as np
 import optax
 import pytest
+from examples_optimizers import OPTIMIZERS
 from jaxtyping import Array
 
 from steppe.core.optimizer import AbstractOptimizer, join_meta, split_meta
@@ -265,6 +266,17 @@ def test_second_order_is_the_central_difference_of_the_formula(opt, kind, second
     differences = central_differences(f, opt)
     np.testing.assert_allclose(flat(grads), differences, rtol=1e-5, atol=1e-8)
     assert np.abs(flat(rough) - differences).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["l2o-scale", "gru", "sam", "guarded"])
+def test_every_kind_of_optimizer_has_a_second_order(name):
+    """Also one whose state is packed by a function with a derivative of its own."""
+    task, opt = Quadratic(3), OPTIMIZERS[name]()
+    estimator = Adapted(BPTT(2, 2, 4, second_order=True), 0.1, 2, order=2)
+    state = begin(estimator, task, opt, SUM, jr.key(0))
+    grads, *_ = eqx.filter_eval_shape(call, estimator, task, opt, state, SUM, jr.key(0))
+    shapes = lambda x: [leaf.shape for leaf in jtu.tree_leaves(x)]
+    assert shapes(grads) == shapes(split_meta(opt)[0])
 
 
 def test_next_is_the_published_loop():

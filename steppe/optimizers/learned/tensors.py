@@ -65,31 +65,30 @@ class Layout(eqx.Module):
         One concatenation and one gather. Its transpose is `unpack`, and the other way round; JAX
         would scatter, and pad every tensor by itself.
         """
-
-        @jax.custom_vjp
-        def pack(x: PyTree) -> Array:
-            leaves = [jnp.ravel(leaf).astype(dtype) for leaf in jtu.tree_leaves(x)]
-            flat = jnp.concatenate([jnp.zeros(1, dtype), *leaves])  # entries are counted from 1
-            return flat.at[self._entries()].get(mode="promise_in_bounds")
-
-        pack.defvjp(lambda x: (pack(x), None), lambda _, y: (self.unpack(y),))
+        pack = jax.custom_vjp(lambda x: self._pack(x, dtype))
+        pack.defvjp(lambda x: (self._pack(x, dtype), None), lambda _, y: (self._unpack(y),))
         return pack(x)
 
     def unpack(self, x: Float[Array, "height columns"]) -> PyTree:
         """Inverse of `pack`: each leaf in its own shape and dtype."""
-
-        @jax.custom_vjp
-        def unpack(x: Array) -> PyTree:
-            flat = x.ravel().at[self._places()].get(mode="promise_in_bounds", unique_indices=True)
-            out, at = [], 0
-            for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
-                size = math.prod(shape)
-                out.append(flat[at : at + size].reshape(shape).astype(dtype))
-                at += size
-            return jtu.tree_unflatten(self.treedef, out)
-
-        unpack.defvjp(lambda x: (unpack(x), None), lambda _, y: (self.pack(y, x.dtype),))
+        unpack = jax.custom_vjp(self._unpack)
+        unpack.defvjp(lambda x: (self._unpack(x), None), lambda _, y: (self._pack(y, x.dtype),))
         return unpack(x)
+
+    # Without a derivative of their own: what is differentiated by one may be by JAX once more.
+    def _pack(self, x: PyTree, dtype: jnp.dtype) -> Float[Array, "height columns"]:
+        leaves = [jnp.ravel(leaf).astype(dtype) for leaf in jtu.tree_leaves(x)]
+        flat = jnp.concatenate([jnp.zeros(1, dtype), *leaves])  # entries are counted from 1
+        return flat.at[self._entries()].get(mode="promise_in_bounds")
+
+    def _unpack(self, x: Float[Array, "height columns"]) -> PyTree:
+        flat = x.ravel().at[self._places()].get(mode="promise_in_bounds", unique_indices=True)
+        out, at = [], 0
+        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
+            size = math.prod(shape)
+            out.append(flat[at : at + size].reshape(shape).astype(dtype))
+            at += size
+        return jtu.tree_unflatten(self.treedef, out)
 
     def sums(self, x: Float[Array, "... height columns"]) -> Float[Array, "... tensors"]:
         """Σ over the coordinates of each tensor."""
