@@ -23,7 +23,6 @@ repeated with `published_counter` alone. The scheme is that of Finn, Abbeel & Le
 (`Adaptable`), after Li, Zhou, Chen & Li, "Meta-SGD", 2017, which has one a number.
 """
 
-import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
@@ -32,12 +31,12 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
-import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
 from ..core import tree
-from ..core.messages import at_least, reals
+from ..core.arguments import real, told
+from ..core.messages import at_least
 from ..core.objective import AbstractObjective, Score
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
@@ -201,24 +200,23 @@ class Adapted(AbstractWindowed):
         - `rates`: a number for each leaf of θ
         """
 
-        def step(here: "Place") -> tuple[PyTree, Memory]:
-            return inner_step(self.inner, here.theta, here.memory, here.grads, rates)
+        def step(here: "Place") -> tuple[PyTree, PyTree]:
+            return inner_step(*here, rates)
 
-        def again(carry: tuple[PyTree, Memory], _: None) -> tuple[tuple[PyTree, Memory], Place]:
+        def again(carry: tuple[PyTree, PyTree], _: None) -> tuple[tuple[PyTree, PyTree], Place]:
             here = Place(*carry, surface(carry[0])[2])
             return step(here), here
 
-        first = Place(theta, inner_start(theta), grads)
+        first = Place(theta, inner_start(self.inner, theta), grads)
         (moved, _), later = jax.lax.scan(again, step(first), length=self.steps - 1)
         return Path(moved, first, later, rates)
 
     def pull_back(self, surface: Surface, path: "Path", c: PyTree) -> tuple[PyTree, PyTree]:
         """The derivatives of ⟨c, θ adapted⟩ in θ and in the rates; of first order, c is the one."""
-        moved = lambda *at: inner_step(self.inner, *at)
 
-        def back(carry: tuple[PyTree, Memory, PyTree], here: Place) -> tuple[tuple, None]:
+        def back(carry: tuple[PyTree, PyTree, PyTree], here: Place) -> tuple[tuple, None]:
             c, c_memory, c_rates = carry
-            _, pull = jax.vjp(moved, *here, path.rates)
+            _, pull = jax.vjp(inner_step, *here, path.rates)
             c, c_memory, c_grads, more = pull((c, c_memory))
             if self.order == 2:  # the Hessian is its own transpose
                 slope = lambda theta: surface(theta)[2]
@@ -233,7 +231,7 @@ class Adapted(AbstractWindowed):
 
 
 class Memory(NamedTuple):
-    """State of the inner optimizer: means of the gradients and of their squares."""
+    """State of the inner Adam: means of the gradients and of their squares."""
 
     m: PyTree
     v: PyTree
@@ -244,7 +242,7 @@ class Place(NamedTuple):
     """Before a step of adaptation."""
 
     theta: PyTree
-    memory: Memory
+    memory: PyTree  # of the inner optimizer
     grads: PyTree
 
 
@@ -257,21 +255,23 @@ class Path(NamedTuple):
     rates: PyTree  # a number for each leaf of θ
 
 
-def inner_start(theta: PyTree) -> Memory:
+def inner_start(inner: Inner, theta: PyTree) -> Memory | tuple[()]:
     """The state before the first step of adaptation."""
+    if inner == "sgd":
+        return ()
     zeros = jtu.tree_map(jnp.zeros_like, theta)
     return Memory(zeros, zeros, jnp.zeros((), jnp.result_type(float)))
 
 
 def inner_step(
-    inner: Inner, theta: PyTree, memory: Memory, grads: PyTree, rates: PyTree
-) -> tuple[PyTree, Memory]:
+    theta: PyTree, memory: Memory | tuple[()], grads: PyTree, rates: PyTree
+) -> tuple[PyTree, Memory | tuple[()]]:
     """One step of adaptation: θ and the state after it.
 
     - `rates`: a number for each leaf of θ
     """
     down = lambda t, r, d: t - r * d
-    if inner == "sgd":
+    if not isinstance(memory, Memory):
         return jtu.tree_map(down, theta, rates, grads), memory
     taken = memory.taken + 1
     m = jtu.tree_map(lambda m, g: BETA1 * m + (1 - BETA1) * g, memory.m, grads)
@@ -301,9 +301,10 @@ def check_rate(owner: str, rate: object) -> None:
     """Refuse a rate that is no finite number from 0 on; one that is traced passes."""
     if isinstance(rate, Tracer):
         return
-    reals(owner, rate=math.nan if rate is None else rate)
-    if not (np.ndim(rate) == 0 and 0 <= float(rate) < math.inf):  # pyright: ignore
-        raise ValueError(f"{owner}: rate must be one finite number from 0 on, got {rate}.")
+    expected = "one finite number from 0 on"
+    many = getattr(rate, "ndim", 0) > 0
+    if many or real(f"{owner}: rate", rate, expected=expected) < 0:
+        raise ValueError(f"{owner}: rate must be {expected}, got {told(rate)}.")
 
 
 def carried(
