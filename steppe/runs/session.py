@@ -198,6 +198,7 @@ class Lines:
         self._next = int(row["step"]) + self._every
         words = [f"step {row['step']}", f"meta-loss {row['meta_loss']:+.4f}"]
         words += [f"flatness {flat:.4g}"] if (flat := flatness(row)) is not None else []
+        words += [f"gain of adaptation {row['adapted_gain']:.3g}"] if "adapted_gain" in row else []
         words += [f"validation loss {row['valid_loss']:.4g}"] if "valid_loss" in row else []
         words += [f"{row['nonfinite']} non-finite episodes"] if row["nonfinite"] else []
         self._say(" · ".join([*words, f"{row['inner_steps_per_s']:,.0f} inner steps/s"]))

@@ -35,6 +35,7 @@ NUMBER_OR_WORD = Annotated[float, NonFinite] | str
 NUMBERS = {  # columns that readers compute with
     "time", "meta_loss", "active", "flatness", "grad_error", "grad_norm", "nonfinite", "episodes",
     "inner_steps_per_s", "valid_loss", "stage", "valid_horizon", "flatness_share",
+    "adapted_gain",
 }  # fmt: skip
 
 
@@ -181,6 +182,8 @@ class Console:
         numbers = f"meta-loss {row['meta_loss']:+.4f}"
         if (flat := flatness(row)) is not None:
             numbers += f" · flatness {flat:.4g}"
+        if "adapted_gain" in row:
+            numbers += f" · gain of adaptation {row['adapted_gain']:.3g}"
         numbers += f" · {row['inner_steps_per_s']:,.0f} inner steps/s"
         if row["nonfinite"]:
             numbers += f" · [red]{row['nonfinite']} non-finite episodes[/red]"

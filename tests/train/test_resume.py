@@ -15,17 +15,22 @@ import optax
 import pytest
 
 from steppe.core.estimator import Stats
+from steppe.estimators.adapted import Adapted
 from steppe.estimators.bptt import BPTT
 from steppe.objectives.trajectory import Trajectory
+from steppe.optimizers.adaptable import Adaptable
 from steppe.optimizers.learned.dm import DM
+from steppe.optimizers.learned.learned_adam import LearnedAdam
 from steppe.store import checkpoint
 from steppe.store.lock import FolderInUseError
 from steppe.store.manifest import STEPS, read_header
 from steppe.tasks.synthetic.quadratic import Quadratic
+from steppe.train.adapt import Adapter
 from steppe.train.loop import MetaTrainingError, _check, meta_train
 from steppe.train.sinks import JSONL, TensorBoard, read_log, read_rows
 from steppe.train.stopping import Terminated
 from steppe.train.tally import Tally, kept
+from steppe.train.validate import Validation
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 TIMES = ("time", "inner_steps_per_s")
@@ -69,7 +74,7 @@ def train(folder=None, steps=12, sinks=(), **changes):
         "checkpoint_every": 1,
         "log_every": 4,
     }
-    opt = DM(hidden=(2,), key=jr.key(0))
+    opt = changes.pop("opt", None) or DM(hidden=(2,), key=jr.key(0))
     return meta_train(
         Quadratic(3), opt, steps=steps, folder=folder, sinks=sinks, **(options | changes)
     )
@@ -103,6 +108,27 @@ def test_the_row_after_a_resume_covers_the_steps_before_it(kills, whole, tmp_pat
     train(tmp_path)
     assert lines(tmp_path) == lines(whole) and len(lines(whole)) == 3
     assert weights(tmp_path) == weights(whole)
+
+
+def test_a_run_that_adapts_goes_on_bit_by_bit(tmp_path):
+    """Its rates, its episodes and the validation after adaptation too."""
+    opt = Adaptable(LearnedAdam(0.1), 0.2)
+    adapter = Adapter(BPTT(1, 2, 4, stagger=False), 2, 0.1)
+    how = {
+        "opt": opt,
+        "steps": 8,
+        "estimator": Adapted(BPTT(2, 2, 7)),
+        "validation": Validation(4, 4, 2, adapt=adapter),
+    }
+    folders = tmp_path / "whole", tmp_path / "halves"
+    best, _ = train(folders[0], **how)
+    with pytest.raises(Killed):
+        train(folders[1], sinks=[At(4, die)], **how)
+    again, _ = train(folders[1], **how)
+    assert lines(folders[1]) == lines(folders[0]) and weights(folders[1]) == weights(folders[0])
+    assert eqx.tree_equal(again, best)
+    assert not np.array_equal(best.log_rates, opt.log_rates)
+    assert all("adapted_gain" in line and "valid_loss" in line for line in lines(folders[0]))
 
 
 def stats(loss, nonfinite, base):
