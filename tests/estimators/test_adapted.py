@@ -177,7 +177,7 @@ def test_the_minimiser_on_bowls_is_the_closed_form(order, steps, goals):
 @pytest.mark.parametrize(
     ("how", "rows"),
     [
-        pytest.param({}, None, marks=pytest.mark.user_flags(x64=True)),
+        ({}, None),
         pytest.param({}, 2, marks=pytest.mark.slow),
         pytest.param({"steps": 3, "order": 2, "inner": "adam"}, None, marks=pytest.mark.slow),
     ],
