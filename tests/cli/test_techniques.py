@@ -98,6 +98,9 @@ def test_a_run_with_everything_is_resumed_bit_by_bit(steppe, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ("--adapt-steps 3", "--adapt-steps was given (3), but nothing is adapted without a rate"),
+        ("--adapt-rate 0.1 --estimator es", "needs --estimator bptt, got es"),
+        ("--adapt-rate nan", "--adapt-rate must be zero or a positive number, got nan"),
         ("--preset dm-clil", "'dm-clil'; did you mean 'dm-cl"),
         ("--estimator pes --rows 3", "--estimator pes does without"),
         ("--curriculum.horizons 4,8 --validate-every 0", "goes by validation"),
