@@ -23,6 +23,7 @@ from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
+from ..estimators.adapted import Adapted
 from ..objectives.regularized import Regularized, flatness_share
 from ..store import checkpoint
 from ..store.files import check_name, finite, sweep, to_json
@@ -179,7 +180,7 @@ def meta_train(
                 validate = validation is not None and (step % validation.every == 0 or last)
                 if step % log_every == 0 or validate or last:
                     row = tally.row(step)
-                    _check(row, bad_share)
+                    _check(row, bad_share, estimator)
                     if validate and validation is not None and score is not None:
                         run, found = judged(run, score, curriculum, validation.horizon)
                         row |= found
@@ -367,10 +368,12 @@ def _compile_number(f: Callable, shared, like) -> Callable[..., float]:
     return lambda x: float(compiled(eqx.filter(x, eqx.is_array), shared))
 
 
-def _check(row: dict, bad_share: float) -> None:
+def _check(row: dict, bad_share: float, estimator: AbstractEstimator | None = None) -> None:
     share = row["nonfinite"] / row["episodes"]
     if share > bad_share:
-        lower = "learning rate" + (" or the rate of adaptation" if "adapted_gain" in row else "")
+        parts = jtu.tree_leaves(estimator, is_leaf=lambda x: isinstance(x, Adapted))
+        adapts = any(isinstance(part, Adapted) for part in parts)
+        lower = "learning rate" + (" or the rate of adaptation" if adapts else "")
         raise MetaTrainingError(
             f"At meta-step {row['step']}, {share:.0%} of the latest episodes were not finite "
             f"(at most {bad_share:.0%} allowed). The optimizer makes its problems diverge: lower "

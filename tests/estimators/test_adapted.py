@@ -21,6 +21,7 @@ from steppe.optimizers.adaptable import Adaptable
 from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSchedule
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.tasks.synthetic.quadratic import Quadratic
+from steppe.train.loop import MetaTrainingError, meta_train
 from steppe.train.step import meta_step, start
 from tests.reference.unroll import central_differences, flat, slow_unroll
 
@@ -436,6 +437,8 @@ def test_adaptation_that_diverges_is_counted_and_theta_kept():
     assert int(stats.nonfinite) == int(stats.episodes) == 2
     assert equal((after.opt, after.meta_state), (state.opt, state.meta_state))
     assert np.all(np.asarray(after.est_state.steps_left) == 0)  # begun afresh at the next call
+    with pytest.raises(MetaTrainingError, match=r"100% .* or the rate of adaptation, clip"):
+        meta_train(task, opt, **how, steps=2, log_every=1, key=jr.key(0))
 
 
 @pytest.mark.parametrize(
