@@ -24,6 +24,8 @@ from .estimators.imitation import Imitation as Imitation
 from .estimators.mix import Mix as Mix
 from .estimators.mix import Part as Part
 from .estimators.whole import Whole as Whole
+from .evaluation.adaptation import Adaptation as Adaptation
+from .evaluation.adaptation import adapt as adapt
 from .evaluation.run import evaluate as evaluate
 from .evaluation.run import tune as tune
 from .evaluation.search import search as search
