@@ -143,7 +143,7 @@ class Adaptation:
 
     @property
     def price(self) -> str:
-        """What adapting and choosing cost, in one sentence."""
+        """Gradients that adapting and choosing cost, in one sentence."""
         return price(self)
 
 
