@@ -147,7 +147,8 @@ def write(options: Adapt, about: Subject, opt: "AbstractOptimizer", found: "Adap
     from ..zoo.io import manifest, write
 
     source = Path(about.optimizer)
-    origin = {"name": about.name, "sha256": digest(source), "recipe": manifest(source)["recipe"]}
+    told = manifest(source).get("recipe")  # a stranger's file may have none
+    origin = {"name": about.name, "sha256": digest(source), "recipe": told}
     card: dict[str, Any] = {
         "from": origin,
         "to": about.task_name,

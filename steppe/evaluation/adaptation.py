@@ -118,14 +118,20 @@ class Adaptation:
 
     @property
     def positive(self) -> bool:
-        """True if every loss of the test that is finite is above 0: then losses have ratios."""
-        return all(x is None or x > 0 for x in (*self.given, *self.adapted))
+        """True if no loss of the test is below 0: then losses have ratios."""
+        return all(x is None or x >= 0 for x in (*self.given, *self.adapted))
 
     @property
     def compared(self) -> Paired:
-        """Adapted against given on the problems of the test: of ln loss where all are positive."""
-        scale = _log if self.positive else lambda x: x
-        return paired([scale(x) for x in self.adapted], [scale(x) for x in self.given])
+        """Adapted against given on the problems of the test: of ln loss where none is below 0.
+
+        A loss of 0 counts as the least above 0 that either came to.
+        """
+        if not self.positive:
+            return paired(self.adapted, self.given)
+        least = min((x for x in (*self.given, *self.adapted) if x), default=1.0)
+        logs = lambda losses: [None if x is None else math.log(max(x, least)) for x in losses]
+        return paired(logs(self.adapted), logs(self.given))
 
     @property
     def ratio(self) -> Interval | None:
@@ -403,7 +409,3 @@ def _digits(x: float) -> str:
 
 def _count(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")
-
-
-def _log(x: Number) -> Number:
-    return None if x is None else math.log(x)

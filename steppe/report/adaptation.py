@@ -81,7 +81,8 @@ def curves(found: Adaptation, shown: Mapping[str, str]) -> str:
             low, middle, high = (np.array(y, float) for y in (curve.low, curve.median, curve.high))
             axes.fill_between(x, low, high, color=plots.SERIES[i], alpha=0.14, lw=0)
             axes.plot(x, middle, color=plots.SERIES[i], lw=plots.WIDTHS[i], ls=plots.DASHES[i])
-        if found.positive:
+        seen = [x for stream in shown for x in found.curves[stream].low if x is not None]
+        if min(seen, default=0) > 0:
             axes.set_yscale("log")
             plots.plain_log(axes.yaxis)
         axes.set_xlim(left=0)

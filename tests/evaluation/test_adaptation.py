@@ -143,6 +143,8 @@ def test_verdicts():
     assert worse.verdict.startswith("Adaptation harms, though it looked better on the problems")
     signed = dataclasses.replace(RECORD, given=(-1.0, 1.0, 0.5), adapted=(-2.0, 0.1, -0.6))
     assert signed.ratio is None and "differs from that of <net> as it was by -1" in signed.verdict
+    zero = dataclasses.replace(RECORD, given=(0.0, 8.0, 2.0), adapted=(0.0, 4.0, 0.0))
+    np.testing.assert_allclose(zero.ratio.mean, (1 * 0.5 * 1) ** (1 / 3), rtol=1e-12)  # 0 is 2
     lost = dataclasses.replace(RECORD, adapted=(None, 1.0, 1.5, 2.2))
     assert lost.verdict.endswith("; adapted, 1 of them diverged, as it was 0.")
     varying = Cost(problems=8, gradients=None, values=10)
