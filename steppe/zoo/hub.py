@@ -91,8 +91,21 @@ def shown(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "recipe": to_json(recipe, indent=1, ensure_ascii=False),
         "steppe": manifest.get("steppe"),
         "claims": manifest.get("claims") or {},
+        "origin": origin(manifest),
         "card": card,
     }
+
+
+def origin(manifest: Mapping[str, Any]) -> str:
+    """The sentence about an optimizer that `steppe adapt` wrote; "" of any other."""
+    told = manifest.get("adapted")
+    came = told.get("from") if isinstance(told, Mapping) else None
+    if not isinstance(came, Mapping) or not isinstance(told, Mapping):
+        return ""
+    words = (came.get("name"), told.get("to"), told.get("verdict"))
+    if not all(isinstance(word, str) and len(word) <= 2000 for word in words):
+        return ""
+    return "From {}, adapted to {}. {}".format(*words)
 
 
 def push(

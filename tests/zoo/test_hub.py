@@ -295,3 +295,22 @@ def test_places_that_are_none(tmp_path):
         (tmp_path / f"{name}.safetensors").touch()
     with pytest.raises(CheckpointError, match="2 checkpoints"):
         resolve(tmp_path)
+
+
+ADAPTED = {"from": {"name": "dm-v1"}, "to": "lasso-dm", "verdict": "Adaptation helps."}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [None, "x", {}, ADAPTED | {"from": 3}, ADAPTED | {"to": ["a"]}, ADAPTED | {"to": "a" * 9999}],
+)
+def test_the_card_tells_what_an_optimizer_was_adapted_from_and_to(told):
+    assert hub.shown({"adapted": ADAPTED})["origin"] == (
+        "From dm-v1, adapted to lasso-dm. Adaptation helps."
+    )
+    assert hub.shown({"adapted": told})["origin"] == ""
+    published = hub.Published(path("dm-v1"))
+    published.manifest = published.manifest | {"adapted": ADAPTED}
+    assert "## Adaptation\n\nFrom dm-v1, adapted to lasso-dm." in str(
+        published.generate_model_card()
+    )
