@@ -29,6 +29,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from ..core.arguments import real, told
 from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
@@ -39,7 +40,7 @@ from ..estimators.bptt import BPTT
 from ..objectives.trajectory import Trajectory
 from ..optimizers.unrolled.base import AbstractUnrolled
 from ..train import mesh as meshes
-from ..train.adapt import Adapter, check_rate
+from ..train.adapt import Adapter
 from ..train.environment import environment
 from ..train.validate import Validation
 from .records import Number, number
@@ -278,12 +279,16 @@ def sizes(
             )
         return (None,)
     given = RATES if rates is None else rates
+    if getattr(given, "ndim", 0) == 1:  # an array
+        given = given.tolist()  # pyright: ignore[reportAttributeAccessIssue]
     several = tuple(given) if isinstance(given, list | tuple) else (given,)
     if not several:
         raise ValueError("adapt: rates is empty; give one at least, such as 1e-3.")
-    for rate in several:
-        check_rate("adapt", rate)
-    return tuple(float(rate) for rate in several)  # pyright: ignore[reportArgumentType]
+    expected = "finite numbers from 0 on"
+    found = tuple(real("adapt: rates", rate, expected=expected) for rate in several)
+    if min(found) < 0:
+        raise ValueError(f"adapt: rates must be {expected}, got {told(rates)}.")
+    return found
 
 
 @eqx.filter_jit

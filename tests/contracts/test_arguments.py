@@ -64,7 +64,7 @@ SENSIBLE = {
     "Curriculum.scales": ("-1", "0"), "meta_train.steps": ("0",), "meta_train.bad_share": ("0",),
     "run_grid.retries": ("0",), "descend.levels": ("-1", "0"), "bootstrap.seed": ("0",),
     "tune.grid": ("-1", "0"), "evaluate.seeds": ("0",), "Adapter.updates": ("0",),
-    "Adapter.rate": ("0",),
+    "Adapter.rate": ("0",), "adapt.rates": ("0",), "adapt.seed": ("0",),
     **{
         f"{name}.{argument}": ("0",)
         for name in ("ALISTA", "GLISTA", "LFISTA", "LISTA", "LISTACP", "NAALISTA", "TiLISTA")
@@ -175,6 +175,7 @@ def subjects() -> list[Subject]:
             steppe.evaluate, JUDGING | {"opt": Nothing(), "name": "", "task_name": "", "seeds": 2}
         ),
         subject(descend, DESCENT),
+        subject(steppe.adapt, {"opt": adam(1e-3), "task": Nothing()}),
         subject(run_grid, {"cells": (), "work": "no:where", "out": "/nowhere/at/all"}),
         subject(bootstrap, {"values": Nothing()}),
         subject(hutchinson.trace, square),

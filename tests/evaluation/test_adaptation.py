@@ -27,7 +27,7 @@ def test_the_best_of_rates_and_updates_is_kept_and_the_given_one_untouched(tmp_p
     # r = 0.7 each update overshoots and halves, at a quarter the rate it halves too; 0.5 is exact.
     opt = sgd(0.6)
     before = np.asarray(opt.hyper["learning_rate"]).tobytes()
-    found, record = adapt(opt, Hill(), 2, rates=(0.25, 0.5, 1.25), **TINY)
+    found, record = adapt(opt, Hill(), 2, rates=np.array([0.25, 0.5, 1.25]), **TINY)
     assert np.asarray(opt.hyper["learning_rate"]).tobytes() == before
     left = 0.4 * np.array([[1, 0.5, 0.25], [1, 0, 0], [1, -1.5, 2.25]])
     np.testing.assert_allclose(record.scores, left**2, atol=1e-12)
@@ -90,9 +90,13 @@ REFUSED = {
     "a name": ("rnnprop-v1", {}, "opt must be an optimizer, got str; give what `steppe.load`"),
     "no updates": (sgd(0.1), {"updates": 0}, "updates must be at least 1, got 0"),
     "no rates": (sgd(0.1), {"rates": ()}, "rates is empty; give one at least"),
-    "NaN": (sgd(0.1), {"rates": math.nan}, "rate must be one finite number from 0 on, got nan"),
-    "negative": (sgd(0.1), {"rates": (1e-3, -1)}, "rate must be one finite number from 0 on"),
-    "text": (sgd(0.1), {"rates": "1e-3"}, "rate must be one finite number from 0 on, got '1e-3'"),
+    "NaN": (sgd(0.1), {"rates": math.nan}, "rates must be finite numbers from 0 on, got nan"),
+    "negative": (
+        sgd(0.1),
+        {"rates": (1e-3, -1)},
+        "rates must be finite numbers from 0 on",
+    ),
+    "text": (sgd(0.1), {"rates": "1e-3"}, "rates must be finite numbers from 0 on, got '1e-3'"),
     "inner": (sgd(0.1), {"inner": "adm"}, "did you mean 'adam'"),
     "one problem": (sgd(0.1), {"test": 1}, "test must be at least 2, got 1"),
     "half": (sgd(0.1), {"problems": 2.5}, "problems must be a whole number"),
