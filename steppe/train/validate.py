@@ -15,12 +15,12 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ..core import tree
 from ..core.backend import lanes_together
-from ..core.episode import Episode
+from ..core.episode import Episode, begin
 from ..core.estimator import AbstractEstimator
 from ..core.messages import at_least, brief
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
-from ..core.rollout import episodes, map_lanes, shapes
+from ..core.rollout import episodes, map_lanes, rollout, shapes
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Scalar
 from ..core.window import Window, score
@@ -114,22 +114,30 @@ class Validation(eqx.Module):
         return map_lanes(one, shared, (begins, keys), batch_size=batch_size)
 
     def _objective(self, task, opt, begins: Key, steps, objective, keys: Key) -> Scalar:
-        """Values over the last `window` steps, with what the objective remembers of the start."""
+        """Values over the last `window` steps, with what the objective remembers of the start.
 
-        def start(episode: Episode, key: Key) -> tuple:
+        Episodes begin inside the lane that is mapped: as in `Whole`, what they have in common has
+        no axis of episodes then, and a layer of a network multiplies all of them by one matrix.
+        """
+        shared, static = eqx.partition((task, opt, objective, steps), eqx.is_array)
+
+        def one(shared: PyTree, lane: tuple[Key, Key]) -> Scalar:
+            task, opt, objective, steps = eqx.combine(shared, static)
+            begins, key = lane
             key_problem, key_start, key_score = jr.split(key, 3)
+            episode = begin(task, opt, begins)
             problem = draw(task, episode.instance, key_problem, split="train")
-            return episode, objective.start(problem, episode, key=key_start), key_score
+            memo = objective.start(problem, episode, key=key_start)
 
-        starts, memos, scores = episodes(task, opt, begins, 0, start, beside=keys).looks
+            def value(episode: Episode) -> Scalar:
+                window = Window(episode, memo, jnp.asarray(self.window, jnp.int32))
+                return score(task, opt, window, objective, self.window, key=key_score)[0].value
 
-        def value(episode: Episode, beside: tuple) -> Scalar:
-            memo, key = beside
-            window = Window(episode, memo, jnp.asarray(self.window, jnp.int32))
-            return score(task, opt, window, objective, self.window, key=key)[0].value
+            return rollout(task, opt, episode, steps - self.window, value).looks
 
-        beside = (memos, scores)
-        return episodes(task, opt, starts, steps - self.window, value, beside=beside).looks
+        matrix = getattr(opt, "matrix", False)
+        batch_size = lanes_together(tree.size(shapes(task)), matrix=matrix)
+        return map_lanes(one, shared, (begins, keys), batch_size=batch_size)
 
 
 class Run(eqx.Module):

@@ -119,6 +119,7 @@ def test_settings_that_cannot_be_are_refused(wrong, said):
 def cell(method: str, **changed) -> dict:
     return {
         "panel": "large", "method": method, "seed": 0, "sizes": [10, 16, 3], "stages": [2, 2, 2],
+        "episodes": 64,
         "problems": 16, "certified": 0, **changed,
     }  # fmt: skip
 

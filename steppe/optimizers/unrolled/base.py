@@ -13,7 +13,7 @@ Gregor & LeCun, "Learning fast approximations of sparse coding", ICML 2010; Mong
 """
 
 import abc
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import equinox as eqx
 import jax
@@ -25,15 +25,18 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from ...core import tree
+from ...core.arguments import whole
 from ...core.loss import Composite, LeastSquares, expect
+from ...core.messages import LARGEST, at_least
 from ...core.optimizer import AbstractOptimizer, split_meta
 from ...core.task import AbstractTask, Problem, draw
 from ...core.types import Key, Params, Updates
 from ...store.untrusted import Between
 from ..classic.proximal import FISTA, FISTAState, composite
 
-Size = Annotated[int, Between(1, 2**20)]  # rows or columns of A
-Layers = Annotated[int, Between(1, 2**16)]
+MOST_UNKNOWNS, MOST_LAYERS = 2**20, 2**16
+Size = Annotated[int, Between(1, MOST_UNKNOWNS)]  # rows or columns of A
+Layers = Annotated[int, Between(1, MOST_LAYERS)]
 LARGER = 1.001  # of the published starts
 
 Matrix = Float[np.ndarray, "rows n"]
@@ -228,6 +231,27 @@ class AbstractUnrolled(AbstractOptimizer):
                 f"{name}: A of shape {A} needs b of shape {A[:1]} and x of shape {A[1:]}, got "
                 f"{squares.b.shape} and {x.shape}; give measurements of that length."
             )
+
+
+def check_sizes(
+    owner: str, layers: int, *, rows: int = 1, n: int = 1, each: Literal["", "rows·n", "n·n"] = ""
+) -> None:
+    """Refuse sizes that are no network's, before anything is allocated.
+
+    - `each`: numbers of the matrix that every layer has for itself, if it has one
+    """
+    most = {"rows": MOST_UNKNOWNS, "n": MOST_UNKNOWNS, "layers": MOST_LAYERS}
+    for name, size in {"rows": rows, "n": n, "layers": layers}.items():
+        if size is not None:
+            at_least(1, owner, **{name: size})
+        whole(f"{owner}: {name}", size, least=1, most=most[name])
+    own = {"": 0, "rows·n": layers * rows * n, "n·n": layers * n * n}[each]
+    if (count := max(rows * n, own)) > LARGEST:
+        raise ValueError(
+            f"{owner}: {layers} layers for A of shape ({rows}, {n}) need matrices of {count} "
+            f"numbers, at most {LARGEST} are possible; give fewer layers, or a network without "
+            "matrices of its own, such as ALISTA."
+        )
 
 
 def least_squares(loss: Composite) -> LeastSquares:

@@ -24,11 +24,19 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ...core.loss import Composite
-from ...core.messages import at_least
 from ...core.optimizer import Fixed
 from ...core.regularizer import soft
 from .analytic import closed_form, linear_program
-from .base import AbstractUnrolled, Layers, Matrix, Size, larger_square, number, residual
+from .base import (
+    AbstractUnrolled,
+    Layers,
+    Matrix,
+    Size,
+    check_sizes,
+    larger_square,
+    number,
+    residual,
+)
 from .thresholds import check_selection, check_threshold, largest, soft_except, spared_counts
 
 Vector = Float[Array, " n"]
@@ -91,7 +99,7 @@ class LISTACP(AbstractCoupled):
         weights: Literal["A/L", "A"] = "A/L",
     ):
         me = "LISTACP"
-        at_least(1, me, rows=rows, n=n, layers=layers)
+        check_sizes(me, layers, rows=rows, n=n, each="rows·n")
         check_threshold(me, threshold)
         check_selection(me, p, p_max)
         if weights not in ("A/L", "A"):
@@ -138,7 +146,7 @@ class TiLISTA(AbstractCoupled):
         p_max: float = 13.0,
     ):
         me = "TiLISTA"
-        at_least(1, me, rows=rows, n=n, layers=layers)
+        check_sizes(me, layers, rows=rows, n=n)
         check_threshold(me, threshold)
         check_selection(me, p, p_max)
         self.rows, self.n, self.layers, self.threshold = rows, n, layers, threshold
@@ -188,7 +196,7 @@ class ALISTA(AbstractCoupled):
         weights: Literal["closed-form", "linear-program"] = "closed-form",
     ):
         me = "ALISTA"
-        at_least(1, me, rows=rows, n=n, layers=layers)
+        check_sizes(me, layers, rows=rows, n=n)
         check_threshold(me, threshold)
         check_selection(me, p, p_max)
         if weights not in FORMULAS:

@@ -25,9 +25,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ...core.arguments import real
 from ...core.loss import Composite
-from ...core.messages import at_least, reals
-from .base import AbstractUnrolled, Layers, Matrix, Size, larger_square, number, residual
+from .base import (
+    AbstractUnrolled,
+    Layers,
+    Matrix,
+    Size,
+    check_sizes,
+    larger_square,
+    number,
+    residual,
+)
 from .thresholds import check_selection, check_threshold, largest, soft_except, spared_counts
 
 Vector = Float[Array, " n"]
@@ -85,10 +94,11 @@ class GLISTA(AbstractUnrolled):
         weights: Literal["A/L", "A"] = "A/L",
     ):
         me = "GLISTA"
-        at_least(1, me, rows=rows, n=n, layers=layers)
+        check_sizes(me, layers, rows=rows, n=n, each="rows·n")
         check_threshold(me, threshold)
         check_selection(me, p, p_max)
-        reals(me, gain=gain, overshoot=overshoot)
+        for name, strength in {"gain": gain, "overshoot": overshoot}.items():
+            real(f"{me}: {name}", strength)
         if gate not in GATES:
             raise ValueError(f"{me}: gate is {gate!r}, expected one of {tuple(GATES)}.")
         if weights not in ("A/L", "A"):

@@ -21,11 +21,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ...core.loss import Composite
 from ...core.measure import check_not_negative
-from ...core.messages import at_least
 from ...core.optimizer import Fixed
 from ...core.types import Scalar
 from .analytic import closed_form
-from .base import AbstractUnrolled, Layers, Matrix, Size, least_squares, number
+from .base import AbstractUnrolled, Layers, Matrix, Size, check_sizes, least_squares, number
 from .thresholds import soft_except
 
 # Found by a grid on 64 × 128 with 10 layers and on 256 × 512 with 16; c₁ and c₂ go like 1/n.
@@ -65,7 +64,7 @@ class HyperLISTA(AbstractUnrolled):
         c3: float | None = None,
     ):
         me = "HyperLISTA"
-        at_least(1, me, rows=rows, n=n, layers=layers)
+        check_sizes(me, layers, rows=rows, n=n)
         self.rows, self.n, self.layers = rows, n, layers
         usual = {name: values / in_units(name, n) for name, values in USUAL.items()}
         given = {"c1": c1, "c2": c2, "c3": c3}

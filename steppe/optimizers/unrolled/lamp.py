@@ -23,9 +23,17 @@ from jaxtyping import Array, Float, Int
 from ...core import tree
 from ...core.loss import Composite
 from ...core.measure import check_not_negative
-from ...core.messages import at_least
 from ...core.regularizer import soft
-from .base import AbstractUnrolled, Layers, Matrix, Size, larger_square, number, residual
+from .base import (
+    AbstractUnrolled,
+    Layers,
+    Matrix,
+    Size,
+    check_sizes,
+    larger_square,
+    number,
+    residual,
+)
 
 ALPHA = 1.1402  # of AMP for one entry in ten: the published code of Borgerding et al.
 
@@ -57,7 +65,7 @@ class LAMP(AbstractUnrolled):
         weights: Literal["A", "A/L"] = "A",
     ):
         me = "LAMP"
-        at_least(1, me, rows=rows, n=n, layers=layers)
+        check_sizes(me, layers, rows=rows, n=n, each="rows·n")
         check_not_negative(me, "alpha", alpha, f"AMP takes {ALPHA}.")
         if weights not in ("A", "A/L"):
             raise ValueError(f"{me}: weights is {weights!r}, expected 'A' or 'A/L'.")

@@ -23,10 +23,18 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ...core.loss import Composite
-from ...core.messages import at_least
 from ...core.regularizer import soft
 from ..classic.proximal import momentum
-from .base import AbstractUnrolled, Layers, Matrix, Size, larger_square, least_squares, number
+from .base import (
+    AbstractUnrolled,
+    Layers,
+    Matrix,
+    Size,
+    check_sizes,
+    larger_square,
+    least_squares,
+    number,
+)
 from .thresholds import check_threshold
 
 Vector = Float[Array, " n"]
@@ -61,7 +69,7 @@ class LISTA(AbstractUnrolled):
         threshold: float = 0.4,
         tied: bool = False,
     ):
-        at_least(1, "LISTA", rows=rows, n=n, layers=layers)
+        check_sizes("LISTA", layers, rows=rows, n=n, each="" if tied else "n·n")
         check_threshold("LISTA", threshold)
         self.rows, self.n, self.layers = rows, n, layers
         self.threshold, self.tied = threshold, tied
@@ -125,7 +133,7 @@ class LFISTA(AbstractUnrolled):
         threshold: float = 0.4,
         shift: Literal[0, 1] = 1,
     ):
-        at_least(1, "LFISTA", rows=rows, n=n, layers=layers)
+        check_sizes("LFISTA", layers, rows=rows, n=n, each="n·n")
         check_threshold("LFISTA", threshold)
         if type(shift) is not int or shift not in (0, 1):
             raise ValueError(f"LFISTA: shift is {shift!r}, expected 1, or 0 as published.")

@@ -22,14 +22,24 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ...core.arguments import real
 from ...core.loss import Composite
-from ...core.messages import at_least, reals
+from ...core.messages import at_least
 from ...core.optimizer import Fixed
 from ...core.types import Key
 from ..learned.coordinates import LSTM, Linear, LSTMState
 from ..settings import Width
 from .analytic import closed_form
-from .base import AbstractUnrolled, Layers, Matrix, Size, larger_square, number, residual
+from .base import (
+    AbstractUnrolled,
+    Layers,
+    Matrix,
+    Size,
+    check_sizes,
+    larger_square,
+    number,
+    residual,
+)
 from .thresholds import check_selection, check_threshold, largest, soft_except, spared_counts
 
 DRAWN = 1000  # vectors of which the means and deviations of the norms are taken
@@ -77,13 +87,13 @@ class NAALISTA(AbstractUnrolled):
         key: Key,
     ):
         me = "NAALISTA"
-        at_least(1, me, rows=rows, n=n, layers=layers, hidden=hidden)
+        check_sizes(me, layers, rows=rows, n=n)
+        at_least(1, me, hidden=hidden)
         check_threshold(me, threshold)
         check_selection(me, p, p_max)
-        reals(me, density=density)
         if not threshold > 0:
             raise ValueError(f"{me}: threshold must be positive, got {threshold}.")
-        if not 0 < density <= 1:
+        if not 0 < real(f"{me}: density", density) <= 1:
             raise ValueError(f"{me}: density must be in (0, 1], got {density}.")
         self.rows, self.n, self.layers, self.hidden = rows, n, layers, hidden
         self.threshold, self.p, self.p_max, self.density = threshold, p, p_max, density

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ...core.loss import Composite
-from ...core.messages import at_least
-from .base import AbstractUnrolled, Layers, Matrix, least_squares
+from .base import AbstractUnrolled, Layers, Matrix, check_sizes, least_squares
 
 Vector = Float[Array, " n"]
 
@@ -35,7 +34,7 @@ class StepLISTA(AbstractUnrolled):
     needs_matrix: ClassVar = False
 
     def __init__(self, layers: Layers = 16):
-        at_least(1, "StepLISTA", layers=layers)
+        check_sizes("StepLISTA", layers)
         self.layers = layers
         self.steps = jnp.ones((layers,), jnp.result_type(float))
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ...core.messages import reals
+from ...core.arguments import real
 from ...core.types import Scalar
 
 
@@ -48,14 +48,12 @@ def spared_counts(n: int, layers: int, p: float, p_max: float) -> tuple[int, ...
 
 def check_selection(owner: str, p: float, p_max: float) -> None:
     """Refuse shares that are no percentages."""
-    reals(owner, p=p, p_max=p_max)
     for name, share in (("p", p), ("p_max", p_max)):
-        if not 0 <= share <= 100:
+        if not 0 <= real(f"{owner}: {name}", share) <= 100:
             raise ValueError(f"{owner}: {name} is in percent, from 0 to 100, got {share}.")
 
 
 def check_threshold(owner: str, threshold: float) -> None:
     """Refuse a threshold to start with that is no finite number from 0 on."""
-    reals(owner, threshold=threshold)
-    if not threshold >= 0:
+    if not real(f"{owner}: threshold", threshold) >= 0:
         raise ValueError(f"{owner}: threshold must be at least 0, got {threshold}.")

@@ -24,12 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ...core.arguments import real
 from ...core.loss import Composite
 from ...core.measure import check_not_negative, check_positive
-from ...core.messages import at_least, reals
 from ...core.optimizer import Fixed
 from ...core.types import Scalar
-from .base import AbstractUnrolled, Layers, Matrix, Size, number, residual
+from .base import AbstractUnrolled, Layers, Matrix, Size, check_sizes, number, residual
 
 LEAST_ERROR = 1e-9  # v², as published
 LEAST_NOISE = 1e-12  # τ², which is 0 for a square A without noise and γ = 1
@@ -70,9 +70,8 @@ class TISTA(AbstractUnrolled):
         train: Literal["steps", "all"] = "steps",
     ):
         me = "TISTA"
-        at_least(1, me, rows=rows, n=n, layers=layers)
-        reals(me, density=density)
-        if not 0 < density < 1:
+        check_sizes(me, layers, rows=rows, n=n, each="rows·n" if train == "all" else "")
+        if not 0 < real(f"{me}: density", density) < 1:
             raise ValueError(
                 f"{me}: density must be in (0, 1), got {density}; it is the chance that an entry "
                 "of x is not zero."

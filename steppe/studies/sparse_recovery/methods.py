@@ -52,11 +52,13 @@ class Panel:
     - `task`: arguments of `SparseRecovery`
     - `layers`: of networks, and steps of all others
     - `stages`: meta-steps of the stages of a layer
+    - `episodes`: fresh problems of a meta-step
     """
 
     task: Mapping[str, Any]
     layers: int
     stages: Sequence[int]
+    episodes: int
 
     def make(self, seed: int, **changed: Any) -> SparseRecovery:
         """The family of problems whose matrix is drawn from the seed."""
@@ -91,7 +93,8 @@ def trained(kind: type[AbstractUnrolled], **options: Any) -> Make:
             own["key"] = jr.fold_in(key, 1)
         network = kind.from_task(task, layers=panel.layers, **own)
         stages = layer_by_layer(panel.layers, panel.stages, RATES)
-        opt, _ = fit_layerwise(task, network, key=key, stages=stages, decay=DECAY)
+        size = {"decay": DECAY, "episodes": panel.episodes}
+        opt, _ = fit_layerwise(task, network, key=key, stages=stages, **size)
         return Made(opt, task, {})
 
     return make

@@ -23,6 +23,7 @@ class SparseRecoverySizes:
     large_stages: tuple[int, ...] = setting(
         (30, 30, 15), "meta-steps of the three stages of a layer of the large panel"
     )
+    episodes: int = setting(32, "fresh problems of a meta-step", least=1)
     problems: int = setting(1024, "test problems of a panel", least=8)
     certified: int = setting(10_000, "problems of a certificate; 0: none", least=0)
     seeds: int = setting(1, "matrices A, each with trainings and problems of its own", least=1)
@@ -45,6 +46,6 @@ SCALES = {
     "small": SparseRecoverySizes(),
     "paper": SparseRecoverySizes(
         rows=256, n=512, layers=16, large_rows=512, large_n=1024, stages=(2400, 2400, 1200),
-        large_stages=(2400, 2400, 1200), certified=1_000_000, seeds=3,
+        large_stages=(2400, 2400, 1200), episodes=64, certified=1_000_000, seeds=3,
     ),
 }  # fmt: skip

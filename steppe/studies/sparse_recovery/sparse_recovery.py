@@ -50,7 +50,7 @@ def panel_of(cell: Cell) -> Panel:
         "rows": rows, "n": n, "density": 0.1, "weight": 0.1,
         "snr": SNR if noisy else None, "correlation": CORRELATION if correlated else 0.0,
     }  # fmt: skip
-    return Panel(task, layers, cell["stages"])
+    return Panel(task, layers, cell["stages"], cell["episodes"])
 
 
 def cells(settings: SparseRecoverySizes) -> Iterator[Cell]:
@@ -68,6 +68,7 @@ def cells(settings: SparseRecoverySizes) -> Iterator[Cell]:
                     "seed": seed,
                     "sizes": list(full if large else own),
                     "stages": list(settings.large_stages if large else settings.stages),
+                    "episodes": settings.episodes,
                     "problems": settings.problems,
                     "certified": settings.certified if large and method in NUMBERS else 0,
                 }
