@@ -152,7 +152,7 @@ def standard_claims(
 def several(what: str, given: Iterable[T]) -> tuple[T, ...]:
     """The numbers of a list, an array, or anything else with several."""
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise ValueError(f"{what} must be a list of numbers, got {told(given)}.")
+        raise ValueError(f"{what} must be a list, got {told(given)}.")
     found = tuple(itertools.islice(given, CLAIMS + 1))
     if len(found) > CLAIMS:
         raise ValueError(f"{what} are at most {CLAIMS}, as a certificate has no more claims.")

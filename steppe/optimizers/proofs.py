@@ -20,7 +20,13 @@ DESCENT = (
 
 def _held(parts: set[str]) -> Callable[[Mapping[str, Any]], bool]:
     """`monotone`, with parts for which a step without momentum is one of the proof."""
-    return lambda hyper: hyper.get("monotone") is True and parts.issuperset(hyper.get("use") or ())
+
+    def holds(hyper: Mapping[str, Any]) -> bool:  # of a file, which may hold anything
+        use = () if hyper.get("use") is None else hyper["use"]
+        listed = isinstance(use, list | tuple) and all(isinstance(part, str) for part in use)
+        return hyper.get("monotone") is True and listed and parts.issuperset(use)
+
+    return holds
 
 
 PROVEN: dict[str, dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]]] = {

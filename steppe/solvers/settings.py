@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.random as jr
 import numpy as np
 
-from ..certificates.plan import plan, standard_claims
+from ..certificates.plan import plan, several, standard_claims
 from ..core.arguments import real, told, whole
 from ..core.loss import Composite
 from ..core.messages import LARGEST, at_least
@@ -78,6 +78,7 @@ def settled(
     by = by or ("batch" if tries is None else "iterations")
     if by not in get_args(By):
         raise ValueError(f"{me}: by must be batch, alone or iterations, got {told(by)}.")
+    candidates = several(f"{me}: candidates", candidates)
     for candidate in candidates:
         if not isinstance(candidate, Candidate):
             raise ValueError(f"{me}: candidates must be of `Candidate`, got {told(candidate)}.")
@@ -93,8 +94,8 @@ def settled(
         problems=problems,
         n=n,
         delta=delta,
-        levels=tuple(levels),
-        candidates=tuple(candidates),
+        levels=several(f"{me}: levels", levels),
+        candidates=candidates,
         seed=whole(f"{me}: seed", seed, least=0, most=LARGEST),
     )
     claims = found.claims(steps or 1)
@@ -109,7 +110,7 @@ def _tolerances(goal: str, given: Sequence[float] | None) -> tuple[float, ...]:
     if given is None:
         return TOLERANCES[goal]
     what = "learn_solver: tolerances"
-    found = tuple(real(what, tolerance) for tolerance in given)
+    found = tuple(real(what, tolerance) for tolerance in several(what, given))
     if not found or list(found) != sorted(set(found), reverse=True):
         raise ValueError(f"{what} must go from easy to hard, got {told(given)}.")
     if goal == "objective" and found[-1] <= 0:

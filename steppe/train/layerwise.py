@@ -18,7 +18,7 @@ the last θ of a stage instead of the best.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -106,6 +106,12 @@ class LayerProgress(AbstractProgress):
     fresh: PyTree  # the state of the meta-optimizer before any step
 
 
+def _stages(given: Iterable[Span]) -> tuple[Span, ...]:
+    if not isinstance(given, Iterable):
+        raise ValueError(f"Layerwise: spans must be a list of stages, got {told(given)}.")
+    return tuple(given)
+
+
 class Layerwise(AbstractCurriculum):
     """Stages of a network's layers; see the head of this file.
 
@@ -114,7 +120,7 @@ class Layerwise(AbstractCurriculum):
     - `patience`: validations without a better one after which a stage ends early
     """
 
-    spans: tuple[Span, ...] = eqx.field(static=True, converter=tuple)
+    spans: tuple[Span, ...] = eqx.field(static=True, converter=_stages)
     decay: float = eqx.field(static=True, default=DECAY)
     patience: int = eqx.field(static=True, default=5)
     from_start: ClassVar[bool] = True

@@ -86,3 +86,9 @@ def test_the_attack_breaks_what_is_not_so():
     assert rises(ISTA())[0] == 0
     assert rises(ISTA(3.0))[0] > 100
     assert "on random problems raised the objective" in broken(ISTA(3.0), {"descent": DESCENT})[0]
+
+
+@pytest.mark.parametrize("use", [[["p"], ["p"]], 5, "pa", {"p": 1}, ["p", None], True])
+def test_settings_that_are_none_prove_nothing(use):
+    assert claims("MathL2O", {"monotone": True, "use": ["p"]})
+    assert claims("MathL2O", {"monotone": True, "use": use}) == {}

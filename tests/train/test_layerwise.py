@@ -155,6 +155,8 @@ def test_bad_input_gets_a_sentence():
         fit(decay=0.0)
     with pytest.raises(ValueError, match="Layerwise: spans must be stages of training, got none"):
         Layerwise(())
+    with pytest.raises(ValueError, match="Layerwise: spans must be a list of stages, got 5"):
+        fit(stages=5)
     with pytest.raises(ValueError, match="Span: layers must ascend and the rate be positive"):
         Span(3, 2)
     with pytest.raises(ValueError, match="give a rate for each number of steps, got 3 rates and 2"):
