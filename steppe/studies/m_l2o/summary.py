@@ -116,8 +116,9 @@ def ratios(found: Sequence[Record], tested: Tests) -> tuple[list[str], list[list
         wins = sum(a < b for a, b in zip(*pair, strict=True))
         low, high = (math.exp(x or 0) for x in (test.bootstrap.low, test.bootstrap.high))
         lines.append(
-            [ARMS[ours], ARMS[theirs], step, f"{math.exp(test.mean or 0):.2f}",
-             f"{low:.2f} – {high:.2f}", f"{wins} of {test.n}", f"{test.adjusted:.2g}"]
+            [ARMS[ours], ARMS[theirs], step, expectations.shown(math.exp(test.mean or 0)),
+             f"{expectations.shown(low)} – {expectations.shown(high)}", f"{wins} of {test.n}",
+             f"{test.adjusted:.2g}"]
         )  # fmt: skip
     return head, lines
 
