@@ -56,6 +56,7 @@ POINTS = 60  # of a curve
 class Cost:
     """Work on the problems' losses, of one of the streams.
 
+    - `problems`: drawn; one whose loss was not finite is left early for another, not counted
     - `gradients`: None where the optimizer takes a varying number a step
     - `values`: evaluations of a loss without its gradient
     """
@@ -201,6 +202,11 @@ def adapt(
     at_least(1, "adapt", unroll=unroll)
     at_least(2, "adapt", test=test)
     at_least(0, "adapt", seed=seed)
+    if not isinstance(task, AbstractTask):
+        raise ValueError(
+            f"adapt: task must be a task, got {told(task)}; give one, such as "
+            'steppe.tasks.build("lasso-dm").'
+        )
     tried = sizes(opt, rates)
     base = BPTT(episodes, unroll, horizon, stagger=False)
     adapter = Adapter(base, updates, tried[0] or 0.0, inner)
@@ -225,6 +231,7 @@ def adapt(
     each, several = opt.gradients_per_step, 1 + updates * len(tried)
     work = functools.partial(_cost, each)
     steps = updates * episodes * unroll * len(tried)
+    seen = episodes * math.ceil(updates / math.ceil(horizon / unroll))  # an episode has several
     twice = 2 if kept else 1
     found = Adaptation(
         optimizer=name,
@@ -243,7 +250,7 @@ def adapt(
         curves={stream: curve for stream, (_, curve) in runs.items()},
         nonfinite=int(nonfinite.sum()),
         cost={
-            "adaptation": work(episodes * updates, steps, updates * episodes * len(tried)),
+            "adaptation": work(seen, steps, updates * episodes * len(tried)),
             "validation": work(problems, several * problems * horizon, several * problems),
             "test": work(test, twice * test * horizon, twice * 4 * test),
         },

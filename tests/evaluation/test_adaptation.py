@@ -114,6 +114,18 @@ REFUSED = {
 }
 
 
+def test_updates_on_windows_of_one_episode_see_the_same_problems():
+    # Two windows an episode: of three updates the last one sees two fresh problems.
+    how = {**TINY, "horizon": 2, "unroll": 1}
+    _, record = adapt(sgd(0.6), Hill(), 3, rates=0.1, **how)
+    assert record.cost["adaptation"] == Cost(problems=4, gradients=6, values=6)
+
+
+def test_what_is_no_task_is_refused_in_one_sentence():
+    with pytest.raises(ValueError, match=r"adapt: task must be a task, got 'booth'; give one"):
+        adapt(sgd(0.1), "booth")  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_is_refused_in_one_sentence(name):
     opt, how, said = REFUSED[name]
