@@ -26,6 +26,7 @@ from steppe.optimizers.learned.math_l2o import MathL2O
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
 from steppe.optimizers.learned.step_fista import StepFISTA
+from steppe.optimizers.self_adapting import SelfAdapting
 from steppe.optimizers.unrolled.coupled import ALISTA, LISTACP, TiLISTA
 from steppe.optimizers.unrolled.glista import GLISTA
 from steppe.optimizers.unrolled.hyperlista import HyperLISTA
@@ -85,6 +86,8 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "entropy-sgd": lambda: EntropySGD(0.5, 0.3, 3, 0.1, scoping=0.1),
     "watchdog": lambda: Watchdog(RNNProp(hidden=(2,), features=2, key=jr.key(0)), adam(0.1), 2),
     "adaptable": lambda: Adaptable(LearnedAdam(0.1)),
+    "self-adapting": lambda: SelfAdapting(RNNProp(hidden=(2,), features=2, key=jr.key(0))),
+    "self-adapting-updates": lambda: SelfAdapting(adam(0.1), directions="updates"),
     "guarded": lambda: Guarded(momentum(0.1), adam(0.01)),
     "guarded-by-residual": lambda: Guarded(momentum(0.1), ISTA(0.9), "residual"),
     "recorded": lambda: Recorded(RNNProp(hidden=(2,), features=2, key=jr.key(0))),

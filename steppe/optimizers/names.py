@@ -224,6 +224,13 @@ OPTIMIZERS = table(
         family="wrappers",
     ),
     Entry(
+        "self-adapting",
+        "another optimizer, base, whose trained tensors go on moving while it runs",
+        ".optimizers.self_adapting:SelfAdapting",
+        family="wrappers",
+        tunable=("rate",),
+    ),
+    Entry(
         "watchdog",
         "another optimizer, base, and a second one, fallback, where that makes no progress",
         ".optimizers.watchdog:Watchdog",

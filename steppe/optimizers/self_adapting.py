@@ -23,6 +23,7 @@ learning rate adaptation with hypergradient descent", ICLR 2018. Departure: they
 rate of a rule by hand; the directions here are those of a learned rule.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import equinox as eqx
@@ -174,30 +175,33 @@ class SelfAdapting(AbstractOptimizer):
 
     def at(self, log_scales: Directions) -> AbstractOptimizer:
         """`base` with its tensors scaled."""
-        theta, rest = split_meta(self.base)
-        leaves, treedef = jtu.tree_flatten(theta)
         if self.directions == "updates":
             return self.base
+        theta, rest = split_meta(self.base)
+        leaves, treedef = jtu.tree_flatten(theta)
         several = [i for i, leaf in enumerate(leaves) if leaf.size > 1]
-        for i, phi in zip(several, log_scales[1:], strict=True):
-            leaves[i] = times(jnp.exp(phi), leaves[i])
+        for k, i in enumerate(several, start=1):
+            leaves[i] = times(jnp.exp(log_scales[k]), leaves[i])
         return join_meta(jtu.tree_unflatten(treedef, leaves), rest)
 
     def slopes(self, state: SelfAdaptingState, grads: Updates) -> Directions:
         """⟨g, ẋ⟩ for each direction: with `second_order` and memory 1, dF/dφ."""
-        return jax.vmap(lambda x_dot: tree.dot(grads, x_dot))(state.x_dot).astype(
-            state.log_scales.dtype
-        )
+        return _each(lambda x_dot: tree.dot(grads, x_dot), state)
 
     def moved(self, state: SelfAdaptingState, grads: Updates) -> Directions:
         """φ after the gradient at the point to which the last update has led."""
-        size = tree.norm(grads) * jax.vmap(tree.norm)(state.x_dot)
-        known = size > 0
-        slopes = self.slopes(state, grads)
-        cosines = slopes / jnp.where(known, size, 1).astype(slopes.dtype)
-        cosines = jnp.where(known & jnp.isfinite(cosines), cosines, 0)
-        far = jnp.full_like(state.log_scales, BENT).at[0].set(FARTHEST)
-        return jnp.clip(state.log_scales - self.rate * cosines, -far, far)
+        phi = state.log_scales
+        sizes = tree.norm(grads).astype(phi.dtype) * _each(tree.norm, state)
+        cosines = self.slopes(state, grads) / jnp.where(sizes > 0, sizes, 1)
+        known = (sizes > 0) & jnp.isfinite(cosines)
+        far = jnp.full_like(phi, BENT).at[0].set(FARTHEST)
+        return jnp.clip(phi - self.rate * jnp.where(known, cosines, 0), -far, far)
+
+
+def _each(f: Callable[[PyTree], Scalar], state: SelfAdaptingState) -> Directions:
+    """f of the tangent of x, direction by direction."""
+    phi = state.log_scales  # mapped over, too: there may be no parameters
+    return jax.vmap(lambda _, x_dot: f(x_dot).astype(phi.dtype))(phi, state.x_dot)
 
 
 def _curved(problem: Problem | None, params: Params, grads: Updates, x_dot: PyTree) -> PyTree:
@@ -208,5 +212,5 @@ def _curved(problem: Problem | None, params: Params, grads: Updates, x_dot: PyTr
             "was given none. Run it in `unroll`, give update(…, problem=…), or leave second_order "
             "out, which needs gradients alone."
         )
-    product = lambda v: jax.jvp(problem.grad, (params,), (v,))[1]
+    _, product = jax.linearize(problem.grad, params)
     return jax.vmap(lambda v: tree.cast_like(product(v), grads))(x_dot)

@@ -33,6 +33,7 @@ from steppe.flatness.hessian import HessianTrace
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam
+from steppe.optimizers.self_adapting import SelfAdapting
 from steppe.optimizers.unrolled.base import AbstractUnrolled
 from steppe.train.adapt import Adapter
 from steppe.train.curriculum import Curriculum
@@ -65,6 +66,7 @@ SENSIBLE = {
     "run_grid.retries": ("0",), "descend.levels": ("-1", "0"), "bootstrap.seed": ("0",),
     "tune.grid": ("-1", "0"), "evaluate.seeds": ("0",), "Adapter.updates": ("0",),
     "Adapter.rate": ("0",), "adapt.rates": ("0",), "adapt.seed": ("0",),
+    "SelfAdapting.rate": ("0",), "SelfAdapting.memory": ("0",),
     **{
         f"{name}.{argument}": ("0",)
         for name in ("ALISTA", "GLISTA", "LFISTA", "LISTA", "LISTACP", "NAALISTA", "TiLISTA")
@@ -164,6 +166,7 @@ def subjects() -> list[Subject]:
         subject(Imitation, WINDOWS | {"teacher": adam(1e-3)}),
         subject(Mix, {"parts": {"a": BPTT(**WINDOWS)}}),
         subject(Adapted, {"base": BPTT(**WINDOWS)}),
+        subject(SelfAdapting, {"base": adam(1e-3)}),
         subject(Validation, {}),
         subject(Adapter, {"base": BPTT(**WINDOWS)}),
         subject(Curriculum, {"horizons": (4,)}),

@@ -38,6 +38,7 @@ OPTIONS = {
     "sam": {"base": adam(0.1)},
     "adaptable": {"base": adam(0.1)},
     "guarded": {"base": adam(0.1), "fallback": adam(0.1)},
+    "self-adapting": {"base": adam(0.1)},
     "watchdog": {"base": adam(0.1), "fallback": adam(0.1)},
 }
 
