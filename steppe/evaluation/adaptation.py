@@ -202,12 +202,12 @@ def adapt(
     at_least(1, "adapt", unroll=unroll)
     at_least(2, "adapt", test=test)
     at_least(0, "adapt", seed=seed)
+    tried = sizes(opt, rates)
     if not isinstance(task, AbstractTask):
         raise ValueError(
             f"adapt: task must be a task, got {told(task)}; give one, such as "
             'steppe.tasks.build("lasso-dm").'
         )
-    tried = sizes(opt, rates)
     base = BPTT(episodes, unroll, horizon, stagger=False)
     adapter = Adapter(base, updates, tried[0] or 0.0, inner)
     objective = Trajectory() if objective is None else objective
