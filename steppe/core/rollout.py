@@ -36,6 +36,9 @@ def map_lanes(
 ) -> PyTree:
     """f(shared, x) for every x along the leading axis of `xs`, stacked.
 
+    - `shared`: what lanes have in common; its arrays go to every device, all else is static
+    - `xs`: arrays
+
     Where a mesh with the axis "episodes" is active (`train.mesh`) and its size divides
     the number of lanes, every device takes an equal share. On a device, at most
     `batch_size` lanes advance at once (`vmap`), group after group: side by side is best
@@ -47,21 +50,22 @@ def map_lanes(
     then all of them would do all of the work.
     """
     lanes = jtu.tree_leaves(xs)[0].shape[0]
+    arrays, static = eqx.partition(shared, eqx.is_array)
 
-    def local(shared: PyTree, xs: PyTree) -> PyTree:
+    def local(arrays: PyTree, xs: PyTree) -> PyTree:
         count = jtu.tree_leaves(xs)[0].shape[0]
         group = group_size(count, batch_size)
-        one = lambda x: f(shared, x)
+        one = lambda x: f(eqx.combine(arrays, static), x)
         if group == count:
             return jax.vmap(one)(xs)
         return jax.lax.map(one, xs, batch_size=group if group > 1 else None)
 
     mesh = jax.sharding.get_abstract_mesh()
     if AXIS not in mesh.axis_names or AXIS in mesh.manual_axes:
-        return local(shared, xs)
+        return local(arrays, xs)
     if lanes % (devices := mesh.shape[AXIS]):
         if devices <= jax.local_device_count():
-            return local(shared, xs)
+            return local(arrays, xs)
         raise ValueError(
             f"{lanes} episodes cannot be shared equally by the {devices} devices of all "
             f"{jax.process_count()} processes. Take a multiple of {devices} "
@@ -73,7 +77,7 @@ def map_lanes(
         in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
         out_specs=PartitionSpec(AXIS),
         check_vma=False,
-    )(shared, xs)
+    )(arrays, xs)
 
 
 def group_size(lanes: int, batch_size: int) -> int:
@@ -176,19 +180,24 @@ def episodes(
     Returns records whose arrays have the episodes in front. To be called under `jit`; episodes go
     over the devices of a mesh that is active (`train.mesh`).
     """
-    shared, static = eqx.partition((task, opt, steps), eqx.is_array)
 
-    def one(shared: PyTree, lane: tuple[Key | Episode, PyTree]) -> Records:
-        start, beside = lane
-        task, opt, steps = eqx.combine(shared, static)
+    def one(shared: tuple, lane: tuple[Key | Episode, PyTree]) -> Records:
+        (task, opt, steps), (start, beside) = shared, lane
         own = opt if isinstance(opt, AbstractOptimizer) else opt(beside)
         see = lambda episode: look(episode, beside)
         return rollout(task, own, start, steps, see, at=at, observe=observe)
 
-    if batch_size is None:
-        matrix = getattr(opt, "matrix", False)
-        batch_size = lanes_together(tree.size(shapes(task)), matrix=matrix)
-    return map_lanes(one, shared, (starts, beside), batch_size=batch_size)
+    batch_size = lanes_of(task, opt) if batch_size is None else batch_size
+    return map_lanes(one, (task, opt, steps), (starts, beside), batch_size=batch_size)
+
+
+def lanes_of(task: AbstractTask, opt: Optimizer | None = None) -> int:
+    """Episodes that one device best advances at once, by size.
+
+    - `opt`: the optimizer that all share; None: each has its own
+    """
+    matrix = getattr(opt, "matrix", False)
+    return lanes_together(tree.size(shapes(task)), matrix=matrix)
 
 
 def shapes(task: AbstractTask) -> PyTree:

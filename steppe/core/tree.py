@@ -109,6 +109,12 @@ def promoting(f: Callable) -> Callable:
     return run
 
 
+@promoting
+def rescale(a: float | Scalar, x: PyTree) -> PyTree:
+    """a · x, leaf by leaf in its own dtype, whatever that of a."""
+    return jtu.tree_map(lambda leaf: (a * leaf).astype(leaf.dtype), x)
+
+
 def widest(*dtypes: DTypeLike) -> jnp.dtype:
     """The dtype that JAX promotes these to, also where the user has forbidden promotion."""
     return promoting(jnp.result_type)(*dtypes)

@@ -49,7 +49,8 @@ Surface = Callable[[PyTree], tuple[Score, Window, PyTree]]  # θ ↦ score, wind
 Outer = Literal["same", "next"]
 Inner = Literal["sgd", "adam"]
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # of the inner Adam
+# Of the inner Adam. That of optax has no derivative where a gradient is 0: its root is steep there.
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class Adapted(AbstractWindowed):

@@ -91,10 +91,8 @@ class Whole(AbstractEstimator):
         keys = jr.split(key, self.episodes)
 
         def mean(theta: PyTree) -> tuple[Array, tuple[Array, dict[str, Array]]]:
-            everything = (task, join_meta(theta, rest), objective, self.horizon)
-            shared, static = eqx.partition(everything, eqx.is_array)
-            lane = lambda shared, key: self._lane(eqx.combine(shared, static), key)
-            values, parts = map_lanes(lane, shared, keys, batch_size=ALL)
+            shared = (task, join_meta(theta, rest), objective, self.horizon)
+            values, parts = map_lanes(self._lane, shared, keys, batch_size=ALL)
             return _mean(values, jnp.isfinite(values)), (values, parts)
 
         (_, (values, parts)), grads = jax.value_and_grad(mean, has_aux=True)(theta)

@@ -119,14 +119,13 @@ class Windows(eqx.Module):
         - `shared`: what lanes have in common, data and θ included
         - `state`: what each lane carries, stacked; it has its episodes as `.episode`
         """
-        arrays, static = eqx.partition(shared, eqx.is_array)
-        one = lambda arrays, x: lane(*eqx.combine(arrays, static), *x)
+        one = lambda shared, x: lane(*shared, *x)
         runs = state.episode.step.size  # more than one a lane where θ is perturbed
         matrix = any(getattr(part, "matrix", False) for part in shared)
         n = tree.size(state.episode.params) // runs
         batch_size = self.together or lanes_together(n, matrix=matrix)
         xs = (state, jr.split(key, self.episodes))
-        state, lanes = map_lanes(one, arrays, xs, batch_size=batch_size)
+        state, lanes = map_lanes(one, shared, xs, batch_size=batch_size)
         grads, stats = average(lanes)
         return grads, state, stats
 

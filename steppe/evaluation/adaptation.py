@@ -43,6 +43,8 @@ from ..train import mesh as meshes
 from ..train.adapt import Adapter
 from ..train.environment import environment
 from ..train.validate import Validation
+from . import adaptation_wording as wording
+from .adaptation_wording import count
 from .records import Number, number
 from .run import measure_all, trainer
 from .stats import Interval, Paired, paired
@@ -147,12 +149,12 @@ class Adaptation:
     @property
     def verdict(self) -> str:
         """Did adaptation help, and by how much, in one sentence."""
-        return verdict(self)
+        return wording.verdict(self)
 
     @property
     def price(self) -> str:
         """Gradients that adapting and choosing cost, in one sentence."""
-        return price(self)
+        return wording.price(self)
 
 
 def adapt(
@@ -216,7 +218,7 @@ def adapt(
     validation = Validation(horizon=horizon, episodes=problems)
 
     with meshes.active(meshes.episode_mesh()):
-        say(f"{updates} updates of {name}, at {_count(len(tried), 'rate')}")
+        say(f"{updates} updates of {name}, at {count(len(tried), 'rate')}")
         rows = jnp.asarray([rate or 0.0 for rate in tried], jnp.result_type(float))
         thetas, nonfinite = _paths(adapter, task, opt, objective, rows, key_adapt)
         say(f"judging 0 to {updates} updates on {problems} problems")
@@ -260,7 +262,7 @@ def adapt(
     )
     bad = [n > 0 or not np.isfinite(row).all() for n, row in zip(nonfinite, scores, strict=True)]
     if all(bad):
-        warnings.warn(divergence(found), stacklevel=2)
+        warnings.warn(wording.divergence(found), stacklevel=2)
     return chosen, found
 
 
@@ -356,68 +358,3 @@ def _run(
 def _cost(each: int | None, problems: int, steps: int, values: int) -> Cost:
     gradients = None if each is None else each * steps
     return Cost(problems=problems, gradients=gradients, values=values)
-
-
-def verdict(found: Adaptation) -> str:
-    """The sentence, from the record alone."""
-    n, steps = len(found.given), _count(found.horizon, "step")
-    if not found.kept:
-        tried = found.updates * (len(found.rates) if found.rates else 1)
-        few = "the update that was tried" if tried == 1 else f"any of the {tried} candidates"
-        return (
-            f"Not adapted: on the problems of validation, {found.optimizer} as it was did not do "
-            f"worse than {few}, and is kept."
-        )
-    seen = found.compared
-    head = {
-        "better": "Adaptation helps",
-        "worse": "Adaptation harms, though it looked better on the problems of validation",
-        "no difference seen": "No difference seen",
-    }[seen.verdict]
-    said = f"{head}: after {steps} on {n} fresh problems, the loss "
-    d = found.ratio if found.ratio is not None else seen.difference
-    if d.mean is None:
-        said += "is not finite on any that both could train"
-    elif found.ratio is not None:
-        said += f"is {_digits(d.mean)} times that of {found.optimizer} as it was{_within(d)}"
-    else:
-        said += f"differs from that of {found.optimizer} as it was by {d.mean:+.3g}{_within(d)}"
-    if seen.diverged or seen.diverged_theirs:
-        said += f"; adapted, {seen.diverged} of them diverged, as it was {seen.diverged_theirs}"
-    return said + "."
-
-
-def price(found: Adaptation) -> str:
-    """The sentence about the cost, from the record alone."""
-    adapting, choosing = found.cost["adaptation"], found.cost["validation"]
-    if adapting.gradients is None or choosing.gradients is None:
-        return "How many gradients it cost is not known: its steps take varying numbers of them."
-    whole = adapting.gradients + choosing.gradients
-    return (
-        f"It cost {whole:,} gradients of the problems' losses: {adapting.gradients:,} to adapt and "
-        f"{choosing.gradients:,} to choose."
-    )
-
-
-def divergence(found: Adaptation) -> str:
-    """The sentence about adaptation that was not finite, from the record alone."""
-    where = "at its own rates" if found.rates is None else "at every rate"
-    end = "no update is kept" if not found.kept else "the best of what was finite is kept"
-    return (
-        f"adapt: {where}, adaptation came to losses or gradients that are not finite "
-        f"({_count(found.nonfinite, 'episode')} left out); {end}. Try lower rates."
-    )
-
-
-def _within(d: Interval) -> str:
-    if d.low is None or d.high is None:
-        return ""
-    return f" (95 % interval {_digits(d.low)} to {_digits(d.high)})"
-
-
-def _digits(x: float) -> str:
-    return f"{x:.3g}"
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s")

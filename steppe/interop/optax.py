@@ -31,7 +31,7 @@ from ..core.messages import brief
 from ..core.optimizer import AbstractOptimizer
 from ..core.types import Key, OptState, Params, Scalar, Updates
 from ..optimizers.classic.from_optax import FromOptax, adam
-from ..optimizers.watchdog import Watchdog, times
+from ..optimizers.watchdog import Watchdog
 
 ADAM_RATE = 1e-3  # of the fallback, where none is given: optax's and everybody's first choice
 
@@ -122,7 +122,7 @@ def to_optax(
                 "rule reads them, call `update(grads, state, params)`."
             ) from error
         if not (guarded or (isinstance(lr, float) and lr == 1.0)):
-            updates = times(factor, updates)
+            updates = tree.rescale(factor, updates)
         count = None if state.count is None else state.count + 1
         return updates, OptaxState(opt_state, key_run, count)
 

@@ -38,7 +38,6 @@ from ..core.measure import check_not_negative
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import Problem
 from ..core.types import Key, OptState, Params, Scalar, Updates
-from .watchdog import times
 
 FARTHEST = 16.0  # |log-scale| of updates: a factor of 10⁷
 BENT = 1.0  # |log-scale| of a tensor of θ: e times its trained size, or a part of it
@@ -148,11 +147,14 @@ class SelfAdapting(AbstractOptimizer):
             base = eqx.combine(floats, others)
             u, after = self.at(phi).update(g, base, x, problem=problem, **extra)
             new, rest = eqx.partition(tree.cast_like(after, state.base), eqx.is_inexact_array)
-            return (times(jnp.exp(phi[0]), u), new), rest
+            return (tree.rescale(jnp.exp(phi[0]), u), new), rest
 
-        faded = times(self.memory, state.x_dot)
+        faded = tree.rescale(self.memory, state.x_dot)
         primals = phi, floats
-        tangents = jnp.eye(len(phi), dtype=phi.dtype)[self.lanes], times(self.memory, state.s_dot)
+        tangents = (
+            jnp.eye(len(phi), dtype=phi.dtype)[self.lanes],
+            tree.rescale(self.memory, state.s_dot),
+        )
         if self.second_order:
             primals = *primals, grads, params
             tangents = *tangents, _curved(problem, params, grads, faded), faded
@@ -181,7 +183,7 @@ class SelfAdapting(AbstractOptimizer):
         leaves, treedef = jtu.tree_flatten(theta)
         several = [i for i, leaf in enumerate(leaves) if leaf.size > 1]
         for k, i in enumerate(several, start=1):
-            leaves[i] = times(jnp.exp(log_scales[k]), leaves[i])
+            leaves[i] = tree.rescale(jnp.exp(log_scales[k]), leaves[i])
         return join_meta(jtu.tree_unflatten(treedef, leaves), rest)
 
     def slopes(self, state: SelfAdaptingState, grads: Updates) -> Directions:

@@ -154,7 +154,7 @@ class Watchdog(AbstractOptimizer):
         sound = tree.finite(grads)
         g = _where(sound, grads)
         theirs, fallback = self.fallback.update(g, state.fallback, params, key=key, **extra)
-        theirs = times(lr, theirs)
+        theirs = tree.rescale(lr, theirs)
         turn = _account(state.turn, g, theirs)
         verdict = self.judge(turn, sound, state.dismissals)
         anchor = tree.select(verdict.begins, params, turn.anchor)
@@ -164,7 +164,7 @@ class Watchdog(AbstractOptimizer):
             fresh = lambda: tree.cast_like(self.base.init(params, key=key), state.base)
             start = jax.lax.cond(verdict.resumes, fresh, lambda: state.base)
             updates, base = self.base.update(g, start, params, key=key, **extra)
-            return times(lr, updates), tree.cast_like(base, state.base)
+            return tree.rescale(lr, updates), tree.cast_like(base, state.base)
 
         rest = lambda: (jtu.tree_map(jnp.zeros_like, params), state.base)
         ours, base = jax.lax.cond(verdict.leads & ~home, propose, rest)
@@ -246,12 +246,6 @@ def _account(turn: Turn, g: Updates, theirs: Updates) -> Turn:
     offer = turn.offer - tree.dot(g, theirs).astype(dtype)
     known = jnp.where(jnp.isfinite(offer), offer, turn.offer)
     return dataclasses.replace(turn, gain=turn.gain + fall, offer=known)
-
-
-@tree.promoting
-def times(lr: float | Scalar, updates: Updates) -> Updates:
-    """lr · updates, leaf by leaf in its own dtype, whatever that of lr."""
-    return jtu.tree_map(lambda u: (lr * u).astype(u.dtype), updates)
 
 
 def _largest(x: PyTree) -> Scalar:

@@ -78,9 +78,8 @@ def curves(found: Adaptation, shown: Mapping[str, str]) -> str:
         for i, stream in reversed(list(enumerate(shown))):
             curve = found.curves[stream]
             x = np.array(curve.at, float)
-            low, middle, high = (np.array(y, float) for y in (curve.low, curve.median, curve.high))
-            axes.fill_between(x, low, high, color=plots.SERIES[i], alpha=0.14, lw=0)
-            axes.plot(x, middle, color=plots.SERIES[i], lw=plots.WIDTHS[i], ls=plots.DASHES[i])
+            y = [np.array(y, float) for y in (curve.low, curve.median, curve.high)]
+            plots.band(axes, x, y, i)
         seen = [x for stream in shown for x in found.curves[stream].low if x is not None]
         if min(seen, default=0) > 0:
             axes.set_yscale("log")

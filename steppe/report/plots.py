@@ -173,6 +173,13 @@ def differences(comparisons: Sequence[Comparison], style: Mapping[str, int], met
     return svg(draw, f"differences-{metric}", (9.6, 0.8 + 0.3 * len(shown)))
 
 
+def band(axes: "Axes", x: np.ndarray, y: Sequence[np.ndarray], i: int) -> None:
+    """Line of the middle one of three curves, y, in the band between the others."""
+    low, middle, high = y
+    axes.fill_between(x, low, high, color=SERIES[i], alpha=0.14, lw=0)
+    axes.plot(x, middle, color=SERIES[i], lw=WIDTHS[i], ls=DASHES[i])
+
+
 def series(axes: "Axes", x: np.ndarray, y: np.ndarray, i: int) -> None:
     """Median line and percentile band of y (seeds, points)."""
     if len(y) > 1:

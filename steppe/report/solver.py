@@ -111,11 +111,8 @@ def curves(record: Record, rows: Sequence[Row], style: Mapping[str, int], *, by:
 
 
 def line(axes: "Axes", record: Record, x: np.ndarray, row: Row, i: int) -> None:
-    low, middle, high = (np.array(y, float) for y in (row.low, row.median, row.high))
-    if record.error == "gap":
-        low, middle, high = (np.maximum(y, FLOOR) for y in (low, middle, high))
-    axes.fill_between(x, low, high, color=plots.SERIES[i], alpha=0.14, lw=0)
-    axes.plot(x, middle, color=plots.SERIES[i], lw=plots.WIDTHS[i], ls=plots.DASHES[i])
+    y = [np.array(y, float) for y in (row.low, row.median, row.high)]
+    plots.band(axes, x, [np.maximum(y, FLOOR) for y in y] if record.error == "gap" else y, i)
 
 
 def guarantee(cert: Certificate) -> dict[str, Any]:

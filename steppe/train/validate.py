@@ -11,16 +11,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, ArrayLike, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int
 
-from ..core import tree
-from ..core.backend import lanes_together
 from ..core.episode import Episode, begin
 from ..core.estimator import AbstractEstimator
 from ..core.messages import at_least, brief
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
-from ..core.rollout import episodes, map_lanes, rollout, shapes
+from ..core.rollout import episodes, lanes_of, map_lanes, rollout
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Scalar
 from ..core.window import Window, score
@@ -102,16 +100,14 @@ class Validation(eqx.Module):
         self, task, opt, begins: Key, steps, objective, keys: Key
     ) -> Float[Array, " episodes"]:
         """`_losses`, each episode with an optimizer of its own, adapted to its instance."""
-        shared, static = eqx.partition((self, task, opt, steps, objective), eqx.is_array)
 
-        def one(shared: PyTree, lane: tuple[Key, Key]) -> Scalar:
-            self, task, opt, steps, objective = eqx.combine(shared, static)
-            begins, key = lane
+        def one(shared: tuple, lane: tuple[Key, Key]) -> Scalar:
+            (self, task, opt, steps, objective), (begins, key) = shared, lane
             own = self.adapt.to_instance(task, opt, objective, begins)
             return self._losses(task, own, begins[None], steps, objective, key[None])[0]
 
-        batch_size = lanes_together(tree.size(shapes(task)))
-        return map_lanes(one, shared, (begins, keys), batch_size=batch_size)
+        shared = (self, task, opt, steps, objective)
+        return map_lanes(one, shared, (begins, keys), batch_size=lanes_of(task))
 
     def _objective(self, task, opt, begins: Key, steps, objective, keys: Key) -> Scalar:
         """Values over the last `window` steps, with what the objective remembers of the start.
@@ -119,11 +115,9 @@ class Validation(eqx.Module):
         Episodes begin inside the lane that is mapped: as in `Whole`, what they have in common has
         no axis of episodes then, and a layer of a network multiplies all of them by one matrix.
         """
-        shared, static = eqx.partition((task, opt, objective, steps), eqx.is_array)
 
-        def one(shared: PyTree, lane: tuple[Key, Key]) -> Scalar:
-            task, opt, objective, steps = eqx.combine(shared, static)
-            begins, key = lane
+        def one(shared: tuple, lane: tuple[Key, Key]) -> Scalar:
+            (task, opt, objective, steps), (begins, key) = shared, lane
             key_problem, key_start, key_score = jr.split(key, 3)
             episode = begin(task, opt, begins)
             problem = draw(task, episode.instance, key_problem, split="train")
@@ -135,9 +129,8 @@ class Validation(eqx.Module):
 
             return rollout(task, opt, episode, steps - self.window, value).looks
 
-        matrix = getattr(opt, "matrix", False)
-        batch_size = lanes_together(tree.size(shapes(task)), matrix=matrix)
-        return map_lanes(one, shared, (begins, keys), batch_size=batch_size)
+        shared = (task, opt, objective, steps)
+        return map_lanes(one, shared, (begins, keys), batch_size=lanes_of(task, opt))
 
 
 class Run(eqx.Module):

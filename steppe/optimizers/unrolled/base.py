@@ -240,11 +240,13 @@ def check_sizes(
 
     - `each`: numbers of the matrix that every layer has for itself, if it has one
     """
-    most = {"rows": MOST_UNKNOWNS, "n": MOST_UNKNOWNS, "layers": MOST_LAYERS}
-    for name, size in {"rows": rows, "n": n, "layers": layers}.items():
-        if size is not None:
-            at_least(1, owner, **{name: size})
-        whole(f"{owner}: {name}", size, least=1, most=most[name])
+    at_least(1, owner, rows=rows, n=n, layers=layers)
+    for name, size, most in (
+        ("rows", rows, MOST_UNKNOWNS),
+        ("n", n, MOST_UNKNOWNS),
+        ("layers", layers, MOST_LAYERS),
+    ):
+        whole(f"{owner}: {name}", size, least=1, most=most)
     own = {"": 0, "rows·n": layers * rows * n, "n·n": layers * n * n}[each]
     if (count := max(rows * n, own)) > LARGEST:
         raise ValueError(

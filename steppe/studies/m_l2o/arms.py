@@ -183,8 +183,3 @@ def losses(
     """The loss after every step of episodes."""
     look, value = lambda *_: (), lambda step: step.value
     return episodes(task, opt, keys, steps, look, observe=value, batch_size=len(keys)).steps
-
-
-def length(theta: PyTree) -> Scalar:
-    """Euclidean length of a tree of arrays."""
-    return jnp.sqrt(sum(jnp.sum(x**2) for x in jtu.tree_leaves(theta)))

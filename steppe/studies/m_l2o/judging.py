@@ -15,13 +15,14 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from ...core import tree
 from ...core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ...core.types import Key
 from ...evaluation.run import tune
 from ...optimizers.adaptable import Adaptable
 from ...optimizers.classic.from_optax import adam
 from ...train.adapt import Inner
-from .arms import OBJECTIVE, adapter, inner, length, losses, problems
+from .arms import OBJECTIVE, adapter, inner, losses, problems
 
 JUDGED, TUNED = 0x1D6ED, 0x7E57  # keys of the problems
 MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 1000)
@@ -80,7 +81,7 @@ def after_adaptation(
         some = jtu.tree_map(lambda x: x[jnp.array(counts)], thetas)
 
         def judge(theta) -> tuple[Array, Array]:
-            off = length(jtu.tree_map(jnp.subtract, theta, first)) / length(rule(first))
+            off = tree.norm(jtu.tree_map(jnp.subtract, theta, first)) / tree.norm(rule(first))
             keys = jr.split(key_judge, each)
             return losses(task, join_meta(theta, rest), keys, steps), off
 

@@ -87,7 +87,7 @@ def check_law(kind: str, law: str, labels: str | None = None) -> None:
         )
 
 
-def several(numbers: Any) -> Any:
+def as_tuple(numbers: Any) -> Any:
     """A tuple in place of a list, as fields of tasks must be."""
     return tuple(numbers) if isinstance(numbers, list) else numbers
 
@@ -97,7 +97,7 @@ def check_spread(kind: str, spread: Numbers | None, between: bool) -> None:
     if not isinstance(between, bool):
         raise ValueError(f"{kind}: between must be True or False, got {between!r}.")
     if spread is not None:
-        check_positive(kind, spread=spread)
+        check_all_positive(kind, spread=spread)
     if between and not (isinstance(spread, tuple) and len(spread) == 2 and spread[0] < spread[1]):
         raise ValueError(
             f"{kind}: with between=True the spread must be two numbers, the lower one first, such "
@@ -105,7 +105,7 @@ def check_spread(kind: str, spread: Numbers | None, between: bool) -> None:
         )
 
 
-def check_positive(kind: str, **values: Numbers) -> None:
+def check_all_positive(kind: str, **values: Numbers) -> None:
     """Raise ValueError unless these are positive numbers, or tuples of some."""
     reals(kind, finite=False, **values)
     for name, value in values.items():

@@ -36,7 +36,7 @@ from jaxtyping import Array, Float
 from ...core.messages import at_least
 from ...core.task import AbstractFormula
 from ...core.types import Key, Scalar
-from .equations import check_positive
+from .equations import check_all_positive
 
 BRANIN_T = 1 / (8 * math.pi)
 BRANIN_AT = ((-math.pi, 12.275), (math.pi, 2.275), (3 * math.pi, 2.475))
@@ -157,7 +157,7 @@ class Formula(AbstractFormula):
             )
         at_least(1, "Formula", instances=self.instances)
         if self.start is not None:
-            check_positive("Formula", start=self.start)
+            check_all_positive("Formula", start=self.start)
 
     def sample(self, key: Key) -> tuple[()]:
         return ()

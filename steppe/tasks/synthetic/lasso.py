@@ -33,12 +33,12 @@ from ...core.types import Key, Scalar
 from .equations import (
     Equations,
     Numbers,
+    as_tuple,
     check_law,
     check_spread,
     draw_equations,
     mean_square,
     product,
-    several,
 )
 
 
@@ -63,7 +63,7 @@ class Lasso(AbstractFormula):
     start: float = eqx.field(static=True, default=1.0)
     seed: int | None = eqx.field(static=True, default=None)
     labels: str | None = eqx.field(static=True, default=None)
-    spread: Numbers | None = eqx.field(static=True, default=None, converter=several)
+    spread: Numbers | None = eqx.field(static=True, default=None, converter=as_tuple)
     between: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):

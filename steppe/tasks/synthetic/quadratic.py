@@ -41,12 +41,12 @@ from ...core.types import Key, Scalar
 from .equations import (
     Equations,
     Numbers,
+    as_tuple,
     check_law,
     check_spread,
     draw_equations,
     mean_square,
     product,
-    several,
 )
 
 
@@ -109,7 +109,7 @@ class Quadratic(AbstractFormula):
     start: float = eqx.field(static=True, default=1.0)
     factor: float = eqx.field(static=True, default=0.5)
     labels: str | None = eqx.field(static=True, default=None)
-    spread: Numbers | None = eqx.field(static=True, default=None, converter=several)
+    spread: Numbers | None = eqx.field(static=True, default=None, converter=as_tuple)
     between: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):

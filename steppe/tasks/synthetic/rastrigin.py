@@ -36,11 +36,11 @@ from .equations import (
     LAWS,
     Equations,
     Numbers,
-    check_positive,
+    as_tuple,
+    check_all_positive,
     draw_equations,
     one_of,
     product,
-    several,
 )
 
 TEXTBOOK = "textbook"
@@ -80,7 +80,7 @@ class Rastrigin(AbstractFormula):
     reduce: str = eqx.field(static=True, default="sum")
     offset: str = eqx.field(static=True, default="bound")
     box: float | None = eqx.field(static=True, default=None)
-    alpha: Numbers = eqx.field(static=True, default=10.0, converter=several)
+    alpha: Numbers = eqx.field(static=True, default=10.0, converter=as_tuple)
 
     def __check_init__(self):
         at_least(1, "Rastrigin", n=self.n, instances=self.instances)
@@ -94,9 +94,9 @@ class Rastrigin(AbstractFormula):
         reals("Rastrigin", finite=False, start=self.start)
         if not 0 <= self.start < math.inf:
             raise ValueError(f"Rastrigin: start must not be negative, got {self.start}.")
-        check_positive("Rastrigin", factor=self.factor, alpha=self.alpha)
+        check_all_positive("Rastrigin", factor=self.factor, alpha=self.alpha)
         if self.box is not None:
-            check_positive("Rastrigin", box=self.box)
+            check_all_positive("Rastrigin", box=self.box)
 
     def sample(self, key: Key) -> Ripples:
         key_bowl, key_c = jr.split(key)
