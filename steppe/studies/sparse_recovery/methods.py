@@ -40,6 +40,7 @@ from ..cost import TOGETHER
 WEIGHTS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)  # of the penalty, for ISTA and FISTA
 THRESHOLDS = (0.9, 1.0, 1.1402, 1.3, 1.5)  # of AMP
 RATES, DECAY = (1.0, 0.4, 0.1), 1.0  # of the stages of a layer: older layers move as new ones do
+EPISODES = {"LISTA": 2}  # times as many: its full matrices fit the noise of fewer
 TUNED_ON = 128  # validation problems
 OMP_PROBLEMS = 256
 TRAIN, TUNE, TEST = range(3)  # streams of keys

@@ -68,7 +68,7 @@ def cells(settings: SparseRecoverySizes) -> Iterator[Cell]:
                     "seed": seed,
                     "sizes": list(full if large else own),
                     "stages": list(settings.large_stages if large else settings.stages),
-                    "episodes": settings.episodes,
+                    "episodes": settings.episodes * methods.EPISODES.get(method, 1),
                     "problems": settings.problems,
                     "certified": settings.certified if large and method in NUMBERS else 0,
                 }
