@@ -8,7 +8,8 @@
     sum     := term (("+" | "-") term)*
     term    := factor (("*" | "/") factor)*
     factor  := "-" factor | atom ["^" ["-"] whole]
-    atom    := number | c0 | name | name "[" whole "]" | function "(" sum ("," sum)* ")" | "(" sum ")"
+    atom    := number | c0 | name | name "[" whole "]" | "(" sum ")"
+             | function "(" sum ("," sum)* ")"
 
 `name[3]` is the variable as it was 3 steps ago. Functions mean what NumPy means by them, nothing is
 protected: the square root of −1 is NaN, the logarithm of 0 is −∞. So the text, its LaTeX and all
@@ -176,7 +177,7 @@ def variables(e: Expression) -> tuple[Variable, ...]:
 
 
 def coefficients(e: Expression) -> int:
-    """How many coefficients there are. ValueError unless they are c0, c1, … without a gap."""
+    """Count the coefficients. ValueError unless they are c0, c1, … without a gap."""
     found = {node.index for node, _ in walk(e) if isinstance(node, Coefficient)}
     if gaps := sorted(set(range(len(found))) - found):
         raise ValueError(
