@@ -146,9 +146,9 @@ def test_a_study_can_be_asked(name):
 def told(capsys):
     """(README of a study, what its record says); nothing is run."""
 
-    def ask(name: str) -> tuple[str, str]:
+    def ask(name: str, record: str = "") -> tuple[str, str]:
         folder = FOLDER / name.replace("-", "_")
-        path = folder / f"{folder.name}.jsonl"
+        path = folder / f"{record or folder.name}.jsonl"
         assert main(["reproduce", name, "--records", str(path)]) == 0
         return (folder / "README.md").read_text(), capsys.readouterr().out
 
@@ -168,6 +168,14 @@ def test_the_verdicts_of_readme_are_those_of_the_record(told, name):
     page, out = told(name)
     said = [line for line in out.splitlines() if re.match(r"(not )?reproduced ", line)]
     assert len(said) > 20 and "\n".join(said) in page
+
+
+def test_the_order_of_sparse_solvers_holds_on_each_of_three_matrices(told):
+    page, out = told("sparse-recovery", "seeds")
+    said = [line for line in out.splitlines() if line.startswith("reproduced ")]
+    assert out[out.index("| solver") : out.rindex(" |") + 2] in page and "\n".join(said) in page
+    (order,) = [line for line in said if "at least 8 dB below LISTA-CP, every seed" in line]
+    assert "ALISTA, LISTA-CPSS, LAMP, TISTA" in order and "[-60.2, -58.2]" in out
 
 
 def test_the_intervals_of_readme_are_those_of_the_record(told):
