@@ -26,6 +26,7 @@ from steppe.optimizers.learned.math_l2o import MathL2O
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
 from steppe.optimizers.learned.step_fista import StepFISTA
+from steppe.optimizers.learned.symbolic import Symbolic
 from steppe.optimizers.self_adapting import SelfAdapting
 from steppe.optimizers.unrolled.coupled import ALISTA, LISTACP, TiLISTA
 from steppe.optimizers.unrolled.glista import GLISTA
@@ -70,6 +71,8 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "hyperlista": lambda: HyperLISTA.from_dictionary(MATRIX, layers=2, c1=1e-3, c2=0.01, c3=0.2),
     "go-math-l2o": lambda: GoMathL2O(("r", "q", "b", "b1", "b2"), (2,), key=jr.key(0)),
     "gru": lambda: CoordinatewiseGRU(hidden=(2,), lr=0.1, key=jr.key(0)),
+    "symbolic": lambda: Symbolic("-0.1 * tanh(1.3 * mn9[2] + gn99) - 0.1 * aq(g[1], abs(m5))"),
+    "symbolic-poles": lambda: Symbolic("c0 * g / sqrt(ms9)", (-0.1,)),
     "learned-adam": lambda: LearnedAdam(0.1),
     "learned-schedule": lambda: LearningRateSchedule(2, 0.1),
     "momentum": lambda: momentum(0.1),

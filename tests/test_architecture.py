@@ -27,8 +27,8 @@ MAY_IMPORT = {
     "train": {"core", "store", "objectives", "estimators", "optimizers.unrolled"},
     "interop": {"core", "store", "optimizers"},
     "torch": {  # no JAX
-        "core.messages", "core.arguments", "store.manifest", "store.untrusted",
-        "optimizers.settings", "zoo.resolve",
+        "core.messages", "core.arguments", "core.expression", "store.manifest", "store.untrusted",
+        "optimizers.settings", "optimizers.formulas", "zoo.resolve",
     },
     "zoo": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",

@@ -70,6 +70,13 @@ OPTIMIZERS = table(
         needs="Composite",
     ),
     Entry(
+        "symbolic",
+        "a formula of averages and earlier gradients, such as Adam (Zheng et al. 2022)",
+        LEARNED + "symbolic:Symbolic",
+        family="a few numbers",
+        learned=True,
+    ),
+    Entry(
         "learned-adam",
         "the four numbers of Adam",
         LEARNED + "learned_adam:LearnedAdam",

@@ -11,6 +11,7 @@ import math
 import os
 from typing import Annotated, Literal, TypeVar, get_type_hints
 
+from ..core.expression import LENGTH
 from ..store.fit import as_saved, check_fit, specs
 from ..store.manifest import (
     SAVED,
@@ -20,6 +21,7 @@ from ..store.manifest import (
     verify,
 )
 from ..store.untrusted import Between, Length, Real, Source, built, checked_table
+from .formulas import ADAM, canonical
 from .proofs import check_claims
 
 Width = Annotated[int, Between(0, 2**16)]  # units of a layer
@@ -27,7 +29,7 @@ Widths = Annotated[tuple[Width, ...], Length(64)]
 Block = Annotated[int, Between(1, 2**31)]
 Scales = Annotated[int, Between(1, 32)]
 Shapes = dict[str, tuple[int, ...]]
-Settings = TypeVar("Settings", "DM", "RNNProp", "Scale")
+Settings = TypeVar("Settings", "DM", "RNNProp", "Scale", "Symbolic")
 
 SHARPEST = 80.0  # p from which e^p is close to the largest float32
 FLOOR = -33.0  # of L2O-Scale's log learning rates (published code)
@@ -181,10 +183,26 @@ class Scale:
         return found | ({".lr_momentum": (), ".log_step": ()} if self.dynamic else {})
 
 
-KINDS = {"DM": DM, "RNNProp": RNNProp, "Scale": Scale}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Symbolic:
+    """Settings of `optimizers.learned.symbolic`."""
+
+    formula: Annotated[str, Length(LENGTH)] = ADAM
+    coefficients: Annotated[tuple[Real, ...], Length(1000)] | None = None
+    block: Block = 1024
+
+    def __post_init__(self):
+        canonical(self.formula, self.coefficients)  # raises for what is no rule
+
+    @property
+    def shapes(self) -> Shapes:
+        return {".theta": (len(canonical(self.formula, self.coefficients)[1]),)}
 
 
-def settings_in(header: Header, path: str | os.PathLike) -> DM | RNNProp | Scale | None:
+KINDS = {"DM": DM, "RNNProp": RNNProp, "Scale": Scale, "Symbolic": Symbolic}
+
+
+def settings_in(header: Header, path: str | os.PathLike) -> DM | RNNProp | Scale | Symbolic | None:
     """The settings of the optimizer in a file, and the check that its weights are as they imply.
 
     None for an optimizer of another kind. Raises CheckpointError where there is no optimizer, for

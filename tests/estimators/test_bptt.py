@@ -19,6 +19,7 @@ from steppe.optimizers.classic.from_optax import sgd
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.learned_adam import LearnedAdam
 from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.optimizers.learned.symbolic import Symbolic
 from tests.reference.unroll import central_differences, flat, slow_unroll
 
 LENGTH = 3
@@ -85,6 +86,7 @@ OPTIMIZERS = {
     "dm": lambda key: DM((3, 2), scale=0.3, block=2, key=key),
     "rnnprop": lambda key: RNNProp((3,), 2, scale=0.3, block=2, key=key),
     "adam": lambda key: LearnedAdam(0.1, 0.5, 0.5, 0.1, block=2),  # little to compile
+    "symbolic": lambda key: Symbolic("-0.1 * g / sqrt(ms5) - 0.2 * tanh(2 * mom9[2])", block=2),
     "mixing": lambda key: Mixing(jnp.asarray(-1.0), jnp.asarray(0.7)),
 }
 OBJECTIVES = {

@@ -14,9 +14,20 @@ from steppe.optimizers import settings
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
+from steppe.optimizers.learned.symbolic import Symbolic
 from steppe.store.describe import hints_of
 
-CLASSES: dict[str, typing.Callable] = {"DM": DM, "RNNProp": RNNProp, "Scale": Scale}
+CLASSES: dict[str, typing.Callable] = {
+    "DM": DM,
+    "RNNProp": RNNProp,
+    "Scale": Scale,
+    "Symbolic": Symbolic,
+}
+FORMULAS = (
+    {"formula": "-0.01 * tanh(1.3 * mn95)"},
+    {"formula": "c0 * g + 3", "coefficients": (0.5,)},
+    {"formula": "g", "coefficients": ()},
+)
 
 
 def options(kind: str, rng: random.Random) -> dict:
@@ -26,6 +37,8 @@ def options(kind: str, rng: random.Random) -> dict:
         return {"hidden": layers, "preprocess": rng.choice(["log_and_sign", "none"])}
     if kind == "RNNProp":
         return {"hidden": layers, "features": rng.randint(1, 4)}
+    if kind == "Symbolic":
+        return rng.choice(FORMULAS)
     made: dict = {"levels": tuple(rng.randint(1, 4) for _ in range(rng.randint(1, 3)))}
     made["scales"] = rng.randint(1, 4)
     flags = [f.name for f in dataclasses.fields(settings.Scale) if f.type in (bool, "bool")]
@@ -36,12 +49,15 @@ def options(kind: str, rng: random.Random) -> dict:
 LOOKING = ("relative_lr", "extreme", "lr_shortcut")  # at learning rates, which `dynamic` brings
 
 
-@pytest.mark.parametrize(("kind", "count"), [("DM", 6), ("RNNProp", 6), ("Scale", 14)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("DM", 6), ("RNNProp", 6), ("Scale", 14), ("Symbolic", 3)]
+)
 def test_shapes_are_those_of_the_weights(kind, count):
     rng = random.Random(kind)
     for _ in range(count):
         given = options(kind, rng)
-        opt = eqx.filter_eval_shape(lambda given=given: CLASSES[kind](**given, key=jr.key(0)))
+        key = {} if kind == "Symbolic" else {"key": jr.key(0)}
+        opt = eqx.filter_eval_shape(lambda given=given | key: CLASSES[kind](**given))
         arrays = {jtu.keystr(where): x.shape for where, x in jtu.tree_leaves_with_path(opt)}
         assert settings.KINDS[kind](**given).shapes == arrays, given
 
@@ -50,7 +66,7 @@ def test_shapes_are_those_of_the_weights(kind, count):
 def test_names_hints_and_defaults_are_those_of_the_constructor(kind):
     known = settings.KINDS[kind]
     arguments = dict(inspect.signature(CLASSES[kind]).parameters)
-    del arguments["key"]
+    arguments.pop("key", None)
     assert [field.name for field in dataclasses.fields(known)] == list(arguments)
     assert {n: a.default for n, a in arguments.items()} == dataclasses.asdict(known())
     assert hints_of(known) == hints_of(CLASSES[kind])

@@ -33,6 +33,7 @@ OPTIONS = {
     "ista": {},
     "fista": {},
     "amp": {},
+    "symbolic": {"formula": "-0.1 * mn9 + 0.2 * g[1]"},
     "optax": {"make": "lion", "learning_rate": 1e-3},
     "entropy-sgd": {"learning_rate": 0.1},
     "sam": {"base": adam(0.1)},
