@@ -16,6 +16,7 @@ EXTRAS = {  # what each brings on top
     "hub": ("huggingface_hub",),
     "data": ("mlxtend",),
     "tensorboard": ("tensorboardX",),
+    "symbolic": ("pyoperon",),
 }
 
 

