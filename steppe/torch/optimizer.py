@@ -50,8 +50,14 @@ from .matrix import Matrix, bind, places, stands
 from .rules import BLOCK, AbstractRule, DMRule, RNNPropRule
 from .scale import ScaleRule
 from .states import Admitted, admitted, mapping, standalone
+from .symbolic import SymbolicRule
 
-RULES: dict[str, type] = {"DM": DMRule, "RNNProp": RNNPropRule, "Scale": ScaleRule}
+RULES: dict[str, type] = {
+    "DM": DMRule,
+    "RNNProp": RNNPropRule,
+    "Scale": ScaleRule,
+    "Symbolic": SymbolicRule,
+}
 
 
 class LearnedOptimizer(torch.optim.Optimizer):

@@ -71,6 +71,17 @@ def test_every_pretrained_optimizer_takes_the_same_steps(name):
     assert found < 1e-9
 
 
+FORMULAS = [
+    "-0.01 * g",
+    "-0.001 * mn9_999",
+    "-0.01 * sign(0.9 * mom99[1] + 0.1 * g)",
+    "-0.05 * (tanh(mn95) + 0.5 * tanh(3 * mn95[2]) - 0.1 * gn95[3]^3 / (1 + square(g[1])))",
+    "sign5[1]",
+    "0.01 * g[1] - 0.02 * g",
+    "0.02 * size5 * sign5 - 0.01 * max(min(asinh(g), tanh(1)), -0.3)",
+    "-0.01 * aq(exp(-abs(m5)), g) * log(1 + v99) + sqrt(ms5) * -0.02 * sign(g)",
+    "0.01",
+]
 SCALES = [
     {"levels": (6,)},
     {"levels": (6, 5)},
@@ -94,6 +105,7 @@ SCALES = [
         ("rnnprop", {"hidden": (5, 4), "features": 3}),
         ("rnnprop", {"beta1": 0.0}),
         *(("l2o-scale", options) for options in SCALES),
+        *(("symbolic", {"formula": formula}) for formula in FORMULAS),
     ],
     ids=str,
 )
@@ -120,3 +132,31 @@ def test_blocks_and_chunks_do_not_change_the_result():
 def test_the_file_is_read_and_not_the_jax_object():
     rule = LearnedOptimizer([torch.nn.Parameter(torch.zeros(2))], path("dm-v1")).rule
     assert rule.floats == 40
+
+
+def test_a_trained_formula_takes_the_same_steps(tmp_path):
+    import equinox as eqx
+
+    from steppe.zoo import build
+
+    formula, start = "c0 * tanh(c1 * mn95) + c2 * g[1]", (-0.05, 1.5, 0.0)
+    opt = build("symbolic", formula=formula, coefficients=start)
+    opt = eqx.tree_at(lambda opt: opt.theta, opt, jnp.asarray([0.1, -0.3, -0.02], jnp.float32))
+    steppe.save(tmp_path / "opt", opt)
+    with jax.enable_x64(True):
+        theirs = in_jax(load(tmp_path / "opt"), "float64")
+    assert difference(in_torch(tmp_path / "opt", "float64", block=17), theirs) < 1e-9
+    assert difference(in_torch(tmp_path / "opt", "float32"), theirs) < 1e-5
+
+
+def test_formulas_have_identities_of_their_own():
+    from steppe.torch.symbolic import SymbolicRule
+
+    def identity(formula, coefficients, *theta):
+        hyper = {"formula": formula, "coefficients": coefficients}
+        return SymbolicRule({".theta": torch.tensor(theta)}, hyper).identity
+
+    rules = [("c0 * g", (0.1,), 0.0), ("c0 * g", (0.2,), 0.0), ("c0 * m9", (0.1,), 0.0)]
+    rules += [("c0 * g", (0.1,), 1.0)]
+    assert len({identity(*rule) for rule in rules}) == 4
+    assert identity("0.1 * g", None, 0.0) == identity("c0 * g", (0.1,), 0.0)

@@ -79,8 +79,12 @@ class Symbolic(AbstractCoordinatewise):
     @property
     def numbers(self) -> Float[Array, " k"]:
         """The coefficients c0, c1, … as they are now."""
-        start = jnp.asarray(self.coefficients, self.theta.dtype)
-        return jnp.where(start == 0, self.theta, start * (1 + self.theta))
+        return self.numbers_in(self.theta.dtype)
+
+    def numbers_in(self, dtype: jnp.dtype) -> Float[Array, " k"]:
+        """The coefficients as they are now, computed in this dtype."""
+        start, theta = jnp.asarray(self.coefficients, dtype), self.theta.astype(dtype)
+        return jnp.where(start == 0, theta, start * (1 + theta))
 
     def text(self, digits: int | None = None) -> str:
         """The formula with its numbers, as text that `Symbolic` reads.
@@ -95,7 +99,9 @@ class Symbolic(AbstractCoordinatewise):
 
     def filled(self, digits: int | None = None) -> Expression:
         """The formula with its numbers."""
-        return fill(self.plan.expression, self.numbers.tolist(), digits)
+        pairs = zip(self.coefficients, self.theta.tolist(), strict=True)
+        numbers = [start * (1 + theta) if start else theta for start, theta in pairs]
+        return fill(self.plan.expression, numbers, digits)
 
     def start(self, rows: int, dtype: jnp.dtype) -> SymbolicState:
         zeros = jnp.zeros((rows,), dtype)
@@ -114,7 +120,7 @@ class Symbolic(AbstractCoordinatewise):
         for (name, lags), old in zip(plan.lags, state.past, strict=True):
             variables |= {(name, k + 1): old[k] for k in range(lags)}
             past.append(jnp.concatenate([now[name][None], old[:-1]]))
-        u = value(plan.expression, self.numbers.astype(g.dtype), variables)
+        u = value(plan.expression, self.numbers_in(g.dtype), variables)
         return jnp.broadcast_to(u, g.shape), SymbolicState(averages, tuple(past))
 
 
