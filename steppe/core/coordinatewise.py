@@ -112,7 +112,8 @@ class AbstractCoordinatewise(AbstractOptimizer):
                     "other parameters; call init(params) again."
                 )
         blocks = jtu.tree_map(lambda x: to_blocks(x, self.block_of(n)), inputs)
-        by = in_place if n > CACHED_ROWS and on_cpu() else mapped
+        long = n > CACHED_ROWS and expected[0] > 1  # one block is one program, in place by itself
+        by = in_place if long and on_cpu() else mapped
         with jax.numpy_dtype_promotion("standard"):  # θ may be narrower than the rows
             u, rows = by(self, blocks, state.rows, count)
         return unravel(from_blocks(u, n)), CoordinateState(count, tree.cast_like(rows, state.rows))

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ...core.backend import SHORT_BLOCK
+from ...core.backend import ALL
 from ...core.coordinatewise import AbstractCoordinatewise
 from ...core.expression import LENGTH, Expression, evaluate, fill, functions, latex
 from ...store.untrusted import Length, Real
@@ -65,7 +65,7 @@ class Symbolic(AbstractCoordinatewise):
         self,
         formula: Annotated[str, Length(LENGTH)] = ADAM,
         coefficients: Annotated[tuple[Real, ...], Length(1000)] | None = None,
-        block: Block = SHORT_BLOCK,
+        block: Block = ALL,
     ):
         self.formula, self.coefficients = canonical(formula, coefficients)
         self.block = block
