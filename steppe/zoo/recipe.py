@@ -25,6 +25,7 @@ from ..core.settings import (
     values_of,
 )
 from ..estimators.names import ESTIMATORS
+from ..optimizers.formulas import canonical
 from .adaptation import Adaptation
 from .penalty import Penalty
 
@@ -68,6 +69,11 @@ class Optimizer:
     layers: int | None = setting(
         None, "layers of an unrolled network (default: 16)", least=1, most=2**16, unit="layers"
     )
+    formula: str | None = setting(
+        None,
+        "update of the optimizer symbolic, e.g. '-0.01 * tanh(mn95)' (default: that of Adam)",
+        metavar="TEXT",
+    )
     options: Mapping[str, Any] = setting(
         {}, "other options of the optimizer by name; in files only", flag="opt-options"
     )
@@ -76,7 +82,9 @@ class Optimizer:
         check(self, "optimizer.")
         if "hidden" in self.options:
             raise ValueError("`optimizer.options` has 'hidden'; give it as `optimizer.hidden`.")
-        for name in ("scale", "layers"):
+        if self.formula is not None:
+            canonical(self.formula, None)  # raises for what is no formula, or lacks numbers
+        for name in ("scale", "layers", "formula"):
             if name in self.options and getattr(self, name) is not None:
                 raise ValueError(
                     f"`optimizer.{name}` was given, and {name!r} in `optimizer.options` too."
@@ -85,7 +93,8 @@ class Optimizer:
     @property
     def arguments(self) -> dict[str, Any]:
         """Arguments of the optimizer's class."""
-        own = {"hidden": self.hidden or None, "scale": self.scale, "layers": self.layers}
+        own = {"hidden": self.hidden or None}
+        own |= {"scale": self.scale, "layers": self.layers, "formula": self.formula}
         return {name: x for name, x in own.items() if x is not None} | dict(self.options)
 
 

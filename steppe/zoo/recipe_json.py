@@ -92,6 +92,6 @@ def from_flat(fields: Mapping[str, Any]) -> Recipe:
     chosen = dict(fields.get("options") or {})
     table = USUAL | {paths.get(name, name): x for name, x in fields.items() if name != "options"}
     table |= {"optimizer.hidden": chosen.pop("hidden", ()), "optimizer.options": chosen}
-    table |= {"optimizer.layers": chosen.pop("layers", None)}
+    table |= {f"optimizer.{name}": chosen.pop(name, None) for name in ("layers", "formula")}
     table = {name: x for name, x in table.items() if name != "penalty" or x is not None}
     return build(Recipe, from_table(Recipe, table, "recipe"))

@@ -227,6 +227,8 @@ def test_a_penalty_is_measured_in_its_units():
         (lambda: recipe("alista", validate_every=0), "`curriculum.layers` goes by validation"),
         (lambda: recipe("alista", estimator="bptt"), "needs `estimator.kind whole`, got bptt"),
         (lambda: recipe("alista", layers=0), "`optimizer.layers` must be .*, got 0"),
+        (lambda: Optimizer(name="symbolic", formula="-0.1 * mn"), "no input 'mn'; did you mean"),
+        (lambda: Optimizer(name="symbolic", formula="c0 * g"), "write the numbers into"),
         (lambda: recipe("alista", unroll=5), "the same number, got 5 and 16"),
         (lambda: recipe("alista", curriculum={"layers": (2, 3)}), "of three stages, .* got 2,3"),
         (lambda: recipe("alista", meta_decay="cosine"), "`meta.decay cosine` goes by all"),
