@@ -43,18 +43,18 @@ MAY_IMPORT = {
         "core", "store", "tasks", "optimizers", "objectives", "estimators", "train", "zoo",
         "certificates", "evaluation",
     },
-    "distill": {
+    "distillation": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
         "train", "zoo", "certificates", "evaluation",
     },
-    "report": {"core", "store", "train", "certificates", "evaluation", "distill", "solvers"},
+    "report": {"core", "store", "train", "certificates", "evaluation", "distillation", "solvers"},
     "runs": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
-        "train", "zoo", "certificates", "evaluation", "distill", "solvers", "report",
+        "train", "zoo", "certificates", "evaluation", "distillation", "solvers", "report",
     },
     "studies": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
-        "train", "zoo", "certificates", "evaluation", "distill", "solvers", "report", "runs",
+        "train", "zoo", "certificates", "evaluation", "distillation", "solvers", "report", "runs",
         "torch", "interop",
     },
 }  # fmt: skip

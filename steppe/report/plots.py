@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..distill.perception import Energy, Field
+from ..distillation.perception import Energy, Field
 from ..evaluation.compare import Case, Comparison, label, lower_is_better
 from ..evaluation.curvature_record import CurvatureRecord
 from ..evaluation.records import Record

@@ -8,7 +8,7 @@ import pytest
 
 from steppe.core.expression import parse, size
 from steppe.core.optimizer import AbstractOptimizer
-from steppe.distill.perception import Energy, energy, field, of_task
+from steppe.distillation.perception import Energy, energy, field, of_task
 from steppe.optimizers.classic.from_optax import FromOptax
 from steppe.optimizers.learned.symbolic import Symbolic
 from steppe.report.plots import perception

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from distill import known_rules as known
+from distillation import known_rules as known
 
 from steppe.core.expression import (
     Apply,
@@ -21,7 +21,7 @@ from steppe.core.expression import (
     variables,
     walk,
 )
-from steppe.distill.search import (
+from steppe.distillation.search import (
     SYMBOLS,
     Candidate,
     Search,
@@ -211,5 +211,5 @@ def test_without_operon_the_message_names_the_extra(monkeypatch):
 
 
 def test_operon_is_imported_by_a_search_alone():
-    code = "import sys, steppe, steppe.distill.search; assert 'pyoperon' not in sys.modules"
+    code = "import sys, steppe, steppe.distillation.search; assert 'pyoperon' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,8 +16,8 @@ from steppe.core.expression import (
     parse,
     size,
 )
-from steppe.distill import simplify as module
-from steppe.distill.simplify import agree, normal, simplify
+from steppe.distillation import simplify as module
+from steppe.distillation.simplify import agree, normal, simplify
 
 
 @pytest.mark.parametrize(
