@@ -36,6 +36,8 @@ from .optimizers.classic.from_optax import FromOptax as FromOptax
 from .optimizers.learned.dm import DM as DM
 from .optimizers.learned.rnnprop import RNNProp as RNNProp
 from .optimizers.learned.scale import Scale as Scale
+from .optimizers.self_adapting import SelfAdapting as SelfAdapting
+from .optimizers.self_adapting import self_adapting as self_adapting
 from .solvers.learn import learn_solver as learn_solver
 from .tasks.classify import Classify as Classify
 from .tasks.synthetic.quadratic import Quadratic as Quadratic

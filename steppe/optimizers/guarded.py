@@ -62,7 +62,9 @@ class Guarded(AbstractOptimizer):
       as ISTA or gradient descent
     - `by`: "loss", never above the fallback's own curve; or "residual", which needs no values
     - `decay`: by residual, what a residual must lie below, as a share of the bound; in (0, 1)
-    - `restart`: a rejected base begins afresh; else it goes on as if its update had been made
+    - `restart`: a rejected base begins afresh, as is right for memories of the way, which has just
+      been left, such as momentum. Else it goes on as if its update had been made, as is right for
+      what it has learned about the problem, such as the factors of `SelfAdapting`
     """
 
     base: AbstractOptimizer

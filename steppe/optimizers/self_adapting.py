@@ -1,7 +1,9 @@
 """SelfAdapting: a trained optimizer whose θ goes on moving while it runs. Sees gradients alone.
 
-It moves along a few directions: a log-scale φ₀ of the whole update, and a log-scale φ_l of each
-tensor l of θ,
+    self_adapting(opt)    the same under a guard, which sees the loss: never above the curve of opt
+
+It moves along a few directions: a log-scale φ₀ of the whole update, and, on request, a log-scale
+φ_l of each tensor l of θ,
 
     (ũ_t, s_{t+1}) = opt_{θ e^φ}(g_t, s_t),    u_t = e^{φ₀} ũ_t,    x_{t+1} = x_t + u_t
 
@@ -38,6 +40,7 @@ from ..core.measure import check_not_negative
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import Problem
 from ..core.types import Key, OptState, Params, Scalar, Updates
+from .guarded import Guarded
 
 FARTHEST = 16.0  # |log-scale| of updates: a factor of 10⁷
 BENT = 1.0  # |log-scale| of a tensor of θ: e times its trained size, or a part of it
@@ -60,7 +63,8 @@ class SelfAdapting(AbstractOptimizer):
     - `base`: an optimizer; its tensors of two numbers or more move, single numbers stay
     - `rate`: the largest change of a log-scale in a step; at 0 the steps are those of `base`
     - `memory`: γ in [0, 1], share of a tangent that is kept from step to step
-    - `directions`: "updates", the size of updates alone, or "tensors", that of each tensor of θ too
+    - `directions`: "updates", the size of updates alone, from which most of the gain comes, or
+      "tensors", that of each tensor of θ too
     - `second_order`: exact tangents, by products with the Hessian. Needs the `problem`, and costs
       about two gradients a direction and step
 
@@ -79,7 +83,7 @@ class SelfAdapting(AbstractOptimizer):
         base: AbstractOptimizer,
         rate: float = 0.03,
         memory: float = 0.9,
-        directions: Literal["updates", "tensors"] = "tensors",
+        directions: Literal["updates", "tensors"] = "updates",
         second_order: bool = False,
     ):
         self.base, self.rate, self.memory = base, rate, memory
@@ -198,6 +202,19 @@ class SelfAdapting(AbstractOptimizer):
         known = (sizes > 0) & jnp.isfinite(cosines)
         far = jnp.full_like(phi, BENT).at[0].set(FARTHEST)
         return jnp.clip(phi - self.rate * jnp.where(known, cosines, 0), -far, far)
+
+
+def self_adapting(opt: AbstractOptimizer, rate: float = 0.03) -> Guarded:
+    """`opt`, adapting while it runs, and never above its own curve. Needs the `problem`.
+
+    - `rate`: the largest change of a log-scale in a step
+
+    A second run of `opt`, as it is, stands beside it; of the two next points the one of lower loss
+    is taken. Cost: a gradient a step and two values of the loss. Where gradients are all that is
+    seen, as in optax, there is `SelfAdapting(opt)`.
+    """
+    # What the guard rejects is a step; φ and the tangents must outlast it, or nothing ever adapts.
+    return Guarded(SelfAdapting(opt, rate), opt, restart=False)
 
 
 def _each(f: Callable[[PyTree], Scalar], state: SelfAdaptingState) -> Directions:

@@ -43,11 +43,27 @@ SCALES = ("tiny", "small", "paper")  # minutes; what README reports; the sizes o
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A claim, whether it holds here, and the reason."""
+    """A claim, whether it holds here, and the reason.
+
+    - `expected`: whether it was expected to hold; False for an open question, whose answer is
+      "yes" or "no" and never "not reproduced"
+    """
 
     claim: str
     holds: bool
     because: str
+    expected: bool = True
+
+    @property
+    def answer(self) -> str:
+        return "yes" if self.holds else "no"
+
+    @property
+    def word(self) -> str:
+        """The answer to an open question, or how an expectation came out."""
+        if not self.expected:
+            return self.answer
+        return "reproduced" if self.holds else "not reproduced"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,17 +223,16 @@ def sentences(verdicts: Iterable[Verdict]) -> str:
     >>> print(sentences([Verdict("It helps", False, "+0.1 [-0.2, +0.4]")]))
     It helps: no (+0.1 [-0.2, +0.4])
     """
-    return "\n".join(f"{v.claim}: {'yes' if v.holds else 'no'} ({v.because})" for v in verdicts)
+    return "\n".join(f"{v.claim}: {v.answer} ({v.because})" for v in verdicts)
 
 
 def reproduced(verdicts: Iterable[Verdict]) -> str:
-    """One line a verdict on a published or expected number.
+    """One line a verdict on a published or expected number, or on an open question.
 
     >>> print(reproduced([Verdict("error below 1", True, "0.3")]))
     reproduced      error below 1 (0.3)
     """
-    word = lambda v: "reproduced    " if v.holds else "not reproduced"
-    return "\n".join(f"{word(v)}  {v.claim} ({v.because})" for v in verdicts)
+    return "\n".join(f"{v.word:14}  {v.claim} ({v.because})" for v in verdicts)
 
 
 def means(rows: Iterable[Row], *, by: str, of: str) -> str:

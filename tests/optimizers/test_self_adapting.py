@@ -1,5 +1,7 @@
 """SelfAdapting moves θ by the derivative of the loss that it meets, carried beside the run."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,12 +14,13 @@ from steppe.core import tree
 from steppe.core.episode import begin, unroll
 from steppe.core.optimizer import AbstractOptimizer
 from steppe.core.rollout import episodes
+from steppe.core.task import Problem
 from steppe.evaluation.run import tune
 from steppe.interop.optax import to_optax
 from steppe.optimizers.classic.from_optax import adam, sgd
 from steppe.optimizers.guarded import Guarded
 from steppe.optimizers.learned.rnnprop import RNNProp
-from steppe.optimizers.self_adapting import BENT, FARTHEST, SelfAdapting
+from steppe.optimizers.self_adapting import BENT, FARTHEST, SelfAdapting, self_adapting
 from steppe.tasks.synthetic.quadratic import Quadratic
 
 TASK, STEPS, WIDTH = Quadratic(3), 5, 1e-5
@@ -86,14 +89,14 @@ def differences(memory, given=None):
 
 @pytest.mark.parametrize("memory", [0.7, 1.0])
 def test_tangents_of_second_order_are_finite_differences_of_the_loss(memory):
-    found, _ = slopes(SelfAdapting(RULE, 0.0, memory, second_order=True))
+    found, _ = slopes(SelfAdapting(RULE, 0.0, memory, "tensors", second_order=True))
     expected = differences(memory)
     assert np.abs(expected[1:]).min() > 1e-7  # of every direction, at every step
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_tangents_of_first_order_are_those_where_gradients_do_not_change():
-    found, given = slopes(SelfAdapting(RULE, 0.0, 0.7))
+    found, given = slopes(SelfAdapting(RULE, 0.0, 0.7, "tensors"))
     expected = differences(0.7, given)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
     exact = differences(0.7)
@@ -133,7 +136,7 @@ def test_at_rate_0_the_steps_are_those_of_the_base(directions):
 
 def test_tensors_move_and_single_numbers_do_not():
     assert SelfAdapting(adam(0.1)).names == ("updates",)
-    opt = SelfAdapting(RULE)
+    opt = SelfAdapting(RULE, directions="tensors")
     assert opt.names == DIRECTIONS
     bent = opt.at(jnp.array([5.0, 0.5, -0.5]))
     np.testing.assert_allclose(bent.w, np.exp(0.5) * RULE.w)
@@ -143,7 +146,7 @@ def test_tensors_move_and_single_numbers_do_not():
 
 
 def test_log_scales_keep_within_their_bounds():
-    opt = SelfAdapting(RULE, 100.0)
+    opt = SelfAdapting(RULE, 100.0, directions="tensors")
     state = opt.init(jnp.ones(2))
     far = eqx.tree_at(lambda s: s.x_dot, state, jnp.ones_like(state.x_dot))
     for sign in (1, -1):
@@ -152,7 +155,7 @@ def test_log_scales_keep_within_their_bounds():
 
 
 def test_what_is_not_finite_moves_nothing_and_is_forgotten():
-    opt = SelfAdapting(RULE)
+    opt = SelfAdapting(RULE, directions="tensors")
     x = jnp.ones(2)
     _, state = opt.update(x, opt.init(x), x)
     assert tree.norm(state.x_dot) > 0
@@ -168,8 +171,22 @@ def test_with_the_loss_as_a_guard_it_is_never_above_the_base():
     assert np.all(guarded <= base * (1 + 1e-12))
 
 
+def test_what_it_has_learned_outlasts_a_rejection():
+    """A step e⁵ times too long is rejected; its factor goes on moving from there, or from 1."""
+    opt, x = self_adapting(sgd(0.3), 0.5), jnp.ones(3)
+    problem = Problem(TASK, TASK.sample(jr.key(0)), (), jr.key(0))
+    for restart in (False, True):
+        guarded = dataclasses.replace(opt, restart=restart)
+        state = eqx.tree_at(lambda s: s.base.log_scales, guarded.init(x), jnp.array([5.0]))
+        _, after = guarded.update(problem.grad(x), state, x, problem=problem)
+        assert after.rejections == 1 and float(after.base.log_scales[0]) == (0 if restart else 5)
+        assert bool(after.base.x_dot.any()) is not restart
+    assert not opt.restart and opt.base.directions == "updates"
+    assert self_adapting(sgd(0.3)).base.rate == SelfAdapting(sgd(0.3)).rate
+
+
 def test_in_optax_it_is_the_same_and_needs_no_parameters():
-    opt = SelfAdapting(RULE, 0.5)
+    opt = SelfAdapting(RULE, 0.5, directions="tensors")
     x = jnp.asarray([1.0, -2.0])
     tx, guarded = to_optax(opt), to_optax(opt, guard=True)
     state, alone, watched = tx.init(x), opt.init(x), guarded.init(x)
@@ -184,7 +201,7 @@ def test_in_optax_it_is_the_same_and_needs_no_parameters():
 
 
 def test_a_run_goes_on_bit_by_bit_from_a_state_that_was_written(tmp_path):
-    opt, x = SelfAdapting(RULE, 0.5), jnp.asarray([1.0, -2.0])
+    opt, x = SelfAdapting(RULE, 0.5, directions="tensors"), jnp.asarray([1.0, -2.0])
     step = jax.jit(lambda x, state: opt.update(jnp.cos(x), state, x))
     u, state = step(x, opt.init(x))
     eqx.tree_serialise_leaves(tmp_path / "state.eqx", state)

@@ -12,10 +12,10 @@ import pytest
 from steppe.studies.m_l2o import curvatures, judging, m_l2o, summary
 from steppe.studies.m_l2o.expectations import logs, verdicts
 from steppe.studies.m_l2o.expectations import tests as planned_tests
-from steppe.studies.m_l2o.settings import ARMS, PREDICTED, SCALES
+from steppe.studies.m_l2o.settings import ARMS, PREDICTED, RUNNING, SCALES
 from steppe.studies.study import reproduce
 
-NAMES = [*ARMS, "self-adapting"]
+NAMES = list(ARMS)
 SEEDS = 10
 SPREADS = ("1", "10", "100")
 NOISE = np.random.default_rng(0).normal(0, 0.3, SEEDS)  # that all arms of a seed share
@@ -28,7 +28,7 @@ def look(level):
 def record(arm, seed, ratio):
     """Losses `ratio` times those of transfer, adapted a quarter of those before; a little noise."""
     own = NOISE[seed] + 0.03 * math.sin(7 * seed + 3 * NAMES.index(arm))
-    counts = ("0",) if arm in ("tuned", "self-adapting") else ("0", "5")
+    counts = ("0", "5") if judging.adapts(arm) else ("0",)
     level = math.log(ratio) + own
     looks = {count: look(level + (math.log(4) if count == "0" else 0)) for count in counts}
     if len(counts) == 1:
@@ -163,7 +163,7 @@ def test_the_measured_gain_is_the_predicted_one():
 @pytest.mark.slow
 def test_all_of_it_very_small(tmp_path):
     small = dataclasses.replace(
-        SCALES["tiny"], arms=("transfer", "next", "next-0", "vanilla", "tuned"), seeds=2,
+        SCALES["tiny"], arms=("transfer", "next", "next-0", "vanilla", "tuned", *RUNNING), seeds=2,
         instances=2, updates=5, adapted=(0, 5), draws=1, steps=100, predicted=10,
     )  # fmt: skip
     conclusion, grid = reproduce(m_l2o.STUDY, small, tmp_path, engine="serial", say=lambda _: None)

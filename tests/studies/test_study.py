@@ -12,6 +12,7 @@ from steppe.cli.main import main
 from steppe.evaluation.engines import function
 from steppe.store.untrusted import FileError
 from steppe.studies import names
+from steppe.studies.page import write_study_page
 from steppe.studies.study import (
     SCALES,
     Conclusion,
@@ -24,6 +25,7 @@ from steppe.studies.study import (
     read,
     records,
     reproduce,
+    reproduced,
     sentences,
 )
 
@@ -66,7 +68,9 @@ def test_cells_with_a_result_are_not_done_again(tmp_path):
     assert (tmp_path / "table.txt").read_text() == conclusion.text + "\n"
     assert json.loads((tmp_path / "findings.json").read_text()) == {
         "lines": 6,
-        "verdicts": [{"claim": "It holds", "holds": True, "because": "of course"}],
+        "verdicts": [
+            {"claim": "It holds", "holds": True, "because": "of course", "expected": True}
+        ],
     }
     assert (tmp_path / "more.txt").read_text() == "more"
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
@@ -115,6 +119,27 @@ def conclude_means(seeds, rows):
 def test_verdicts_are_sentences():
     assert sentences([Verdict("It helps", False, "+0.1")]) == "It helps: no (+0.1)"
     assert "verdicts" not in content(Conclusion("nothing"))
+
+
+@pytest.mark.parametrize(
+    ("holds", "expected", "word", "heading"),
+    [
+        (True, True, "reproduced", "Reproduced: 1 of 1"),
+        (False, True, "not reproduced", "Not reproduced: 1 of 1"),
+        (True, False, "yes", "Open questions"),
+        (False, False, "no", "Open questions"),
+    ],
+)
+def test_an_open_question_is_answered_and_an_expectation_met_or_missed(
+    tmp_path, holds, expected, word, heading
+):
+    verdict = Verdict("It helps", holds, "+0.1", expected)
+    assert reproduced([verdict]) == f"{word:14}  It helps (+0.1)"
+    path = write_study_page(tmp_path / "page.html", title="?", answer="!", verdicts=[verdict])
+    card = re.search(r'<div class="card">(.*?)</div>', path.read_text(), re.DOTALL)[1]
+    assert heading in card and ("eproduced" in card) is expected
+    assert ("It helps (+0.1)" in card) is expected
+    assert (f"It helps? <b>{word.capitalize()}</b> (+0.1)" in card) is not expected
 
 
 def test_a_fresh_process_is_another_one():

@@ -8,6 +8,7 @@ weights of five moments are compared by the loss after 100 steps on held-out pro
 that never adapt in training.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -149,6 +150,7 @@ def faster_rates(opt: AbstractOptimizer) -> PyTree | None:
     return eqx.tree_at(lambda o: o.log_rates, ones, FASTER * jnp.ones_like(opt.log_rates))
 
 
+@functools.cache
 def made(
     arm: str, seed: int, instances: int, updates: int
 ) -> tuple[AbstractOptimizer, dict[str, Any]]:

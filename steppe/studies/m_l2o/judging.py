@@ -23,6 +23,7 @@ from ...optimizers.adaptable import Adaptable
 from ...optimizers.classic.from_optax import adam
 from ...train.adapt import Inner
 from .arms import OBJECTIVE, adapter, inner, losses, problems
+from .settings import ALONE, RUNNING
 
 JUDGED, TUNED = 0x1D6ED, 0x7E57  # keys of the problems
 MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 1000)
@@ -45,7 +46,7 @@ def judged(arm: str, opt: AbstractOptimizer, seed: int, cell: dict[str, Any]) ->
 
 
 def adapts(arm: str) -> bool:
-    return arm != "tuned"
+    return arm not in ("tuned", *ALONE, *RUNNING)
 
 
 def key_of(seed: int, spread: float) -> Key:

@@ -3,8 +3,8 @@
 RNNProp is meta-trained on LASSO problems of small spread, once for what it is, once for what a step
 of adaptation makes of it, and in the ways between. Each then adapts to problems of larger spread by
 the same few updates, and is judged on others of these. Beside them: an untrained start, Adam tuned
-for each spread, and an optimizer that adapts while it runs. Last, a family where theory predicts
-the gain.
+for each spread, and optimizers that adapt while they run, with controls. Then a family where theory
+predicts the gain, families of quite another kind, and the price of adapting while it runs.
 
     steppe reproduce m-l2o --scale small
 
@@ -17,10 +17,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...evaluation.engines import Row
+from ...tasks import build
+from ...zoo import load
 from ..study import Cell, Conclusion, Study, records, sentences
-from . import arms, curvatures, judging, summary
+from . import arms, curvatures, judging, running, summary
 from .expectations import tests, verdicts
-from .settings import PREDICTED, MetaAdaptation
+from .settings import ALONE, PREDICTED, PRICED_ON, RUNNING, STARTS, MetaAdaptation
 
 SEEDS_OF_PREDICTED = 3
 
@@ -35,11 +37,23 @@ def cells(settings: MetaAdaptation) -> Iterator[Cell]:
     for arm in settings.arms:
         yield {"part": "arms", "arm": arm, "seeds": settings.seeds, "updates": settings.updates,
                **sizes, **lists}  # fmt: skip
+    of_start = {name: getattr(settings, name) for name in ("instances", "updates", "steps")}
+    for family in settings.families:
+        for base in STARTS:
+            yield {"part": "elsewhere", "arm": base, "family": family, "seeds": settings.starts,
+                   **of_start}  # fmt: skip
+    if any(arm in RUNNING for arm in settings.arms):
+        for task in PRICED_ON:
+            yield {"part": "price", "arm": "shipped", "task": task}
 
 
 def run(cell: Cell) -> dict[str, Any]:
     if cell["part"] == "predicted":
         return curvatures.measured(cell["arm"], cell["seed"], cell["updates"])
+    if cell["part"] == "elsewhere":
+        return {"rows": [running.elsewhere(cell, seed) for seed in range(cell["seeds"])]}
+    if cell["part"] == "price":
+        return {"price": running.price(build(cell["task"]), load("rnnprop-v1"))}
     return {"rows": [of_seed(cell, seed) for seed in range(cell["seeds"])]}
 
 
@@ -51,6 +65,8 @@ def of_seed(cell: Cell, seed: int) -> dict[str, Any]:
         return {"seed": seed, "spreads": found, "rates": rates}
     if arm == "vanilla":
         opt, about = arms.untrained(arm, seed), {"window_gradients": 0}
+    elif arm in RUNNING or arm in ALONE:
+        opt, about = running.optimizer(arm, seed, cell), {}
     else:
         opt, about = arms.made(arm, seed, cell["instances"], cell["updates"])
     seconds = time.process_time() - began

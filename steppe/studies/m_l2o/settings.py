@@ -17,12 +17,32 @@ TRAINED = {  # arms that are meta-trained: how they are called
     "second-large": "M-L2O: second order, α = 0.1",
     "second": "M-L2O: second order, α = 1e-3",
 }
+BASES = {  # what adapts while it runs, and to nothing before
+    "transfer": "transfer",
+    "shipped": "rnnprop-v1",
+    "near": "Adam at the rate that is best at σ = 1",
+}
+HOWS = {  # how it does
+    "self-adapting": "adapting while it runs",
+    "unguarded": "adapting while it runs, no guard",
+    "tensors": "adapting while it runs, each tensor too",
+    "last-update": "control: adapting while it runs, memory 0",
+    "still": "control: adapting while it runs at rate 0",
+}
+RUNNING = {f"{base}-{how}": f"{BASES[base]}, {HOWS[how]}" for base in BASES for how in HOWS
+           if base != "near" or how == "self-adapting"}  # fmt: skip
+ALONE = {"shipped": "rnnprop-v1 as it is", "near": "Adam at the rate that is best at σ = 1"}
 ARMS = {
     **TRAINED,
     "vanilla": "vanilla: untrained",
+    **ALONE,
+    **RUNNING,
     "tuned": "Adam, tuned",
 }
+FAMILIES = ("rosenbrock-m-l2o", "rastrigin-m-l2o", "quadratic-m-l2o-100")  # none is trained on
 EXACT, CONTROL, TRANSFER = "exact", "control", "transfer"
+STARTS = ("transfer", "shipped")  # that adapt to them
+PRICED_ON = ("lasso-m-l2o-100", "digits-mlp")
 PREDICTED = (TRANSFER, CONTROL, EXACT)  # arms of the family where the gain is known
 
 
@@ -43,6 +63,10 @@ class MetaAdaptation:
     draws: int = setting(4, "adaptations of each optimizer to each spread", least=1)
     problems: int = setting(2, "fresh problems for each of them", least=1)
     steps: int = setting(500, "inner steps on each problem", least=100)
+    families: tuple[str, ...] = setting(
+        FAMILIES, "other families of problems, adapted to and judged on", choices=FAMILIES
+    )
+    starts: int = setting(5, "meta-seeds on other families", least=2)
     predicted: int = setting(1500, "steps of meta-training where the gain is known", least=10)
 
     def __post_init__(self):
@@ -53,6 +77,7 @@ SCALES = {
     "tiny": MetaAdaptation(
         arms=("transfer", "next-0", "next", "vanilla", "tuned"),
         seeds=3, instances=8, updates=100, spreads=(100.0,), adapted=(0, 5), draws=2, problems=1,
+        families=(),
     ),
     "small": MetaAdaptation(),
     "paper": MetaAdaptation(
