@@ -24,6 +24,7 @@ from ...core import tree
 from ...core.estimator import AbstractEstimator
 from ...core.optimizer import AbstractOptimizer, split_meta
 from ...core.rollout import episodes
+from ...core.task import AbstractTask
 from ...core.types import Key, Scalar
 from ...estimators.adapted import Adapted
 from ...estimators.bptt import BPTT
@@ -180,7 +181,7 @@ def score(inner: Inner, task: Lasso, opt: AbstractOptimizer) -> Scalar:
 
 
 def losses(
-    task: Lasso, opt: AbstractOptimizer, keys: Key, steps: int
+    task: AbstractTask, opt: AbstractOptimizer, keys: Key, steps: int
 ) -> Float[Array, "episodes steps"]:
     """The loss after every step of episodes."""
     look, value = lambda *_: (), lambda step: step.value

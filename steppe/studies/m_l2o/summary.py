@@ -10,10 +10,10 @@ from ...report.plots import styles
 from ..page import Curve, Section, picture, write_study_page
 from ..study import Record, Verdict, markdown
 from . import expectations
-from .expectations import AFTER, HARD, PLANNED, STEPS, Tests, logs, predicted_loss
-from .settings import ARMS, PREDICTED, TRANSFER
+from .expectations import AFTER, HARD, PLANNED, STEPS, Tests, logs, predicted_loss, ratio_of
+from .settings import ARMS, BASES, PREDICTED, RUNNING, TRANSFER
 
-DRAWN = ("transfer", "next", "next-0", "adam", "vanilla", "tuned", "self-adapting")
+DRAWN = ("transfer", "next", "next-0", "vanilla", "tuned", "transfer-self-adapting")
 TITLES = {
     "transfer": "transfer with α = 0",
     "control": "M-L2O with α = 0, the control",
@@ -26,6 +26,18 @@ COMPARED = (
     "correction."
 )
 PREDICTION = "A learned rate on three curvatures; one step of adaptation before the judging."
+WHILE = (
+    "With no problems to adapt to. Ratios of losses after 500 steps, seed by seed, with a "
+    "bootstrap interval."
+)
+ELSEWHERE = (
+    "Losses after 100 and 500 steps, geometric means: as it is, after 5 updates chosen by "
+    "`steppe.adapt` (for 100 steps), adapting while it runs, and Adam with the best of 21 rates."
+)
+PRICE = (
+    "Processor time and memory of a run, as multiples of those of rnnprop-v1 as it is: the median "
+    "of pairs of runs with their 10th and 90th percentile, and XLA's count of bytes."
+)
 EFFORT = "Each gradient is that of one window of one episode."
 
 
@@ -142,6 +154,73 @@ def effort(found: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     return head, lines
 
 
+def running_table(found: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    """Against itself as it is at every spread, and against tuned Adam at the largest."""
+    spreads, last = keys(found, 0), STEPS[-1]
+    head = [
+        "",
+        *(f"to itself, σ = {s}" for s in spreads),
+        *(f"to tuned Adam, σ = {s}" for s in spreads),
+    ]
+    lines = []
+    for arm in arms(found):
+        if arm in RUNNING:
+            pairs = [(s, arm.partition("-")[0]) for s in spreads] + [(s, "tuned") for s in spreads]
+            shown = [
+                between(logs(found, arm, "0", s, last), logs(found, other, "0", s, last))
+                for s, other in pairs
+            ]
+            lines.append([ARMS[arm], *shown])
+    return head, lines
+
+
+def between(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """The ratio of ours to theirs and its interval."""
+    if not ours or len(ours) != len(theirs):
+        return "–"
+    return "{:.3g} [{:.3g}, {:.3g}]".format(*ratio_of(ours, theirs))
+
+
+def elsewhere_table(found: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    ways = {
+        "given": "as it is",
+        "adapted": "5 updates",
+        "running": "while it runs",
+        "tuned": "Adam, tuned",
+    }
+    head = ["", "start", "steps", *ways.values(), "updates kept"]
+    own = [r for r in found if r["part"] == "elsewhere"]
+    lines = []
+    for family, base in dict.fromkeys((r["family"], r["arm"]) for r in own):
+        here = [r["looks"] for r in own if (r["family"], r["arm"]) == (family, base)]
+        kept = " ".join(str(r["kept"]) for r in own if (r["family"], r["arm"]) == (family, base))
+        for step in STEPS:
+            logs = [[looks[way]["ln_loss"][step] for looks in here] for way in ways]
+            means = [number(float(np.mean(values))) for values in logs]
+            lines.append([family, BASES[base], step, *means, kept])
+    return head, lines
+
+
+def price_table(found: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    head = ["", "task", "time", "memory"]
+    lines = []
+    for r in found:
+        for name, cost in r.get("price", {}).items():
+            time = f"{cost['time']:.2f} ({cost['low']:.2f} – {cost['high']:.2f})"
+            lines.append([name, r["task"], time, f"{cost['memory']:.2f}"])
+    return head, lines
+
+
+def further(found: Sequence[Record]) -> list[Section]:
+    """Sections beside those on M-L2O itself, as far as there are records."""
+    sections = [
+        Section("Adapting while it runs", WHILE, *running_table(found)),
+        Section("Other families", ELSEWHERE, *elsewhere_table(found)),
+        Section("The price of adapting while it runs", PRICE, *price_table(found)),
+    ]
+    return [section for section in sections if section.rows]
+
+
 def predicted_table(found: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     head = ["", "start found", "loss after one step", "ratio to transfer", "predicted"]
     lines = []
@@ -167,6 +246,7 @@ def tables(found: Sequence[Record], tested: Tests) -> list[str]:
             parts.append(f"{title}\n\n{markdown(*table(found, spread, step))}")
     if HARD in keys(found, 0):
         parts.append(f"σ = {HARD}, {AFTER} updates\n\n{markdown(*best_table(found, HARD))}")
+    parts += [f"{s.title}\n\n{markdown(s.head, s.rows)}" for s in further(found)]
     parts.append(f"What meta-training took\n\n{markdown(*effort(found))}")
     parts.append(f"Where theory predicts the gain\n\n{markdown(*predicted_table(found))}")
     return parts
@@ -185,6 +265,7 @@ def write(found: Sequence[Record], tested: Tests, said: Sequence[Verdict], path:
         sections=[
             Section("Planned comparisons", COMPARED, *ratios(found, tested)),
             *(section(found, spread) for spread in keys(found, 0)),
+            *further(found),
             Section("Where theory predicts the gain", PREDICTION, *predicted_table(found)),
             Section("What meta-training took", EFFORT, *effort(found)),
         ],
