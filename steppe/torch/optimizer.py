@@ -283,16 +283,26 @@ def read_rule(source: str | os.PathLike) -> AbstractRule:
 
     def expect(header: Header) -> None:
         """Check what the header says, before memory is taken for the weights."""
-        kind, settings = described(header, path)["kind"], settings_in(header, path)
+        about, settings = described(header, path), settings_in(header, path)
+        kind, inside = about["kind"], innermost(about)
         if settings is None:
             words, known = f"an optimizer of kind {shown(kind)}", f"one of {', '.join(RULES)}"
-            raise complaint(path, words, known, "run it in JAX")
+            instead = f"save the {inside} inside it, its `base`, or " if inside in RULES else ""
+            raise complaint(path, words, known, f"{instead}run it in JAX")
         found.append((RULES[kind], dataclasses.asdict(settings)))
 
     weights = tensors(*read(path, expect))
     warn_of(path, [name for name, w in weights.items() if not bool(w.isfinite().all())])
     rule, hyper = found[0]
     return rule(weights, hyper)
+
+
+def innermost(described: dict[str, Any]) -> str:
+    """The kind of the optimizer at the bottom of the wrappers of a file, nothing checked."""
+    base = described
+    while isinstance(hyper := base.get("hyper"), dict) and isinstance(hyper.get("base"), dict):
+        base = hyper["base"]
+    return str(base.get("kind"))
 
 
 def tensors(header: Header, body: dict[str, bytearray]) -> dict[str, torch.Tensor]:

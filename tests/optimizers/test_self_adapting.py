@@ -23,7 +23,7 @@ from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.self_adapting import BENT, FARTHEST, SelfAdapting, self_adapting
 from steppe.tasks.synthetic.quadratic import Quadratic
 
-TASK, STEPS, WIDTH = Quadratic(3), 5, 1e-5
+TASK, STEPS, WIDTH, KEY = Quadratic(3), 5, 1e-5, jr.key(0)
 
 
 class Recurrent(AbstractOptimizer):
@@ -173,13 +173,14 @@ def test_with_the_loss_as_a_guard_it_is_never_above_the_base():
 
 def test_what_it_has_learned_outlasts_a_rejection():
     """A step e⁵ times too long is rejected; its factor goes on moving from there, or from 1."""
-    opt, x = self_adapting(sgd(0.3), 0.5), jnp.ones(3)
-    problem = Problem(TASK, TASK.sample(jr.key(0)), (), jr.key(0))
+    opt, problem = self_adapting(sgd(0.3), 0.5), Problem(TASK, TASK.sample(KEY), (), KEY)
+    x = TASK.init(problem.instance, KEY)
     for restart in (False, True):
         guarded = dataclasses.replace(opt, restart=restart)
         state = eqx.tree_at(lambda s: s.base.log_scales, guarded.init(x), jnp.array([5.0]))
         _, after = guarded.update(problem.grad(x), state, x, problem=problem)
-        assert after.rejections == 1 and float(after.base.log_scales[0]) == (0 if restart else 5)
+        assert after.rejections == 1
+        assert float(after.base.log_scales[0]) == (0 if restart else 5)
         assert bool(after.base.x_dot.any()) is not restart
     assert not opt.restart and opt.base.directions == "updates"
     assert self_adapting(sgd(0.3)).base.rate == SelfAdapting(sgd(0.3)).rate
@@ -251,12 +252,34 @@ def test_without_a_problem_second_order_is_refused():
         opt.update(jnp.ones(2), opt.init(jnp.ones(2)), jnp.ones(2))
 
 
-def test_pytorch_refuses_its_file_in_a_sentence(tmp_path):
+@pytest.mark.parametrize("wrap", [SelfAdapting, self_adapting])
+def test_pytorch_refuses_its_file_in_a_sentence(tmp_path, wrap):
     torch = pytest.importorskip("torch")
-    steppe.save(tmp_path / "opt.safetensors", SelfAdapting(RNNProp((2,), 2, key=jr.key(0))))
-    with pytest.raises(ValueError, match=r"SelfAdapting.*DM, RNNProp, Scale") as error:
-        steppe.torch.LearnedOptimizer([torch.ones(2)], tmp_path / "opt.safetensors")
-    assert "\n" not in str(error.value)
+    path = tmp_path / "opt.safetensors"
+    steppe.save(path, wrap(RNNProp((2,), 2, key=jr.key(0))))
+    with pytest.raises(
+        ValueError, match=r"kind '(SelfAdapting|Guarded)', expected one of"
+    ) as error:
+        steppe.torch.LearnedOptimizer([torch.ones(2)], path)
+    said = str(error.value)
+    assert "save the RNNProp inside it, its `base`, or run it in JAX." in said and "\n" not in said
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_in_optax_under_jit_dtypes_are_kept_and_the_size_of_updates_moves(dtype):
+    """Along one gradient that does not change, each step is longer than the one before."""
+    opt, x = SelfAdapting(sgd(0.125), 0.25), {"w": jnp.zeros(3, dtype), "b": jnp.zeros((), dtype)}
+    tx = to_optax(opt)
+    step, state = jax.jit(tx.update), tx.init(x)
+    types = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
+    g = jax.tree.map(jnp.ones_like, x)
+    sizes = []
+    for _ in range(3):
+        updates, state = step(g, state)
+        assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
+        sizes.append(float(updates["b"]))
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) == types
+    np.testing.assert_allclose(sizes, -0.125 * np.exp([0, 0.25, 0.5]), rtol=2e-2)
 
 
 def ends(opt, task, keys):
