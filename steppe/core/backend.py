@@ -12,6 +12,7 @@ import jax
 VECTOR = 16  # float32 numbers in the widest vector register of a CPU, or in a cache line
 SHORT_BLOCK = 1024  # rows at once whose activations stay in the L2 cache
 CACHED_ROWS = 2**16  # rows up to which a state is taken to fit the cache
+LARGE_TENSOR = 2**12  # numbers of a tensor that an elementwise rule takes alone
 LONG_BLOCK = 2**15  # rows at once of more than that, so that threads have something to share
 
 # Memory of a meta-step (docs/speed.md)

@@ -8,10 +8,15 @@ runs along the long axis.
 Rows are processed in blocks, one after the other, over the leading axis of the state, which
 has the shape (blocks, features…, rows per block). Of few rows, the state fits the cache and so
 should a block. Of many, blocks are long, so that threads have something to share.
+
+An *elementwise* rule is a handful of operations on each number, without a network. It needs no
+blocks, and no common axis: every large tensor is a part of its own, the small ones are one part
+together, and the compiler makes of each one loop that reads and writes everything once. Its state
+is a tuple over these parts, (features…, coordinates of the part) each.
 """
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -21,7 +26,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, Int, PyTree
 
 from . import tree
-from .backend import CACHED_ROWS, LONG_BLOCK, VECTOR, on_cpu
+from .backend import CACHED_ROWS, LARGE_TENSOR, LONG_BLOCK, VECTOR, on_cpu
 from .optimizer import AbstractOptimizer, split_meta
 from .types import Key, Params, Updates
 
@@ -33,7 +38,7 @@ class CoordinateState(eqx.Module):
     """State of a coordinatewise optimizer."""
 
     count: Int[Array, ""]  # steps taken
-    rows: PyTree[Float[Array, "blocks ... block"]]  # the last block is padded
+    rows: PyTree[Float[Array, "..."]]  # (blocks, features…, block), the last block padded; or parts
 
 
 class AbstractCoordinatewise(AbstractOptimizer):
@@ -45,6 +50,7 @@ class AbstractCoordinatewise(AbstractOptimizer):
     """
 
     asks: ClassVar[tuple[str, ...]] = ()  # inputs besides the gradients, see `row_inputs`
+    elementwise: ClassVar[bool] = False  # few operations a number; such a rule asks for nothing
     block: eqx.AbstractVar[int]  # rows processed at once, of up to CACHED_ROWS; a static field
 
     @abc.abstractmethod
@@ -89,6 +95,10 @@ class AbstractCoordinatewise(AbstractOptimizer):
     def init(self, params: Params, *, key: Key | None = None) -> CoordinateState:
         params = tree.real(params, type(self).__name__)
         n, dtype = tree.size(params), self.dtype(params)
+        if self.elementwise:
+            begun = tuple(self.start(tree.size(part), dtype) for part in parts(params))
+            own = jtu.tree_map(jnp.copy, begun)  # no array twice, so that all can be donated
+            return CoordinateState(jnp.zeros((), jnp.int32), own)
         blocks, block = partition(n, self.block_of(n))
         rows = jtu.tree_map(
             lambda leaf: jnp.broadcast_to(leaf, (blocks, *leaf.shape)), self.start(block, dtype)
@@ -102,21 +112,27 @@ class AbstractCoordinatewise(AbstractOptimizer):
         n, unravel, count = tree.size(like), tree.unravel_like(like), state.count + 1
         if n == 0:
             return unravel(jnp.zeros((0,))), CoordinateState(count, state.rows)
+        if self.elementwise:
+            u, rows = by_parts(self, grads, like, state.rows, count)
+            return u, CoordinateState(count, tree.cast_like(rows, state.rows))
         inputs = self.row_inputs(grads, params, extra)
         expected = partition(n, self.block_of(n))
         for leaf in jtu.tree_leaves(state.rows):
-            if (leaf.shape[0], leaf.shape[-1]) != expected:
-                raise ValueError(
-                    f"{type(self).__name__}: the state holds {leaf.shape[0]} × {leaf.shape[-1]} "
-                    f"rows, but {n} coordinates need {expected[0]} × {expected[1]}: it belongs to "
-                    "other parameters; call init(params) again."
-                )
+            if (found := (leaf.shape[0], leaf.shape[-1])) != expected:
+                raise self.foreign(found, expected)
         blocks = jtu.tree_map(lambda x: to_blocks(x, self.block_of(n)), inputs)
-        long = n > CACHED_ROWS and expected[0] > 1  # one block is one program, in place by itself
-        by = in_place if long and on_cpu() else mapped
+        by = in_place if n > CACHED_ROWS and on_cpu() else mapped
         with jax.numpy_dtype_promotion("standard"):  # θ may be narrower than the rows
             u, rows = by(self, blocks, state.rows, count)
         return unravel(from_blocks(u, n)), CoordinateState(count, tree.cast_like(rows, state.rows))
+
+    def foreign(self, *rows: Iterable[int]) -> ValueError:
+        """The error of a state with these rows, where those were expected."""
+        found, expected = (" × ".join(map(str, x)) for x in rows)
+        return ValueError(
+            f"{type(self).__name__}: the state holds {found} rows, but the parameters need "
+            f"{expected}: it belongs to other parameters; call init(params) again."
+        )
 
     def block_of(self, n: int) -> int:
         """Rows at once of n."""
@@ -127,6 +143,66 @@ class AbstractCoordinatewise(AbstractOptimizer):
         theta, _ = split_meta(self)
         leaves = jtu.tree_leaves((theta, params))
         return tree.widest(*map(jnp.result_type, leaves)) if leaves else jnp.result_type(float)
+
+
+def by_parts(
+    opt: AbstractCoordinatewise, grads: Updates, like: Params, rows: Rows, count: Int[Array, ""]
+) -> tuple[Updates, Rows]:
+    """Updates and new rows of an elementwise rule, part by part."""
+    dtype, found, after = opt.dtype(like), [], []
+    expected = [tree.size(part) for part in parts(like)]
+    held = [[leaf.shape[-1] for leaf in jtu.tree_leaves(part)] for part in rows]
+    if len(held) != len(expected) or any(set(x) - {n} for x, n in zip(held, expected, strict=True)):
+        raise opt.foreign([max(x, default=0) for x in held], expected)
+    for g, p, own in zip(parts(grads), parts(like), rows, strict=True):
+        g, _ = tree.ravel(g, dtype)
+        with jax.numpy_dtype_promotion("standard"):  # θ may be narrower than the rows
+            u, new = opt.advance(g, own, count)
+        found.append(tree.unravel_like(p)(u))
+        after.append(new)
+    return whole(found, like), tuple(after)
+
+
+def parts(x: PyTree) -> list[dict[int, Array]]:
+    """The leaves by number in parts: each large one alone, the small ones together, these last."""
+    leaves = dict(enumerate(jtu.tree_leaves(x)))
+    alone = [k for k, leaf in leaves.items() if tree.size(leaf) >= LARGE_TENSOR]
+    together = {k: leaf for k, leaf in leaves.items() if k not in alone}
+    return [{k: leaves[k]} for k in alone] + ([together] if together or not alone else [])
+
+
+def whole(found: list[dict[int, Array]], like: PyTree) -> PyTree:
+    """The tree of which these are the `parts`."""
+    leaves = {k: leaf for part in found for k, leaf in part.items()}
+    return jtu.tree_unflatten(jtu.tree_structure(like), [leaves[k] for k in range(len(leaves))])
+
+
+def joined(opt: AbstractCoordinatewise, rows: Rows, like: Params) -> Rows:
+    """The rows of a state side by side, without padding: (features…, n)."""
+    n = tree.size(like)
+    if not opt.elementwise:
+        return jtu.tree_map(lambda leaf: from_blocks(leaf, n), rows)
+    where = [list(part.items()) for part in parts(like)]
+
+    def join(*of_parts: Array) -> Array:
+        found: dict[int, Array] = {}
+        for part, x in zip(where, of_parts, strict=True):
+            stops = [tree.size(leaf) for _, leaf in part]
+            cuts = [sum(stops[:k]) for k in range(1, len(stops))]
+            found |= {k: y for (k, _), y in zip(part, jnp.split(x, cuts, -1), strict=True)}
+        return jnp.concatenate([found[k] for k in sorted(found)], -1)
+
+    return jtu.tree_map(join, *rows)
+
+
+def parted(opt: AbstractCoordinatewise, rows: Rows, like: Params) -> Rows:
+    """Inverse of `joined`: rows as a state holds them."""
+    if not opt.elementwise:
+        return jtu.tree_map(lambda leaf: to_blocks(leaf, opt.block_of(tree.size(like))), rows)
+    sizes = [tree.size(leaf) for leaf in jtu.tree_leaves(like)]
+    cut = lambda x, k: x[..., sum(sizes[:k]) : sum(sizes[: k + 1])]
+    of = lambda part: lambda x: jnp.concatenate([cut(x, k) for k in part], -1)
+    return tuple(jtu.tree_map(of(part), rows) for part in parts(like))
 
 
 def mapped(

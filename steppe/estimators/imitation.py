@@ -28,6 +28,8 @@ from ..core.coordinatewise import (
     CoordinateState,
     Inputs,
     from_blocks,
+    joined,
+    parted,
     to_blocks,
 )
 from ..core.episode import Step, unroll
@@ -37,7 +39,7 @@ from ..core.optimizer import AbstractOptimizer, frozen, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key, OptState, Params, Scalar, Updates
 from ..core.window import Window
-from .replay import all_rows, pull_back
+from .replay import pull_back
 from .windows import AbstractWindowed, Lane, Windows, finished_unless
 
 FOLLOW = ("teacher", "student")
@@ -199,10 +201,12 @@ def draw_to(
 ) -> tuple[Scalar, OptState, PyTree]:
     """The imitation loss of one window, the student's state after it, and the gradient in θ."""
     if isinstance(opt, AbstractCoordinatewise):
-        dtype = opt.dtype(first(record.params))
+        params = first(record.params)
+        dtype = opt.dtype(params)
         flat = jax.vmap(lambda x: tree.ravel(x, dtype)[0])
         given = lambda r: opt.row_inputs(r.grads, r.params, {"value": r.value})
-        return draw_rows_to(opt, state, jax.vmap(given)(record), flat(record.label), weight)
+        inputs, label = jax.vmap(given)(record), flat(record.label)
+        return draw_rows_to(opt, state, inputs, label, weight, params)
     theta, rest = split_meta(opt)
     n = tree.size(first(record.params))
 
@@ -227,6 +231,7 @@ def draw_rows_to(
     inputs: Inputs,
     label: Float[Array, "length n"],
     weight: float,
+    params: Params,
 ) -> tuple[Scalar, CoordinateState, PyTree]:
     """`draw_to` on one block of rows after the other: forward, λ = dL/du, pull back."""
     length, n = label.shape
@@ -242,20 +247,20 @@ def draw_rows_to(
             return after, (u, rows)
 
         after, (u, kept) = jax.lax.scan(step, start, (inputs, counts))
-        off = real[None] * (u - label)  # (length, block)
+        off = jnp.where(real[None] > 0, u - label, 0)  # (length, block)
         lam = weight / n * off
         at = lambda t: jtu.tree_map(lambda leaf: leaf[t], kept)
         grads = pull_back(opt, at, inputs, lam, counts)
         return (tree.add(total[0], grads), total[1] + 0.5 * jnp.sum(lam * off)), after
 
     zeros = jtu.tree_map(jnp.zeros_like, split_meta(opt)[0])
-    rows = all_rows(state, n).rows
+    rows = joined(opt, state.rows, params)
     xs = jtu.tree_map(
         lambda x: to_blocks(x, block), (rows, inputs, label, jnp.ones((n,), label.dtype))
     )
     (grads, loss), after = jax.lax.scan(add_block, (zeros, jnp.zeros((), label.dtype)), xs)
-    back = lambda leaf: to_blocks(from_blocks(leaf, n), opt.block_of(n))
-    return loss, CoordinateState(counts[-1], jtu.tree_map(back, after)), grads
+    after = jtu.tree_map(lambda leaf: from_blocks(leaf, n), after)
+    return loss, CoordinateState(counts[-1], parted(opt, after, params)), grads
 
 
 def first(x: PyTree) -> PyTree:

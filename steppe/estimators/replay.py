@@ -36,7 +36,7 @@ from ..core.coordinatewise import (
     CoordinateState,
     Inputs,
     Rows,
-    from_blocks,
+    joined,
     to_blocks,
 )
 from ..core.episode import Step
@@ -148,8 +148,12 @@ def replay_kept(
     rows: PyTree[Float[Array, "length blocks ... block"]],
     inputs: Inputs,
     lam: Float[Array, "length n"],
+    params: Params,
 ) -> PyTree:
     """`replay` from the rows that `record` kept, in the blocks of the optimizer's state."""
+    if opt.elementwise:
+        before = lambda t: joined(opt, jtu.tree_map(lambda leaf: leaf[t], rows), params)
+        return pull_back(opt, before, inputs, lam, _counts(state, len(lam)))
     block = opt.block_of(lam.shape[-1])
     inputs, lam = jtu.tree_map(lambda x: to_blocks(x, block), (inputs, lam))
     counts = _counts(state, lam.shape[1])
@@ -192,9 +196,11 @@ def _counts(state: CoordinateState, length: int) -> Int[Array, " length"]:
     return state.count + jnp.arange(1, length + 1, dtype=state.count.dtype)
 
 
-def all_rows(state: CoordinateState, n: int) -> CoordinateState:
+def all_rows(
+    opt: AbstractCoordinatewise, state: CoordinateState, params: Params
+) -> CoordinateState:
     """The state with blocks joined and padding cut off: rows (features…, n)."""
-    return CoordinateState(state.count, jtu.tree_map(lambda leaf: from_blocks(leaf, n), state.rows))
+    return CoordinateState(state.count, joined(opt, state.rows, params))
 
 
 def take_rows(state: CoordinateState, index: Int[Array, " k"]) -> CoordinateState:
@@ -249,7 +255,8 @@ def replay_gradient(
       would take more than KEPT_BYTES an episode
     """
     key_objective, key_rows = jr.split(key)
-    n, state = tree.size(window.episode.params), window.episode.opt_state
+    params, state = window.episode.params, window.episode.opt_state
+    n = tree.size(params)
     sampled = n if rows is None else min(rows, n)
     exact = sampled == n
     if remat is None:
@@ -259,8 +266,8 @@ def replay_gradient(
         task, opt, window, objective, length, key_objective, keep=exact and not remat
     )
     if kept is not None:
-        return score, after, replay_kept(opt, state, kept, inputs, lam)
-    state = all_rows(state, n)
+        return score, after, replay_kept(opt, state, kept, inputs, lam, params)
+    state = all_rows(opt, state, params)
     if not exact:
         index, weight = sample_rows(jnp.sqrt(jnp.sum(lam**2, axis=0)), sampled, key_rows)
         state, lam = take_rows(state, index), lam[:, index] * weight[None]

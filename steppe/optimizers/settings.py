@@ -189,7 +189,6 @@ class Symbolic:
 
     formula: Annotated[str, Length(LENGTH)] = ADAM
     coefficients: Annotated[tuple[Real, ...], Length(1000)] | None = None
-    block: Block = 2**31
 
     def __post_init__(self):
         canonical(self.formula, self.coefficients)  # raises for what is no rule

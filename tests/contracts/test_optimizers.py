@@ -38,6 +38,7 @@ ROUNDING = {"rtol": 1e-10, "atol": 1e-13}  # of float64, through a few hundred o
 # Their kinds, without computing a weight.
 MADE = {name: eqx.filter_eval_shape(make) for name, make in OPTIMIZERS.items()}
 COORDINATEWISE = [name for name, opt in MADE.items() if isinstance(opt, AbstractCoordinatewise)]
+IN_BLOCKS = [name for name in COORDINATEWISE if not MADE[name].elementwise]
 KINDS = classes()
 SAVED = [name for name, opt in MADE.items() if type(opt) in KINDS.values()]
 
@@ -437,7 +438,7 @@ def test_coordinates_are_interchangeable(name, getkey):
         assert_close(u[order], v)
 
 
-@pytest.mark.parametrize("name", COORDINATEWISE)
+@pytest.mark.parametrize("name", IN_BLOCKS)
 @pytest.mark.parametrize("block", [1, 7])
 def test_block_size_does_not_change_the_updates(name, block, getkey):
     opt = example(name)

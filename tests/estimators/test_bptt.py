@@ -86,7 +86,7 @@ OPTIMIZERS = {
     "dm": lambda key: DM((3, 2), scale=0.3, block=2, key=key),
     "rnnprop": lambda key: RNNProp((3,), 2, scale=0.3, block=2, key=key),
     "adam": lambda key: LearnedAdam(0.1, 0.5, 0.5, 0.1, block=2),  # little to compile
-    "symbolic": lambda key: Symbolic("-0.1 * g / sqrt(ms5) - 0.2 * tanh(2 * mom9[2])", block=2),
+    "symbolic": lambda key: Symbolic("-0.1 * g / sqrt(ms5) - 0.2 * tanh(2 * mom9[2])"),
     "mixing": lambda key: Mixing(jnp.asarray(-1.0), jnp.asarray(0.7)),
 }
 OBJECTIVES = {
@@ -212,7 +212,7 @@ def test_sampled_gradient_is_unbiased_and_the_loss_is_the_same_to_the_bit(rows, 
     # One draw of the objective's randomness, many of the rows: keys that share their first half.
     record = jax.jit(lambda: replay.record(task, opt, window, objective, 5, jr.split(key)[0]))
     _, _, g, lam, _ = record()
-    state = replay.all_rows(window.episode.opt_state, 40)
+    state = replay.all_rows(opt, window.episode.opt_state, window.episode.params)
     truth = flat(jax.jit(lambda: replay.replay(opt, state, g, lam))())
 
     @jax.jit

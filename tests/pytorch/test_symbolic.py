@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 
 from steppe.torch import LearnedOptimizer, read_rule  # noqa: E402
 
-GOOD = {"formula": "c0 * tanh(c1 * mn95)", "coefficients": [-0.01, 1.3], "block": 2**31}
+GOOD = {"formula": "c0 * tanh(c1 * mn95)", "coefficients": [-0.01, 1.3]}
 HOSTILE = {  # settings → words of the sentence
     "long": ({"formula": "g" * 10**6}, "20000"),
     "deep": ({"formula": "(" * 9000 + "g" + ")" * 9000}, "64 deep"),
@@ -40,7 +40,6 @@ HOSTILE = {  # settings → words of the sentence
     "huge": ({"coefficients": [10**400, 1.0]}, "number"),
     "words": ({"coefficients": ["1", "2"]}, "a number"),
     "table": ({"coefficients": {"c0": 1.0}}, "a list"),
-    "block": ({"block": 0}, "from 1 to"),
     "more": ({"theta": 3}, "the entry 'theta'"),
 }
 

@@ -20,7 +20,7 @@ would, of a rule such as g/√v). The derivatives of √x and |x| at 0 are 0.
 
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -33,7 +33,6 @@ from ...core.expression import LENGTH, Expression, evaluate, fill, functions, la
 from ...store.untrusted import Length, Real
 from .. import settings
 from ..formulas import ADAM, Plan, advance, canonical, inputs, letters, plan
-from ..settings import Block
 from .coordinates import tanh
 
 Inputs = dict[tuple[str, int], Float[Array, " rows"]]  # by name and lag
@@ -56,21 +55,23 @@ class Symbolic(AbstractCoordinatewise):
     or coefficients that are not as many as the formula has.
     """
 
+    elementwise: ClassVar[bool] = True
     theta: Float[Array, " k"]
     formula: str = eqx.field(static=True)
     coefficients: tuple[float, ...] = eqx.field(static=True)
-    block: int = eqx.field(static=True)
 
     def __init__(
         self,
         formula: Annotated[str, Length(LENGTH)] = ADAM,
         coefficients: Annotated[tuple[Real, ...], Length(1000)] | None = None,
-        block: Block = ALL,
     ):
         self.formula, self.coefficients = canonical(formula, coefficients)
-        self.block = block
         settings.of(settings.Symbolic, self)  # raises where one is out of range
         self.theta = jnp.zeros((len(self.coefficients),), jnp.result_type(float))
+
+    @property
+    def block(self) -> int:
+        return ALL
 
     @property
     def plan(self) -> Plan:
@@ -124,10 +125,17 @@ class Symbolic(AbstractCoordinatewise):
         return jnp.broadcast_to(u, g.shape), SymbolicState(averages, tuple(past))
 
 
+@jax.custom_jvp
 def root(x: Array) -> Array:
-    """√x whose derivative at 0 is 0; NaN below."""
-    zero = x == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+    """√x whose derivative at 0 is 0."""
+    return jnp.sqrt(x)
+
+
+@root.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    r = root(*primals)
+    zero = r == 0
+    return r, jnp.where(zero, 0, 0.5 * tangents[0] / jnp.where(zero, 1, r))
 
 
 OPERATIONS: Mapping[str, Any] = functions(jnp) | {"sqrt": root, "tanh": tanh}
