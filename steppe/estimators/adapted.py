@@ -303,8 +303,8 @@ def check_rate(owner: str, rate: object) -> None:
     if isinstance(rate, Tracer):
         return
     expected = "one finite number from 0 on"
-    many = getattr(rate, "ndim", 0) > 0
-    if many or real(f"{owner}: rate", rate, expected=expected) < 0:
+    many, most = getattr(rate, "ndim", 0) > 0, float(jnp.finfo(jnp.result_type(float)).max)
+    if many or not 0 <= real(f"{owner}: rate", rate, expected=expected) <= most:
         raise ValueError(f"{owner}: rate must be {expected}, got {told(rate)}.")
 
 

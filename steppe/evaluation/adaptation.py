@@ -295,7 +295,7 @@ def sizes(
         raise ValueError("adapt: rates is empty; give one at least, such as 1e-3.")
     expected = "finite numbers from 0 on"
     found = tuple(real("adapt: rates", rate, expected=expected) for rate in several)
-    if min(found) < 0:
+    if min(found) < 0 or max(found) > float(jnp.finfo(jnp.result_type(float)).max):
         raise ValueError(f"adapt: rates must be {expected}, got {told(rates)}.")
     return found
 

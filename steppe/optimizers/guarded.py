@@ -82,7 +82,7 @@ class Guarded(AbstractOptimizer):
         restart: bool = True,
     ):
         self.base, self.fallback, self.by, self.restart = base, fallback, by, restart
-        self.decay = decay
+        self.decay = real("Guarded: decay", decay)
 
     def __check_init__(self):
         for name, opt in (("base", self.base), ("fallback", self.fallback)):
@@ -93,7 +93,7 @@ class Guarded(AbstractOptimizer):
                 )
         if self.by not in ("loss", "residual"):
             raise ValueError(f"Guarded: by is {self.by!r}, expected 'loss' or 'residual'.")
-        if not 0 < real("Guarded: decay", self.decay) < 1:
+        if not 0 < self.decay < 1:
             raise ValueError(f"Guarded: decay must lie between 0 and 1, got {self.decay}.")
 
     @property

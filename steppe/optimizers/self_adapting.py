@@ -32,7 +32,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from ..core import tree
 from ..core.arguments import real
@@ -55,6 +55,7 @@ class SelfAdaptingState(eqx.Module):
     log_scales: Directions  # φ: of the updates, and of the tensors of θ
     x_dot: PyTree[Float[Array, "directions ..."]]  # ẋ, like the parameters
     s_dot: PyTree[Float[Array, "lanes ..."]]  # ṡ, like the floats of the state of base
+    nonfinite: Int[Array, ""]  # gradients that were not, and moved nothing
 
 
 class SelfAdapting(AbstractOptimizer):
@@ -86,7 +87,11 @@ class SelfAdapting(AbstractOptimizer):
         directions: Literal["updates", "tensors"] = "updates",
         second_order: bool = False,
     ):
-        self.base, self.rate, self.memory = base, rate, memory
+        self.base = base
+        self.rate, self.memory = (
+            real("SelfAdapting: rate", rate),
+            real("SelfAdapting: memory", memory),
+        )
         self.directions, self.second_order = directions, second_order
 
     def __check_init__(self):
@@ -96,7 +101,7 @@ class SelfAdapting(AbstractOptimizer):
                 'that does not adapt itself yet, such as steppe.load("rnnprop-v1").'
             )
         check_not_negative("SelfAdapting", "rate", self.rate, "At 0 nothing adapts.")
-        if not 0 <= real("SelfAdapting: memory", self.memory) <= 1:
+        if not 0 <= self.memory <= 1:
             raise ValueError(f"SelfAdapting: memory must lie in 0 … 1, got {self.memory}.")
         if self.directions not in ("updates", "tensors"):
             raise ValueError(
@@ -125,6 +130,10 @@ class SelfAdapting(AbstractOptimizer):
         """The factor of each direction by now, by name."""
         return dict(zip(self.names, jnp.exp(state.log_scales), strict=True))
 
+    def counts(self, state: SelfAdaptingState) -> dict[str, Int[Array, ""]]:
+        """The gradients that were not finite so far."""
+        return {"nonfinite gradients": state.nonfinite}
+
     def init(self, params: Params, *, key: Key | None = None) -> SelfAdaptingState:
         params = tree.real(params, "SelfAdapting")
         base = self.base.init(params, key=key)
@@ -132,7 +141,8 @@ class SelfAdapting(AbstractOptimizer):
         floats, _ = eqx.partition(base, eqx.is_inexact_array)
         still = lambda lanes: lambda x: jnp.zeros((lanes, *x.shape), x.dtype)
         s_dot = jtu.tree_map(still(len(phi[self.lanes])), floats)
-        return SelfAdaptingState(base, phi, jtu.tree_map(still(len(phi)), params), s_dot)
+        x_dot, zero = jtu.tree_map(still(len(phi)), params), jnp.zeros((), jnp.int32)
+        return SelfAdaptingState(base, phi, x_dot, s_dot, zero)
 
     def update(
         self,
@@ -177,7 +187,8 @@ class SelfAdapting(AbstractOptimizer):
         x_dot = tree.add(faded, u_dot)
         still = jtu.tree_map(jnp.zeros_like, (x_dot, s_dot))
         x_dot, s_dot = tree.select(tree.finite((x_dot, s_dot)), (x_dot, s_dot), still)
-        return u, SelfAdaptingState(eqx.combine(new, rest), phi, x_dot, s_dot)
+        bad = state.nonfinite + (~tree.finite(grads)).astype(jnp.int32)
+        return u, SelfAdaptingState(eqx.combine(new, rest), phi, x_dot, s_dot, bad)
 
     def at(self, log_scales: Directions) -> AbstractOptimizer:
         """`base` with its tensors scaled."""
@@ -201,7 +212,8 @@ class SelfAdapting(AbstractOptimizer):
         cosines = self.slopes(state, grads) / jnp.where(sizes > 0, sizes, 1)
         known = (sizes > 0) & jnp.isfinite(cosines)
         far = jnp.full_like(phi, BENT).at[0].set(FARTHEST)
-        return jnp.clip(phi - self.rate * jnp.where(known, cosines, 0), -far, far)
+        rate = min(self.rate, 2 * FARTHEST)  # from bound to bound
+        return jnp.clip(phi - rate * jnp.where(known, cosines, 0), -far, far)
 
 
 def self_adapting(opt: AbstractOptimizer, rate: float = 0.03) -> Guarded:

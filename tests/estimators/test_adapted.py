@@ -489,3 +489,8 @@ def test_the_rate_changes_without_another_trace():
     state = begin(base, task, opt, SUM, jr.key(0))
     losses = {float(loss(Adapted(base, rate), state)) for rate in (0.0, 0.01, 0.1)}
     assert len(traces) == 1 and len(losses) == 3
+
+
+def test_a_rate_beyond_single_precision_is_refused_where_that_is_used():
+    with jax.enable_x64(False), pytest.raises(ValueError, match="got 1e"):
+        Adapted(BPTT(2, 2, 4), rate=1e39)

@@ -134,6 +134,13 @@ def test_at_rate_0_the_steps_are_those_of_the_base(directions):
     assert np.any(curve(SelfAdapting(RULE, 0.5, directions=directions)) != curve(RULE))
 
 
+def test_a_rate_that_is_an_array_is_the_number():
+    """A static field that holds an array cannot be compared, nor compiled for."""
+    opt = SelfAdapting(RULE, jnp.asarray(0.25), np.float32(0.5))
+    assert (opt.rate, opt.memory) == (0.25, 0.5) and hash((opt.rate, opt.memory))
+    assert Guarded(sgd(0.1), sgd(0.1), decay=jnp.asarray(0.5)).decay == 0.5
+
+
 def test_tensors_move_and_single_numbers_do_not():
     assert SelfAdapting(adam(0.1)).names == ("updates",)
     opt = SelfAdapting(RULE, directions="tensors")
@@ -146,10 +153,10 @@ def test_tensors_move_and_single_numbers_do_not():
 
 
 def test_log_scales_keep_within_their_bounds():
-    opt = SelfAdapting(RULE, 100.0, directions="tensors")
-    state = opt.init(jnp.ones(2))
-    far = eqx.tree_at(lambda s: s.x_dot, state, jnp.ones_like(state.x_dot))
-    for sign in (1, -1):
+    for rate, sign in ((100.0, 1), (1e308, -1)):
+        opt = SelfAdapting(RULE, rate, directions="tensors")
+        state = opt.init(jnp.ones(2))
+        far = eqx.tree_at(lambda s: s.x_dot, state, jnp.ones_like(state.x_dot))
         phi = opt.update(sign * jnp.ones(2), far, jnp.ones(2))[1].log_scales
         np.testing.assert_allclose(phi, [-sign * FARTHEST, *[-sign * BENT] * (len(phi) - 1)])
 
@@ -160,6 +167,7 @@ def test_what_is_not_finite_moves_nothing_and_is_forgotten():
     _, state = opt.update(x, opt.init(x), x)
     assert tree.norm(state.x_dot) > 0
     _, after = opt.update(jnp.array([jnp.nan, 1.0]), state, x)
+    assert [int(opt.counts(s)["nonfinite gradients"]) for s in (state, after)] == [0, 1]
     np.testing.assert_array_equal(after.log_scales, state.log_scales)
     assert tree.finite((after.x_dot, after.s_dot))
 
