@@ -16,6 +16,8 @@ from .core.optimizer import AbstractOptimizer as AbstractOptimizer
 from .core.optimizer import Fixed as Fixed
 from .core.task import AbstractFormula as AbstractFormula
 from .core.task import AbstractTask as AbstractTask
+from .distillation.distill import distill as distill
+from .distillation.result import Distillation as Distillation
 from .estimators.adapted import Adapted as Adapted
 from .estimators.bptt import BPTT as BPTT
 from .estimators.es import ES as ES

@@ -192,7 +192,7 @@ def test_heavy_and_optional_packages_are_imported_inside_functions(path):
 def test_optax_stays_where_it_belongs(path):
     places = {
         "train", "optimizers", "interop", "certificates", "evaluation", "runs", "cli", "testing",
-        "zoo", "solvers", "studies",
+        "zoo", "solvers", "studies", "distillation",
     }  # fmt: skip
     if package(path) not in places:
         assert all(name.split(".")[0] != "optax" for _, name in imports(path)), path

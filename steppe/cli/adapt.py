@@ -1,13 +1,12 @@
 """`steppe adapt`: a trained optimizer, adapted to a new family of problems, in one file."""
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.settings import check, setting
-from ..runs.folder import MODEL, BadInput, check_out, write_json
+from ..runs.folder import MODEL, BadInput, new_files, write_json
 from ..runs.subject import Subject, subject
 from ..zoo.recipe import SEEDS
 from .parse import document, make, speaker
@@ -81,7 +80,7 @@ def run(values: dict) -> int:
         )
     say = speaker(options.quiet)
     say(f"steppe adapt · {about.name} to {about.task_name} · {options.updates} updates")
-    with folder(options.out):
+    with new_files(options.out, (MODEL, RECORD, PAGE)):
         opt, found = adapted(options, about, say)
         write(options, about, opt, found)
     if options.json:
@@ -91,21 +90,6 @@ def run(values: dict) -> int:
         print(text(found))
         print(f"\n{options.out / MODEL}\n{options.out / PAGE}")
     return 0
-
-
-@contextlib.contextmanager
-def folder(out: Path) -> Iterator[None]:
-    """The folder of what is written; gone again if it is new and nothing came of it."""
-    new = not out.exists()
-    for name in (MODEL, RECORD, PAGE):
-        check_out(out, name)
-    try:
-        yield
-    except BaseException:
-        if new:
-            with contextlib.suppress(OSError):
-                out.rmdir()
-        raise
 
 
 def adapted(

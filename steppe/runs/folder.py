@@ -5,7 +5,7 @@ held by a lock while a process trains in it; the system frees the lock if the pr
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,24 @@ def check_out(folder: Path, name: str) -> Path:
             f"{folder} cannot be written ({error.strerror}); give a writable folder as `out`."
         ) from error
     return folder / name
+
+
+@contextlib.contextmanager
+def new_files(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """A folder in which these files are to be new; gone again if it is new and nothing came of it.
+
+    Files of these names that were written before something went wrong are taken back.
+    """
+    new, paths = not folder.exists(), [check_out(folder, name) for name in names]
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in paths:
+                path.unlink(missing_ok=True)
+            if new:
+                folder.rmdir()
+        raise
 
 
 def check_page(path: Path) -> None:
