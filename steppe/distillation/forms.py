@@ -63,7 +63,7 @@ def pool() -> tuple[Variable, ...]:
 
 
 def holes(form: Expression) -> int:
-    """How many inputs a form takes."""
+    """Number of inputs that a form takes."""
     text = str(form)
     return sum(f"x{k}" in text for k in range(3))
 

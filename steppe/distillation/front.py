@@ -81,7 +81,7 @@ def fault(formula: Formula, table: Table) -> str:
 
 
 def denominators(e: Expression) -> list[Expression]:
-    """What is divided by anywhere in a formula, constants left out."""
+    """The denominators in a formula, constants left out."""
     found = []
     for node, _ in walk(e):
         match node:

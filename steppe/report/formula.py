@@ -85,7 +85,7 @@ def html(text: str) -> str:
 
 
 def meanings(text: str) -> list[dict[str, str]]:
-    """What each input of a formula is, in words."""
+    """The meaning of each input of a formula, in words."""
     said = []
     for name in dict.fromkeys(v.name for v in variables(parse(text))):
         kind = name.rstrip("0123456789_")
