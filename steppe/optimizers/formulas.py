@@ -135,6 +135,11 @@ def advance(averages: Sequence[Average], old: Sequence[Any], g: Any) -> tuple:
     )
 
 
+def is_kept(name: str) -> bool:
+    """True for an input that is the gradient or an average itself, no number of its own."""
+    return name == "g" or name.startswith(("mom", "ms"))
+
+
 def inputs(
     plan: Plan,
     g: Any,
@@ -149,26 +154,39 @@ def inputs(
     - `count`: number of the step, from 1, of a floating dtype
     - `operations`, `number`: as `core.expression.evaluate` takes them
     """
-    at = dict(zip((average.name for average in plan.averages), averages, strict=True))
-    return {name: _input(name, g, at, count, operations, number) for name in plan.names}
+    at = dict(zip(plan.averages, averages, strict=True))
+    fair = lambda average: 1 / (1 - average.beta**count)  # takes the bias away
+
+    @functools.cache
+    def root(v: Average) -> Any:
+        """√v without bias, and ε."""
+        r = operations["sqrt"](at[v])
+        r *= fair(v) ** 0.5  # in place, where arrays can be changed
+        r += EPS
+        return r
+
+    def made(name: str) -> Any:
+        if name == "g":
+            return g
+        if match := CLAMPED.fullmatch(name):
+            return _clamped(g, match[1] == "size", int(match[2]), operations, number)
+        *first, last = averages_of(name)
+        if name.startswith(("mom", "ms")):
+            return at[last]
+        if name.startswith("mn"):
+            x = at[first[0]] / root(last)
+            x *= fair(first[0])
+            return x
+        return g / root(last) if name.startswith("gn") else at[last] * fair(last)
+
+    return {name: made(name) for name in plan.names}
 
 
-def _input(name: str, g: Any, at: Mapping[str, Any], count: Any, do: Mapping, number: Any) -> Any:
-    if name == "g":
-        return g
-    if match := CLAMPED.fullmatch(name):
-        p = int(match[2])
-        if match[1] == "size":
-            return do["max"](do["log"](do["abs"](g) + EPSILON) / p, number(-1.0))
-        return do["max"](do["min"](g * math.exp(p), number(1.0)), number(-1.0))
-    of = averages_of(name)
-    raw = [at[average.name] for average in of]
-    if name.startswith(("mom", "ms")):
-        return raw[0]
-    plain = [x / (1 - average.beta**count) for average, x in zip(of, raw, strict=True)]
-    if name.startswith(("mn", "gn")):
-        return (plain[0] if len(of) > 1 else g) / (do["sqrt"](plain[-1]) + EPS)
-    return plain[0]
+def _clamped(g: Any, size: bool, p: int, do: Mapping, number: Callable[[float], Any]) -> Any:
+    """One of the two inputs of DM."""
+    if size:
+        return do["max"](do["log"](do["abs"](g) + EPSILON) / p, number(-1.0))
+    return do["max"](do["min"](g * math.exp(p), number(1.0)), number(-1.0))
 
 
 def letters(v: Variable) -> str:

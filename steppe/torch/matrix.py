@@ -109,7 +109,8 @@ class Matrix:
             lr = group["lr"]
             if group["weight_decay"]:
                 p.mul_(1 - lr * group["weight_decay"])
-            p.add_(lr * part.view_as(p))
+            part = part.view_as(p)
+            p.add_(part if isinstance(lr, float) and lr == 1 else lr * part)
 
     def _show(self, called: Sequence[int]) -> None:
         """Let these parameters show what is shared as it is now."""

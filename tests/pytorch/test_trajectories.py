@@ -149,6 +149,13 @@ def test_a_trained_formula_takes_the_same_steps(tmp_path):
     assert difference(in_torch(tmp_path / "opt", "float32"), theirs) < 1e-5
 
 
+def test_every_operation_of_formulas_is_known_to_pytorch():
+    from steppe.core.expression import OPERATIONS
+    from steppe.torch.symbolic import OUT
+
+    assert OUT.keys() == OPERATIONS.keys()
+
+
 def test_formulas_have_identities_of_their_own():
     from steppe.torch.symbolic import SymbolicRule
 

@@ -70,7 +70,7 @@ class Symbolic(AbstractCoordinatewise):
         self.theta = jnp.zeros((len(self.coefficients),), jnp.result_type(float))
 
     @property
-    def block(self) -> int:
+    def block(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return ALL
 
     @property
