@@ -226,6 +226,7 @@ def svg(draw: Callable[["Figure"], None], name: str, size: tuple[float, float]) 
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatterMathtext
 
     settings: dict[Any, Any] = {  # matplotlib's type for the keys is a list of all of them
         "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10, "axes.labelsize": 10,
@@ -241,6 +242,10 @@ def svg(draw: Callable[["Figure"], None], name: str, size: tuple[float, float]) 
         draw(figure)
         for axes in figure.axes:
             axes.patch.set_alpha(0)
+            for axis in (axes.xaxis, axes.yaxis):
+                # What is set in mathematics would be shown as its source.
+                if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+                    plain_log(axis)
         text = io.StringIO()
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})
     return inline(text.getvalue(), re.sub(r"[^a-z0-9]+", "-", name.lower()))

@@ -18,6 +18,7 @@ from steppe.optimizers.classic.from_optax import adam, sgd
 from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.guarded import Guarded
 from steppe.optimizers.learned.scale import Scale
+from steppe.report import plots
 from steppe.report.answer import SIGNS, WORDS, grids, sentence
 from steppe.report.page import facts, fairness, report_from_folders, write_report
 from steppe.tasks import Quadratic
@@ -219,6 +220,19 @@ def test_folders_that_hold_nothing_are_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json: found no JSON"):
         report_from_folders([tmp_path], tmp_path / "r.html")
+
+
+def test_powers_of_ten_are_numbers_and_not_their_source():
+    """On axes that a study makes logarithmic with matplotlib's own words."""
+
+    def draw(figure):
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.plot([1e-3, 1e4], [1, 1e5])
+
+    drawn = plots.svg(draw, "powers", (4.0, 3.0))
+    assert "mathdefault" not in drawn and ">0.01<" in drawn and ">1000<" in drawn
 
 
 def test_facts_are_flat():
