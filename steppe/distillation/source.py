@@ -53,7 +53,14 @@ class Letters(NamedTuple):
     def __rsub__(self, other):
         return Letters(Apply("-", (_expression(other), self.e)))
 
-    def __rpow__(self, base):  # Python's ** of a number and a letter: no power of the grammar
+    def __rtruediv__(self, other):
+        return Letters(Apply("/", (_expression(other), self.e)))
+
+    # Python's ** of numbers, such as the count of steps: no power of the grammar.
+    def __pow__(self, power):
+        return Letters(Variable(f"({self.e}) ** {power!r}"))
+
+    def __rpow__(self, base):
         return Letters(Variable(f"{base!r}**{self.e}"))
 
 
