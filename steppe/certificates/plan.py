@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, get_args
 
-from ..core.arguments import told, whole
+from ..core.arguments import check_list, told, whole
 from . import bounds
 from .claims import (
     AbstractClaim,
@@ -151,8 +151,7 @@ def standard_claims(
 
 def several(what: str, given: Iterable[T]) -> tuple[T, ...]:
     """The numbers of a list, an array, or anything else with several."""
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise ValueError(f"{what} must be a list, got {told(given)}.")
+    check_list(what, given)
     found = tuple(itertools.islice(given, CLAIMS + 1))
     if len(found) > CLAIMS:
         raise ValueError(f"{what} are at most {CLAIMS}, as a certificate has no more claims.")

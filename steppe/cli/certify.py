@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.settings import check, setting
-from ..runs.folder import BadInput, Failed, check_out
+from ..runs.folder import BadInput, Failed, new_files
 from ..runs.subject import Subject, check_rate, prepare, subject
 from ..zoo.recipe import SEEDS
 from .parse import document, make, speaker
@@ -87,8 +87,6 @@ def run(values: dict) -> int:
     options = make(Certify, values)
     about = subject(options.optimizer, options.task)
     check_rate(about, options.lr)
-    if options.out is not None:
-        check_out(options.out, FILE)
     steps = options.steps or about.horizon or STEPS
     say = speaker(options.quiet)
     say(
@@ -98,9 +96,14 @@ def run(values: dict) -> int:
     from ..train.mesh import use_cores
 
     use_cores(options.cores)
-    cert = certified(options, about, steps, say)
+    with new_files(options.out, (FILE,)):
+        cert = certified(options, about, steps, say)
+        if options.out is not None:
+            cert.save(options.out / FILE)
     if options.out is not None:
-        write(cert, options.out)
+        from ..report.page import report_from_folders
+
+        report_from_folders([options.out], options.out / PAGE)
     if options.json:
         document(cert.document())
     else:
@@ -149,13 +152,6 @@ def ready(
 
     found = prepare(about.optimizer, task, horizon=steps, lr=lr, key=jr.key(seed), say=say)
     return found.opt, "" if found.lr is None else f", learning rate {found.lr:g}"
-
-
-def write(cert: "Certificate", folder: Path) -> None:
-    from ..report.page import report_from_folders
-
-    cert.save(folder / FILE)
-    report_from_folders([folder], folder / PAGE)
 
 
 def text(cert: "Certificate") -> str:

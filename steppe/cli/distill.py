@@ -1,6 +1,5 @@
 """`steppe distill`: an optimizer turned into a formula that a person can read, with its page."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -78,8 +77,7 @@ def run(values: dict) -> int:
         known(task, TASKS, "task")
     say = speaker(options.quiet)
     say(f"steppe distill · {about.name} on {about.task_name}")
-    place = contextlib.nullcontext() if options.out is None else new_files(options.out, FILES)
-    with place:
+    with new_files(options.out, FILES):
         found = distilled(options, about, say)
         if options.out is not None:
             write(options, about, found, options.out)

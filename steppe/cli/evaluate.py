@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..core.settings import check, setting
 from ..runs.comparison import compare, decide, place
+from ..runs.folder import RECORDS, new_files
 from ..runs.subject import subject
 from ..zoo.recipe import SEEDS
 from .parse import document, make, speaker
@@ -66,15 +67,16 @@ def run(values: dict) -> int:
     where = place(about, options.out)
     seeds = f"{options.seeds} seeds from {options.seed}"
     say(f"steppe eval · {about.name} on {about.task_name} · {seeds}")
-    records = compare(  # JAX starts here
-        plan,
-        seeds=options.seeds,
-        seed=options.seed,
-        tuned=not options.no_tune,
-        cores=options.cores,
-        out=where,
-        say=say,
-    )
+    with new_files(options.out, (RECORDS,)):
+        records = compare(  # JAX starts here
+            plan,
+            seeds=options.seeds,
+            seed=options.seed,
+            tuned=not options.no_tune,
+            cores=options.cores,
+            out=where,
+            say=say,
+        )
     if options.json:
         document(content(records) | {"optimizer": about.name, "records": where})
     else:

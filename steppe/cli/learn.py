@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..core.settings import check, setting
-from ..runs.folder import BadInput, check_out
+from ..runs.folder import BadInput, new_files
 from ..runs.subject import check as known
 from ..tasks.names import TASKS
 from ..train.stopping import Terminated
@@ -74,8 +74,6 @@ class Learn:
 def run(values: dict) -> int:
     options = make(Learn, values)
     known(options.task, TASKS, "task")
-    for name in (PAGE, FILE):
-        check_out(options.out, name)
     say = speaker(options.quiet)
     limit = f"{options.budget:g} s" if options.tries is None else f"{options.tries} tries"
     say(f"steppe learn · {options.task} · {limit}")
@@ -83,9 +81,10 @@ def run(values: dict) -> int:
     from ..train.mesh import use_cores
 
     use_cores(options.cores)
-    solver = found(options, say)
-    solver.save(options.out / FILE)
-    write_page(options, solver)
+    with new_files(options.out, (PAGE, FILE)):
+        solver = found(options, say)
+        solver.save(options.out / FILE)
+    write_page(options, solver)  # whatever becomes of it, the solver is there
     if options.json:
         cert = solver.certificate
         document(

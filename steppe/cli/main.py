@@ -48,6 +48,7 @@ VERBS = {
     ),
 }
 
+OUT = "Out of memory"  # as XLA says it
 GLOBAL = ("--help", "--version")
 
 
@@ -143,5 +144,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     # The library raises these three for what it was given, each with a sentence of its own.
     if isinstance(error, (BadInput, ValueError, OSError, ImportError)):
         return sentence, 2
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in sentence or OUT in sentence:
+        return f"There is not enough memory for these sizes ({sentence[:200]}); give smaller.", 2
     kind = type(error).__name__
     return f"{kind}: {sentence} (STEPPE_DEBUG=1 shows where; please report it.)", 1

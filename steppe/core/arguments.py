@@ -9,6 +9,8 @@ Standard library only.
 import math
 import operator
 import reprlib
+from collections.abc import Iterable
+from types import UnionType
 
 
 def whole(what: str, x: object, *, least: int, most: int) -> int:
@@ -47,6 +49,36 @@ def real(what: str, x: object, *, expected: str = "a finite number") -> float:
     if not math.isfinite(found):
         raise ValueError(f"{what} must be {expected}, got {told(x)}.")
     return found
+
+
+class KindError(TypeError, ValueError):
+    """A value is not of the kind that is needed."""
+
+
+def check_list(what: str, given: object) -> None:
+    """Refuse what has not several items: a number, None; a text, too."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ValueError(f"{what} must be a list, got {told(given)}.")
+
+
+def expect_kind(what: str, x: object, kind: type | UnionType, instead: str) -> None:
+    """Refuse what is not of a class; a class in place of an object of it, too.
+
+    - `what`: its name in the message
+    - `instead`: what to give
+
+    >>> expect_kind("fit: task", "lasso", dict, "a task")
+    Traceback (most recent call last):
+    steppe.core.arguments.KindError: fit: task must be a task, got 'lasso'.
+    >>> expect_kind("fit: task", dict, dict, "a task")
+    Traceback (most recent call last):
+    steppe.core.arguments.KindError: fit: task must be a task, got the class dict itself; call it.
+    """
+    if isinstance(x, kind):
+        return
+    of_class = isinstance(x, type)
+    got = f"the class {x.__name__} itself; call it" if of_class else told(x)  # pyright: ignore
+    raise KindError(f"{what} must be {instead}, got {got}.")
 
 
 def told(x: object) -> str:

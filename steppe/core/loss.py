@@ -241,6 +241,7 @@ def expect(loss: Callable[[Params], Scalar], structure: type[Structured], asker:
         return loss
     known = loss.f if isinstance(loss, Plain) else loss
     name = getattr(known, "__name__", type(known).__name__)
+    name = "a plain function" if name == "<lambda>" else name
     needed = [f.name for f in dataclasses.fields(structure) if f.default is dataclasses.MISSING]
     form = f"{structure.__name__}({', '.join(needed)})"
     raise StructureError(

@@ -29,7 +29,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from ..core.arguments import real, told
+from ..core.arguments import expect_kind, real, told
 from ..core.messages import at_least
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
@@ -42,6 +42,7 @@ from ..optimizers.unrolled.base import AbstractUnrolled
 from ..train import mesh as meshes
 from ..train.adapt import Adapter
 from ..train.environment import environment
+from ..train.step import TASK
 from ..train.validate import Validation
 from . import adaptation_wording as wording
 from .adaptation_wording import count
@@ -205,11 +206,7 @@ def adapt(
     at_least(2, "adapt", test=test)
     at_least(0, "adapt", seed=seed)
     tried = sizes(opt, rates)
-    if not isinstance(task, AbstractTask):
-        raise ValueError(
-            f"adapt: task must be a task, got {told(task)}; give one, such as "
-            'steppe.tasks.build("lasso-dm").'
-        )
+    expect_kind("adapt: task", task, AbstractTask, TASK)
     base = BPTT(episodes, unroll, horizon, stagger=False)
     adapter = Adapter(base, updates, tried[0] or 0.0, inner)
     objective = Trajectory() if objective is None else objective

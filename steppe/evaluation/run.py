@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ..core import tree
+from ..core.arguments import expect_kind
 from ..core.backend import lanes_evaluated, quick_compilation
 from ..core.episode import Episode
 from ..core.messages import at_least, reals
@@ -38,6 +39,7 @@ from ..optimizers.classic.from_optax import FromOptax
 from ..store.checkpoint import CheckpointError
 from ..store.describe import describe
 from ..train import mesh as meshes
+from ..train.step import OPTIMIZER, TASK
 from .records import Number, Record, number
 
 TRAIN_ROWS = 2000  # training examples used for "train_loss" and the like
@@ -80,6 +82,8 @@ def evaluate(
     at_least(0, "evaluate", seeds=tuple(seeds))
     at_least(1, "evaluate", seeds=len(seeds))
     seeds = [int(seed) for seed in seeds]
+    expect_kind("evaluate: task", task, AbstractTask, TASK)
+    expect_kind("evaluate: opt", opt, AbstractOptimizer, OPTIMIZER)
     train = train or trainer(task, opt, horizon=horizon, points=points)
     losses, *measurable, counts = train(opt, seed_keys(key, seeds, "evaluate"))
     metrics = measure_all(task, *measurable) | counts

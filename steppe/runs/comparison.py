@@ -56,7 +56,7 @@ def place(about: Subject, out: Path | None) -> Path | None:
     - `out`: folder that somebody asked for; None: the run folder of the optimizer, if it has one
     """
     if out is not None:
-        return folders.check_out(out, folders.RECORDS)
+        return out / folders.RECORDS
     folder = about.optimizer.parent if isinstance(about.optimizer, Path) else None
     if folder is None or not folders.is_training(folder):
         return None

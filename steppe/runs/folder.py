@@ -5,11 +5,11 @@ held by a lock while a process trains in it; the system frees the lock if the pr
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..store.files import sweep, temporary_beside, to_json, write_atomically
+from ..store.files import made, sweep, temporary_beside, to_json, write_atomically
 from ..store.lock import FolderInUseError, locked
 from ..store.manifest import STEPS, CheckpointError, read_manifest
 from ..store.untrusted import FileError, Source, checked, read_document, shown
@@ -64,35 +64,44 @@ def check_new_checkpoint(path: Path) -> None:
         raise BadInput(f"{path.parent} is no folder; make it, or give another name.")
 
 
-def check_out(folder: Path, name: str) -> Path:
-    """The path of a new file of this name; its folder is made if need be."""
-    if (folder / name).exists():
-        raise BadInput(f"{folder / name} exists already; give another folder as `out`.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"{folder} cannot be written ({error.strerror}); give a writable folder as `out`."
-        ) from error
-    return folder / name
+@contextlib.contextmanager
+def new_files(folder: Path | None, names: Sequence[str]) -> Iterator[None]:
+    """A folder in which these files are to be new, made if need be; None: nothing is written.
+
+    Where something goes wrong, those that were written are taken back. A new folder that is empty
+    at the end goes again.
+    """
+    if folder is None:
+        yield
+        return
+    paths = [folder / name for name in names]
+    for path in paths:
+        if path.exists():
+            raise BadInput(f"{path} exists already; give another folder as `out`.")
+    with _made(folder):
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                for path in paths:
+                    path.unlink(missing_ok=True)
+            raise
 
 
 @contextlib.contextmanager
-def new_files(folder: Path, names: Iterable[str]) -> Iterator[None]:
-    """A folder in which these files are to be new; gone again if it is new and nothing came of it.
-
-    Files of these names that were written before something went wrong are taken back.
-    """
-    new, paths = not folder.exists(), [check_out(folder, name) for name in names]
-    try:
+def _made(folder: Path) -> Iterator[None]:
+    """`files.made` of a folder that can be written, or a sentence."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(made(folder))
+            probe = temporary_beside(folder / CONFIG)
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            raise BadInput(
+                f"{folder} cannot be written ({error.strerror}); give a writable folder as `out`."
+            ) from error
         yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            for path in paths:
-                path.unlink(missing_ok=True)
-            if new:
-                folder.rmdir()
-        raise
 
 
 def check_page(path: Path) -> None:
@@ -122,17 +131,8 @@ def done_steps(folder: Path) -> int:
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """The folder, made if need be, locked, and writable; gone again if nothing was begun in it."""
-    new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = temporary_beside(folder / CONFIG)
-        probe.touch(exist_ok=False)
-        probe.unlink()
-    except OSError as error:
-        raise BadInput(
-            f"{folder} cannot be written ({error.strerror}); give a writable folder as `out`."
-        ) from error
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_made(folder))
         try:
             stack.enter_context(locked(folder))
         except FolderInUseError as error:
@@ -147,16 +147,7 @@ def held(folder: Path) -> Iterator[None]:
                 "folder as `out`."
             )
         sweep(folder)
-        if new:
-            stack.callback(_forget_empty, folder)
         yield
-
-
-def _forget_empty(folder: Path) -> None:
-    """Take back a folder in which no run was begun."""
-    if not begun(folder):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 def read_json(path: Path) -> dict:

@@ -33,7 +33,6 @@ from ..tasks import suite
 from ..train.environment import environment
 from ..train.loop import History, MetaTrainingError, meta_train
 from ..train.mesh import use_cores
-from ..train.preflight import TooLargeError
 from ..train.sinks import Console, Row, Sink, TensorBoard, flatness, read_rows
 from ..zoo.assemble import assemble
 from ..zoo.io import load, save
@@ -134,12 +133,12 @@ def train_opened(
                 checkpoint_every=run.checkpoint_every,
                 recipe=_kept(folder, recipe),
             )
-        except TooLargeError:
-            if new:  # nothing of it is worth keeping, and other settings may go there
-                _forget(folder)
-            raise
         except MetaTrainingError as error:
             raise Failed(f"{error}{_remedy(recipe.penalty)}") from error
+        except Exception:
+            if new and not folders.done_steps(folder):  # other settings may go there
+                _forget(folder)
+            raise
     path = folder / folders.MODEL
     known = {"best_step": history.best_step, "valid_loss": history.best}
     save(path, best, **to_json(recipe), **known)

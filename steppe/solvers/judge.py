@@ -21,6 +21,7 @@ from ..core.episode import Episode, restart, unroll
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import nothing
 from ..core.types import Key, Params
+from ..train.preflight import check_room
 from .family import Error, Known, WithMinimum
 from .record import By
 
@@ -42,7 +43,10 @@ class Problems(NamedTuple):
 
 
 def draw(family: WithMinimum, key: Key, count: int) -> Problems:
-    """Draw `count` problems, with starts and minimisers."""
+    """Draw `count` problems, with starts and minimisers; TooLargeError if memory is too small."""
+    one = eqx.filter_eval_shape(_draw, family, jr.split(key, 1))
+    sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one)]
+    check_room(f"{count} problems to choose by", count * sum(sizes), "give fewer")
     return _draw(family, jr.split(key, count))
 
 
@@ -60,6 +64,8 @@ def errors(
     family: WithMinimum, opt: AbstractOptimizer, problems: Problems, steps: int, error: Error
 ) -> Float[np.ndarray, "problems steps+1"]:
     """Errors before the first and after each of `steps` iterations."""
+    what = f"Errors of {problems.size} problems after each of {steps} iterations"
+    check_room(what, 4 * problems.size * steps, "give fewer problems or steps")
     return np.asarray(_errors(family, opt, problems, steps, error), np.float64)
 
 

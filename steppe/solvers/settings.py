@@ -10,11 +10,12 @@ import jax.random as jr
 import numpy as np
 
 from ..certificates.plan import plan, several, standard_claims
-from ..core.arguments import real, told, whole
+from ..core.arguments import expect_kind, real, told, whole
 from ..core.loss import Composite
 from ..core.messages import LARGEST, at_least
 from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
+from ..train.step import TASK
 from .candidates import Candidate
 from .family import Error, Family, WithMinimum
 from .record import By, Goal
@@ -118,10 +119,9 @@ def _tolerances(goal: str, given: Sequence[float] | None) -> tuple[float, ...]:
     return found
 
 
-def recognised(task: object, error: Error) -> Family:
+def recognised(task: AbstractTask, error: Error) -> Family:
     """The family of a task; TypeError or ValueError if no solver can be learned for it."""
-    if not isinstance(task, AbstractTask):
-        raise TypeError(f"learn_solver needs a task, a family of problems, got {told(task)}.")
+    expect_kind("learn_solver: family", task, AbstractTask, TASK)
     me, family = type(task).__name__, WithMinimum(task)
     (loss, value), (other, _) = (_first(family, jr.key(seed)) for seed in range(2))
     lipschitz = float(loss.lipschitz)

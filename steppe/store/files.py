@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,19 @@ def sweep(folder: Path) -> None:
     for left in folder.glob(".*.tmp"):
         if TEMPORARY.fullmatch(left.name):
             left.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """A folder, made with its parents; at the end those that are new and empty go again."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # of the first that holds something
+            for place in new:
+                place.rmdir()
 
 
 def _sync_folder(folder: Path) -> None:

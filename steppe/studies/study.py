@@ -120,7 +120,6 @@ def reproduce(
     - `say`: takes notes on progress
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     if study.keep_programs:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str((folder / ".compiled").resolve()))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

@@ -27,7 +27,7 @@ import jax.tree_util as jtu
 import optax
 from jaxtyping import Array, Bool, Int, PyTree
 
-from ..core.arguments import told
+from ..core.arguments import check_list, expect_kind, told, whole
 from ..core.estimator import AbstractEstimator
 from ..core.measure import check_positive
 from ..core.messages import at_least, reals
@@ -38,9 +38,10 @@ from ..core.types import Key
 from ..estimators.whole import Whole
 from ..objectives.supervised import Supervised, tells_truth
 from ..objectives.trajectory import Trajectory
-from ..optimizers.unrolled.base import AbstractUnrolled
+from ..optimizers.unrolled.base import MOST_LAYERS, AbstractUnrolled
 from .curriculum import AbstractCurriculum, AbstractProgress, Stage, Verdict
 from .loop import History, meta_train
+from .step import TASK
 from .validate import Validation
 
 RATES = (1.0, 0.2, 0.02)  # of the three stages of a layer
@@ -83,7 +84,10 @@ def layer_by_layer(
 
     - `steps`, `rates`: of each layer's stages: of the newest layer alone, then of all so far
     """
-    at_least(1, "layer_by_layer", layers=layers)
+    layers = whole("layer_by_layer: layers", layers, least=1, most=MOST_LAYERS)
+    check_list("layer_by_layer: steps", steps)
+    check_list("layer_by_layer: rates", rates)
+    steps, rates = tuple(steps), tuple(rates)
     if len(steps) != len(rates) or not steps:
         raise ValueError(
             f"layer_by_layer: give a rate for each number of steps, got {len(rates)} rates and "
@@ -107,8 +111,7 @@ class LayerProgress(AbstractProgress):
 
 
 def _stages(given: Iterable[Span]) -> tuple[Span, ...]:
-    if not isinstance(given, Iterable):
-        raise ValueError(f"Layerwise: spans must be a list of stages, got {told(given)}.")
+    check_list("Layerwise: spans", given)
     return tuple(given)
 
 
@@ -221,6 +224,9 @@ def fit_layerwise(
     - `run`: further arguments of `meta_train`, such as `folder` and `sinks`
     """
     layers = unrolled(opt, "fit_layerwise").layers
+    expect_kind("fit_layerwise: task", task, AbstractTask, TASK)
+    given = "None or a Validation, such as Validation(20, by='objective', window=1)"
+    expect_kind("fit_layerwise: validation", validation, Validation | None, given)
     if rate is not None:
         check_positive("fit_layerwise", "rate", rate, "It is the learning rate of Adam.")
     curriculum = Layerwise(layer_by_layer(layers) if stages is None else stages, decay, patience)

@@ -17,6 +17,7 @@ import jax.tree_util as jtu
 import numpy as np
 import optax
 
+from ..core.arguments import expect_kind
 from ..core.estimator import AbstractEstimator, Stats
 from ..core.messages import at_least, reals
 from ..core.objective import AbstractObjective
@@ -34,7 +35,7 @@ from . import mesh as meshes
 from . import preflight
 from .curriculum import AbstractCurriculum, Stage
 from .sinks import JSONL, Row, Sink
-from .step import TrainState, meta_step, start
+from .step import TrainState, check_parts, meta_step, start
 from .stopping import Stop, heeded
 from .tally import Tally, kept
 from .validate import Run, Validation, begin_run, judged, scored, stage_of
@@ -121,6 +122,12 @@ def meta_train(
     reals("meta_train", bad_share=bad_share)
     if not 0 <= bad_share <= 1:
         raise ValueError(f"meta_train: bad_share must be a share from 0 to 1, got {bad_share}.")
+    check_parts("meta_train", task, opt, estimator, objective, meta_tx, key)
+    for what, x, kind in (
+        ("validation", validation, Validation),
+        ("curriculum", curriculum, AbstractCurriculum),
+    ):
+        expect_kind(f"meta_train: {what}", x, kind | None, f"None or a {what}")
     if curriculum is not None and validation is None:
         raise ValueError("meta_train: a curriculum goes by validation; give validation=….")
     key_start, key_valid = jr.split(key)

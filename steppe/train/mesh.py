@@ -31,6 +31,7 @@ from ..core.messages import at_least
 from ..core.rollout import AXIS
 from .step import TrainState
 
+PATIENCE = "xla_cpu_collective_call_terminate_timeout_seconds"
 # How JAX's runtime speaks of a peer that is gone, on processors, on GPUs, and of the coordinator.
 LOST = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED")
 
@@ -146,10 +147,17 @@ def use_cores(count: int | None = None) -> int:
     A learned optimizer's matrices are small: two cores working on an episode each are
     nearly twice as fast as two cores sharing one. To be called before JAX computes
     anything; without effect where JAX runs on an accelerator. Returns the count.
+
+    Where XLA_FLAGS says nothing of it, a device waits an hour for the others. XLA would abort the
+    process after a minute, which a long step, or a machine with other work, can take.
     """
     if count is None:
         affinity = getattr(os, "sched_getaffinity", None)
         count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    if jax.config.jax_num_cpu_devices == count:  # pyright: ignore[reportAttributeAccessIssue]
+        return count
+    if PATIENCE not in (flags := os.environ.get("XLA_FLAGS", "")):  # they are read at the start
+        os.environ["XLA_FLAGS"] = f"{flags} --{PATIENCE}=3600".strip()
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:

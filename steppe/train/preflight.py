@@ -30,7 +30,7 @@ TIMED = 2  # meta-steps that are timed
 
 
 class TooLargeError(ValueError):
-    """A meta-step takes more memory than there is; the message says what to change."""
+    """Something takes more memory than there is; the message says what to change."""
 
 
 class Memory(NamedTuple):
@@ -72,6 +72,20 @@ def available() -> int | None:
     if "bytes_limit" not in stats:
         return None
     return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
+def check_room(what: str, needed: int, change: str) -> None:
+    """Refuse what takes more memory than is available, before any of it is taken.
+
+    - `what`, `change`: its name, and what to do, for the sentence of the TooLargeError
+    - `needed`: bytes
+    """
+    left = available()
+    if left is not None and needed > left:
+        raise TooLargeError(
+            f"{what} would take about {size(needed)} of memory, but {size(left)} are available; "
+            f"{change}."
+        )
 
 
 def _machine() -> int | None:

@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from ..core import tree
+from ..core.arguments import KindError, expect_kind, told
 from ..core.backend import CHOSEN_BY_BRANCH
 from ..core.estimator import AbstractEstimator, Stats
 from ..core.messages import at_least
@@ -55,6 +56,33 @@ class TrainState(eqx.Module):
     est_state: PyTree
     step: Int[Array, ""]
     key: Key
+
+
+TASK = 'a task, such as steppe.tasks.build("lasso-dm")'
+OPTIMIZER = 'an optimizer of steppe, such as steppe.build("rnnprop", key=…)'
+ESTIMATOR = "an estimator, such as steppe.BPTT(…)"
+OBJECTIVE = "an objective, such as steppe.Trajectory()"
+META_TX = "a transformation of optax, such as optax.adam(1e-3)"
+
+
+def check_parts(
+    owner: str,
+    task: AbstractTask,
+    opt: AbstractOptimizer,
+    estimator: AbstractEstimator,
+    objective: AbstractObjective,
+    meta_tx: optax.GradientTransformation,
+    key: Key,
+) -> None:
+    """Refuse what is no part of a meta-training, such as the name or the class of one."""
+    expect_kind(f"{owner}: task", task, AbstractTask, TASK)
+    expect_kind(f"{owner}: opt", opt, AbstractOptimizer, OPTIMIZER)
+    expect_kind(f"{owner}: estimator", estimator, AbstractEstimator, ESTIMATOR)
+    expect_kind(f"{owner}: objective", objective, AbstractObjective, OBJECTIVE)
+    expect_kind(f"{owner}: meta_tx", meta_tx, optax.GradientTransformation, META_TX)
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not (typed and key.shape == ()) and getattr(key, "dtype", None) != jnp.uint32:
+        raise KindError(f"{owner}: key must be a key, such as jax.random.key(0), got {told(key)}.")
 
 
 def start(

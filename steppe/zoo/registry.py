@@ -159,7 +159,8 @@ def build(
       start as published
     - `options`: arguments of its class or function, e.g. `lr=1e-3`
 
-    Raises ValueError for a name or an option that there is not, and for one that is missing.
+    Raises ValueError for a name or an option that there is not, and for one that is missing, and
+    `StructureError`, which is one, for a task whose loss has not the structure that is needed.
     """
     entry = find("optimizer", OPTIMIZERS, name)
     make, options = entry.load(), {**entry.arguments, **options}
@@ -167,6 +168,8 @@ def build(
     if task is not None and hasattr(make, "from_task"):
         arguments = {n: a for n, a in arguments.items() if n not in ("rows", "n")}
         make = functools.partial(make.from_task, task)
+    elif task is not None and entry.needs:
+        _check_structure(entry, task)
     known = [n for n, a in arguments.items() if n != "key" and a.kind is not a.VAR_KEYWORD]
     takes_any = any(a.kind is a.VAR_KEYWORD for a in arguments.values())
     for option in options:
@@ -181,3 +184,18 @@ def build(
     if key is None:
         raise ValueError(f"{name} starts from random weights; give key=jax.random.key(seed).")
     return make(**options, key=key)
+
+
+def _check_structure(entry: Entry, task: "AbstractTask") -> None:
+    """Refuse a task without the structure of loss that an optimizer needs; nothing is computed."""
+    import equinox as eqx
+    import jax.random as jr
+
+    from ..core import loss
+    from ..core.task import draw
+
+    def first(key: "Key") -> None:
+        found = draw(task, task.sample(key), key, split="train").loss()
+        loss.expect(found, getattr(loss, entry.needs), entry.load().__name__)
+
+    eqx.filter_eval_shape(first, jr.key(0))

@@ -154,6 +154,13 @@ def test_a_bug_is_no_bad_input():
     assert sentence.startswith("RuntimeError: two lines")
 
 
+def test_too_little_memory_is_no_bug():
+    xla = RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+    for error in (MemoryError(), xla):
+        said, code = explain(error)
+        assert code == 2 and "not enough memory" in said and "report it" not in said
+
+
 def test_debug_shows_the_traceback(steppe, monkeypatch):
     monkeypatch.setenv("STEPPE_DEBUG", "1")
     with pytest.raises(Exception, match="There is no command"):

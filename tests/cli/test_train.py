@@ -178,6 +178,26 @@ def test_bad_data_leave_nothing_behind(steppe, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("opt", ["math-l2o", "go-math-l2o", "step-fista", "alista", "lista-tied"])
+@pytest.mark.parametrize("task", ["quadratic", "digits-relu"])
+def test_a_task_without_the_structure_leaves_nothing_behind(opt, task, steppe, tmp_path):
+    answer = steppe("train", "--opt", opt, "--task", task, "--out", "runs/a/b", "--quiet")
+    assert answer.code == 2 and "needs a loss of the form Composite(" in answer.sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_before_the_first_step_leaves_nothing_behind(steppe, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("This cannot be compiled; take another.")
+
+    monkeypatch.setattr(session, "meta_train", broken)
+    answer = steppe("train", *TINY, "--out", "runs/a", "--quiet")
+    assert answer.code == 2 and not list(tmp_path.iterdir())
+    (tmp_path / "runs").mkdir()
+    assert steppe("train", *TINY, "--out", "runs/a", "--quiet").code == 2
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs"]
+
+
 def test_a_run_that_diverges_fails_with_code_1(steppe, no_training):
     answer = steppe("train", *TINY, "--quiet")
     assert answer.code == 1

@@ -61,8 +61,8 @@ OPTIMIZERS = {
     "LogError": lambda: LearnedAdam(0.1),
 }
 TASKS = {  # that objective asks for a truth
-    "Supervised": SparseRecovery(2, 3, density=1.0, start="normal"),
-    "LogError": WithMinimum(SparseRecovery(2, 3, density=1.0, start="normal")),
+    "Supervised": SparseRecovery(2, 3, density=0.99, start="normal"),
+    "LogError": WithMinimum(SparseRecovery(2, 3, density=0.99, start="normal")),
 }
 
 

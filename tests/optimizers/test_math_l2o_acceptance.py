@@ -15,6 +15,7 @@ from steppe.core.optimizer import join_meta, split_meta
 from steppe.core.regularizer import L1, ElasticNet, Zero
 from steppe.optimizers.classic.proximal import ISTA
 from steppe.optimizers.learned.math_l2o import Coefficients, MathL2O, structured_step
+from steppe.tasks.inverse.family import Family
 from steppe.tasks.inverse.logistic import SparseLogistic
 from steppe.tasks.inverse.optimum import optimum
 from steppe.tasks.inverse.recovery import SparseRecovery
@@ -110,7 +111,9 @@ def test_without_a_regularizer_it_is_nesterovs_momentum():
 
 
 def test_a_smooth_problem_is_solved_by_the_learned_rule():
-    task = SparseRecovery(rows=12, n=6, weight=0.0)
+    A = np.random.default_rng(0).normal(size=(12, 6))
+    measure = lambda key: jr.normal(key, (12,))
+    task = Family(measure, lambda b: LeastSquares(jnp.asarray(A), b), L1(0.0))
     opt = MathL2O(hidden=(2,), monotone=True, key=KEY)
     first = begin(task, opt, KEY)
     last, _ = unroll(task, opt, first, 300, lambda step: ())

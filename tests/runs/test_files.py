@@ -64,6 +64,25 @@ def test_a_config_that_no_run_wrote_is_refused(text, words, tmp_path):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
+def test_a_folder_in_which_nothing_was_written_goes_again(tmp_path):
+    with pytest.raises(ZeroDivisionError), folder.new_files(tmp_path / "a/b/c", ("x",)):
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(KeyboardInterrupt), folder.new_files(tmp_path / "mine/b", ("x",)):
+        raise KeyboardInterrupt
+    with pytest.raises(ZeroDivisionError), folder.new_files(tmp_path / "a/b", ("x",)):
+        for name in ("a/b/x", "a/y"):  # one of its own, and one of somebody else's
+            (tmp_path / name).touch()
+        raise ZeroDivisionError
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["a", "a/y", "mine"]
+    with folder.new_files(tmp_path / "a", ("x",)), folder.new_files(None, ("x",)):
+        (tmp_path / "a/x").touch()
+    for place, words in (("a", "a/x exists already"), ("a/x/z", "cannot be written")):
+        with pytest.raises(BadInput, match=words), folder.new_files(tmp_path / place, ("x",)):
+            pass
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -23,7 +23,7 @@ from steppe.train.layerwise import (
     natural_objective,
     natural_rate,
 )
-from steppe.train.loop import compile_step
+from steppe.train.loop import compile_step, meta_train
 from steppe.train.step import start
 from steppe.train.validate import Validation
 
@@ -31,6 +31,7 @@ LAYERS = 3
 TASK = SparseRecovery(rows=4, n=6, density=0.4, seed=0)
 OPT = TiLISTA.from_task(TASK, layers=LAYERS, p=0.0)
 RATE = 1e-3
+KEY = jr.key(0)
 
 
 @functools.cache
@@ -138,6 +139,45 @@ def test_a_stage_ends_early_when_validation_no_longer_improves():
     assert int(progress.stage) == 1 and bool(progress.finished)
 
 
+KINDS = {
+    "task": ("lasso-dm", None, 3, SparseRecovery), "opt": ("alista", None, ALISTA, optax.sgd(0.1)),
+    "estimator": ("whole", Whole), "objective": (3, "log", Supervised), "meta_tx": ("adam", 1e-3),
+    "validation": (3, "objective", Validation), "curriculum": ("layers", 5),
+    "key": (3, "x", np.zeros(2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_part_of_another_kind_gets_a_sentence(name):
+    parts: dict = {
+        "task": TASK, "opt": ALISTA.from_task(TASK, layers=2), "estimator": Whole(2, 2),
+        "objective": Supervised(), "meta_tx": optax.sgd(0.1), "steps": 1, "key": KEY,
+    }  # fmt: skip
+    for wrong in KINDS[name]:
+        given = parts | {name: wrong}
+        with pytest.raises(TypeError, match=f"^meta_train: {name} must be .*, got .*\\.$"):
+            meta_train(given.pop("task"), given.pop("opt"), **given)
+        if name in ("task", "objective", "validation", "key"):
+            own = {"key": KEY, "stages": [Span(1, 2, steps=1)], name: wrong}
+            with pytest.raises(TypeError, match=rf"_(train|layerwise): {name} must be .*, got "):
+                fit_layerwise(own.pop("task", TASK), parts["opt"], **own)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((2, 3, 4), "steps must be a list, got 3"),
+        ((2, (1, 2), None), "rates must be a list, got None"),
+        ((2, "ab", (1, 2)), "steps must be a list, got 'ab'"),
+        ((None,), "layers must be a whole number from 1 to 65536, got None"),
+        ((10**9,), "layers must be a whole number from 1 to 65536"),
+    ],
+)
+def test_stages_that_are_none_get_a_sentence(arguments, said):
+    with pytest.raises(ValueError, match=f"layer_by_layer: {said}"):
+        layer_by_layer(*arguments)
+
+
 def test_bad_input_gets_a_sentence():
     with pytest.raises(TypeError, match="trains the layers of an unrolled network, got"):
         fit(opt=dataclasses.replace)
@@ -155,7 +195,7 @@ def test_bad_input_gets_a_sentence():
         fit(decay=0.0)
     with pytest.raises(ValueError, match="Layerwise: spans must be stages of training, got none"):
         Layerwise(())
-    with pytest.raises(ValueError, match="Layerwise: spans must be a list of stages, got 5"):
+    with pytest.raises(ValueError, match="Layerwise: spans must be a list, got 5"):
         fit(stages=5)
     with pytest.raises(ValueError, match="Span: layers must ascend and the rate be positive"):
         Span(3, 2)

@@ -15,10 +15,10 @@ class SparseRecoverySizes:
     methods: tuple[str, ...] = setting((), "solvers; none: all that a panel has")
     rows: int = setting(64, "measurements of the first three panels", least=4)
     n: int = setting(128, "unknowns of the first three panels", least=8)
-    layers: int = setting(10, "layers of the first three panels", least=1)
+    layers: int = setting(10, "layers of the first three panels", least=1, most=2**16)
     large_rows: int = setting(256, "measurements of the large panel", least=4)
     large_n: int = setting(512, "unknowns of the large panel", least=8)
-    large_layers: int = setting(16, "layers of the large panel", least=1)
+    large_layers: int = setting(16, "layers of the large panel", least=1, most=2**16)
     stages: tuple[int, ...] = setting((200, 200, 100), "meta-steps of the three stages of a layer")
     large_stages: tuple[int, ...] = setting(
         (30, 30, 15), "meta-steps of the three stages of a layer of the large panel"
@@ -32,6 +32,9 @@ class SparseRecoverySizes:
         check(self)
         if unknown := [panel for panel in self.panels if panel not in PANELS]:
             raise ValueError(f"panels: there is no {unknown[0]!r}, only {', '.join(PANELS)}.")
+        for rows, n in (("rows", "n"), ("large_rows", "large_n")):
+            if getattr(self, rows) > getattr(self, n):
+                raise ValueError(f"{rows}: at most as many measurements as unknowns, {n}.")
         for name in ("stages", "large_stages"):
             if len(getattr(self, name)) != 3 or min(getattr(self, name)) < 1:
                 raise ValueError(f"{name}: expected three numbers of meta-steps, each at least 1.")

@@ -55,6 +55,9 @@ def panel_of(cell: Cell) -> Panel:
 
 def cells(settings: SparseRecoverySizes) -> Iterator[Cell]:
     """One a panel, method and seed; the dearest first."""
+    known = OF_PANEL["noiseless"]
+    if unknown := [method for method in settings.methods if method not in known]:
+        raise ValueError(f"methods: there is no {unknown[0]!r}, only {', '.join(known)}.")
     for name in sorted(settings.panels, key=lambda name: name != "large"):
         large = name == "large"
         own = (settings.rows, settings.n, settings.layers)

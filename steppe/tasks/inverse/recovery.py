@@ -47,10 +47,10 @@ class Measured(eqx.Module):
 class SparseRecovery(AbstractFormula):
     """½‖Ax − b‖² + regularizer(x) with b measured from a sparse x♯.
 
-    - `rows`, `n`: shape of A, whose columns have length 1
+    - `rows`, `n`: shape of A, whose columns have length 1; at most as many rows as columns
     - `weight`: of the regularizer, not negative
     - `penalty`: "l1"; "elastic-net", with ridge · ‖x‖²/2 added; "group", ‖·‖₂ of `group` neighbours
-    - `density`: chance in (0, 1] that an entry of x♯ (or a group of them) is not zero
+    - `density`: chance in (0, 1) that an entry of x♯ (or a group of them) is not zero
     - `snr`: signal-to-noise ratio of b in dB; None: no noise
     - `condition`, `correlation`: of A, see `dictionary`
     - `seed`: if a number, all problems share the A drawn from it
@@ -101,14 +101,19 @@ class SparseRecovery(AbstractFormula):
         for name in ("weight", "ridge"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{me}: {name} must be at least 0, got {getattr(self, name)}.")
-        if not 0 < self.density <= 1:
-            raise ValueError(f"{me}: density must be in (0, 1], got {self.density}.")
+        if not 0 < self.density < 1:
+            raise ValueError(f"{me}: density must be in (0, 1), got {self.density}.")
         if self.penalty not in (known := get_args(Penalty)):
             raise ValueError(f"{me}: penalty is {self.penalty!r}, expected one of {known}.")
         if self.start not in ("zero", "normal"):
             raise ValueError(f"{me}: start is {self.start!r}, expected 'zero' or 'normal'.")
         if self.penalty == "group" and self.n % self.group:
             raise ValueError(f"{me}: n must be a multiple of group {self.group}, got {self.n}.")
+        if self.rows > self.n:
+            raise ValueError(
+                f"{me}: {self.rows} measurements of {self.n} unknowns are no few; give rows of at "
+                "most n, or write the problems as a Family."
+            )
 
     def sample(self, key: Key) -> Measured:
         key_A, key_x, key_support, key_noise = jr.split(key, 4)

@@ -58,7 +58,9 @@ def test_measurements_are_of_a_sparse_x_with_the_noise_asked_for():
     [
         ({"rows": 0}, "rows must be at least 1, got 0"),
         ({"weight": -0.1}, "weight must be at least 0, got -0.1"),
-        ({"density": 0.0}, r"density must be in \(0, 1\], got 0.0"),
+        ({"density": 0.0}, r"density must be in \(0, 1\), got 0.0"),
+        ({"density": 1.0}, r"density must be in \(0, 1\), got 1.0"),
+        ({"rows": 41}, "41 measurements of 40 unknowns are no few"),
         ({"density": float("nan")}, "density must be a finite number, got nan"),
         ({"condition": 0.5}, "condition must be at least 1, got 0.5"),
         ({"correlation": 1.0}, r"correlation must be in \(-1, 1\), got 1.0"),
