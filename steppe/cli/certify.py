@@ -89,14 +89,10 @@ def run(values: dict) -> int:
     check_rate(about, options.lr)
     steps = options.steps or about.horizon or STEPS
     say = speaker(options.quiet)
-    say(
-        f"steppe certify · {about.name} on {about.task_name} · {options.n} problems × {steps} steps"
-    )
+    words = f"{about.name} on {about.task_name} · {options.n} problems × {steps} steps"
 
-    from ..train.mesh import use_cores
-
-    use_cores(options.cores)
     with new_files(options.out, (FILE,)):
+        say(f"steppe certify · {words}")
         cert = certified(options, about, steps, say)
         if options.out is not None:
             cert.save(options.out / FILE)
@@ -114,6 +110,9 @@ def run(values: dict) -> int:
 
 
 def certified(options: Certify, about: Subject, steps: int, say) -> "Certificate":
+    from ..train.mesh import use_cores
+
+    use_cores(options.cores)
     from ..certificates.certify import certify
 
     task = about.build_task()

@@ -66,8 +66,8 @@ def run(values: dict) -> int:
     say = speaker(options.quiet)
     where = place(about, options.out)
     seeds = f"{options.seeds} seeds from {options.seed}"
-    say(f"steppe eval · {about.name} on {about.task_name} · {seeds}")
     with new_files(options.out, (RECORDS,)):
+        say(f"steppe eval · {about.name} on {about.task_name} · {seeds}")
         records = compare(  # JAX starts here
             plan,
             seeds=options.seeds,

@@ -76,12 +76,8 @@ def run(values: dict) -> int:
     known(options.task, TASKS, "task")
     say = speaker(options.quiet)
     limit = f"{options.budget:g} s" if options.tries is None else f"{options.tries} tries"
-    say(f"steppe learn · {options.task} · {limit}")
-
-    from ..train.mesh import use_cores
-
-    use_cores(options.cores)
     with new_files(options.out, (PAGE, FILE)):
+        say(f"steppe learn · {options.task} · {limit}")
         solver = found(options, say)
         solver.save(options.out / FILE)
     write_page(options, solver)  # whatever becomes of it, the solver is there
@@ -104,6 +100,9 @@ def run(values: dict) -> int:
 
 
 def found(options: Learn, say) -> "Solver":
+    from ..train.mesh import use_cores
+
+    use_cores(options.cores)
     from ..solvers.learn import learn_solver
     from ..tasks.suite import build
 
