@@ -36,6 +36,7 @@ from . import forms
 from .fit import Quality, quality, r2, values
 from .forms import Formula, refitted
 from .front import chosen, fault, front, judged, log_ratios, losses, rule, shown
+from .perception import perceived
 from .record import joined, record
 from .result import Distillation, Held, Ratio
 from .table import Split, Table, tabulate
@@ -97,6 +98,7 @@ def distill(
 
     say(f"recording {runs} runs of {name}, {steps} steps each")
     recorded = record(opt, task, runs=runs, steps=steps, key=key_record)
+    looks = perceived(opt, recorded, key=key_record)
     wanted = tuple(dict.fromkeys([*forms.pool(), *variables_of()]))
     split = tabulate(recorded, wanted).split(seed)
     say(f"fitting formulas to {len(split.fit):,} rows".replace(",", " "))
@@ -169,6 +171,7 @@ def distill(
         seed=seed,
         seconds=time.perf_counter() - began,
         environment=environment(),
+        perceived=looks,
     )
 
 

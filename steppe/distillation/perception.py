@@ -13,9 +13,10 @@ of it; E_τ says which past *moves the update*, however little it may have moved
 mixes coordinates has E_τ = E[Σ_i (∂u_{t,i}/∂g_{t−τ,j})²], over j.
 """
 
+import dataclasses
 import operator
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import equinox as eqx
 import jax
@@ -28,19 +29,26 @@ from jaxtyping import Array, Float, PyTree
 from ..core import tree
 from ..core.arguments import whole
 from ..core.backend import quick_compilation
+from ..core.coordinatewise import AbstractCoordinatewise
 from ..core.episode import Step
+from ..core.expression import Variable
 from ..core.messages import at_least
 from ..core.optimizer import AbstractOptimizer, frozen
 from ..core.rollout import episodes
 from ..core.task import AbstractTask
 from ..core.types import Key, Params, Updates
 from ..estimators.imitation import Shadow
+from ..store.untrusted import Between, Length
+from . import table
+from .record import Runs
 
 LAGS = 20
 SHARE = 0.95  # of the R² with all lags
 HELD_OUT = 0.3  # share of the runs that R² is of
 RIDGE = 1e-6  # of the mean square of the columns, a row
 ENDS = 4  # steps of a run whose update is differentiated
+LOOKED_AT, STEPS = 4, 100  # runs and their steps that energies of recorded runs are of
+GN = Variable("gn95")
 
 History = Float[np.ndarray, "runs steps coordinates"]
 
@@ -185,6 +193,40 @@ def of_task(
             energy(opt, run_grads, run_params, key=own, lags=lags, relative=relative).energies
         )
     return of_energies(np.mean(found, axis=0))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perceived:
+    """Both measures of one optimizer, as plain data.
+
+    - `window`: TPF′ in the input gn95, the gradient in units of √v; `r2`: R²_1 … R²_20
+    - `energies`: E_0 … E_19, relative; () where not known, as of rules that mix coordinates
+    - `mean_lag`: TPF″; None where not known
+    """
+
+    window: Annotated[int, Between(0, LAGS)]
+    r2: Annotated[tuple[float, ...], Length(LAGS)]
+    energies: Annotated[tuple[float, ...], Length(LAGS)]
+    mean_lag: float | None
+
+
+def perceived(opt: AbstractOptimizer, runs: Runs, *, key: Key) -> Perceived | None:
+    """Perception of an optimizer from recorded runs; None where these are too few or too short."""
+    if len(runs.g) < 2 or runs.g.shape[1] < LAGS:
+        return None
+    told = field({"gn95": table.inputs(runs.g, [GN])[GN]}, runs.u)
+    if not isinstance(opt, AbstractCoordinatewise) or opt.asks:
+        return Perceived(window=told.window, r2=told.r2, energies=(), mean_lag=None)
+    g = jnp.asarray(runs.g[:LOOKED_AT, :STEPS], jnp.result_type(float))
+    zeros = jnp.zeros(g.shape[1:], g.dtype)
+    moves = [energy(opt, each, zeros, key=key, relative=True).energies for each in g]
+    found = of_energies(np.mean(moves, axis=0))
+    lag = found.mean_lag if np.isfinite(found.energies).all() else np.nan
+    known = bool(np.isfinite(lag))
+    energies = found.energies if known else ()
+    return Perceived(
+        window=told.window, r2=told.r2, energies=energies, mean_lag=lag if known else None
+    )
 
 
 def of_energies(found: Float[np.ndarray, " lags"]) -> Energy:

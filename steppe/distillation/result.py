@@ -9,6 +9,7 @@ from ..evaluation.update_curve import UpdateCurve
 from ..optimizers.learned.symbolic import Symbolic
 from ..store.untrusted import Between, Length, Source, checked, read_document
 from .front import Row
+from .perception import Perceived
 
 Words = Annotated[str, Length(4000)]
 Name = Annotated[str, Length(200)]
@@ -65,6 +66,7 @@ class Distillation:
       runs that were not finite
     - `tuned`: meta-steps
     - `seconds`: in all, compiling included
+    - `perceived`: how far back the optimizer looks
     """
 
     optimizer: Name
@@ -92,6 +94,7 @@ class Distillation:
     seed: Count
     seconds: float
     environment: dict[str, Any]
+    perceived: Perceived | None = None
 
     @property
     def rule(self) -> Symbolic:

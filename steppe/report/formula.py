@@ -55,6 +55,7 @@ def write_formula_page(
         "front": page.safe(front(found)),
         "rows": [candidate(row) for row in found.front],
         "rules": page.safe(plots.rules(found.curves, style)) if found.curves else None,
+        "perception": page.safe(plots.perception(found.perceived)) if found.perceived else None,
         "drawn": [{"name": name, "i": i} for name, i in style.items()],
         "held": held(found),
         "number": wording.number,

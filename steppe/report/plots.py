@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..distillation.perception import Energy, Field
+from ..distillation.perception import Perceived
 from ..evaluation.compare import Case, Comparison, label, lower_is_better
 from ..evaluation.curvature_record import CurvatureRecord
 from ..evaluation.records import Record
@@ -277,24 +277,25 @@ FLOOR = 1e-6  # of its maximum: the lowest density drawn
 LEVELS = 11
 
 
-def perception(told: Field, moves: Energy) -> str:
+def perception(found: Perceived) -> str:
     """R² of updates from the last w inputs, by w, and shares of the Jacobian energy, by lag."""
 
     def draw(figure: "Figure") -> None:
-        left, right = figure.subplots(1, 2)
-        windows = np.arange(1, len(told.r2) + 1)
-        left.plot(windows, np.maximum(told.r2, 0), color=SERIES[0], lw=2.2, marker=".", ms=5)
-        if told.window:
-            left.axvline(told.window, color=INK, lw=0.8, ls=DASHES[3])
+        left, *others = figure.subplots(1, 1 + bool(found.energies), squeeze=False)[0]
+        windows = np.arange(1, len(found.r2) + 1)
+        left.plot(windows, np.maximum(found.r2, 0), color=SERIES[0], lw=2.2, marker=".", ms=5)
+        if found.window:
+            left.axvline(found.window, color=INK, lw=0.8, ls=DASHES[3])
         left.set_ylim(0, 1.04)
         left.set_xlabel("window w: lags below w are seen")
         left.set_ylabel("R² on other runs")
-        lags, total = np.arange(len(moves.energies)), sum(moves.energies) or 1.0
-        right.bar(lags, np.array(moves.energies) / total, color=SERIES[1], width=0.7)
-        if np.isfinite(moves.mean_lag):
-            right.axvline(moves.mean_lag - 1, color=INK, lw=0.8, ls=DASHES[3])
-        right.set_xlabel("lag τ")
-        right.set_ylabel("share of the energy of ∂u/∂g")
+        for right in others:
+            lags, total = np.arange(len(found.energies)), sum(found.energies) or 1.0
+            right.bar(lags, np.array(found.energies) / total, color=SERIES[1], width=0.7)
+            if found.mean_lag is not None:
+                right.axvline(found.mean_lag - 1, color=INK, lw=0.8, ls=DASHES[3])
+            right.set_xlabel("lag τ")
+            right.set_ylabel("share of the energy of ∂u/∂g")
 
     return svg(draw, "perception", (9.6, 2.8))
 

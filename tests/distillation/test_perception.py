@@ -1,19 +1,26 @@
 """Perception: planted lags are found, energies are the squared taps of linear rules."""
 
+import dataclasses
+import json
+
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
 import pytest
 
-from steppe.core.expression import parse, size
+from steppe.core.expression import Variable, parse, size
 from steppe.core.optimizer import AbstractOptimizer
-from steppe.distillation.perception import Energy, energy, field, of_task
+from steppe.distillation import table
+from steppe.distillation.perception import Perceived, energy, field, of_task, perceived
+from steppe.distillation.record import Runs
 from steppe.optimizers.classic.from_optax import FromOptax
 from steppe.optimizers.learned.symbolic import Symbolic
 from steppe.report.plots import perception
+from steppe.store.untrusted import Source, checked
 from steppe.tasks.synthetic.quadratic import Quadratic
 
+SOURCE = Source("a record", "record it again")
 DRAW = np.random.default_rng(0)
 G = DRAW.normal(size=(6, 60, 4))  # white: its past tells nothing of it
 
@@ -124,10 +131,30 @@ def test_complexity_counts_nodes(text, nodes):
     assert size(parse(text)) == nodes
 
 
+def runs(u):
+    return Runs(G, u, np.zeros(4, int), ("w",))
+
+
+def test_recorded_runs_tell_both():
+    rule = Symbolic("-0.01 * gn95[2]")
+    u = -0.01 * delayed(table.inputs(G, [Variable("gn95")])[Variable("gn95")], 2)
+    found = perceived(rule, runs(u), key=jr.key(0))
+    assert found is not None and found.window == 3
+    assert found.mean_lag == pytest.approx(3, abs=0.7)  # the average in it looks further back
+    assert int(np.argmax(found.energies)) == 2
+    assert checked(json.loads(json.dumps(dataclasses.asdict(found))), Perceived, SOURCE) == found
+    mixing = perceived(Normalized(), runs(u), key=jr.key(0))
+    assert mixing == dataclasses.replace(found, energies=(), mean_lag=None)
+    assert (
+        perceived(rule, Runs(G[:, :19], u[:, :19], np.zeros(4, int), ("w",)), key=jr.key(0)) is None
+    )
+
+
 def test_the_picture_shows_both():
-    picture = perception(field({"g": G}, -G), Energy((1.0, 0.25), 1.2))
+    both = Perceived(window=2, r2=(0.5, 0.97, 1.0), energies=(1.0, 0.25), mean_lag=1.2)
+    picture = perception(both)
     assert picture.startswith("<svg") and "lag" in picture
-    assert perception(field({"g": G}, 0 * G), Energy((0.0,) * 3, float("nan"))).startswith("<svg")
+    assert "energy" not in perception(dataclasses.replace(both, energies=(), mean_lag=None))
 
 
 @pytest.mark.parametrize(
