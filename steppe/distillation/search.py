@@ -26,7 +26,16 @@ import numpy as np
 from jaxtyping import Float
 
 from ..core.arguments import told
-from ..core.expression import Apply, Expression, Number, Variable, evaluate, functions, size
+from ..core.expression import (
+    Apply,
+    Expression,
+    Number,
+    Variable,
+    evaluate,
+    functions,
+    parse,
+    size,
+)
 from ..core.messages import at_least, did_you_mean, missing
 from .simplify import nonnegative, product, simplify, total
 
@@ -38,6 +47,14 @@ LEAST_ROWS = 50
 NEGLIGIBLE = 1e-6  # of R²: an offset that adds no more is left out
 ROOM = 1e-6  # relative change by what is added under a root
 CONVERGED = 1e-12  # 1 − R² at which the search ends early
+
+
+def _left(operation: str, xs: tuple[Expression, ...]) -> Expression:
+    first, *others = xs
+    for x in others:
+        first = Apply(operation, (first, x))
+    return first
+
 
 _join = lambda operation: lambda *xs: _left(operation, xs)
 _call = lambda name: lambda *xs: Apply(name, xs)
@@ -152,6 +169,12 @@ def checked(inputs: Inputs, target: Any) -> tuple[list[tuple[str, int]], np.ndar
             f"search: expected a target of at least {LEAST_ROWS} rows, got one of shape {y.shape}; "
             "record more runs or steps."
         )
+    for given in names:
+        if not named(given):
+            raise ValueError(
+                f"search: an input is named {told(given)}, expected a name and a lag as formulas "
+                'have them, such as ("mn95", 0).'
+            )
     columns = [np.asarray(inputs[name], np.float64) for name in names]
     for (name, lag), column in zip(names, columns, strict=True):
         if column.shape != y.shape:
@@ -167,6 +190,15 @@ def checked(inputs: Inputs, target: Any) -> tuple[list[tuple[str, int]], np.ndar
             f"{int(bad.argmax())}; leave them out."
         )
     return names, X, y
+
+
+def named(given: object) -> bool:
+    """True for a name and a lag that a formula can have."""
+    try:
+        name, lag = given  # pyright: ignore[reportGeneralTypeIssues]
+        return parse(str(Variable(name, lag))) == Variable(name, lag)
+    except (TypeError, ValueError):
+        return False
 
 
 def operon() -> Any:
@@ -288,19 +320,22 @@ def with_scale(e: Expression, columns: Inputs, y: Float[np.ndarray, " rows"]) ->
     x = values(e, columns, len(y))
     if not np.isfinite(x).all() or not np.ptp(x):
         return []
-    slope = float(x @ y / (x @ x))
-    plain = candidate(total((product(Number(slope), e),)), columns, y)
+    scale, unit = power_of_two(x), power_of_two(y)  # squares then stay in range
+    x, right = x / scale, y / unit
+    times = lambda slope: product(Number(slope * (unit / scale)), e)
+    plain = candidate(times(float(x @ right / (x @ x))), columns, y)
     centred = x - x.mean()
-    slope = float(centred @ y / (centred @ centred))
-    offset = float(y.mean() - slope * x.mean())
-    shifted = candidate(total((product(Number(slope), e), Number(offset))), columns, y)
+    slope = float(centred @ right / (centred @ centred))
+    offset = Number(unit * float(right.mean() - slope * x.mean()))
+    shifted = candidate(total((times(slope), offset)), columns, y)
     return [plain, shifted] if shifted.r2 > plain.r2 + NEGLIGIBLE else [plain]
 
 
 def candidate(e: Expression, columns: Inputs, y: Float[np.ndarray, " rows"]) -> Candidate:
-    e = simplify(e, columns)
-    off = y - values(e, columns, len(y))
-    r2 = 1 - float(np.sum(off**2) / np.sum((y - y.mean()) ** 2))
+    e, unit = simplify(e, columns), power_of_two(y)
+    right, found = y / unit, values(e, columns, len(y)) / unit
+    with np.errstate(all="ignore"):
+        r2 = 1 - float(np.sum((right - found) ** 2) / np.sum((right - right.mean()) ** 2))
     return Candidate(e, size(e), r2 if math.isfinite(r2) else -math.inf)
 
 
@@ -339,7 +374,8 @@ def values(e: Expression, columns: Inputs, rows: int) -> Float[np.ndarray, " row
 def front(found: list[Candidate]) -> list[Candidate]:
     """Those that no other beats in both nodes and R², by nodes."""
     kept: list[Candidate] = []
-    for c in sorted(found, key=lambda c: (c.nodes, -c.r2, str(c.expression))):
+    sound = [c for c in found if math.isfinite(c.r2)]
+    for c in sorted(sound, key=lambda c: (c.nodes, -c.r2, str(c.expression))):
         if not kept or c.r2 > kept[-1].r2:
             kept.append(c)
     return kept
@@ -351,11 +387,4 @@ def power_of_two(x: Float[np.ndarray, " rows"]) -> float:
     if not top:
         return 1.0
     size = math.log2(top) + math.log2(np.mean((x / top) ** 2)) / 2
-    return 2.0 ** round(min(max(size, -500), 500))
-
-
-def _left(operation: str, xs: tuple[Expression, ...]) -> Expression:
-    first, *others = xs
-    for x in others:
-        first = Apply(operation, (first, x))
-    return first
+    return 2.0 ** round(min(max(size, -1000), 1000))

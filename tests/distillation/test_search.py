@@ -153,6 +153,17 @@ def test_a_safe_root_changes_no_row_and_has_no_pole():
     assert safe_roots(signed, columns) == signed
 
 
+def test_sizes_out_of_the_usual_range_are_taken():
+    pytest.importorskip("pyoperon")
+    x = np.random.default_rng(0).normal(size=200)
+    how = Search(generations=2, population=100, symbols=SUMS)
+    for scale, unit in ((1e-100, 1e100), (1e100, 1e-100), (1e-250, 1e-250)):
+        found = search({("g", 0): scale * x}, unit * (x + 3), how)[-1]
+        assert found.r2 > 1 - 1e-9
+        seen = values(found.expression, {("g", 0): scale * x}, 200)
+        np.testing.assert_allclose(seen, unit * (x + 3), rtol=1e-5, atol=1e-5 * unit)
+
+
 def test_the_front_drops_what_another_beats():
     c = lambda nodes, fit: Candidate(Number(float(nodes)), nodes, fit)
     assert front([c(5, 0.9), c(3, 0.5), c(4, 0.5), c(3, 0.4), c(9, -math.inf), c(6, 0.91)]) == [
@@ -168,6 +179,11 @@ ROWS = np.arange(60.0)
     [
         ({}, ROWS, "no inputs"),
         ({("g", 0): ROWS[:49]}, ROWS[:49], "at least 50 rows"),
+        ({("g h", 0): ROWS}, ROWS, "'g h'.* expected a name"),
+        ({("c0", 0): ROWS}, ROWS, "expected a name"),
+        ({("__import__('os')", 0): ROWS}, ROWS, "expected a name"),
+        ({("g", -1): ROWS}, ROWS, "expected a name"),
+        ({"g": ROWS}, ROWS, "expected a name"),
         ({("g", 0): ROWS}, ROWS[None], "at least 50 rows"),
         ({("g", 2): ROWS[:55]}, ROWS, r"g\[2\] has shape \(55,\)"),
         ({("g", 0): np.where(ROWS == 7, np.nan, ROWS)}, ROWS, "1 of 60 rows .* row 7"),
