@@ -179,6 +179,11 @@ def run_verify(values: dict) -> int:
 
     cert = load(path) if inside is None else inside
     found = verify(cert)
+    if inside is not None and not found:
+        from ..solvers.solver import stranger
+        from ..zoo.io import load as load_optimizer
+
+        found = [wrong] if (wrong := stranger(cert, load_optimizer(path))) else []
     if not found and options.again is not None:
         found = once_more(cert, options.again)
     if options.json:
@@ -258,5 +263,11 @@ def once_more(cert: "Certificate", source: str) -> list[str]:
         task = about.build_task()
     except ValueError as error:
         raise BadInput(f"The task of the certificate cannot be built: {error}") from None
+    from ..solvers.family import WithMinimum
+    from ..solvers.solver import certified_error, runs
+
     opt, how = ready(about, task, cert.steps, lr, cert.seed, print)
+    if (error := certified_error(cert)) is not None:
+        named = {"name": cert.optimizer.get("name"), "task_name": name, "task_options": options}
+        return recheck(cert, runs(WithMinimum(task), opt, error, **named))
     return recheck(cert, episodes(about, task, opt, cert.metric["name"], how))

@@ -49,7 +49,7 @@ def check_claims(header: Header, path: str | os.PathLike) -> None:
     proven = claims(kind, hyper) if known else {}  # pyright: ignore[reportArgumentType]
     claimed = manifest.get("claims", {})
     if isinstance(claimed, Mapping):
-        wrong = [name for name, said in claimed.items() if proven.get(name) != said]
+        wrong = [name for name, said in claimed.items() if (name, said) not in proven.items()]
         if not wrong:
             return
         claimed = wrong[0]

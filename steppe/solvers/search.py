@@ -18,8 +18,6 @@ import jax.random as jr
 
 from ..certificates.certificate import Certificate
 from ..certificates.certify import certify
-from ..certificates.episodes import Episodes
-from ..certificates.runs import Metric
 from ..core.optimizer import AbstractOptimizer
 from ..optimizers.classic.proximal import FISTA
 from ..train.environment import environment
@@ -31,12 +29,8 @@ from .race import Allowance, Runner, race
 from .record import By, Record, Row, chosen, first_within, judged, timed
 from .rivals import rival_rows
 from .settings import LAYERS, Settings
-from .solver import Solver
+from .solver import Solver, runs
 
-METRICS = {
-    "gap": Metric("gap", "(F(x_k) − F(x*)) / |F(x*)|, x_k after k iterations, x* by FISTA"),
-    "nmse": Metric("nmse", "10 log₁₀ (‖x_k − x♯‖² / ‖x♯‖²), x_k after k iterations", "dB", True),
-}
 WIDTH = 64  # problems of a batch that is timed
 FIRST, MOST = 100, 3200  # iterations of FISTA that are looked at: in a first try, and at most
 DEEPEST = 128  # layers
@@ -217,11 +211,9 @@ class Search:
         if row.most and row.most[-1] is not None:  # three times what nine in ten took
             length = min(length, 10 * max(1, math.ceil(3 * row.most[-1] / 10)))
         self.say(f"certifying {solver} on {how.n} fresh problems × {length} iterations")
-        key = {"gap": "gap", "nmse": "recovery"}[how.error]
         title = name or type(self.family.task.task).__name__
         about = {"name": solver, "task_name": title, "task_options": options}
-        run = Episodes(self.family.task, opt, metric=key, **about)
-        run.metric = METRICS[how.error]
+        run = runs(self.family.task, opt, how.error, **about)
         return certify(
             run, steps=length, delta=how.delta, n=how.n, seed=how.seed, **how.claims(length)
         )

@@ -15,11 +15,11 @@ from ..core.loss import Composite
 from ..core.messages import LARGEST, at_least
 from ..core.task import AbstractTask
 from ..core.types import Key, Scalar
-from ..train.step import TASK
 from .candidates import Candidate
 from .family import Error, Family, WithMinimum
 from .record import By, Goal
 
+FAMILY = 'a task, such as steppe.tasks.build("sparse-recovery")'
 TOLERANCES = {"objective": (1e-3, 1e-6), "recovery": (-10.0, -20.0, -40.0)}
 LAYERS = 16  # of an unrolled network as published: recovery is certified after so many, too
 
@@ -121,7 +121,7 @@ def _tolerances(goal: str, given: Sequence[float] | None) -> tuple[float, ...]:
 
 def recognised(task: AbstractTask, error: Error) -> Family:
     """The family of a task; TypeError or ValueError if no solver can be learned for it."""
-    expect_kind("learn_solver: family", task, AbstractTask, TASK)
+    expect_kind("learn_solver: family", task, AbstractTask, FAMILY)
     me, family = type(task).__name__, WithMinimum(task)
     (loss, value), (other, _) = (_first(family, jr.key(seed)) for seed in range(2))
     lipschitz = float(loss.lipschitz)

@@ -5,20 +5,29 @@ stand in its manifest, which its checksum covers.
 """
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..certificates.certificate import Certificate, from_document
+from ..certificates.certificate import Certificate, CertificateError, from_document
+from ..certificates.episodes import Episodes, described
+from ..certificates.runs import Metric
 from ..core.optimizer import AbstractOptimizer
+from ..store.files import to_json
 from ..store.manifest import CheckpointError, read_manifest
 from ..store.untrusted import Source, checked
 from ..zoo.io import load as load_optimizer
 from ..zoo.io import write
+from .family import Error, WithMinimum
 from .record import Record, Row
 from .verdict import verdict
 
 REMEDY = "give a file that `steppe learn` wrote"
+METRICS = {
+    "gap": Metric("gap", "(F(x_k) − F(x*)) / |F(x*)|, x_k after k iterations, x* by FISTA"),
+    "nmse": Metric("nmse", "10 log₁₀ (‖x_k − x♯‖² / ‖x♯‖²), x_k after k iterations", "dB", True),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,21 +65,51 @@ class Solver:
         write(path, self.opt, recipe=dict(self.recipe), **about)
 
 
+def runs(family: WithMinimum, opt: AbstractOptimizer, error: Error, **about: Any) -> Episodes:
+    """The runs that a solver is certified by.
+
+    - `about`: name of the solver; name and options of the task; see `Episodes`
+    """
+    found = Episodes(family, opt, metric="gap" if error == "gap" else "recovery", **about)
+    found.metric = METRICS[error]
+    return found
+
+
+def certified_error(cert: Certificate) -> Error | None:
+    """The error that a certificate of a solver is about; None if it is of other runs."""
+    for error, metric in METRICS.items():
+        told = cert.metric["name"], cert.metric["definition"]
+        if told == (metric.name, metric.definition):
+            return error  # pyright: ignore[reportReturnType]
+    return None
+
+
+def stranger(cert: Certificate, opt: AbstractOptimizer) -> str | None:
+    """The sentence about a certificate that is of another optimizer, with other numbers, say."""
+    own = json.loads(to_json(described(opt)))
+    if all(cert.optimizer.get(name) == value for name, value in own.items()):
+        return None
+    return f"Its certificate is of another optimizer than the {own['kind']} beside it."
+
+
 def load(path: str | os.PathLike) -> Solver:
     """Read a solver; its certificate is intact, and is to be verified before it is believed.
 
     Raises CheckpointError where the file is none, CertificateError where its certificate was
-    changed.
+    changed or is of another optimizer.
     """
     manifest = read_manifest(path)
     source = Source(os.fspath(path), REMEDY, CheckpointError)
     if "solver" not in manifest:
         raise source.refuse("no record of a search for a solver", "one")
     record = checked(manifest["solver"], Record, source, "solver")
-    cert, recipe = manifest.get("certificate"), manifest.get("recipe")
+    kept, recipe = manifest.get("certificate"), manifest.get("recipe")
+    opt, cert = load_optimizer(path), None if kept is None else from_document(kept, source)
+    if cert is not None and (wrong := stranger(cert, opt)):
+        raise CertificateError(f"{os.fspath(path)}: {wrong[:-1]}; {REMEDY}.")
     return Solver(
-        load_optimizer(path),
+        opt,
         record,
-        None if cert is None else from_document(cert, source),
+        cert,
         recipe if isinstance(recipe, dict) else {},
     )

@@ -44,7 +44,16 @@ def test_save_states_it_and_load_and_info_read_it(tmp_path, steppe):
 
 
 @pytest.mark.parametrize(
-    "claimed", [{"descent": DESCENT}, {"convergence": "always"}, [DESCENT], "all", None, {"a": [1]}]
+    "claimed",
+    [
+        {"descent": DESCENT},
+        {"convergence": "always"},
+        [DESCENT],
+        "all",
+        None,
+        {"a": [1]},
+        {"a": None},
+    ],
 )
 def test_a_forged_claim_is_refused_by_every_reader(tmp_path, steppe, claimed):
     path = tmp_path / "forged.safetensors"

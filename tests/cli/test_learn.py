@@ -1,10 +1,13 @@
 """`steppe learn`: what it writes and prints, and what it refuses."""
 
+import hashlib
 import json
 
 import pytest
+from store.test_mutations import put_together, taken_apart
 
 from steppe.certificates.audit import verify
+from steppe.certificates.certificate import CertificateError
 from steppe.solvers import learn
 from steppe.solvers.candidates import CANDIDATES
 from steppe.solvers.solver import load
@@ -32,10 +35,26 @@ def test_one_file_and_its_page(steppe, by_hand, tmp_path):
     for place in ("runs/solver", "runs/solver/solver.safetensors"):
         verified = steppe("verify", place)
         assert verified.code == 0 and "the evidence bears out all 6 claims" in verified.out
+    refuses_an_altered_one(steppe, tmp_path / "runs/solver/solver.safetensors")
     page = (tmp_path / "runs/solver/solver.html").read_text()
     assert solver.verdict in page and "steppe learn sparse-recovery" in page
     answer = steppe("learn", "sparse-recovery", *TINY, "--out", "runs/solver")
     assert answer.code == 2 and "exists already" in answer.err
+
+
+def refuses_an_altered_one(steppe, source):
+    """A certificate is no other optimizer's: not of other settings, not of other numbers."""
+    index, entry, body = taken_apart(source)
+    path, hyper = source.with_name("altered.safetensors"), entry["manifest"]["hyper"]
+    other = hyper | {"restart": not hyper["restart"]}
+    for settings, numbers in ((other, body), (hyper, bytes(len(body) - 1) + b"@")):
+        altered = entry | {"manifest": entry["manifest"] | {"hyper": settings}}
+        altered |= {"body_sha256": hashlib.sha256(numbers).hexdigest()}
+        put_together(path, index, altered, numbers)
+        answer = steppe("verify", path)
+        assert answer.code == 1 and "is of another optimizer than the FISTA" in answer.sentence
+        with pytest.raises(CertificateError, match="is of another optimizer"):
+            load(path)
 
 
 @pytest.mark.usefixtures("heard")
@@ -96,5 +115,7 @@ def test_all_solvers_within_the_budget(steppe, tmp_path):
     words = ("learn", "sparse-recovery", "--budget", 120, "--n", 200, "--out", "a", "--json")
     answer = steppe(*words)
     record = json.loads(answer.out)["record"]
+    again = steppe("verify", "a", "--again", "a/solver.safetensors")
+    assert again.code == 0 and "its runs came out again" in again.out
     assert record["seconds"] <= 1.2 * 120
     assert any(row["kind"] == "learned" and row["meta_steps"] > 1 for row in record["rows"])

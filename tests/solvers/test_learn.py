@@ -183,7 +183,9 @@ def test_what_cannot_be_is_refused_in_one_sentence(name):
 
 @pytest.mark.parametrize("task", [Quadratic(n=2), "lasso"])
 def test_a_task_without_the_structure_is_refused(task):
-    with pytest.raises(TypeError, match=r"needs a loss of the form Composite|needs a task"):
+    with pytest.raises(
+        TypeError, match=r"needs a loss of the form Composite|family must be a task"
+    ):
         learn_solver(task, **HOW)
 
 
