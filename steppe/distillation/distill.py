@@ -22,15 +22,13 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from ..core.arguments import told
+from ..core.arguments import told, whole
 from ..core.expression import lift
-from ..core.messages import at_least
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
 from ..evaluation.stats import paired
 from ..evaluation.update_curve import update_curve
-from ..optimizers.learned.symbolic import Symbolic
 from ..train.environment import environment
 from . import forms
 from .fit import Quality, quality, r2, values
@@ -46,6 +44,7 @@ from .tuning import tuned
 HORIZONS = (100, 500, 2500)
 LONG = 1000  # steps, beyond which fewer problems are taken
 LAST = 500  # largest horizon that is chosen by, if there is one up to it
+MOST = 2**31 - 1  # of every number
 TIMED = 100_000  # coordinates of the cost of a step
 SHORT = 15  # nodes of a formula that a person reads
 
@@ -90,9 +89,12 @@ def distill(
     Raises ValueError for arguments out of range, for too few rows, and where no formula is sound.
     """
     began = time.perf_counter()
-    horizons = check(opt, task, horizons, test=test, long=long)
-    at_least(1, "distill", runs=runs, steps=steps, problems=problems)
-    at_least(0, "distill", rounds=rounds, tune=tune, seed=seed)
+    horizons = check(opt, task, horizons)
+    least = {"runs": 1, "steps": 1, "problems": 1, "test": 2, "long": 2}
+    given = {"runs": runs, "steps": steps, "problems": problems, "test": test, "long": long}
+    given |= {"rounds": rounds, "tune": tune, "seed": seed}
+    for what, x in given.items():
+        whole(f"distill: {what}", x, least=least.get(what, 0), most=MOST)
     name = name or type(opt).__name__
     key_record, key_rounds, key_valid, key_test, key_tune = jr.split(jr.key(seed), 5)
 
@@ -120,6 +122,7 @@ def distill(
     valid = tuple(h for h in horizons if h <= LAST) or horizons[:1]
     keys = jr.split(key_valid, problems)
     teacher = losses(task, opt, keys, valid, "valid").held_out
+    check_losses(teacher, name)
     shortlist = shortlisted(candidates)
     say(f"judging {len(shortlist)} formulas on {problems} problems of validation")
     table = split.fit
@@ -138,8 +141,8 @@ def distill(
         ratio
         for place, (label, there) in enumerate(places.items())
         for ratio in compared(
-            label, there, best, opt, horizons, test, long, jr.fold_in(key_test, place)
-        )
+            label, there, [best], opt, horizons, test, long, jr.fold_in(key_test, place)
+        )[0]
     ]
     numbers = tuple(float(x) for x in best.numbers)
     value = Formula(best.plan.expression, numbers, kept.origin, None)(split.test)
@@ -175,9 +178,7 @@ def distill(
     )
 
 
-def check(
-    opt: AbstractOptimizer, task: AbstractTask, horizons: Sequence[int], *, test: int, long: int
-) -> tuple[int, ...]:
+def check(opt: AbstractOptimizer, task: AbstractTask, horizons: Sequence[int]) -> tuple[int, ...]:
     """The horizons, after the arguments have been looked at."""
     if not isinstance(opt, AbstractOptimizer):
         raise ValueError(
@@ -188,12 +189,26 @@ def check(
             f"distill: task must be a task, got {told(task)}; give one, such as "
             'steppe.tasks.build("digits-relu").'
         )
-    at_least(2, "distill", test=test, long=long)
-    given = [horizons] if isinstance(horizons, int) else list(horizons)
-    at_least(1, "distill", horizons=tuple(given))
-    if not given or given != sorted(set(given)):
+    several = isinstance(horizons, Sequence | np.ndarray) and not isinstance(horizons, str)
+    given = list(horizons) if several else [horizons]
+    found = tuple(whole("distill: horizons", h, least=1, most=MOST) for h in given)
+    if not found or list(found) != sorted(set(found)):
         raise ValueError(f"distill: horizons must ascend, got {told(given)}; give (100, 500).")
-    return tuple(int(h) for h in given)
+    return found
+
+
+def check_losses(teacher: np.ndarray, name: str) -> None:
+    """Refuse losses of a teacher that have no ratios."""
+    if not np.isfinite(teacher).all(1).any():
+        raise ValueError(
+            f"distill: {name} diverged on all {len(teacher)} problems of validation, so that there "
+            "is nothing to compare with; take another task, or shorter horizons."
+        )
+    if (teacher < 0).any():
+        raise ValueError(
+            "distill: losses of this task come below 0, where they have no ratios; take a task "
+            "whose losses are at least 0."
+        )
 
 
 def fits(split: Split) -> tuple[list[Formula], Template, Template]:
@@ -256,25 +271,26 @@ def shortlisted(candidates: Sequence[Formula]) -> list[Formula]:
 def compared(
     label: str,
     task: AbstractTask,
-    ours: Symbolic,
+    rules: Sequence[AbstractOptimizer],
     teacher: AbstractOptimizer,
     horizons: Sequence[int],
     test: int,
     long: int,
     key: Key,
-) -> list[Ratio]:
-    """Losses of the formula over the teacher's on fresh problems, by horizon and split."""
-    found = []
+) -> list[list[Ratio]]:
+    """Losses of each rule over the teacher's on fresh problems, by horizon and split."""
+    found: list[list[Ratio]] = [[] for _ in rules]
     near, far = ([h for h in horizons if (h > LONG) == beyond] for beyond in (False, True))
     for some, count in ((near, test), (far, long)):
         if not some:
             continue
         keys = jr.split(jr.fold_in(key, some[-1]), count)
-        found_, theirs = (losses(task, o, keys, some, "test") for o in (ours, teacher))
-        for part in ("test", "train"):
-            a, b = (x.held_out if part == "test" else x.train for x in (found_, theirs))
-            for k, h in enumerate(some):
-                found.append(ratio(label, part, h, a[:, k], b[:, k]))
+        theirs = losses(task, teacher, keys, some, "test")
+        for own, opt in zip(found, rules, strict=True):
+            ours = losses(task, opt, keys, some, "test")
+            for part in ("test", "train"):
+                a, b = (x.held_out if part == "test" else x.train for x in (ours, theirs))
+                own += [ratio(label, part, h, a[:, k], b[:, k]) for k, h in enumerate(some)]
     return found
 
 

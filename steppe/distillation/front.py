@@ -272,6 +272,7 @@ def judged(
 
     found = np.asarray(spread(run)((task, plain), lanes), np.float64)
     logs = log_ratios(found.reshape(len(gains), *teacher.shape), teacher)
+    logs = logs[:, np.isfinite(teacher).all(1)]  # problems that the teacher can do
     means = logs.mean(1)  # (gains, horizons); NaN where one was not finite
     off = np.where(np.isnan(means), np.inf, np.abs(means)).max(1)
     best = int(np.argmin(off))

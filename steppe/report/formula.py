@@ -28,7 +28,7 @@ MEANINGS = {
     "size": "size of g on a logarithmic scale, the first input of DM",
     "sign": "sign of g, linear near 0, the second input of DM",
 }
-SHOWN = 400  # characters of a formula in a table
+SHOWN = 160  # characters of a formula in a table
 
 
 def write_formula_page(

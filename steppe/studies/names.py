@@ -55,6 +55,11 @@ STUDIES = {
         "m_l2o.settings:SCALES",
         "m_l2o.m_l2o:STUDY",
     ),
+    "symbolic": Entry(
+        "Can an optimizer be read as a formula, does it do, and which term makes flat?",
+        "symbolic.settings:SCALES",
+        "symbolic.symbolic:STUDY",
+    ),
     "lasso": Entry(
         "Do unrolled networks solve LASSO problems faster than FISTA with the right step?",
         "lasso.settings:SCALES",

@@ -6,12 +6,15 @@ from sklearn.linear_model import Ridge
 
 from steppe.core.expression import evaluate, functions, parse
 from steppe.distillation import forms, wording
+from steppe.distillation.distill import check_losses, distill
 from steppe.distillation.fit import fitter, quality, r2, ridge
 from steppe.distillation.forms import Formula
 from steppe.distillation.front import Row, chosen, fault, front, heights, log_ratios, rule
 from steppe.distillation.record import Runs
 from steppe.distillation.table import tabulate
 from steppe.distillation.template import linear, squashed, template, variables_of
+from steppe.optimizers.classic.from_optax import sgd
+from steppe.tasks.suite import build
 
 
 def planted(text, runs=6, steps=40, coordinates=4):
@@ -136,6 +139,37 @@ def test_gains():
         assert heights(parse(text)) == expected, text
     scaled = rule(formula("c0 * g + c1 * tanh(c2 * m9)", 1.0, 2.0, 3.0), 1.5)
     assert scaled.coefficients == (1.5, 3.0, 3.0)
+
+
+def test_losses_without_ratios_are_refused():
+    good = np.ones((3, 2))
+    check_losses(np.where(np.arange(3)[:, None] == 1, np.nan, good), "sgd")  # one can be left out
+    with pytest.raises(ValueError, match="losses of this task come below 0"):
+        check_losses(good * [1, -1], "sgd")
+    with pytest.raises(ValueError, match="sgd diverged on all 3 problems"):
+        check_losses(good * [1, np.nan], "sgd")
+
+
+BAD = {
+    "horizons": ((8, 4), "horizons must ascend"),
+    "runs": (True, "runs must be a whole number"),
+    "rounds": (None, "rounds must be a whole number"),
+    "test": (1, "test must be a whole number from 2"),
+    "seed": (-1, "seed must be a whole number from 0"),
+}
+
+
+def test_arguments_out_of_range_are_refused():
+    task = build("booth")
+    for name, (value, said) in BAD.items():
+        with pytest.raises(ValueError, match=said):
+            distill(sgd(0.1), task, **{name: value})
+    with pytest.raises(ValueError, match="horizons must be a whole number"):
+        distill(sgd(0.1), task, horizons=None)
+    with pytest.raises(ValueError, match="opt must be an optimizer, got 'sgd'"):
+        distill("sgd", task)
+    with pytest.raises(ValueError, match="task must be a task, got 'booth'"):
+        distill(sgd(0.1), "booth")
 
 
 def test_ratios_of_losses():
