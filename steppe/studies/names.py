@@ -80,6 +80,21 @@ STUDIES = {
         "certificates.settings:PENALTIES",
         "certificates.penalties:STUDY",
     ),
+    "symbolic.tuning": Entry(
+        "Do a formula's numbers gain by meta-training, and does it stay good elsewhere?",
+        "symbolic.sizes:TUNINGS",
+        "symbolic.tuning:STUDY",
+    ),
+    "symbolic.scale": Entry(
+        "Can a formula be meta-trained on a network where its teacher lacks the memory?",
+        "symbolic.sizes:SIZES",
+        "symbolic.scale:STUDY",
+    ),
+    "symbolic.certificate": Entry(
+        "Is the PAC-Bayes bound of a formula worth more than that of its teacher?",
+        "symbolic.sizes:CERTIFICATES",
+        "symbolic.certificate:STUDY",
+    ),
     "theory": Entry(
         "Do the statements of docs/theory.md hold by numbers?",
         "theory.settings:SCALES",

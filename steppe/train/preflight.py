@@ -134,11 +134,15 @@ def check(
     estimator: AbstractEstimator,
     state: TrainState,
     say: Callable[[str], object],
+    left: int | None = None,
 ) -> None:
-    """Say what a meta-step takes; TooLargeError if that is not available."""
+    """Say what a meta-step takes; TooLargeError if that is not available.
+
+    - `left`: bytes that are; None: what this process can still take
+    """
     if found is None:
         return
-    left = available()
+    left = available() if left is None else left
     if left is None or found.more <= left:
         of = "" if left is None else f" of {size(left)} available"
         say(f"memory: about {size(found.whole)}{of} for a meta-step")

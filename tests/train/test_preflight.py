@@ -94,6 +94,16 @@ def test_advice_that_would_not_help_is_not_given(large):
     assert names(0, plan) == set()
 
 
+def test_a_limit_of_ones_own_takes_the_place_of_what_there_is(large, monkeypatch):
+    plan, found, state = large
+    monkeypatch.setattr(preflight, "available", lambda: 2**60)
+    said = []
+    preflight.check(found, plan, state, said.append, found.more)
+    assert len(said) == 1 and "of memory" not in said[0]
+    with pytest.raises(TooLargeError, match="Change one of: unroll"):
+        preflight.check(found, plan, state, said.append, found.more // 2)
+
+
 def test_first_order_is_advised_where_the_second_does_not_fit():
     """And it takes about what the advice says; the second order at most four times as much."""
     plan = lambda order: Adapted(BPTT(4, 20, 40, **SIDE), 1e-3, order=order)
