@@ -223,7 +223,8 @@ def self_adapting(opt: AbstractOptimizer, rate: float = 0.03) -> Guarded:
 
     A second run of `opt`, as it is, stands beside it; of the two next points the one of lower loss
     is taken. Cost: a gradient a step and two values of the loss. Where gradients are all that is
-    seen, as in optax, there is `SelfAdapting(opt)`.
+    seen, as in optax, there is `SelfAdapting(opt)`. Train or adapt `opt` first: here it stands
+    twice, and what changes both changes what is never exceeded.
     """
     # What the guard rejects is a step; φ and the tangents must outlast it, or nothing ever adapts.
     return Guarded(SelfAdapting(opt, rate), opt, restart=False)
