@@ -191,6 +191,7 @@ def test_the_page_begins_with_the_answer(tmp_path):
     summary.write(found, tested, verdicts(found, tested), tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "M-L2O as published beats fair transfer" in page and page.count("<svg") >= 6
+    assert re.search(r"there at 1\.\d+ \(transfer\) and 1\.\d+ \(rnnprop-v1\) times tuned", page)
     text = "\n".join(summary.tables(found, tested))
     assert re.search(r"M-L2O as published[^|]* \| transfer, fair \| 100 \| 0.5", text)
 

@@ -83,6 +83,23 @@ def answer(tested: Tests) -> str:
     )
 
 
+def answer_while_running(found: Sequence[Record]) -> str:
+    """One sentence on adapting while it runs; "" without records."""
+    theirs = logs(found, "tuned", "0", HARD, STEPS[-1])
+    ends = []
+    for base in (TRANSFER, "shipped"):
+        ours = logs(found, f"{base}-self-adapting", "0", HARD, STEPS[-1])
+        if ours and len(ours) == len(theirs):
+            ends.append(f"{ratio_of(ours, theirs)[0]:.2f} ({BASES[base]})")
+    if not ends:
+        return ""
+    return (
+        " Adapting while it runs, with no problems to adapt to, ends there at "
+        f"{' and '.join(ends)} times tuned Adam's loss after {STEPS[-1]} steps, by the size of the "
+        "update alone."
+    )
+
+
 # Tables.
 
 
@@ -236,7 +253,7 @@ def predicted_table(found: Sequence[Record]) -> tuple[list[str], list[list[str]]
 
 
 def tables(found: Sequence[Record], tested: Tests) -> list[str]:
-    parts = [answer(tested)]
+    parts = [answer(tested) + answer_while_running(found)]
     parts.append(
         f"Planned comparisons: σ = {HARD}, {AFTER} updates\n\n{markdown(*ratios(found, tested))}"
     )
@@ -260,7 +277,7 @@ def write(found: Sequence[Record], tested: Tests, said: Sequence[Verdict], path:
     write_study_page(
         path,
         title="M-L2O: does training to adapt help?",
-        answer=answer(tested),
+        answer=answer(tested) + answer_while_running(found),
         verdicts=said,
         sections=[
             Section("Planned comparisons", COMPARED, *ratios(found, tested)),
