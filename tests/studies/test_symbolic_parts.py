@@ -16,7 +16,7 @@ from steppe.studies.symbolic import certificate, scale, tuning
 from steppe.studies.symbolic.sizes import CERTIFICATES, Certificate, Scale, Tuning
 
 FOLDER = Path(certificate.__file__).parent
-PARTS = {"tuning": (tuning, Tuning())}
+PARTS = {"tuning": (tuning, Tuning()), "certificate": (certificate, Certificate())}
 
 
 @pytest.mark.parametrize("name", PARTS)
