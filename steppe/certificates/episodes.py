@@ -31,6 +31,7 @@ from ..core.rollout import rollout
 from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Instance, Key, Params, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
+from ..optimizers.unrolled.base import warn_of_matrix
 from ..store.checkpoint import CheckpointError
 from ..store.describe import describe
 from .runs import (
@@ -117,6 +118,7 @@ class Episodes(AbstractRun):
         trained_on: Key | None = None,
     ):
         check_subject(task, opt)
+        warn_of_matrix(opt, task)
         for what, keys in (("tasks", tasks), ("trained_on", trained_on)):
             if keys is not None:
                 check_keys(what, keys)

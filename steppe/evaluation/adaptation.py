@@ -38,7 +38,7 @@ from ..core.types import Key
 from ..estimators.adapted import Inner, carried
 from ..estimators.bptt import BPTT
 from ..objectives.trajectory import Trajectory
-from ..optimizers.unrolled.base import AbstractUnrolled
+from ..optimizers.unrolled.base import AbstractUnrolled, warn_of_matrix
 from ..train import mesh as meshes
 from ..train.adapt import Adapter
 from ..train.environment import environment
@@ -207,6 +207,7 @@ def adapt(
     at_least(0, "adapt", seed=seed)
     tried = sizes(opt, rates)
     expect_kind("adapt: task", task, AbstractTask, TASK)
+    warn_of_matrix(opt, task)
     base = BPTT(episodes, unroll, horizon, stagger=False)
     adapter = Adapter(base, updates, tried[0] or 0.0, inner)
     objective = Trajectory() if objective is None else objective

@@ -36,6 +36,7 @@ from ..core.rollout import episodes, rollout, shapes
 from ..core.task import AbstractTask, Problem, length
 from ..core.types import Batch, Key, Params, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
+from ..optimizers.unrolled.base import warn_of_matrix
 from ..store.checkpoint import CheckpointError
 from ..store.describe import describe
 from ..train import mesh as meshes
@@ -84,6 +85,7 @@ def evaluate(
     seeds = [int(seed) for seed in seeds]
     expect_kind("evaluate: task", task, AbstractTask, TASK)
     expect_kind("evaluate: opt", opt, AbstractOptimizer, OPTIMIZER)
+    warn_of_matrix(opt, task)
     train = train or trainer(task, opt, horizon=horizon, points=points)
     losses, *measurable, counts = train(opt, seed_keys(key, seeds, "evaluate"))
     metrics = measure_all(task, *measurable) | counts

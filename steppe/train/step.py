@@ -25,6 +25,7 @@ from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.task import AbstractTask
 from ..core.types import Key
+from ..optimizers.unrolled.base import warn_of_matrix
 
 
 def separate_states(
@@ -80,6 +81,7 @@ def check_parts(
     expect_kind(f"{owner}: estimator", estimator, AbstractEstimator, ESTIMATOR)
     expect_kind(f"{owner}: objective", objective, AbstractObjective, OBJECTIVE)
     expect_kind(f"{owner}: meta_tx", meta_tx, optax.GradientTransformation, META_TX)
+    warn_of_matrix(opt, task)
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if not (typed and key.shape == ()) and getattr(key, "dtype", None) != jnp.uint32:
         raise KindError(f"{owner}: key must be a key, such as jax.random.key(0), got {told(key)}.")

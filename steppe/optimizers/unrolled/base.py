@@ -13,6 +13,7 @@ Gregor & LeCun, "Learning fast approximations of sparse coding", ICML 2010; Mong
 """
 
 import abc
+import warnings
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import equinox as eqx
@@ -28,7 +29,7 @@ from ...core import tree
 from ...core.arguments import whole
 from ...core.loss import Composite, LeastSquares, expect
 from ...core.messages import LARGEST, at_least
-from ...core.optimizer import AbstractOptimizer, split_meta
+from ...core.optimizer import AbstractOptimizer, Fixed, split_meta
 from ...core.task import AbstractTask, Problem, draw
 from ...core.types import Key, Params, Updates
 from ...store.untrusted import Between
@@ -37,6 +38,7 @@ from ..classic.proximal import FISTA, FISTAState, composite
 MOST_UNKNOWNS, MOST_LAYERS = 2**20, 2**16
 Size = Annotated[int, Between(1, MOST_UNKNOWNS)]  # rows or columns of A
 Layers = Annotated[int, Between(1, MOST_LAYERS)]
+Formula = Literal["", "dual", "inverse"]
 LARGER = 1.001  # of the published starts
 
 Matrix = Float[np.ndarray, "rows n"]
@@ -62,6 +64,8 @@ class AbstractUnrolled(AbstractOptimizer):
     per_layer: ClassVar[tuple[str, ...]]
     matrix: ClassVar[bool] = True  # all episodes of a network, and A, are multiplied by the same
     needs_matrix: ClassVar[bool] = True  # made for one A: the fields `rows` and `n` are its shape
+    # W follows from A and is not trained: wᵢᵀaᵢ = 1 for each column, or Wᵀ is a pseudoinverse
+    formula: ClassVar[Formula] = ""
 
     @abc.abstractmethod
     def start(self, x: Float[Array, " n"]) -> Memory:
@@ -117,6 +121,24 @@ class AbstractUnrolled(AbstractOptimizer):
                 "that all share the A drawn from it."
             )
         return cls.from_dictionary(first, **options)
+
+    def fits(self, A: ArrayLike) -> bool | None:
+        """True for the A that the network was made for, False for another; None: nobody can tell.
+
+        It is seen from W where that follows from A by a formula. What is trained does not tell.
+        """
+        W = getattr(self, "W", None)
+        if not self.formula or not isinstance(W, Fixed):
+            return None
+        W, A = np.asarray(W.value, np.float64), np.asarray(A, np.float64)
+        if W.shape != A.shape:
+            return False
+        sizes = np.linalg.norm(W, axis=0) * np.linalg.norm(A, axis=0)  # errors grow with them
+        if self.formula == "dual":
+            off = np.abs(np.sum(W * A, axis=0) - 1)
+        else:
+            off = np.max(np.abs(A @ (W.T @ A) - A), axis=0) / np.abs(A).max()
+        return bool(np.all(off <= 0.01 + 1e-5 * sizes))
 
     def init(self, params: Params, *, key: Key | None = None) -> UnrolledState:
         name = type(self).__name__
@@ -231,6 +253,24 @@ class AbstractUnrolled(AbstractOptimizer):
                 f"{name}: A of shape {A} needs b of shape {A[:1]} and x of shape {A[1:]}, got "
                 f"{squares.b.shape} and {x.shape}; give measurements of that length."
             )
+
+
+def warn_of_matrix(opt: object, task: AbstractTask) -> None:
+    """Warn where a network, in a wrapper or not, was made for another A than a task has."""
+    while not isinstance(opt, AbstractUnrolled):
+        if (opt := getattr(opt, "base", None)) is None:
+            return
+    name = type(opt).__name__
+    try:
+        A = matrix_of(task, name, jr.key(0)) if opt.formula else None
+    except (TypeError, ValueError):  # no such problem: refused where it is to be solved
+        return
+    if A is not None and opt.fits(A) is False:
+        warnings.warn(
+            f"This {name} was made for another matrix A than that of {type(task).__name__}: "
+            f"expect little of it. Make one by {name}.from_task(task), and train it.",
+            stacklevel=3,
+        )
 
 
 def check_sizes(

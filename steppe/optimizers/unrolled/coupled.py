@@ -29,6 +29,7 @@ from ...core.regularizer import soft
 from .analytic import closed_form, linear_program
 from .base import (
     AbstractUnrolled,
+    Formula,
     Layers,
     Matrix,
     Size,
@@ -178,6 +179,7 @@ class ALISTA(AbstractCoupled):
     thresholds: Float[Array, " layers"]
     rows: int = eqx.field(static=True)
     n: int = eqx.field(static=True)
+    formula: ClassVar[Formula] = "dual"
     layers: int = eqx.field(static=True)
     threshold: float = eqx.field(static=True)
     p: float = eqx.field(static=True)

@@ -24,7 +24,16 @@ from ...core.measure import check_not_negative
 from ...core.optimizer import Fixed
 from ...core.types import Scalar
 from .analytic import closed_form
-from .base import AbstractUnrolled, Layers, Matrix, Size, check_sizes, least_squares, number
+from .base import (
+    AbstractUnrolled,
+    Formula,
+    Layers,
+    Matrix,
+    Size,
+    check_sizes,
+    least_squares,
+    number,
+)
 from .thresholds import soft_except
 
 # Found by a grid on 64 × 128 with 10 layers and on 256 × 512 with 16; c₁ and c₂ go like 1/n.
@@ -51,6 +60,7 @@ class HyperLISTA(AbstractUnrolled):
     inverse: Fixed  # A⁺
     rows: int = eqx.field(static=True)
     n: int = eqx.field(static=True)
+    formula: ClassVar[Formula] = "dual"
     layers: int = eqx.field(static=True)
     per_layer: ClassVar = ()
 

@@ -32,6 +32,7 @@ from ..settings import Width
 from .analytic import closed_form
 from .base import (
     AbstractUnrolled,
+    Formula,
     Layers,
     Matrix,
     Size,
@@ -65,6 +66,7 @@ class NAALISTA(AbstractUnrolled):
     usual: Fixed  # means and deviations of ‖r‖₁ and ‖c‖₁ at x = 0
     rows: int = eqx.field(static=True)
     n: int = eqx.field(static=True)
+    formula: ClassVar[Formula] = "dual"
     layers: int = eqx.field(static=True)
     hidden: int = eqx.field(static=True)
     threshold: float = eqx.field(static=True)

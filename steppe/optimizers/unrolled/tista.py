@@ -16,7 +16,7 @@ such place. Trained are ln p/(1−p) and ln α², so that p stays in (0, 1) and 
 """
 
 import math
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import equinox as eqx
 import jax
@@ -29,7 +29,7 @@ from ...core.loss import Composite
 from ...core.measure import check_not_negative, check_positive
 from ...core.optimizer import Fixed
 from ...core.types import Scalar
-from .base import AbstractUnrolled, Layers, Matrix, Size, check_sizes, number, residual
+from .base import AbstractUnrolled, Formula, Layers, Matrix, Size, check_sizes, number, residual
 
 LEAST_ERROR = 1e-9  # v², as published
 LEAST_NOISE = 1e-12  # τ², which is 0 for a square A without noise and γ = 1
@@ -53,6 +53,7 @@ class TISTA(AbstractUnrolled):
     traces: Fixed  # of AᵀA and WᵀW
     rows: int = eqx.field(static=True)
     n: int = eqx.field(static=True)
+    formula: ClassVar[Formula] = "inverse"
     layers: int = eqx.field(static=True)
     density: float = eqx.field(static=True)
     variance: float = eqx.field(static=True)
