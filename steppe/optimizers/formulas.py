@@ -135,11 +135,6 @@ def advance(averages: Sequence[Average], old: Sequence[Any], g: Any) -> tuple:
     )
 
 
-def is_kept(name: str) -> bool:
-    """True for an input that is the gradient or an average itself, no number of its own."""
-    return name == "g" or name.startswith(("mom", "ms"))
-
-
 def inputs(
     plan: Plan,
     g: Any,
@@ -155,34 +150,24 @@ def inputs(
     - `operations`, `number`: as `core.expression.evaluate` takes them
     """
     at = dict(zip(plan.averages, averages, strict=True))
-    fair = lambda average: 1 / (1 - average.beta**count)  # takes the bias away
-
-    @functools.cache
-    def root(v: Average) -> Any:
-        """√v without bias, and ε."""
-        r = operations["sqrt"](at[v])
-        r *= fair(v) ** 0.5  # in place, where arrays can be changed
-        r += EPS
-        return r
+    do, fair = operations, lambda average: at[average] / (1 - average.beta**count)
 
     def made(name: str) -> Any:
         if name == "g":
             return g
         if match := CLAMPED.fullmatch(name):
-            return _clamped(g, match[1] == "size", int(match[2]), operations, number)
+            return clamped(g, match[1] == "size", int(match[2]), do, number)
         *first, last = averages_of(name)
         if name.startswith(("mom", "ms")):
             return at[last]
-        if name.startswith("mn"):
-            x = at[first[0]] / root(last)
-            x *= fair(first[0])
-            return x
-        return g / root(last) if name.startswith("gn") else at[last] * fair(last)
+        if name.startswith(("mn", "gn")):
+            return (fair(first[0]) if first else g) / (do["sqrt"](fair(last)) + EPS)
+        return fair(last)
 
     return {name: made(name) for name in plan.names}
 
 
-def _clamped(g: Any, size: bool, p: int, do: Mapping, number: Callable[[float], Any]) -> Any:
+def clamped(g: Any, size: bool, p: int, do: Mapping, number: Callable[[float], Any]) -> Any:
     """One of the two inputs of DM."""
     if size:
         return do["max"](do["log"](do["abs"](g) + EPSILON) / p, number(-1.0))

@@ -13,15 +13,16 @@ parameter is looked at when it has a gradient; until then it only keeps the plac
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .fit import begun, check_parameter, check_state, is_count, is_sound, shared, working_dtype
-from .rules import AbstractRule
+from .rules import AbstractElementwiseRule, AbstractRule, blocks
 
+LONG = 16  # blocks at once of an elementwise rule, which keeps few numbers of a coordinate
 States = MutableMapping[Any, dict[str, Any]]
 
 
@@ -64,6 +65,7 @@ class Matrix:
         self.names = [name for part in self.parts for name in part]
         self.views = [view for part in self.parts for view in part.values()]
         self.marks = marks(self.views)
+        self.room = torch.empty(0, dtype=dtype, device=params[0].device)
 
     def _hand_out(self, name: str, whole: Tensor) -> Tensor:
         """Show the columns of `whole` in the states, with the numbers that these held."""
@@ -99,6 +101,11 @@ class Matrix:
         params = [self.params[k] for k in moving]
         counts = [int(self.counts["step"][k]) for k in moving]
         of = [groups[id(p)] for p in params]
+        if isinstance(self.rule, AbstractElementwiseRule) and all(
+            map(Tensor.is_contiguous, params)
+        ):
+            self._in_chunks(self.rule, moving, counts, groups, LONG * block)
+            return
         g = torch.cat([self._gradient(p, group) for p, group in zip(params, of, strict=True)])
         state, put_back = self._of(moving)
         u = self.rule.update(g, state, [self.sizes[k] for k in moving], counts, block)
@@ -106,11 +113,30 @@ class Matrix:
         self._show(called)
         parts = u.split([p.numel() for p in params])
         for p, group, part in zip(params, of, parts, strict=True):
-            lr = group["lr"]
-            if group["weight_decay"]:
-                p.mul_(1 - lr * group["weight_decay"])
-            part = part.view_as(p)
-            p.add_(part if isinstance(lr, float) and lr == 1 else lr * part)
+            move(p, part.view_as(p), group)
+
+    def _in_chunks(
+        self,
+        rule: AbstractElementwiseRule,
+        moving: Sequence[int],
+        counts: Sequence[int],
+        groups: Mapping[int, dict[str, Any]],
+        most: int,
+    ) -> None:
+        """A step in which updates pass through one buffer, which stays in the cache."""
+        if len(self.room) < (size := min(most, sum(self.sizes))):
+            self.room = torch.empty(size, dtype=self.dtype, device=self.params[0].device)
+        starts = list(itertools.accumulate(self.sizes, initial=0))
+        of = {k: groups[id(self.params[k])] for k in moving}
+        flat = {k: self._gradient(self.params[k], of[k]) for k in moving}  # views, as a rule
+        for count, chunk in chunks(self.sizes, moving, counts, most):
+            found = [flat[k][a:b] for k, a, b in chunk]
+            g = found[0] if len(found) == 1 else torch.cat(found)
+            first, n = starts[chunk[0][0]] + chunk[0][1], len(g)
+            state = {name: x[:, first : first + n] for name, x in self.buffers.items()}
+            rule.some(g, state, count, self.room[:n])
+            for (k, a, b), u in zip(chunk, self.room[:n].split(list(map(len, found))), strict=True):
+                move(self.params[k].view(-1)[a:b], u, of[k])
 
     def _show(self, called: Sequence[int]) -> None:
         """Let these parameters show what is shared as it is now."""
@@ -148,6 +174,34 @@ class Matrix:
                 self.buffers[name][:, index] = part[name]
 
         return part, put_back
+
+
+def move(p: Tensor, u: Tensor, group: Mapping[str, Any]) -> None:
+    """Add an update to a parameter, or to a part of it, as its group says."""
+    lr = group["lr"]
+    if group["weight_decay"]:
+        p.mul_(1 - lr * group["weight_decay"])
+    p.add_(u if isinstance(lr, float) and lr == 1 else lr * u)
+
+
+def chunks(
+    sizes: Sequence[int], moving: Sequence[int], counts: Sequence[int], most: int
+) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
+    """(count, [(tensor, start, stop), …]) of coordinates side by side, at most so many at once."""
+    chunk: list[tuple[int, int, int]] = []
+    held, age = 0, 0
+    for k, count in zip(moving, counts, strict=True):
+        n = sizes[k]
+        if chunk and (held + n > most or count != age or k != chunk[-1][0] + 1):
+            yield age, chunk
+            chunk, held = [], 0
+        if n >= most:
+            for a, b in blocks(0, n, most):
+                yield count, [(k, a, b)]
+        else:
+            chunk, held, age = [*chunk, (k, 0, n)], held + n, count
+    if chunk:
+        yield age, chunk
 
 
 def bind(

@@ -137,6 +137,41 @@ class AbstractCoordinatewiseRule(AbstractRule):
         return g
 
 
+class AbstractElementwiseRule(AbstractRule):
+    """A rule of a few operations on each coordinate: the gradients need not be put side by side."""
+
+    tensors: Mapping[str, int] = MappingProxyType({})
+    problem: Mapping[str, int] = MappingProxyType({})
+    first: Mapping[str, float | Tensor] = MappingProxyType({})
+
+    @abc.abstractmethod
+    def advance(self, g: Tensor, state: State, count: int, out: Tensor) -> None:
+        """Write the updates (rows,) of some coordinates into `out`; `state` is changed in place.
+
+        - `g`: gradients, (rows,); they stay, unless `out` is the same tensor
+        - `state`: tensors (features, rows) by name, of the dtype of g
+        - `count`: number of this step, from 1
+        """
+
+    def some(self, g: Tensor, state: State, count: int, out: Tensor) -> None:
+        """`advance` with a state of any dtype."""
+        part = {name: s.to(g.dtype) for name, s in state.items()}
+        self.advance(g, part, count, out)
+        for name, s in state.items():
+            if s.dtype != g.dtype:
+                s.copy_(part[name])
+
+    def update(
+        self, g: Tensor, state: State, sizes: Sequence[int], counts: Sequence[int], block: int
+    ) -> Tensor:
+        check_sizes(g, sizes)
+        for start, stop, count in runs(sizes, counts):
+            for a, b in blocks(start, stop, block):
+                part = {name: s[:, a:b] for name, s in state.items()}
+                self.some(g[a:b], part, count, g[a:b])  # u in place of what is read
+        return g
+
+
 class DMRule(AbstractCoordinatewiseRule):
     """Andrychowicz et al. 2016."""
 

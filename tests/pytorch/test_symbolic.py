@@ -90,3 +90,47 @@ def test_weights_of_another_shape_are_refused_before_they_are_read(shape, tmp_pa
     path = forged(tmp_path / "opt", {}, shape)
     assert "float32[2]" in refused(steppe.load, path)
     assert refused(steppe.load, path) == refused(read_rule, path)
+
+
+TEXT = "-0.05 * tanh(1.3 * mn95[1]) - 0.02 * gn95 * abs(m5) + 0.01 * sign5[2]"
+
+
+def run(text, *, block, flat=False, dtype=torch.float64, steps=6, **group):
+    """Parameters after steps in which gradients are missing now and then."""
+    from steppe.torch.symbolic import SymbolicRule
+
+    def strided(p):
+        """The same numbers, not side by side in memory."""
+        return torch.stack([p, p], -1)[..., 0] if flat else p
+
+    shapes = ((40,), (3,), (), (7, 5), (0,), (2,))
+    wave = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=wave, dtype=torch.float64) for shape in shapes]
+    params = [torch.nn.Parameter(strided(x.to(dtype))) for x in start]
+    rule = SymbolicRule({".theta": torch.zeros(4)}, {"formula": text, "coefficients": None})
+    groups = [{"params": params[:3]}, {"params": params[3:], **group}]
+    opt = LearnedOptimizer(groups, rule, block=block)
+    for step in range(steps):
+        for k, p in enumerate(params):
+            g = torch.randn(p.shape, generator=wave, dtype=torch.float64)
+            p.grad = None if (step + k) % 4 == 0 else strided(g.to(dtype))
+        opt.step()
+    assert all(p.is_contiguous() for p in params) or flat
+    states = [x for p in params for x in opt.state[p].values()]
+    return torch.cat([x.detach().double().ravel() for x in (*params, *states)])
+
+
+def test_chunks_blocks_and_strides_change_nothing():
+    options = {"lr": 0.5, "weight_decay": 0.1, "maximize": True}
+    whole = run(TEXT, block=16384, **options)
+    assert bool(whole.isfinite().all()) and whole.abs().max() > 1
+    for block, flat in ((1, False), (2, False), (1, True), (16384, True)):
+        found = run(TEXT, block=block, flat=flat, **options)
+        np.testing.assert_allclose(found, whole, rtol=1e-12, atol=1e-14, err_msg=f"{block} {flat}")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_narrow_parameters_take_the_same_steps_to_their_precision(dtype):
+    wide, narrow = run(TEXT, block=1), run(TEXT, block=2, dtype=dtype)
+    tolerance = 1e-4 if dtype == torch.float32 else 0.1
+    np.testing.assert_allclose(narrow, wide, rtol=tolerance, atol=tolerance)
