@@ -14,8 +14,9 @@ grow with its length, and the next gradient tells where the loss would have been
     φ ← φ − rate · ⟨g, ẋ⟩ / ‖g‖ ‖ẋ‖             for each direction
 
 The cosine in place of ⟨g, ẋ⟩ = dF/dφ makes a step the same at any scale of the loss and of x.
-γ, the memory, forgets: with γ = 0 only the last update is blamed for the loss and steps get too
-short; with γ = 1 all are, from the start on. Gradients and parameters handed to the rule are taken
+A gradient that is not finite is counted, and neither φ nor the state of the rule learns of it.
+γ, the memory, forgets: with γ = 0 only the last update is blamed for the loss, with γ = 1 all are,
+from the start on. Gradients and parameters handed to the rule are taken
 as constants, as in meta-training of first order. With `second_order` they are not: ġ = ∇²F ẋ is
 handed on, and at γ = 1 ⟨g, ẋ⟩ is the derivative of the loss by φ.
 
@@ -187,8 +188,10 @@ class SelfAdapting(AbstractOptimizer):
         x_dot = tree.add(faded, u_dot)
         still = jtu.tree_map(jnp.zeros_like, (x_dot, s_dot))
         x_dot, s_dot = tree.select(tree.finite((x_dot, s_dot)), (x_dot, s_dot), still)
-        bad = state.nonfinite + (~tree.finite(grads)).astype(jnp.int32)
-        return u, SelfAdaptingState(eqx.combine(new, rest), phi, x_dot, s_dot, bad)
+        known = tree.finite(grads)
+        base = tree.select(known, eqx.combine(new, rest), state.base)
+        bad = state.nonfinite + (~known).astype(jnp.int32)
+        return u, SelfAdaptingState(base, phi, x_dot, s_dot, bad)
 
     def at(self, log_scales: Directions) -> AbstractOptimizer:
         """`base` with its tensors scaled."""

@@ -169,7 +169,23 @@ def test_what_is_not_finite_moves_nothing_and_is_forgotten():
     _, after = opt.update(jnp.array([jnp.nan, 1.0]), state, x)
     assert [int(opt.counts(s)["nonfinite gradients"]) for s in (state, after)] == [0, 1]
     np.testing.assert_array_equal(after.log_scales, state.log_scales)
+    np.testing.assert_array_equal(after.base, state.base)
     assert tree.finite((after.x_dot, after.s_dot))
+
+
+def test_under_its_guard_a_run_outlives_a_gradient_that_is_not_finite():
+    opt, problem = self_adapting(RULE, 0.5), Problem(TASK, TASK.sample(KEY), (), KEY)
+    x = TASK.init(problem.instance, KEY)
+    state = eqx.tree_at(lambda s: s.base.log_scales, opt.init(x), jnp.array([0.25]))
+    step = eqx.filter_jit(lambda g, state, x: opt.update(g, state, x, problem=problem))
+    for bad in (False, True, False):
+        before = state
+        u, state = step(jnp.nan * x if bad else problem.grad(x), state, x)
+        x = x + u
+        assert tree.finite(x) and tree.finite(eqx.filter(state, eqx.is_inexact_array))
+        kept = np.array_equal(state.base.log_scales, before.base.log_scales)
+        assert kept or not bad
+    assert state.rejections >= 1 and state.base.nonfinite == 1 and state.base.log_scales[0] != 0
 
 
 def test_with_the_loss_as_a_guard_it_is_never_above_the_base():
