@@ -51,6 +51,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 from scipy import special
 
+from ..core import tree
 from ..core.arguments import real, told, whole
 from ..core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ..core.types import Key, Scalar
@@ -270,6 +271,8 @@ def fit(
 ) -> tuple[Gaussian, Float[np.ndarray, " steps"]]:
     """Train a Gaussian posterior, and its prior's variances; return it and the surrogate by step.
 
+    Steps whose gradients are not finite are left out; their surrogate is as it was.
+
     - `posterior`: to begin with
     - `loss`: (optimizer, key of a task) → loss at the end of its run, differentiable in the first
     - `tasks`: one key a task, (N,)
@@ -302,10 +305,13 @@ def fit(
         (value, losses), grads = jax.value_and_grad(surrogate, has_aux=True)(
             trained, where, scale, key_draw
         )
-        updates, state = tx.update(grads, state)
+        updates, after = tx.update(grads, state)
+        # A draw on which runs diverge teaches nothing, and must not spoil what was learned.
+        sound = tree.finite(grads)
+        moved = tree.select(sound, optax.apply_updates(trained, updates), trained)
         median = jnp.median(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
         scale = jnp.where(jnp.isfinite(median), 0.9 * scale + 0.1 * median, scale)
-        return optax.apply_updates(trained, updates), state, scale, value
+        return moved, tree.select(sound, after, state), scale, value
 
     key_scale, key_run = jr.split(key)
     opt = posterior.draw(key_scale)

@@ -218,6 +218,19 @@ def test_fit_brings_the_bound_down():
     assert after.posterior["divergence"] > 0
 
 
+def test_a_draw_that_diverges_teaches_nothing():
+    tasks, q = task_keys(0, 20), around(step(-2.0), step(-2.5))
+    steep = lambda opt: jnp.where(opt.log_rate > -1.8, jnp.inf, jnp.exp(-5 * opt.log_rate))
+
+    def loss(opt, key):  # the best ones lie beside those that are infinite
+        return (steep(opt) * opt.log_rate**2).astype(jnp.result_type(float))
+
+    trained, surrogate = fit(q, loss, tasks, steps=20, lr=0.05, delta=0.05, key=jr.key(1))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(trained) if eqx.is_inexact_array(x))
+    moved = float(trained.mean.log_rate - q.mean.log_rate)
+    assert moved != 0 and np.isfinite(trained.exact_divergence()) and len(surrogate) == 20
+
+
 # Refusals.
 
 
