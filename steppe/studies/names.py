@@ -135,6 +135,11 @@ STUDIES = {
         "speed.settings:DEPLOYED",
         "speed.deployed:STUDY",
     ),
+    "speed.formulas": Entry(
+        "Does a step by a formula cost what Adam costs?",
+        "speed.settings:FORMULAS",
+        "speed.formulas:STUDY",
+    ),
     "speed.lasso": Entry(
         "How long takes a LASSO problem of many, beside scikit-learn?",
         "speed.settings:LASSO",

@@ -191,6 +191,16 @@ class Evaluation:
         return self.room.take() if found is None else found
 
 
+def of_text(text: str) -> SymbolicRule:
+    """The rule of a formula with its numbers, such as "-0.001 * mn9_999".
+
+    ValueError for a text that is no formula, or names inputs that there are not.
+    """
+    hyper = {"formula": text, "coefficients": None}
+    count = len(canonical(text, None)[1])
+    return SymbolicRule({".theta": torch.zeros(count)}, hyper)
+
+
 def inputs(
     plan: Plan, g: Tensor, averages: Sequence[Tensor], count: int, room: Scratch
 ) -> dict[str, Value]:

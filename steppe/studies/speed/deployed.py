@@ -49,20 +49,24 @@ def arrays(n: int, seed: int) -> list[np.ndarray]:
 
 
 def in_jax(kind: str, n: int) -> tuple[Call, Callable[[], np.ndarray]]:
-    """One step, and the parameters where it stands; `kind`: adam, NAME or NAME/per tensor."""
+    """One step, and the parameters where it stands.
+
+    - `kind`: adam, NAME, NAME/per tensor, or a formula
+    """
     import jax
     import jax.numpy as jnp
     import optax
 
     import steppe
+    from steppe.optimizers.learned.symbolic import Symbolic
 
     name, _, form = kind.partition("/")
     if kind == "adam":
         tx = optax.adam(1e-3)
-    elif form:
+    elif form == "per tensor":
         tx = per_tensor.in_jax(steppe.load(name))
     else:
-        tx = steppe.to_optax(steppe.load(name))
+        tx = steppe.to_optax(steppe.load(kind) if kind in NAMES else Symbolic(kind))
     params = [jnp.asarray(x) for x in arrays(n, 0)]
     grads = [jnp.asarray(x) for x in arrays(n, 1)]
 
@@ -87,6 +91,7 @@ def in_torch(kind: str, n: int) -> tuple[Call, Callable[[], np.ndarray]]:
     import torch
 
     from ...torch import LearnedOptimizer, read_rule
+    from ...torch.symbolic import of_text
 
     torch.set_num_threads(CORES)
     params = [torch.nn.Parameter(torch.from_numpy(x)) for x in arrays(n, 0)]
@@ -94,12 +99,12 @@ def in_torch(kind: str, n: int) -> tuple[Call, Callable[[], np.ndarray]]:
         p.grad = torch.from_numpy(g)
     name, _, form = kind.partition("/")
     if kind == "adam":
-        opt = torch.optim.Adam(params, 1e-3)
+        opt = torch.optim.Adam(params, 1e-3, foreach=True)
     elif form == "per tensor":
         opt = per_tensor.in_torch(params, read_rule(name))
     else:
         dtype = torch.bfloat16 if form == "bfloat16" else None
-        opt = LearnedOptimizer(params, name, state_dtype=dtype)
+        opt = LearnedOptimizer(params, name if name in NAMES else of_text(kind), state_dtype=dtype)
     whole = lambda: np.concatenate([p.detach().numpy().ravel() for p in params])
     return opt.step, whole
 
@@ -133,10 +138,8 @@ def agree(framework: str, n: int = CHECKED_ON) -> dict[str, float]:
     return found
 
 
-def times(framework: str, n: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Nanoseconds a parameter, median and range; ratios of the other forms to ours, in pairs."""
-    count = sum(math.prod(shape) for shape in shapes(n))
-    calls = {kind: MAKE[framework](kind, n)[0] for kind in contenders(framework)}
+def in_turn(calls: dict[str, Call], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every call in every round, in each of which all are called in turn."""
     for call in calls.values():
         call()
         call()
@@ -145,7 +148,15 @@ def times(framework: str, n: int, rounds: int) -> dict[str, dict[str, float]]:
         for kind, call in calls.items():
             began = time.perf_counter()
             call()
-            taken[kind].append(1e9 * (time.perf_counter() - began) / count)
+            taken[kind].append(time.perf_counter() - began)
+    return taken
+
+
+def times(framework: str, n: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Nanoseconds a parameter, median and range; ratios of the other forms to ours, in pairs."""
+    count = sum(math.prod(shape) for shape in shapes(n))
+    calls = {kind: MAKE[framework](kind, n)[0] for kind in contenders(framework)}
+    taken = {kind: [1e9 * s / count for s in x] for kind, x in in_turn(calls, rounds).items()}
     found = {}
     for kind, ours in taken.items():
         found[kind] = {"ns": float(np.median(ours)), "range": [min(ours), max(ours)]}

@@ -76,6 +76,17 @@ class Deployed:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Formulas:
+    """Sizes of the benchmark of a step by a formula."""
+
+    rounds: int = setting(40, "rounds, in each of which every contender runs once", least=1)
+    sizes: tuple[int, ...] = setting((1_000_000,), "numbers of parameters", least=100)
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Presets:
     """Sizes of the benchmark of the presets."""
 
@@ -132,6 +143,7 @@ TORCH_PEER = {"tiny": TorchPeer(kinds=("rnnprop",), repeats=1), "small": TorchPe
 FLATNESS = {"tiny": Flatness(rounds=2), "small": Flatness()}
 CURVATURE = {"tiny": Curvature(probes=32), "small": Curvature()}
 DEPLOYED = {"tiny": Deployed(rounds=2, sizes=(100_000,)), "small": Deployed()}
+FORMULAS = {"tiny": Formulas(rounds=2, sizes=(100_000,)), "small": Formulas()}
 LASSO = {
     "tiny": Lasso(rows=32, n=64, problems=200, batch=40, peers=20, train=2.0),
     "small": Lasso(),
