@@ -47,7 +47,7 @@ class Distill:
     runs: int = setting(24, "runs that are recorded", least=3)
     steps: int = setting(300, "steps of each", least=1)
     rounds: int = setting(1, "rounds of fitting on the formula's own runs", least=0)
-    problems: int = setting(16, "problems of validation, to choose by", least=1)
+    problems: int = setting(32, "problems of validation, to choose by", least=1)
     test: int = setting(64, "fresh problems of the comparison", least=2)
     long: int = setting(16, "fresh problems where a horizon is beyond 1000 steps", least=2)
     tune: int = setting(0, "meta-steps of tuning the formula's numbers by its losses", least=0)

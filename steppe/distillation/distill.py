@@ -59,7 +59,7 @@ def distill(
     runs: int = 24,
     steps: int = 300,
     rounds: int = 1,
-    problems: int = 16,
+    problems: int = 32,
     test: int = 64,
     long: int = 16,
     tune: int = 0,

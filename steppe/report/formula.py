@@ -99,6 +99,10 @@ def meanings(text: str) -> list[dict[str, str]]:
             )
         )
         said.append({"name": page.safe(html(name)), "about": MEANINGS[kind] + decay})
+    lags = sorted({v.lag for v in variables(parse(text)) if v.lag})
+    for lag in lags[:3]:
+        ago = "one step ago" if lag == 1 else f"{lag} steps ago"
+        said.append({"name": page.safe(f"<sub>t−{lag}</sub>"), "about": f"as it was {ago}"})
     return said
 
 

@@ -9,7 +9,16 @@ from steppe.distillation import forms, wording
 from steppe.distillation.distill import check_losses, distill
 from steppe.distillation.fit import fitter, quality, r2, ridge
 from steppe.distillation.forms import Formula
-from steppe.distillation.front import Row, chosen, fault, front, heights, log_ratios, rule
+from steppe.distillation.front import (
+    Row,
+    chosen,
+    fault,
+    front,
+    gain_of,
+    heights,
+    log_ratios,
+    rule,
+)
 from steppe.distillation.record import Runs
 from steppe.distillation.table import tabulate
 from steppe.distillation.template import linear, squashed, template, variables_of
@@ -119,8 +128,10 @@ def test_the_front_and_the_choice():
         kind = {"formula": "c0 * g", "coefficients": (1.0,), "text": "g", "origin": ""}
         return Row(nodes=nodes, validation=0.5, ratios=ratios, fault=fault, **kind)
 
-    good = [row(3, 0.9, 1.3), row(6, 1.0, 0.99), row(10, 0.7, 0.8), row(2, 0.1, fault="a pole")]
-    assert chosen(good).nodes == 6  # the shortest as good as the teacher everywhere
+    good = [row(3, 0.9, 1.3), row(6, 0.9, 0.97), row(10, 0.7, 0.8), row(2, 0.1, fault="a pole")]
+    assert chosen(good).nodes == 6  # the shortest surely as good as the teacher everywhere
+    equal = [row(3, 1.0, 1.0), row(6, 0.96, 0.98), row(10, 0.9, 0.97)]
+    assert chosen(equal).nodes == 6  # within 2 % of the best
     worse = [row(3, 1.30, 1.0), row(6, 1.21, 1.1), row(10, 1.2, 1.1), row(12, None, 0.1)]
     assert chosen(worse).nodes == 6  # else within 2 % of the best
     with pytest.raises(ValueError, match="every formula was refused or diverged"):
@@ -137,6 +148,9 @@ def test_gains():
     }
     for text, expected in cases.items():
         assert heights(parse(text)) == expected, text
+    assert gain_of(formula("c0 * g", 1.0, validation=0.64)) == pytest.approx(1.25)
+    assert gain_of(formula("c0 * g", 1.0, validation=-3.0)) == pytest.approx(1.5)
+    assert gain_of(formula("tanh(c0 * g)", 1.0, validation=0.64)) == 1  # nothing to multiply
     scaled = rule(formula("c0 * g + c1 * tanh(c2 * m9)", 1.0, 2.0, 3.0), 1.5)
     assert scaled.coefficients == (1.5, 3.0, 3.0)
 

@@ -21,10 +21,10 @@ class Formulas:
     )
     runs: int = setting(24, "runs recorded", least=5)
     steps: int = setting(300, "steps of each", least=10)
-    problems: int = setting(12, "problems of validation", least=1)
+    problems: int = setting(32, "problems of validation", least=1)
     test: int = setting(24, "fresh problems of a comparison", least=2)
     long: int = setting(8, "fresh problems of 2500 steps; fewer than 2: none", least=0)
-    tune: int = setting(100, "meta-steps of tuning", least=1)
+    tune: int = setting(60, "meta-steps of tuning", least=1)
     seeds: int = setting(12, "models of each rule whose flatness is measured", least=2)
     models: int = setting(600, "steps of their training", least=50)
 
