@@ -85,12 +85,11 @@ def canonical(formula: str, numbers: Sequence[float] | None) -> tuple[str, tuple
     """
     found = plan(formula)
     if numbers is not None:
-        try:
-            numbers = [real("Symbolic: coefficients", x) for x in numbers]
-        except TypeError:
+        if not hasattr(numbers, "__len__") or isinstance(numbers, str | dict):
             raise ValueError(
                 f"Symbolic: coefficients must be a tuple of numbers, got {brief(numbers)}."
-            ) from None
+            )
+        numbers = [real("Symbolic: coefficients", x) for x in numbers]
     if numbers is None and not found.coefficients:
         e, numbers = lift(found.expression)
         return str(e), numbers

@@ -299,3 +299,14 @@ def test_coefficients_have_no_gap_and_are_lifted_once():
         coefficients(parse("c0 + c3"))
     with pytest.raises(ValueError, match="has coefficients already"):
         lift(parse("c0 * g"))
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text(alphabet="c0g1.5e-+*/^()[],_ tanhmx\n", max_size=30))
+def test_any_text_is_a_formula_or_refused_in_one_sentence(text):
+    try:
+        e = parse(text)
+    except ValueError as error:
+        assert str(error).startswith("Formula: ") and str(error).isprintable()
+    else:
+        assert parse(str(e)) == e

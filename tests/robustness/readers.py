@@ -7,6 +7,7 @@ a load or `FileError`; a verb of the command line an exit code and one sentence.
 import contextlib
 import dataclasses
 import gzip
+import hashlib
 import io
 import json
 import pickle
@@ -65,13 +66,26 @@ def verb(*words: object, well: tuple[int, ...] = (0,)) -> None:
 # What is valid.
 
 
+def formula() -> bytes:
+    """An optimizer that is a formula, which 0.1 did not have."""
+    theta, tensor = bytes(12), {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}
+    hyper = {"formula": "c0 * tanh(c1 * mn95[2]) - c2 * g", "coefficients": [-0.01, 1.3, 0.0]}
+    entry = {
+        "sha256": "", "body_sha256": hashlib.sha256(theta).hexdigest(), "format": 1, "keys": {},
+        "manifest": {"kind": "Symbolic", "hyper": hyper, "recipe": {}, "steppe": "0.1.0"},
+    }  # fmt: skip
+    return mutate.sealed({".theta": tensor}, entry, theta, random.Random(0))
+
+
 def optimizers() -> list[bytes]:
-    return [path.read_bytes() for path in sorted((OLD / "optimizers").glob("*.safetensors"))]
+    old = [path.read_bytes() for path in sorted((OLD / "optimizers").glob("*.safetensors"))]
+    return [*old, formula()]
 
 
 def rules() -> list[bytes]:
     small = [OLD / "optimizers" / f"{name}.safetensors" for name in ("dm", "rnnprop")]
-    return [path.read_bytes() for path in (*small, WEIGHTS / "l2o-scale-v1.safetensors")]
+    found = [path.read_bytes() for path in (*small, WEIGHTS / "l2o-scale-v1.safetensors")]
+    return [*found, formula()]
 
 
 def cards() -> list[bytes]:
