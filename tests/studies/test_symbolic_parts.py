@@ -16,7 +16,11 @@ from steppe.studies.symbolic import certificate, scale, tuning
 from steppe.studies.symbolic.sizes import CERTIFICATES, Certificate, Scale, Tuning
 
 FOLDER = Path(certificate.__file__).parent
-PARTS = {"tuning": (tuning, Tuning()), "certificate": (certificate, Certificate())}
+PARTS = {
+    "tuning": (tuning, Tuning()),
+    "certificate": (certificate, Certificate()),
+    "scale": (scale, Scale()),
+}
 
 
 @pytest.mark.parametrize("name", PARTS)
