@@ -282,9 +282,9 @@ def row(formula: Formula, gain: float = 1.0, **said: Any) -> Row:
 
 
 def shown(rule: Symbolic, digits: int = 4) -> tuple[str, str]:
-    """The formula as text and as LaTeX, a term with a negative factor subtracted."""
-    text, latex = rule.text(digits), rule.latex(digits)
-    return text.replace(" + -", " - "), latex.replace(" + -", " - ")
+    """The formula as text and as LaTeX, its signs joined: + - is -, and - - is +."""
+    joined = lambda text: text.replace(" + -", " - ").replace(" - -", " + ")
+    return joined(rule.text(digits)), joined(rule.latex(digits))
 
 
 def chosen(rows: Sequence[Row]) -> Row:

@@ -17,7 +17,9 @@ from steppe.core.expression import (
     size,
 )
 from steppe.distillation import simplify as module
+from steppe.distillation.front import shown
 from steppe.distillation.simplify import agree, normal, simplify
+from steppe.optimizers.learned.symbolic import Symbolic
 
 
 @pytest.mark.parametrize(
@@ -151,3 +153,10 @@ def test_a_wrong_form_is_not_taken(monkeypatch):
 def test_normal_forms_of_the_same_sum_are_one():
     ways = ["g + 2 * m - 1", "2 * m - 1 + g", "-(1 - g) + m * 2", "0.5 * (2 * g + 4 * m - 2)"]
     assert len({normal(parse(way)) for way in ways}) == 1
+
+
+def test_signs_are_joined_where_a_formula_is_shown():
+    rule = Symbolic("c0 * g + c1 * m9 - c2 * v9 - c3 * tanh(g - c4 * m9)", (1, -2, -3, 4, -5))
+    text, latex = shown(rule)
+    assert text == "1 * g - 2 * m9 + 3 * v9 - 4 * tanh(g + 5 * m9)"
+    assert agree(rule.filled(), parse(text)) and "- -" not in latex and "+ -" not in latex
