@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
+import optax
 import pytest
 
 import steppe
@@ -18,6 +19,7 @@ from steppe.optimizers.classic.from_optax import sgd
 from steppe.optimizers.classic.proximal import FISTA, ISTA
 from steppe.optimizers.guarded import Guarded
 from steppe.optimizers.learned.math_l2o import MathL2O
+from steppe.tasks.inverse.patches import ImagePatches
 from steppe.tasks.inverse.recovery import SparseRecovery
 
 LASSO = SparseRecovery(rows=6, n=10, weight=0.05, start="normal")
@@ -169,6 +171,30 @@ def test_never_above_the_curve_of_the_fallback():
         values, ends = run(Guarded(base, fallback), LASSO, keys, 200)
         assert np.all(values <= curve * (1 + 1e-14) + 1e-15)
         assert np.any(ends.opt_state.rejections > 0)
+
+
+@pytest.mark.slow
+def test_a_trained_rule_is_never_above_ista_on_patches_that_it_was_not_trained_for():
+    train = SparseRecovery(rows=25, n=50, weight=0.1, density=0.125)
+    opt, _ = steppe.meta_train(
+        train,
+        MathL2O(hidden=(8,), key=jr.key(1)),
+        estimator=steppe.BPTT(4, 10, 30, stagger=False, together=4),
+        objective=steppe.Trajectory("uniform", "log"),
+        meta_tx=optax.adam(3e-3),
+        steps=60,
+        key=jr.key(2),
+    )
+    patches, keys = ImagePatches(), jr.split(jr.key(3), 8)
+    curve, _ = run(ISTA(), patches, keys, 60)
+    alone, _ = run(opt, patches, keys, 60)
+    values, ends = run(Guarded(opt, ISTA()), patches, keys, 60)
+    assert np.all(values <= curve * (1 + 1e-12))
+    rejected = np.asarray(ends.opt_state.rejections)
+    above = np.mean(np.any(alone > curve * (1 + 1e-12), axis=1))
+    print(f"rejected {rejected.mean():.1f} of 60; alone above ISTA on {above:.0%} of patches")
+    least = values.min(axis=1, keepdims=True).clip(max=curve.min(axis=1, keepdims=True))
+    assert np.median((values - least)[:, 20] / (curve - least)[:, 20]) < 0.75
 
 
 BOWL = steppe.Quadratic(n=3)
