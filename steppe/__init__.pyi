@@ -35,6 +35,7 @@ from .interop.optax import to_optax as to_optax
 from .objectives.supervised import Supervised as Supervised
 from .objectives.trajectory import Trajectory as Trajectory
 from .optimizers.classic.from_optax import FromOptax as FromOptax
+from .optimizers.guarded import Guarded as Guarded
 from .optimizers.learned.dm import DM as DM
 from .optimizers.learned.rnnprop import RNNProp as RNNProp
 from .optimizers.learned.scale import Scale as Scale

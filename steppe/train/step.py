@@ -60,7 +60,7 @@ class TrainState(eqx.Module):
 
 
 TASK = 'a task, such as steppe.tasks.build("lasso-dm")'
-OPTIMIZER = 'an optimizer of steppe, such as steppe.build("rnnprop", key=…)'
+OPTIMIZER = 'an optimizer of steppe, such as steppe.zoo.build("rnnprop", key=…)'
 ESTIMATOR = "an estimator, such as steppe.BPTT(…)"
 OBJECTIVE = "an objective, such as steppe.Trajectory()"
 META_TX = "a transformation of optax, such as optax.adam(1e-3)"

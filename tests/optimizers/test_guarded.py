@@ -187,12 +187,8 @@ def test_a_trained_rule_is_never_above_ista_on_patches_that_it_was_not_trained_f
     )
     patches, keys = ImagePatches(), jr.split(jr.key(3), 8)
     curve, _ = run(ISTA(), patches, keys, 60)
-    alone, _ = run(opt, patches, keys, 60)
-    values, ends = run(Guarded(opt, ISTA()), patches, keys, 60)
+    values, _ = run(Guarded(opt, ISTA()), patches, keys, 60)
     assert np.all(values <= curve * (1 + 1e-12))
-    rejected = np.asarray(ends.opt_state.rejections)
-    above = np.mean(np.any(alone > curve * (1 + 1e-12), axis=1))
-    print(f"rejected {rejected.mean():.1f} of 60; alone above ISTA on {above:.0%} of patches")
     least = values.min(axis=1, keepdims=True).clip(max=curve.min(axis=1, keepdims=True))
     assert np.median((values - least)[:, 20] / (curve - least)[:, 20]) < 0.75
 
