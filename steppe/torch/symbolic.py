@@ -164,7 +164,7 @@ class Evaluation:
             return a._replace(factor=a.factor / b.factor)
         if name in ("+", "-") and numeric is None:
             sign = 1.0 if name == "+" else -1.0
-            if b.factor == 1:  # ±(b ± fa)
+            if b.factor == 1 and a.factor != 1:  # ±(b ± fa)
                 return self.sum(b, a, sign * a.factor, into)._replace(factor=sign)
             return self.sum(self.full(a), b, sign * b.factor, into)
         full = [self.full(v) for v in given]
