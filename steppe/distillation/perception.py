@@ -41,6 +41,7 @@ from ..estimators.imitation import Shadow
 from ..store.untrusted import Between, Length
 from . import table
 from .record import Runs
+from .search import real_array
 
 LAGS = 20
 SHARE = 0.95  # of the R² with all lags
@@ -88,8 +89,8 @@ def field(
     Only steps from `lags` on count. Raises ValueError for fewer than two runs or too few steps.
     """
     at_least(1, "field", lags=lags)
-    u = np.asarray(u, np.float64)
-    histories = {name: np.asarray(x, np.float64) for name, x in inputs.items()}
+    u = real_array("field: the updates", u)
+    histories = {name: real_array(f"field: {name}", x) for name, x in inputs.items()}
     for name, x in histories.items():
         if x.shape != u.shape or u.ndim != 3:
             raise ValueError(

@@ -109,6 +109,8 @@ class Search:
         at_least(0, "Search", seed=self.seed, iterations=self.iterations)
         at_least(10, "Search", population=self.population)
         at_least(LEAST_ROWS, "Search", rows=self.rows)
+        if not isinstance(self.safe, bool):
+            raise ValueError(f"Search: safe must be True or False, got {told(self.safe)}.")
         given = self.symbols
         if not isinstance(given, tuple | list) or not given:
             raise ValueError(
@@ -141,6 +143,8 @@ def search(
     Raises ValueError for other data, ImportError where pyoperon is not installed.
     """
     settings = Search() if settings is None else settings
+    if not isinstance(settings, Search):
+        raise ValueError(f"search: settings must be a Search(…), got {told(settings)}.")
     names, X, y = checked(inputs, target)
     op = operon()
     draw = np.random.default_rng(settings.seed)
@@ -160,8 +164,12 @@ def search(
 
 def checked(inputs: Inputs, target: Any) -> tuple[list[tuple[str, int]], np.ndarray, np.ndarray]:
     """Names, columns (rows, inputs) and target of good data, or a sentence."""
-    y = np.asarray(target, np.float64)
-    names = list(inputs)
+    if not isinstance(inputs, Mapping):
+        raise ValueError(
+            f'search: inputs must be columns by name and lag, such as {{("g", 0): x}}, got '
+            f"{told(inputs)}."
+        )
+    y, names = real_array("search: the target", target), list(inputs)
     if not names:
         raise ValueError("search: there are no inputs; give at least one column by name and lag.")
     if y.ndim != 1 or len(y) < LEAST_ROWS:
@@ -175,7 +183,7 @@ def checked(inputs: Inputs, target: Any) -> tuple[list[tuple[str, int]], np.ndar
                 f"search: an input is named {told(given)}, expected a name and a lag as formulas "
                 'have them, such as ("mn95", 0).'
             )
-    columns = [np.asarray(inputs[name], np.float64) for name in names]
+    columns = [real_array(f"search: {Variable(*name)}", inputs[name]) for name in names]
     for (name, lag), column in zip(names, columns, strict=True):
         if column.shape != y.shape:
             raise ValueError(
@@ -190,6 +198,20 @@ def checked(inputs: Inputs, target: Any) -> tuple[list[tuple[str, int]], np.ndar
             f"{int(bad.argmax())}; leave them out."
         )
     return names, X, y
+
+
+def real_array(what: str, x: Any) -> np.ndarray:
+    """An array of real numbers in double precision, or a sentence.
+
+    - `what`: its name in the message
+    """
+    try:
+        found = np.asarray(x)
+    except ValueError:  # rows of unequal length
+        found = np.empty(0, object)
+    if found.dtype.kind not in "fiu":
+        raise ValueError(f"{what} must be an array of real numbers, got {told(x)}.")
+    return found.astype(np.float64)
 
 
 def named(given: object) -> bool:

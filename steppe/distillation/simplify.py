@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from ..core.arguments import told
 from ..core.expression import (
     Apply,
     Coefficient,
@@ -47,6 +48,8 @@ def simplify(
 
     - `variables`: rows by name and lag on which the two are compared; random ones if not given
     """
+    if not isinstance(e, Expression):
+        raise ValueError(f"simplify: expected a formula, as parse(text) gives it, got {told(e)}.")
     try:
         found = normal(e)
     except ArithmeticError:  # a number out of range

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..core.arguments import told
 from ..core.expression import (
     CALL,
     OPERATIONS,
@@ -140,6 +141,8 @@ class Parts(NamedTuple):
 
 
 def parts(rule: Symbolic, source: str, language: Language) -> Parts:
+    if not isinstance(rule, Symbolic):
+        raise ValueError(f"A file is written of a Symbolic(…), got {told(rule)}.")
     plan, e = rule.plan, rule.filled()
     raw = lambda average: ("mom" if average.power == 1 else "ms") + average.name[1:]
     averages = {raw(a): (a.beta, "g" if a.power == 1 else "g * g") for a in plan.averages}

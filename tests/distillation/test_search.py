@@ -179,6 +179,11 @@ ROWS = np.arange(60.0)
     [
         ({}, ROWS, "no inputs"),
         ({("g", 0): ROWS[:49]}, ROWS[:49], "at least 50 rows"),
+        ([ROWS], ROWS, "columns by name and lag"),
+        ({("g", 0): ROWS}, [str(x) for x in ROWS], "the target must be an array of real numbers"),
+        ({("g", 0): 1j * ROWS}, ROWS, "search: g must be an array of real numbers"),
+        ({("g", 1): [[1.0], [1.0, 2.0]]}, ROWS, r"search: g\[1\] must be an array of real numbers"),
+        ({("g", 0): ROWS > 3}, ROWS, "search: g must be an array of real numbers"),
         ({("g h", 0): ROWS}, ROWS, "'g h'.* expected a name"),
         ({("c0", 0): ROWS}, ROWS, "expected a name"),
         ({("__import__('os')", 0): ROWS}, ROWS, "expected a name"),
@@ -193,6 +198,11 @@ ROWS = np.arange(60.0)
 def test_bad_rows_are_refused_in_a_sentence(inputs, target, sentence):
     with pytest.raises(ValueError, match=sentence):
         search(inputs, target)
+
+
+def test_settings_are_a_search():
+    with pytest.raises(ValueError, match=r"settings must be a Search\(…\), got {'seed': 0}"):
+        search({("g", 0): ROWS}, ROWS, {"seed": 0})
 
 
 def test_a_constant_target_is_refused():
@@ -213,6 +223,7 @@ def test_a_constant_target_is_refused():
         ({"rows": 10}, "rows must be at least 50"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"threads": 1.5}, "threads must be a whole number"),
+        ({"safe": "yes"}, "safe must be True or False, got 'yes'"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, sentence):

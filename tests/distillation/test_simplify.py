@@ -160,3 +160,9 @@ def test_signs_are_joined_where_a_formula_is_shown():
     text, latex = shown(rule)
     assert text == "1 * g - 2 * m9 + 3 * v9 - 4 * tanh(g + 5 * m9)"
     assert agree(rule.filled(), parse(text)) and "- -" not in latex and "+ -" not in latex
+
+
+@pytest.mark.parametrize("given", ["g + g", None, 3.0])
+def test_what_is_no_formula_is_refused(given):
+    with pytest.raises(ValueError, match="expected a formula"):
+        simplify(given)

@@ -224,3 +224,9 @@ def test_updates_of_a_tree_keep_its_structure():
     assert updates["a"][0].dtype == jnp.bfloat16
     assert float(updates["b"]) == pytest.approx(-0.05, rel=1e-6)
     assert state.mn95_past["a"][0].shape == (1, 2) and state.mom95["a"][0].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("write", [pytorch, optax])
+def test_a_file_is_of_a_formula(write):
+    with pytest.raises(ValueError, match=r"'-0\.01 \* g'"):
+        write("-0.01 * g")
