@@ -164,6 +164,11 @@ class Stacked(AbstractLoss):
 
 def check_rows(owner: str, A: Array, name: str, b: Array) -> None:
     """Refuse equations whose sides have different numbers of rows."""
+    if not jnp.issubdtype(dtype := getattr(A, "dtype", type(A)), jnp.floating):
+        raise ValueError(
+            f"{owner}: A is of {getattr(dtype, '__name__', dtype)}, expected an array of real "
+            "numbers; give jnp.asarray(A, float)."
+        )
     if jnp.ndim(A) != 2 or jnp.shape(b) != jnp.shape(A)[:1]:
         raise ValueError(
             f"{owner}: A is {jnp.shape(A)} and {name} is {jnp.shape(b)}, expected (rows, n) and "

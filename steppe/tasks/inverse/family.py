@@ -170,7 +170,7 @@ class Family(AbstractFormula):
                 "Family: the smooth part does not tell how many unknowns there are; give start=, "
                 "such as jnp.zeros(n)."
             )
-        return jnp.zeros(f.A.shape[1], f.A.dtype)
+        return jnp.zeros(f.A.shape[1], jnp.asarray(f.A).dtype)
 
     def _lipschitz(self, data: Data, key: Key) -> float | Scalar:
         if self.lipschitz is not None:

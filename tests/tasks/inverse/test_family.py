@@ -142,3 +142,12 @@ def test_parts_that_do_not_fit_are_refused_in_a_sentence(given, error, words):
     with pytest.raises(error, match=words) as refusal:
         Family(*given)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", [LeastSquares, Logistic])
+@pytest.mark.parametrize("A", [np.ones((3, 4), int), np.ones((3, 4), bool), np.ones((3, 4)) + 1j])
+def test_a_matrix_that_is_not_of_real_numbers_is_refused_where_it_is_given(kind, A):
+    with pytest.raises(ValueError, match=f"^{kind.__name__}: A is of {A.dtype}, expected an array"):
+        kind(jnp.asarray(A), jnp.ones(3))
+    with pytest.raises(ValueError, match="A is of list, expected an array of real numbers"):
+        kind([[1.0, 2.0]], jnp.ones(1))
