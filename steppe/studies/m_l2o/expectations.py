@@ -247,8 +247,8 @@ def elsewhere(
          if r["part"] == "elsewhere" and r["arm"] == base and r["family"] == family),
         key=lambda r: r["seed"],
     )  # fmt: skip
-    of = lambda r, name: r["looks"][name]["ln_loss"][step]
-    return [of(r, ours) - of(r, theirs) for r in own]
+    of = lambda r, name: r["looks"][name]["ln_loss"]
+    return [of(r, ours)[step] - of(r, theirs)[step] for r in own if step in of(r, ours)]
 
 
 def families(found: Sequence[Record]) -> list[Verdict]:

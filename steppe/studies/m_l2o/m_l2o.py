@@ -22,7 +22,7 @@ from ...zoo import load
 from ..study import Cell, Conclusion, Study, records, sentences
 from . import arms, curvatures, judging, running, summary
 from .expectations import tests, verdicts
-from .settings import ALONE, PREDICTED, PRICED_ON, RUNNING, STARTS, MetaAdaptation
+from .settings import ALONE, PREDICTED, RUNNING, STARTS, MetaAdaptation
 
 SEEDS_OF_PREDICTED = 3
 
@@ -42,9 +42,8 @@ def cells(settings: MetaAdaptation) -> Iterator[Cell]:
         for base in STARTS:
             yield {"part": "elsewhere", "arm": base, "family": family, "seeds": settings.starts,
                    **of_start}  # fmt: skip
-    if any(arm in RUNNING for arm in settings.arms):
-        for task in PRICED_ON:
-            yield {"part": "price", "arm": "shipped", "task": task}
+    for task in settings.priced:
+        yield {"part": "price", "arm": "shipped", "task": task}
 
 
 def run(cell: Cell) -> dict[str, Any]:

@@ -67,6 +67,9 @@ class MetaAdaptation:
         FAMILIES, "other families of problems, adapted to and judged on", choices=FAMILIES
     )
     starts: int = setting(5, "meta-seeds on other families", least=2)
+    priced: tuple[str, ...] = setting(
+        PRICED_ON, "tasks on which time and memory are measured", choices=PRICED_ON
+    )
     predicted: int = setting(1500, "steps of meta-training where the gain is known", least=10)
 
     def __post_init__(self):
@@ -77,7 +80,7 @@ SCALES = {
     "tiny": MetaAdaptation(
         arms=("transfer", "next-0", "next", "vanilla", "tuned"),
         seeds=3, instances=8, updates=100, spreads=(100.0,), adapted=(0, 5), draws=2, problems=1,
-        families=(),
+        families=(), priced=(),
     ),
     "small": MetaAdaptation(),
     "paper": MetaAdaptation(

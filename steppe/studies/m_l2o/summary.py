@@ -212,6 +212,8 @@ def elsewhere_table(found: Sequence[Record]) -> tuple[list[str], list[list[str]]
         here = [r["looks"] for r in own if (r["family"], r["arm"]) == (family, base)]
         kept = " ".join(str(r["kept"]) for r in own if (r["family"], r["arm"]) == (family, base))
         for step in STEPS:
+            if any(step not in looks["given"]["ln_loss"] for looks in here):
+                continue
             logs = [[looks[way]["ln_loss"][step] for looks in here] for way in ways]
             means = [number(float(np.mean(values))) for values in logs]
             lines.append([family, BASES[base], step, *means, kept])
