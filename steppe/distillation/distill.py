@@ -33,7 +33,7 @@ from ..train.environment import environment
 from . import forms
 from .fit import Quality, quality, r2, values
 from .forms import Formula, refitted
-from .front import chosen, fault, front, judged, log_ratios, losses, rule, shown
+from .front import SHORT, chosen, fault, front, judged, log_ratios, losses, rule, shown
 from .perception import perceived
 from .record import joined, record
 from .result import Distillation, Held, Ratio
@@ -46,7 +46,6 @@ LONG = 1000  # steps, beyond which fewer problems are taken
 LAST = 500  # largest horizon that is chosen by, if there is one up to it
 MOST = 2**31 - 1  # of every number
 TIMED = 100_000  # coordinates of the cost of a step
-SHORT = 15  # nodes of a formula that a person reads
 
 Say = Callable[[str], None]
 

@@ -46,6 +46,7 @@ PROBED = 500  # rows that are scaled
 LARGEST = 30.0  # times the largest update of the teacher; a cube comes to 27
 MOST = 1.5  # of a gain
 MARGIN = 0.02  # of the loss ratio, for what is as good as the best
+SHORT, AS_GOOD = 15, 1.05  # nodes that a person reads; loss ratio that is near the teacher
 SURE = 0.97  # loss ratio on validation of what is taken to be as good as the teacher
 
 
@@ -291,13 +292,18 @@ def chosen(rows: Sequence[Row]) -> Row:
     """The shortest formula that is surely as good as the teacher at every horizon, or as the best.
 
     As good as the best is up to 2 % more loss; surely as good as the teacher is 3 % less, since the
-    luckiest of several looks better than it is. Raises ValueError where none is sound.
+    luckiest of several looks better than it is. A longer formula than a person reads, of more than
+    15 nodes, counts only where the short ones come to over 5 % more loss than the teacher. Raises
+    ValueError where none is sound.
     """
-    best = min((row.merit for row in rows), default=math.inf)
+    short = [row for row in rows if row.nodes <= SHORT]
+    best = min((row.merit for row in short), default=math.inf)
+    if best > AS_GOOD:
+        short, best = list(rows), min((row.merit for row in rows), default=math.inf)
     if not math.isfinite(best):
         raise ValueError(
             "distill: every formula was refused or diverged on the problems of validation; record "
             "more runs, or take another task."
         )
     limit = max(SURE, best * (1 + MARGIN))
-    return min((row for row in rows if row.merit <= limit), key=lambda row: (row.nodes, row.merit))
+    return min((row for row in short if row.merit <= limit), key=lambda row: (row.nodes, row.merit))

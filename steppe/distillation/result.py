@@ -8,7 +8,7 @@ from ..core.expression import LENGTH
 from ..evaluation.update_curve import UpdateCurve
 from ..optimizers.learned.symbolic import Symbolic
 from ..store.untrusted import Between, Length, Source, checked, read_document
-from .front import Row
+from .front import AS_GOOD, SHORT, Row
 from .perception import Perceived
 
 Words = Annotated[str, Length(4000)]
@@ -17,7 +17,6 @@ Count = Annotated[int, Between(0, 2**53)]
 Number = float | None
 Part = Literal["test", "train"]
 REMEDY = "give a file that `steppe distill` wrote"
-AS_GOOD = 1.05  # of a loss ratio
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,7 +103,7 @@ class Distillation:
     @property
     def short(self) -> bool:
         """True for a formula of at most 15 nodes."""
-        return self.nodes <= 15
+        return self.nodes <= SHORT
 
     @property
     def stands(self) -> bool:

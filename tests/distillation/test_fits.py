@@ -134,6 +134,9 @@ def test_the_front_and_the_choice():
     assert chosen(equal).nodes == 6  # within 2 % of the best
     worse = [row(3, 1.30, 1.0), row(6, 1.21, 1.1), row(10, 1.2, 1.1), row(12, None, 0.1)]
     assert chosen(worse).nodes == 6  # else within 2 % of the best
+    # What no person reads counts only where short ones do not do.
+    assert chosen([row(10, 1.04), row(141, 0.8)]).nodes == 10
+    assert chosen([row(10, 1.06), row(141, 0.8)]).nodes == 141
     with pytest.raises(ValueError, match="every formula was refused or diverged"):
         chosen([row(12, None, 0.1), row(2, 0.1, fault="a pole")])
 

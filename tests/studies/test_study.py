@@ -181,7 +181,8 @@ def told(capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["wells", "horizons", "lasso", "sparse-recovery", "math-l2o", "m-l2o", "guard"]
+    "name",
+    ["wells", "horizons", "lasso", "sparse-recovery", "math-l2o", "m-l2o", "guard", "symbolic"],
 )
 def test_the_table_of_readme_is_that_of_the_record(told, name):
     page, out = told(name)

@@ -41,8 +41,12 @@ def holds(found):
 
 def test_verdicts_follow_from_records():
     said = holds([teacher("rnnprop-v1", 10, 1.3, 1.04), teacher("dm-v1", 7, 1.1, 1.06, 0.5)])
-    assert list(said.values()) == [True, False, True, True]
-    assert not holds([teacher("dm-v1", 16, 0.9, 0.9)]).popitem()[1]  # too long
+    assert list(said.values()) == [True, False, True, True, False]  # on no other task
+    long = holds([teacher("dm-v1", 16, 0.9, 0.9)])
+    assert list(long.values()) == [True, False, False]
+    other = teacher("dm-v1", 9, 2.0, 2.0)
+    other["ratios"]["tuned"] += [ratio(1.04, task="new"), ratio(0.5, 500, "new")]
+    assert list(holds([other]).values()) == [False, False, True]
     template = holds([teacher("rnnprop-v1", 10, 1.0, 1.0, template=0.82)])
     assert not next(iter(template.values()))  # not linear + 0.03
     pairs = (("sgd", 0.9995), ("lion", 0.9))

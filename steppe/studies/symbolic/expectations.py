@@ -60,6 +60,14 @@ def verdicts(found: Sequence[Record]) -> list[Verdict]:
             f"At least one formula of ≤ {SHORT} nodes is within 5 % of its teacher",
             bool(good), ", ".join(f"{name} ({arm})" for name, arm in good) or "none",
         ))  # fmt: skip
+        good = [
+            f"{r['teacher']} ({arm}, at most {worst:.2f})"
+            for r, arm in pairs if r["nodes"] <= SHORT and (worst := elsewhere(r, arm)) <= AS_GOOD
+        ]  # fmt: skip
+        said.append(Verdict(
+            f"At least one of ≤ {SHORT} nodes is so on the tasks that neither has seen",
+            bool(good), ", ".join(good) or "none",
+        ))  # fmt: skip
     for r in twins:
         said += of_twins(r)
     return said
@@ -85,6 +93,12 @@ def stands(r: Record, arm: str) -> bool:
         and bool(seen)
         and all(x["mean"] is not None and x["mean"] <= AS_GOOD for x in seen)
     )
+
+
+def elsewhere(r: Record, arm: str) -> float:
+    """The largest ratio of test losses on other tasks than the teacher's, ∞ if there is none."""
+    seen = [x for x in r["ratios"][arm] if x["task"] != r["task"] and x["part"] == "test"]
+    return max((x["mean"] or math.inf for x in seen), default=math.inf)
 
 
 def logs(r: Record, arm: str, of: str) -> list[float | None]:

@@ -29,7 +29,7 @@ from ...distillation.record import record
 from ...distillation.table import tabulate
 from ...distillation.template import linear, template, variables_of
 from ...distillation.tuning import tuned
-from ...distillation.wording import number
+from ...distillation.wording import brief, number
 from ...evaluation.engines import Row
 from ...interop.open_l2o import read as read_published
 from ...optimizers.learned.symbolic import Symbolic
@@ -192,17 +192,10 @@ def teachers_table(found: Sequence[Record]) -> str:
     lines = []
     for r in found:
         own = r.get("held", r.get("short"))
-        cost = r.get("cost", {})
-        ratio = (
-            cost["teacher"] / cost["formula"]
-            if cost.get("teacher") and cost.get("formula")
-            else None
-        )
-        lines.append([
-            expectations.label(r), *(number(x) for x in (r["linear"], r["template"], own)),
-            str(r["nodes"]), f"`{r['formula']}`", "–" if ratio is None else f"{ratio:.0f}×",
-        ])  # fmt: skip
-    head = ["teacher", "linear", "template", "formula", "nodes", "", "step of teacher / formula"]
+        cells = (number(x) for x in (r["linear"], r["template"], own))
+        formula = f"`{brief(r['formula'], 90)}`"
+        lines.append([expectations.label(r), *cells, str(r["nodes"]), formula])
+    head = ["teacher", "linear", "template", "formula", "nodes", ""]
     return markdown(head, lines) if lines else ""
 
 
