@@ -13,7 +13,7 @@ from ..optimizers.settings import verified
 from ..store.files import to_json
 from ..store.hints import printable
 from ..store.manifest import Header
-from ..zoo.io import Card, Line, read_card
+from ..zoo.io import Card, Formula, Line, read_card
 from ..zoo.resolve import resolve
 from .parse import document, make
 
@@ -115,7 +115,23 @@ def sheet(card: Card) -> list[str]:
         f"  after {card.horizon} steps, Adam and SAM tuned for each task",
         *columns(card.table),
     ]
-    return ["  card", *lines, "  known failures", *(f"    {said}" for said in card.failures)]
+    lines += ["  known failures", *(f"    {said}" for said in card.failures)]
+    return ["  card", *lines, *([] if card.formula is None else as_formula(card.formula))]
+
+
+def as_formula(formula: Formula) -> list[str]:
+    """The formula of a card as lines, with how well it does in the optimizer's place."""
+    r2 = "tuned by its losses" if formula.r2 is None else f"R² {formula.r2:.2f}"
+    lines = [f"  {formula.optimizer} as a formula, {formula.nodes} nodes, {r2}"]
+    lines += [f"    {formula.text}", "    its test loss over that of the optimizer"]
+    task = max((len(x.task) for x in formula.likeness), default=0)
+    for x in formula.likeness:
+        range_ = "–" if x.low is None or x.high is None else f"({x.low:.2f} to {x.high:.2f})"
+        mean = "–" if x.mean is None else f"{x.mean:.2f}"
+        lines.append(
+            f"      {x.task:<{task}}  after {x.steps:>5} steps{mean:>7} {range_}, n = {x.n}"
+        )
+    return lines
 
 
 def columns(table: Sequence[Line]) -> list[str]:

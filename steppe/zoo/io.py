@@ -7,7 +7,7 @@
 
 Those that come trained are one safetensors file each, in `weights/`: the numbers, and in the
 manifest the card. Nothing of a card is written by hand: `steppe reproduce shipped_weights` trains,
-judges, and writes both.
+judges, and writes both; `steppe reproduce symbolic` adds the formula.
 
 JAX is imported by `save` and `load` alone.
 """
@@ -59,6 +59,39 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """Loss of a formula over that of its optimizer, on examples that were not trained on.
+
+    - `steps`: after so many; `n`: fresh trainings
+    - `mean`: geometric mean of the ratios; `low`, `high`: its 95 % interval; None if all diverged
+    """
+
+    task: Words
+    steps: Count
+    n: Count
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Formula:
+    """An optimizer as a formula, by `steppe distill`, and how well it does in its place.
+
+    - `optimizer`: the one it was made from
+    - `text`: the update, to be added to the parameters; `nodes`: its size
+    - `r2`: R² of its updates on held-out runs; None if it was tuned, and imitates no more
+    - `likeness`: on the optimizer's own task first, then on tasks that neither has seen
+    """
+
+    optimizer: Words
+    text: Words
+    nodes: Count
+    r2: float | None
+    likeness: Annotated[tuple[Likeness, ...], Length(100)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Card:
     """The facts about a pretrained optimizer. Plain data.
 
@@ -67,6 +100,7 @@ class Card:
     - `seconds`: of meta-training, on `cores` cores of `processor`
     - `tasks`: what it was judged on, for `horizon` steps: label → arguments of `tasks.build`
     - `table`: what came out; `failures`: where it should not be trusted
+    - `formula`: the optimizer, or the one that it stands for, as a formula
     """
 
     name: Words
@@ -86,6 +120,7 @@ class Card:
     table: Annotated[tuple[Line, ...], Length(1000)]
     failures: Annotated[tuple[Words, ...], Length(1000)]
     licence: Words = LICENCE
+    formula: Formula | None = None
 
 
 def save(path: str | os.PathLike, opt: "AbstractOptimizer", **recipe: Any) -> None:
@@ -187,7 +222,8 @@ def write_shipped(path: str | os.PathLike, opt: "AbstractOptimizer", card: Card)
     options = {name: x for name, x in card.meta_task.items() if name != "name"}
     # What `steppe eval` goes by.
     recipe = {"task": card.meta_task["name"], "horizon": card.recipe["horizon"]}
-    write(path, opt, recipe=recipe | {"task_options": options}, card=dataclasses.asdict(card))
+    said = {name: x for name, x in dataclasses.asdict(card).items() if x is not None}
+    write(path, opt, recipe=recipe | {"task_options": options}, card=said)
 
 
 def read_card(manifest: Mapping[str, Any]) -> Card | None:

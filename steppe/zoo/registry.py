@@ -81,7 +81,15 @@ PRETRAINED = table(
             f"{family}-flat-v1": f"twin of {family}-v1, with a measure of flatness in the "
             "meta-objective",
         }.items()
-    )
+    ),
+    *(
+        _pretrained(
+            f"{teacher}-symbolic",
+            "symbolic",
+            f"{teacher} as a formula of {nodes} nodes, its numbers meta-trained on 8x8 digits",
+        )
+        for teacher, nodes in {"dm-flat-v1": 3, "rnnprop-flat-v1": 7}.items()
+    ),
 )
 
 

@@ -38,6 +38,10 @@ def test_info_shows_the_card(steppe):
     line = found.table[1]
     [shown] = [x for x in said.splitlines() if x.split("  ")[2:4] == [line.task, line.metric]]
     assert shown.split()[-4:-1] == [f"{x:.3g}" for x in (line.ours, line.adam, line.sam)]
+    formula = found.formula
+    assert f"as a formula, {formula.nodes} nodes" in said and formula.text in said
+    for x in formula.likeness:
+        assert f"after {x.steps:>5} steps   {x.mean:.2f} ({x.low:.2f} to {x.high:.2f})" in said
     document = json.loads(steppe("info", NAME, "--json").out)
     assert document["manifest"]["card"]["failures"] == list(found.failures)
 

@@ -1,8 +1,13 @@
 """The study of formulas: interpolation at a level, rules between, and verdicts from records."""
 
+import dataclasses
+
+import equinox as eqx
 import numpy as np
 
-from steppe.studies.symbolic import expectations, twins
+from steppe.studies.symbolic import cards, expectations, twins
+from steppe.zoo import card, load
+from steppe.zoo.io import Formula, Likeness
 
 
 def test_numbers_at_equal_loss_are_interpolated_in_logarithms():
@@ -74,3 +79,16 @@ def test_the_share_of_a_coefficient_is_told():
     said = expectations.verdicts([{"part": "twins", "judged": "t", "models": models(**arms)}])
     assert [v.holds for v in said] == [True, True, True, False]
     assert "tr H × 0.25" in said[1].because and "a share of 0.85" in said[2].because
+
+
+def test_a_shipped_optimizer_keeps_its_numbers_and_gets_its_formula(tmp_path):
+    x = ratio(1.23456, 500, "digits-mlp") | {"problems": 24, "low": 1.1, "high": None}
+    record = {"teacher": "dm-v1", "formula": "-0.1 * g", "nodes": 3, "held": 0.2}
+    cards.release(tmp_path / "a.safetensors", record | {"ratios": {"chosen": [x], "tuned": []}})
+    old, new = card("dm-v1"), card(tmp_path / "a.safetensors")
+    assert eqx.tree_equal(load("dm-v1"), load(tmp_path / "a.safetensors"))
+    assert dataclasses.replace(new, formula=old.formula) == old
+    same = Likeness(task="digits-mlp", steps=500, n=24, mean=1.235, low=1.1, high=None)
+    assert new.formula == Formula(
+        optimizer="dm-v1", text="-0.1 * g", nodes=3, r2=0.2, likeness=(same,)
+    )

@@ -12,7 +12,9 @@ import jax.random as jr
 import pytest
 
 from steppe.core.episode import begin, unroll
+from steppe.core.expression import parse, size
 from steppe.core.task import Problem
+from steppe.optimizers.learned.symbolic import Symbolic
 from steppe.store.checkpoint import CheckpointError
 from steppe.store.manifest import read
 from steppe.tasks.suite import build
@@ -74,6 +76,23 @@ def test_it_halves_the_loss_of_a_network(name):
     opt = load(name)
     left = [after / before for before, after in (descent(opt, jr.key(s)) for s in STARTS)]
     assert sum(left) / len(left) < 0.5
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_a_formula_that_is_shipped_is_the_one_on_its_card(name):
+    found = card(name)
+    formula, teacher = found.formula, name.removesuffix("-symbolic")
+    assert formula.optimizer == teacher and {x.task for x in formula.likeness} >= {"digits-mlp"}
+    e = parse(formula.text)
+    assert size(e) == formula.nodes
+    opt = load(name)
+    if name == teacher:
+        assert not isinstance(opt, Symbolic) and formula.r2 is not None
+        return
+    assert opt.text(4) == formula.text and formula.nodes <= 15
+    assert Symbolic(card(teacher).formula.text).formula == opt.formula  # its numbers are tuned
+    unseen = [x for x in formula.likeness if x.task != card(teacher).meta_task["name"]]
+    assert unseen and all(x.mean <= 1.05 for x in unseen)
 
 
 @pytest.mark.parametrize("name", PRETRAINED)

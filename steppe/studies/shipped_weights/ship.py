@@ -3,7 +3,8 @@
     steppe reproduce shipped_weights --scale small                        all six
     steppe reproduce shipped_weights --scale small --names rnnprop-v1     this one
 
-Optimizers and tasks are those of the flatness study at its small scale.
+Optimizers and tasks are those of the flatness study at its small scale. An optimizer NAME-symbolic
+is the formula on the card of NAME, its numbers meta-trained by the same recipe.
 """
 
 import base64
@@ -15,21 +16,36 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import jax.random as jr
+
 from ...core import tree
+from ...core.expression import parse, size
+from ...core.optimizer import AbstractOptimizer
 from ...core.rollout import shapes
 from ...core.task import AbstractTask
+from ...distillation.distill import compared
 from ...evaluation.compare import figure
 from ...evaluation.engines import Row
 from ...evaluation.records import number
-from ...zoo.io import Card, Line, card, load, save, write_shipped
-from ...zoo.registry import PRETRAINED
+from ...optimizers.learned.symbolic import Symbolic
+from ...runs.folder import BadInput
+from ...tasks import build
+from ...zoo.io import Card, Formula, Likeness, Line, card, load, save, write_shipped
+from ...zoo.recipe import Optimizer, change
+from ...zoo.recipe_json import to_flat
+from ...zoo.registry import PRETRAINED, WEIGHTS
 from ..flatness import design, work
 from ..flatness.scales import SMALL
 from ..study import Cell, Conclusion, Study, markdown
+from ..symbolic.cards import likeness_of
+from ..symbolic.symbolic import HORIZONS, TASK, places
 from .settings import Shipped
 
 FLAT_ARM = SMALL.flat  # optimizer → what is added to the objective of the flat twin
-VERSION = "v1"
+VERSION, SYMBOLIC = "v1", "-symbolic"
+RATE = 0.02  # of the meta-training of a formula: a share of each number
+DIGITS = 4  # of the numbers of a formula, as shown
+FRESH = 64  # problems on which a formula is compared with its teacher
 TASKS = {label: how for label, how in SMALL.tasks.items() if label != "ConvNet"}
 RIVALS = ("adam", "sam")
 
@@ -51,10 +67,29 @@ def cells(settings: Shipped) -> Iterator[Cell]:
             cell = design.classic(SMALL, rival, how, "steps")
             yield cell | {"meta_seeds": [settings.meta_seed]}
     for name in settings.names:
+        if name.endswith(SYMBOLIC):
+            yield of_formula(name, settings.meta_seed)
+            continue
         optimizer = name.removesuffix(f"-{VERSION}").removesuffix("-flat")
         arm = FLAT_ARM[optimizer] if "-flat-" in name else design.NONE
         cell = design.learned(SMALL, optimizer, "plain", arm, settings.meta_seed)
         yield cell | {"part": "shipped", "name": name, "tasks": TASKS}
+
+
+def of_formula(name: str, meta_seed: int) -> Cell:
+    """The cell of a formula: that on the card of its teacher, to be meta-trained."""
+    teacher = name.removesuffix(SYMBOLIC)
+    found = card(teacher).formula
+    if found is None:
+        raise BadInput(
+            f"The card of {teacher} has no formula; run `steppe reproduce symbolic` first, and put "
+            f"the {teacher}.safetensors that it writes into {WEIGHTS}."
+        )
+    recipe = change(SMALL.recipes["rnnprop"], optimizer=Optimizer(name="symbolic"))
+    recipe = change(recipe, formula=found.text, meta_lr=RATE, rows=None)
+    cell = design.learned(SMALL, "rnnprop", "plain", design.NONE, meta_seed)
+    cell |= {"part": "shipped", "name": name, "tasks": TASKS, "optimizer": "symbolic"}
+    return cell | {"recipe": to_flat(recipe), "teacher": teacher}
 
 
 def run(cell: Cell) -> dict[str, Any]:
@@ -66,7 +101,24 @@ def run(cell: Cell) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder, "it.safetensors"), opt)
         file = Path(folder, "it.safetensors").read_bytes()
-    return {"meta": meta, "tasks": tasks, "file": base64.b64encode(file).decode()}
+    made = {"meta": meta, "tasks": tasks, "file": base64.b64encode(file).decode()}
+    if isinstance(opt, Symbolic):
+        e = parse(opt.text(DIGITS))
+        made["formula"] = {
+            "optimizer": cell["teacher"], "text": opt.text(DIGITS), "nodes": size(e), "r2": None,
+            "likeness": likeness(opt, load(cell["teacher"])),
+        }  # fmt: skip
+    return made
+
+
+def likeness(opt: AbstractOptimizer, teacher: AbstractOptimizer) -> list[dict[str, Any]]:
+    """Losses over those of the teacher on fresh problems: its own task, and two it has not seen."""
+    seen = [
+        compared(task, there, [opt], teacher, HORIZONS, FRESH, 2, jr.fold_in(jr.key(8), k))[0]
+        for k, (task, there) in enumerate(places(build(TASK, start="he")).items())
+    ]
+    return [dataclasses.asdict(likeness_of(dataclasses.asdict(x))) for own in seen for x in own
+            if x.part == "test"]  # fmt: skip
 
 
 def conclude(settings: Shipped, rows: Sequence[Row]) -> Conclusion:
@@ -121,7 +173,13 @@ def card_of(row: Row, rivals: Mapping[str, Mapping[str, Found]]) -> Card:
         tasks=TASKS,
         table=tuple(lines(found, rivals)),
         failures=tuple(failures(found, rivals["adam"], cell["recipe"]["horizon"])),
+        formula=formula_of(result["formula"]) if "formula" in result else None,
     )
+
+
+def formula_of(found: Mapping[str, Any]) -> Formula:
+    same = tuple(Likeness(**x) for x in found["likeness"])
+    return Formula(**{**found, "likeness": same})
 
 
 def release(path: Path, row: Row, made: Card) -> None:

@@ -12,6 +12,7 @@ What is expected: `expectations.py`, written down before the run; what came out:
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,8 +36,9 @@ from ...interop.open_l2o import read as read_published
 from ...optimizers.learned.symbolic import Symbolic
 from ...tasks import build
 from ...zoo import load
+from ...zoo.registry import PRETRAINED
 from ..study import Cell, Conclusion, Record, Study, markdown, records, sentences, use_cores
-from . import expectations, twins
+from . import cards, expectations, twins
 from .settings import PUBLISHED, RULES, Formulas
 
 TASK, OTHERS = "digits-relu", ("digits-mlp", "digits-deeper")
@@ -180,7 +182,12 @@ def conclude(settings: Formulas, rows: Sequence[Row]) -> Conclusion:
         ("The RNNProps in one form: u = a · gn95 + b · mn95", twins_table(of("twins"))),
     ]
     text = [part for title, table in tables if table for part in (title, table)]
-    return Conclusion("\n\n".join([*text, sentences(said)]), {"records": found}, said)
+    files = {
+        f"{r['teacher']}.safetensors": functools.partial(cards.release, record=r)
+        for r in of("teacher")
+        if r["teacher"] in PRETRAINED
+    }
+    return Conclusion("\n\n".join([*text, sentences(said)]), {"records": found}, said, files)
 
 
 def rules_table(found: Sequence[Record]) -> str:
