@@ -81,6 +81,7 @@ def test_readme_loads_what_is_shipped_and_its_card(capsys):
     names = {"steppe": steppe}
     exec(block, names)
     assert names["opt"].hidden == (20,)
-    assert capsys.readouterr().out.splitlines() == list(steppe.card("rnnprop-flat-v1").failures)
+    card = steppe.card("rnnprop-flat-v1")
+    assert capsys.readouterr().out.splitlines() == [*card.failures, card.formula.text]
     assert steppe.zoo.load is steppe.load and steppe.zoo.card is steppe.card
     assert steppe.manifest("rnnprop-flat-v1")["kind"] == type(names["opt"]).__name__

@@ -43,8 +43,9 @@ def test_an_optimizer_loads_bit_for_bit(name):
     assert digests(load(source)) == EXPECTED[name]
 
 
-def test_every_shipped_optimizer_is_among_them():
-    assert set(PRETRAINED) <= set(EXPECTED)
+def test_every_shipped_network_is_among_them():
+    networks = {name for name, entry in PRETRAINED.items() if entry.family != "symbolic"}
+    assert networks <= set(EXPECTED)
 
 
 def test_a_certificate_is_still_borne_out(capsys):
