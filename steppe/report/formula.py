@@ -128,7 +128,7 @@ def candidate(row) -> dict[str, Any]:
         "text": page.safe(html(wording.brief(row.text, SHOWN))),
         "r2": wording.number(row.validation),
         "worst": wording.worst(row),
-        "gain": f"{row.gain:g}",
+        "gain": f"{row.gain:.2f}",
     }
 
 
