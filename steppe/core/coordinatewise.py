@@ -119,18 +119,18 @@ class AbstractCoordinatewise(AbstractOptimizer):
         expected = partition(n, self.block_of(n))
         for leaf in jtu.tree_leaves(state.rows):
             if (found := (leaf.shape[0], leaf.shape[-1])) != expected:
-                raise self.foreign(found, expected)
+                raise self.foreign(n, found, expected)
         blocks = jtu.tree_map(lambda x: to_blocks(x, self.block_of(n)), inputs)
         by = in_place if n > CACHED_ROWS and on_cpu() else mapped
         with jax.numpy_dtype_promotion("standard"):  # θ may be narrower than the rows
             u, rows = by(self, blocks, state.rows, count)
         return unravel(from_blocks(u, n)), CoordinateState(count, tree.cast_like(rows, state.rows))
 
-    def foreign(self, *rows: Iterable[int]) -> ValueError:
-        """The error of a state with these rows, where those were expected."""
+    def foreign(self, n: int, *rows: Iterable[int]) -> ValueError:
+        """The error of a state with these rows, where n coordinates need others."""
         found, expected = (" × ".join(map(str, x)) for x in rows)
         return ValueError(
-            f"{type(self).__name__}: the state holds {found} rows, but the parameters need "
+            f"{type(self).__name__}: the state holds {found} rows, but {n} coordinates need "
             f"{expected}: it belongs to other parameters; call init(params) again."
         )
 
@@ -153,7 +153,7 @@ def by_parts(
     expected = [tree.size(part) for part in parts(like)]
     held = [[leaf.shape[-1] for leaf in jtu.tree_leaves(part)] for part in rows]
     if len(held) != len(expected) or any(set(x) - {n} for x, n in zip(held, expected, strict=True)):
-        raise opt.foreign([max(x, default=0) for x in held], expected)
+        raise opt.foreign(sum(expected), [max(x, default=0) for x in held], expected)
     for g, p, own in zip(parts(grads), parts(like), rows, strict=True):
         g, _ = tree.ravel(g, dtype)
         with jax.numpy_dtype_promotion("standard"):  # θ may be narrower than the rows
