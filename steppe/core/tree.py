@@ -1,9 +1,9 @@
 """Arithmetic on pytrees of arrays, and the two tricks that the library leans on:
 strong types (`strongly_typed`) and exact surrogate gradients (`with_gradient`).
 
-Norms and squares are taken of entries over a power of two (`scaled_square`, `magnitude`). Then no
-square leaves the range of its dtype on the way, at any scale of the entries; and to
-divide by such a number rounds nothing.
+Norms and squares are taken of entries over a power of two near the largest one (`magnitude`).
+Then no square leaves the range of its dtype on the way, at any scale of the entries; and since
+such a factor is exact, no bit of a result changes.
 """
 
 import functools
@@ -65,46 +65,10 @@ def _(primals: tuple[PyTree], tangents: tuple[PyTree]) -> tuple[Scalar, Scalar]:
 
 
 def scaled_square(x: PyTree) -> tuple[Scalar, Scalar]:
-    """(q, s) with ‖x‖² = q s², s a power of two, a constant under differentiation.
-
-    q is between ¼ and 4, but for a norm where `power_of_two` has to take the end of its range;
-    q = 0 for x = 0.
-    """
-    dtype = working_dtype(x)
-    q, s = _scaled_square([jnp.asarray(leaf, dtype) for leaf in jtu.tree_leaves(x)], dtype)
-    return q, jax.lax.stop_gradient(s)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _scaled_square(x: list[Array], dtype: jnp.dtype) -> tuple[Scalar, Scalar]:
-    """Sums of squares at three scales, all in one look at x; its largest entry would take another.
-
-    One of them at least has no infinite square in it and misses none that counts.
-    """
-    limits = jnp.finfo(dtype)
-    far, half = 2.0 ** round(0.7 * limits.maxexp), limits.maxexp // 2
-    # Hidden, or the compiler squares the factor by itself and leaves the range.
-    down, up = jax.lax.optimization_barrier((jnp.asarray(1 / far, dtype), jnp.asarray(far, dtype)))
-    total = lambda y: sum((jnp.sum(jnp.square(leaf)) for leaf in y), jnp.zeros((), dtype))
-    plain = total(x)
-    large, small = total([down * leaf for leaf in x]), total([up * leaf for leaf in x])
-    over = ~jnp.isfinite(plain)
-    good = plain >= 2.0 ** (4 - half)  # squares that became 0 are nothing beside it
-    pick = lambda a, b, c: jnp.where(over, a, jnp.where(good, b, c)).astype(dtype)
-    q, s = pick(large, plain, small), pick(far, 1.0, 1 / far)
-    # Near √q, but neither its square nor its product with s may leave the range.
-    end = float(limits.tiny) * far
-    most = jnp.where(over, 1 / end, 2.0 ** (half - 1)).astype(dtype)
-    r = jnp.clip(power_of_two(jnp.sqrt(q)), end, most)
-    return q / (r * r), s * r
-
-
-@_scaled_square.defjvp
-def _(dtype: jnp.dtype, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-    # Not through the sums: one of them may be infinite, and 0 · ∞ is no derivative.
-    q, s = scaled_square(*primals)
-    scaled = lambda leaves: [leaf / s for leaf in leaves]
-    return (q, s), (2 * dot(scaled(*primals), scaled(*tangents)).astype(dtype), jnp.zeros_like(s))
+    """(q, s) with ‖x‖² = q s², s a power of two, q between ¼ and 2n; q = 0 for x = 0."""
+    s = magnitude(x)
+    y = jtu.tree_map(lambda leaf: jnp.asarray(leaf, s.dtype) / s, x)
+    return dot(y, y), s
 
 
 def magnitude(x: PyTree) -> Scalar:
