@@ -154,8 +154,8 @@ def _(e: Expression, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     u = value(e, c, variables)
     sound = jnp.isfinite(u)
     # A derivative of ∞ times a cotangent of 0 is NaN: such rows take the inputs of a sound one.
-    row = jnp.where(sound, jnp.arange(u.size).reshape(u.shape), jnp.argmax(sound))
-    safe = {key: jnp.where(jnp.any(sound), x[row], 1) for key, x in variables.items()}
+    some, first = jnp.any(sound), jnp.argmax(sound)
+    safe = {key: jnp.where(some, jnp.where(sound, x, x[first]), 1) for key, x in variables.items()}
     number = functools.partial(jnp.asarray, dtype=c.dtype)
     f = lambda c, x: evaluate(e, x, c, OPERATIONS, number)
     du = jax.jvp(f, (c, safe), tangents)[1]

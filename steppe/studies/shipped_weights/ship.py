@@ -29,6 +29,7 @@ from ...evaluation.engines import Row
 from ...evaluation.records import number
 from ...optimizers.learned.symbolic import Symbolic
 from ...runs.folder import BadInput
+from ...store.untrusted import Source, checked
 from ...tasks import build
 from ...zoo.io import Card, Formula, Likeness, Line, card, load, save, write_shipped
 from ...zoo.recipe import Optimizer, change
@@ -104,21 +105,23 @@ def run(cell: Cell) -> dict[str, Any]:
     made = {"meta": meta, "tasks": tasks, "file": base64.b64encode(file).decode()}
     if isinstance(opt, Symbolic):
         e = parse(opt.text(DIGITS))
-        made["formula"] = {
-            "optimizer": cell["teacher"], "text": opt.text(DIGITS), "nodes": size(e), "r2": None,
-            "likeness": likeness(opt, load(cell["teacher"])),
-        }  # fmt: skip
+        same = likeness(opt, load(cell["teacher"]))
+        formula = Formula(
+            optimizer=cell["teacher"], text=str(e), nodes=size(e), r2=None, likeness=same
+        )
+        made["formula"] = dataclasses.asdict(formula)
     return made
 
 
-def likeness(opt: AbstractOptimizer, teacher: AbstractOptimizer) -> list[dict[str, Any]]:
+def likeness(opt: AbstractOptimizer, teacher: AbstractOptimizer) -> tuple[Likeness, ...]:
     """Losses over those of the teacher on fresh problems: its own task, and two it has not seen."""
     seen = [
         compared(task, there, [opt], teacher, HORIZONS, FRESH, 2, jr.fold_in(jr.key(8), k))[0]
         for k, (task, there) in enumerate(places(build(TASK, start="he")).items())
     ]
-    return [dataclasses.asdict(likeness_of(dataclasses.asdict(x))) for own in seen for x in own
-            if x.part == "test"]  # fmt: skip
+    return tuple(
+        likeness_of(dataclasses.asdict(x)) for own in seen for x in own if x.part == "test"
+    )
 
 
 def conclude(settings: Shipped, rows: Sequence[Row]) -> Conclusion:
@@ -173,13 +176,8 @@ def card_of(row: Row, rivals: Mapping[str, Mapping[str, Found]]) -> Card:
         tasks=TASKS,
         table=tuple(lines(found, rivals)),
         failures=tuple(failures(found, rivals["adam"], cell["recipe"]["horizon"])),
-        formula=formula_of(result["formula"]) if "formula" in result else None,
+        formula=checked(result.get("formula"), Formula | None, Source("the record")),
     )
-
-
-def formula_of(found: Mapping[str, Any]) -> Formula:
-    same = tuple(Likeness(**x) for x in found["likeness"])
-    return Formula(**{**found, "likeness": same})
 
 
 def release(path: Path, row: Row, made: Card) -> None:

@@ -251,7 +251,7 @@ def twins_of_task(r: Record) -> str:
 
 
 def cost(settings: Formulas) -> str:
-    return "days" if settings.test > 100 else "15 CPU-minutes" if settings.test > 10 else ""
+    return "days" if settings.test > 100 else "20 CPU-minutes" if settings.test > 10 else ""
 
 
 STUDY = Study(cells, f"{__name__}:run", conclude, cost, keep_programs=True)
