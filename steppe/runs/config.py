@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..core.settings import from_table, settings_of, values_of
-from ..store.untrusted import FileError, Source, bounded, read_bytes
+from ..store.untrusted import BRACKETS, LINE, FileError, Source, bounded, read_bytes
 from ..zoo.recipe import Recipe
 from ..zoo.recipe_json import from_json, to_json
 from . import folder as folders
 from .folder import BadInput
 
 LARGEST = 2**15  # bytes of a file of settings
-LINE, BRACKETS = 4000, 1000  # in it
 VALUES = 10_000
 
 

@@ -24,6 +24,7 @@ import json
 import math
 import os
 import stat
+import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -62,6 +63,7 @@ __all__ = [
     "listed",
     "open_file",
     "parse_json",
+    "parse_toml",
     "read_bytes",
     "read_lines",
     "shown",
@@ -70,6 +72,7 @@ __all__ = [
 T = TypeVar("T")
 VALUES = 1_000_000  # in one JSON text: numbers, words, lists and tables together
 DEPTH = 32  # of lists and tables in one another
+LINE, BRACKETS = 4000, 1000  # of a TOML text
 WHOLE = 2**64  # whole numbers are smaller in size
 
 
@@ -187,6 +190,20 @@ def read_document(
     - `nonfinite`: as in `parse_json`
     """
     return parse_json(read_bytes(path, most, source), source, nonfinite=nonfinite)
+
+
+def parse_toml(text: bytes, source: Source, *, values: int = 10_000) -> dict[str, Any]:
+    """The table of a TOML text. Long lines and many brackets, which cost squares, are refused.
+
+    - `values`: the most numbers, words, lists and tables together
+    """
+    if max(map(len, text.split(b"\n"))) > LINE or text.count(b"[") + text.count(b"{") > BRACKETS:
+        raise source.refuse(f"a line of over {LINE} bytes or over {BRACKETS} brackets", "less")
+    try:
+        table = tomllib.loads(text.decode())
+    except (ValueError, RecursionError) as error:  # also what is not UTF-8
+        raise source.refuse(f"no TOML ({one_line(error)})", "TOML") from None
+    return bounded(table, source, values=values)
 
 
 def bounded(

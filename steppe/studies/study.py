@@ -36,8 +36,10 @@ S = TypeVar("S")  # settings of a study: its sizes, a frozen dataclass in all st
 Cell = dict[str, Any]
 Record = dict[str, Any]  # of one cell: its settings and its results side by side
 Engine = Literal["serial", "processes", "ray"]
+Protocol = Literal["published", "corrected"]
 
 ROWS, TABLE, FINDINGS = "rows.jsonl", "table.txt", "findings.json"
+NOT_CLAIMED, NOT_MEASURED = "not claimed", "not measured"
 SCALES = ("tiny", "small", "paper")  # minutes; what README reports; the sizes of the papers
 
 
@@ -47,12 +49,20 @@ class Verdict:
 
     - `expected`: whether it was expected to hold; False for an open question, whose answer is
       "yes" or "no" and never "not reproduced"
+    - `suite`: letter and number of its suite in the benchmark
+    - `protocol`: "published": methods as they were published; "corrected": what was wrong mended
+    - `unjudged`: why it is neither reproduced nor not: "not claimed" here, or "not measured"
+    - `reason`: why it does not hold, where that was found
     """
 
     claim: str
     holds: bool
     because: str
     expected: bool = True
+    suite: str = ""
+    protocol: Protocol | Literal[""] = ""
+    unjudged: Literal["", "not claimed", "not measured"] = ""
+    reason: str = ""
 
     @property
     def answer(self) -> str:
@@ -61,6 +71,8 @@ class Verdict:
     @property
     def word(self) -> str:
         """The answer to an open question, or how an expectation came out."""
+        if self.unjudged:
+            return self.unjudged
         if not self.expected:
             return self.answer
         return "reproduced" if self.holds else "not reproduced"
@@ -163,8 +175,13 @@ def write(conclusion: Conclusion, folder: str | os.PathLike) -> list[Path]:
 
 def content(conclusion: Conclusion) -> dict[str, Any]:
     """The conclusion as plain values."""
-    verdicts = [dataclasses.asdict(verdict) for verdict in conclusion.verdicts]
+    verdicts = [plain(verdict) for verdict in conclusion.verdicts]
     return {**conclusion.content, **({"verdicts": verdicts} if verdicts else {})}
+
+
+def plain(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as plain values, without what is empty."""
+    return {name: x for name, x in dataclasses.asdict(verdict).items() if x != ""}
 
 
 # Records.
@@ -231,7 +248,8 @@ def reproduced(verdicts: Iterable[Verdict]) -> str:
     >>> print(reproduced([Verdict("error below 1", True, "0.3")]))
     reproduced      error below 1 (0.3)
     """
-    return "\n".join(f"{v.word:14}  {v.claim} ({v.because})" for v in verdicts)
+    reason = lambda v: f"; the reason: {v.reason}" if v.reason else ""
+    return "\n".join(f"{v.word:14}  {v.claim} ({v.because}{reason(v)})" for v in verdicts)
 
 
 def means(rows: Iterable[Row], *, by: str, of: str) -> str:
