@@ -40,6 +40,7 @@ from steppe.tasks.synthetic.two_classes import TwoClasses
 from steppe.tasks.wrappers.combined import Log, Rescaled, Sum
 from steppe.tasks.wrappers.flattened import Flattened
 from steppe.tasks.wrappers.noisy import Noisy
+from steppe.tasks.wrappers.population import Population
 from steppe.tasks.wrappers.scaled import Scaled
 from steppe.tasks.wrappers.shifted import Shifted
 from steppe.tasks.wrappers.with_bowl import WithBowl
@@ -75,6 +76,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "lasso-spread": lambda: Lasso(n=2, labels="symmetric", spread=(0.1, 10.0), between=True),
     "rastrigin": lambda: Rastrigin(n=2, data="uniform"),
     "rastrigin-textbook": lambda: Rastrigin(n=2, data="textbook", box=3.0, alpha=(0.5, 2.0)),
+    "rastrigin-shifted": lambda: Rastrigin(n=2, data="textbook", box=3.0, shift=2.0),
     "norm": lambda: Norm(n=2),
     "bowl": lambda: Bowl(),
     "formula": lambda: Formula(),
@@ -89,6 +91,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "classify-mlp": lambda: Classify(pictures(), MLP(hidden=(4,)), batch_size=8),
     "scaled": lambda: Scaled(Ellipse()),
     "shifted": lambda: Shifted(Ellipse(), 0.5, -0.25),
+    "population": lambda: Population(Ellipse(), 3),
     "with-bowl": lambda: WithBowl(Ellipse(), 2),
     "one-instance": lambda: OneInstance(Bowl(), ()),
     "with-minimum": lambda: WithMinimum(SparseRecovery(rows=3, n=4, start="normal")),

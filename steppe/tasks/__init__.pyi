@@ -13,5 +13,6 @@ from .suite import options as options
 from .synthetic.quadratic import Quadratic as Quadratic
 from .synthetic.wells import Wells as Wells
 from .wrappers.noisy import Noisy as Noisy
+from .wrappers.population import Population as Population
 from .wrappers.scaled import Scaled as Scaled
 from .wrappers.with_bowl import WithBowl as WithBowl

@@ -202,6 +202,20 @@ SYNTHETIC_TASKS = (
         offset="n",
         alpha=(1.0, 0.5, 2.0),
     ),
+    *(
+        _rastrigin(
+            "rastrigin-shifted" + (f"-{n}" if n > 2 else ""),
+            f"Σ (xᵢ − x*ᵢ)² − 10 cos 2π(xᵢ − x*ᵢ) + 10, {n} unknowns, minimum 0 at a drawn x*",
+            n=n,
+            instances=1,
+            data="textbook",
+            box=3.0,
+            factor=1.0,
+            offset="n",
+            shift=2.0,
+        )
+        for n in (2, 10, 20)
+    ),
     _bowl("bowl-0.1", "½(0.1 x² + y²)", condition=0.1),
     _bowl("bowl-1", "½(x² + y²)", condition=1.0),
     _bowl("bowl-5", "½(5 x² + y²)", condition=5.0),

@@ -1,6 +1,7 @@
 """The named tasks, `build("mnist5k-mlp", hidden=(50,))`, and lists of them, `suite("digits")`.
 
-`build("mnist-conv", relu_logits=True)` is the published network.
+`build("mnist-conv", relu_logits=True)` is the published network, `build("rastrigin-shifted",
+particles=4)` the task for a swarm of four.
 """
 
 import inspect
@@ -14,6 +15,7 @@ from ..data.images import load
 from ..data.names import DATA, LOCAL
 from .classify import Classify
 from .names import SUITES, TASKS
+from .wrappers.population import Population
 
 
 def suite(name: str) -> tuple[str, ...]:
@@ -27,8 +29,13 @@ def suite(name: str) -> tuple[str, ...]:
     return SUITES[name]
 
 
-def build(name: str, **overrides) -> AbstractTask:
-    """The task of this name, with some of its `options` changed."""
+def build(name: str, *, particles: int | None = None, **overrides) -> AbstractTask:
+    """The task of this name, with some of its `options` changed.
+
+    - `particles`: points that see each problem together (`Population`); None: the task itself
+    """
+    if particles is not None:
+        return Population(build(name, **overrides), particles)
     given = options(name)
     for option in overrides:
         if option not in given:

@@ -26,6 +26,7 @@ from steppe.flatness.products import gauss_newton_product
 from steppe.tasks.wrappers.combined import Log, Rescaled, Sum
 from steppe.tasks.wrappers.flattened import Flattened
 from steppe.tasks.wrappers.noisy import Noisy
+from steppe.tasks.wrappers.population import Population
 from steppe.tasks.wrappers.scaled import Scaled
 from steppe.tasks.wrappers.shifted import Shifted
 from steppe.tasks.wrappers.with_bowl import WithBowl
@@ -99,6 +100,7 @@ WRAPPERS = {  # name: the wrapper, and the structure that is left of every kind
     "flattened": (lambda t: Flattened(t, GradNorm(), 0.5), NOTHING),
     "log": (Log, NOTHING),
     "sum": (lambda t: Sum((t, t)), NOTHING),
+    "population": (lambda t: Population(t, 2), dict.fromkeys(KINDS, Stacked)),
 }
 
 
@@ -118,6 +120,7 @@ def expected(name, loss, instance):
         "flattened": lambda x: loss(x) + 0.5 * squared_slope(loss, x),
         "log": lambda x: jnp.log(loss(x) + 1e-6) - jnp.log(1e-6),
         "sum": lambda x: loss(x[0]) + loss(x[1]),
+        "population": lambda x: sum(loss(jtu.tree_map(lambda leaf: leaf[i], x)) for i in (0, 1)),
     }[name]
 
 

@@ -42,6 +42,9 @@ COUNTS = {
     "rastrigin-dm": 256,
     "square-cos-dm": 256,
     "rastrigin-m-l2o": 1280,
+    "rastrigin-shifted": 2,
+    "rastrigin-shifted-10": 10,
+    "rastrigin-shifted-20": 20,
     **dict.fromkeys(
         ("bowl-0.1", "bowl-1", "bowl-5", "bowl-5-rotated", *SUITES["test-functions"]), 2
     ),

@@ -8,6 +8,7 @@
     `square-cos-dm`     2    128         U(0, 1)   N(0, 0.01²)   1        sum    n        10
     `rastrigin`         2    1           N(0, 1)   N(0, 1)       ½        mean   n²       10
     `rastrigin-m-l2o`   10   128         I, 0, 1   U(−3, 3)      1        sum    n        1, ½ or 2
+    `rastrigin-shifted` 2    1           I, 0, 1   U(−3, 3)      1        sum    n        10
 
 `rastrigin-dm` and `square-cos-dm`: the Open-L2O code for Andrychowicz et al., NeurIPS 2016.
 `rastrigin`: its code for Wichrowska et al., ICML 2017. The published forms do not agree with each
@@ -15,10 +16,13 @@ other: `rastrigin` averages the quadratic part over the rows but sums the ripple
 n² where the sum of n ripples calls for n. Both are kept. Of x₀ in `square-cos-dm` and of the factor
 in `rastrigin` the specification says nothing; here is what the sibling problem of the same code
 has. `rastrigin-m-l2o`: the textbook function, as in the code for Yang et al., "M-L2O", ICLR 2023.
+`rastrigin-shifted`, also in 10 and 20 unknowns: the textbook function of Cao et al., "Learning to
+optimize in swarms", NeurIPS 2019, moved to an optimum drawn from U(−2, 2), ours. Published, it
+stays at 0 and starts lie around it, so that going to the origin is enough to win.
 
 With c ~ N(0, 1) the published offsets do not bound the ripples: f can be negative, and its
 logarithm undefined. `offset="bound"` (ours), offset_b = ‖c_b‖₁, makes f ≥ 0 always; with c in
-(0, 1) the published offset does. The minimum has no closed form, so there is no metric.
+(0, 1) the published offset does. Of the textbook function alone is the minimum known.
 """
 
 import math
@@ -58,6 +62,7 @@ class Ripples(eqx.Module):
     bowl: Equations  # A and y
     c: Float[Array, "instances n"]
     alpha: Scalar | None = None  # where it was drawn
+    center: Float[Array, "instances n"] | None = None  # what x is measured from, where drawn
 
 
 class Rastrigin(AbstractFormula):
@@ -68,6 +73,8 @@ class Rastrigin(AbstractFormula):
     - `start`: standard deviation of x₀
     - `box`: if a number, x₀ is uniform on (−box, box) instead
     - `alpha`: α, or several, one of which is drawn for each instance
+    - `shift`: if positive, f(x − x*) with x* uniform on (−shift, shift), drawn with the instance;
+      of the textbook function x* is the minimum
     - `reduce`: "sum" or "mean" over the rows of A
     - `offset`: "n", "n2" or "bound"
     """
@@ -81,6 +88,7 @@ class Rastrigin(AbstractFormula):
     offset: str = eqx.field(static=True, default="bound")
     box: float | None = eqx.field(static=True, default=None)
     alpha: Numbers = eqx.field(static=True, default=10.0, converter=as_tuple)
+    shift: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
         at_least(1, "Rastrigin", n=self.n, instances=self.instances)
@@ -91,9 +99,10 @@ class Rastrigin(AbstractFormula):
                 raise ValueError(
                     f"Rastrigin: {name} must be one of {', '.join(known)}, got {given!r}."
                 )
-        reals("Rastrigin", finite=False, start=self.start)
-        if not 0 <= self.start < math.inf:
-            raise ValueError(f"Rastrigin: start must not be negative, got {self.start}.")
+        reals("Rastrigin", finite=False, start=self.start, shift=self.shift)
+        for name, value in (("start", self.start), ("shift", self.shift)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"Rastrigin: {name} must not be negative, got {value}.")
         check_all_positive("Rastrigin", factor=self.factor, alpha=self.alpha)
         if self.box is not None:
             check_all_positive("Rastrigin", box=self.box)
@@ -102,14 +111,18 @@ class Rastrigin(AbstractFormula):
         key_bowl, key_c = jr.split(key)
         drawn = isinstance(self.alpha, tuple)
         alpha = one_of(jr.fold_in(key, 2), self.alpha) if drawn else None
+        place = lambda key: jr.uniform(key, shape, minval=-self.shift, maxval=self.shift)
+        shape = (self.instances, self.n)
+        center = place(jr.fold_in(key, 3)) if self.shift else None
         if self.data == TEXTBOOK:
             eye = jnp.broadcast_to(jnp.eye(self.n), (self.instances, self.n, self.n))
-            c = jnp.ones((self.instances, self.n))
-            return Ripples(Equations(eye, jnp.zeros_like(c)), c, alpha)
+            c = jnp.ones(shape)
+            return Ripples(Equations(eye, jnp.zeros_like(c)), c, alpha, center)
         return Ripples(
             draw_equations(key_bowl, self.data, self.instances, self.n, self.n),
-            LAWS[self.data](key_c, (self.instances, self.n)),
+            LAWS[self.data](key_c, shape),
             alpha,
+            center,
         )
 
     def init(self, instance: Ripples, key: Key) -> Float[Array, "instances n"]:
@@ -124,6 +137,7 @@ class Rastrigin(AbstractFormula):
         alpha = self.alpha if instance.alpha is None else instance.alpha
 
         def f(x: Float[Array, "instances n"]) -> Scalar:
+            x = x if instance.center is None else x - instance.center.astype(x.dtype)
             r = product(instance.bowl.W, x) - instance.bowl.y  # (instances, rows)
             S = REDUCE[self.reduce](r**2, axis=-1)  # (instances,)
             ripples = jnp.sum(instance.c * jnp.cos(2 * math.pi * x), axis=-1)
@@ -132,8 +146,11 @@ class Rastrigin(AbstractFormula):
 
         return f
 
-    def target(self, instance: Ripples) -> None:
-        return None
+    def target(self, instance: Ripples) -> Float[Array, "instances n"] | None:
+        """The minimum of the textbook function; that of the others is not known."""
+        if self.data != TEXTBOOK:
+            return None
+        return jnp.zeros_like(instance.c) if instance.center is None else instance.center
 
     def metrics(
         self, params: Float[Array, "instances n"], instance: Ripples, batch: tuple[()], key: Key

@@ -86,6 +86,30 @@ def test_the_textbook_function_and_which_offsets_keep_f_from_going_below_zero():
     assert lows["n"] < 0 and lows["n2"] < 0 and lows["bound"] == 0
 
 
+def test_the_shifted_function_has_its_drawn_minimum_and_tells_it():
+    task = Rastrigin(**dict(TASKS["rastrigin-shifted-10"].arguments))
+
+    @jax.jit
+    @jax.vmap
+    def look(key):
+        instance = task.sample(key)
+        x, best, f = task.init(instance, key), task.target(instance), task.loss(instance, (), key)
+        return x, best, f(x), f(best), jax.grad(f)(best)
+
+    x, best, value, lowest, slope = jax.device_get(look(jr.split(jr.key(7), 200)))
+    assert x.shape == best.shape == (200, 1, 10)
+    z = (x - best)[:, 0]
+    expected = np.sum(z**2 - 10 * np.cos(2 * np.pi * z) + 10, -1)
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    assert np.abs(lowest).max() < 1e-12 and np.abs(slope).max() < 1e-12
+    for drawn, end in ((x, 3), (best, 2)):  # uniform on ±end
+        assert 0.99 * end < np.abs(drawn).max() < end
+        assert drawn.var() == pytest.approx(end**2 / 3, rel=4 * np.sqrt(0.8 / drawn.size))
+    assert Rastrigin(data="normal").target(Rastrigin(data="normal").sample(jr.key(0))) is None
+    still = Rastrigin(data="textbook")
+    assert not np.any(still.target(still.sample(jr.key(0))))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -93,6 +117,7 @@ def test_the_textbook_function_and_which_offsets_keep_f_from_going_below_zero():
         ({"offset": "none"}, "offset must be one of n, n2, bound, got 'none'"),
         ({"factor": 0.0}, "factor must be positive, got 0.0"),
         ({"start": -1.0}, "start must not be negative, got -1.0"),
+        ({"shift": -1.0}, "shift must not be negative, got -1.0"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, words):
