@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import sympy
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 
 from steppe.core.expression import (
     DEPTH,
@@ -184,8 +184,8 @@ def test_latex_says_the_same_function(e):
         expected = evaluate(e, float64, np.array(COEFFICIENTS), functions(np), np.float64)
         try:
             found = read_latex(latex(e))
-        except (ZeroDivisionError, OverflowError):  # of plain numbers of Python
-            found = np.nan
+        except (ZeroDivisionError, OverflowError):  # of plain numbers of Python, which know no ∞
+            reject()
     if np.isfinite(expected):
         np.testing.assert_allclose(found, expected, rtol=1e-9)
     else:
