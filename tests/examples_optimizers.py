@@ -28,6 +28,7 @@ from steppe.optimizers.learned.scale import Scale
 from steppe.optimizers.learned.step_fista import StepFISTA
 from steppe.optimizers.learned.symbolic import Symbolic
 from steppe.optimizers.self_adapting import SelfAdapting
+from steppe.optimizers.sparse_updates import SparseUpdates
 from steppe.optimizers.unrolled.coupled import ALISTA, LISTACP, TiLISTA
 from steppe.optimizers.unrolled.glista import GLISTA
 from steppe.optimizers.unrolled.hyperlista import HyperLISTA
@@ -91,6 +92,8 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "adaptable": lambda: Adaptable(LearnedAdam(0.1)),
     "self-adapting": lambda: SelfAdapting(RNNProp(hidden=(2,), features=2, key=jr.key(0))),
     "self-adapting-updates": lambda: SelfAdapting(adam(0.1), directions="updates"),
+    # All tensors move, so that every coordinate does; those that rest: test_sparse_updates.py.
+    "sparse-updates": lambda: SparseUpdates(Scale((3, 2), 2, (0.01, 0.1), key=jr.key(0)), 1.0),
     "guarded": lambda: Guarded(momentum(0.1), adam(0.01)),
     "guarded-by-residual": lambda: Guarded(momentum(0.1), ISTA(0.9), "residual"),
     "recorded": lambda: Recorded(RNNProp(hidden=(2,), features=2, key=jr.key(0))),

@@ -52,7 +52,12 @@ MEASURES = table(
         "rise of the loss to the worst point within 0.05 (SAM)",
         ".flatness.gradient:Sharpness",
     ),
-    Entry("gradient-norm", "‖∇f‖², HALO's regularizer", ".flatness.gradient:GradNorm"),
+    Entry(
+        "gradient-norm",
+        "‖∇f‖², HALO's regularizer",
+        ".flatness.gradient:GradNorm",
+        tunable=("mean",),
+    ),
     Entry(
         "krylov",
         "trace of H over a Krylov space, for comparison: not tr H, not a density",

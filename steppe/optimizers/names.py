@@ -238,6 +238,12 @@ OPTIMIZERS = table(
         tunable=("rate",),
     ),
     Entry(
+        "sparse-updates",
+        "another optimizer, base, of whose tensors some rest at each step (Li et al. 2020)",
+        ".optimizers.sparse_updates:SparseUpdates",
+        family="wrappers",
+    ),
+    Entry(
         "watchdog",
         "another optimizer, base, and a second one, fallback, where that makes no progress",
         ".optimizers.watchdog:Watchdog",

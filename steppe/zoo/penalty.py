@@ -67,6 +67,9 @@ class Penalty:
     probes: int = setting(
         1, "random vectors for each value (trace, frobenius, gauss-newton, log-det)", least=1
     )
+    mean: bool = setting(
+        False, "divide by the number of parameters (gradient-norm), as HALO's published code does"
+    )
 
     def __post_init__(self):
         check(self, "penalty.")

@@ -55,6 +55,12 @@ PRESETS = table(
         }.items()
     ),
     _preset(
+        "halo",
+        "l2o-scale",
+        "L2O-Scale that keeps gradients small on its way: 1e-3 ‖∇f‖² at every step (Li et al. 2020)",
+    ),
+    _preset("halo-code", "l2o-scale", "the same as in its code: 5e-4 times a mean over parameters"),
+    _preset(
         "m-l2o",
         "rnnprop",
         "RNNProp trained to adapt, for --task lasso-m-l2o (Yang et al. 2023), its slips mended",

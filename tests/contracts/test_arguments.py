@@ -34,6 +34,7 @@ from steppe.objectives.regularized import Regularized
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam
 from steppe.optimizers.self_adapting import SelfAdapting
+from steppe.optimizers.sparse_updates import SparseUpdates
 from steppe.optimizers.unrolled.base import AbstractUnrolled
 from steppe.train.adapt import Adapter
 from steppe.train.curriculum import Curriculum
@@ -167,6 +168,7 @@ def subjects() -> list[Subject]:
         subject(Mix, {"parts": {"a": BPTT(**WINDOWS)}}),
         subject(Adapted, {"base": BPTT(**WINDOWS)}),
         subject(SelfAdapting, {"base": adam(1e-3)}),
+        subject(SparseUpdates, {"base": adam(1e-3)}),
         subject(Validation, {}),
         subject(Adapter, {"base": BPTT(**WINDOWS)}),
         subject(Curriculum, {"horizons": (4,)}),
