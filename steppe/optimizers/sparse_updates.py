@@ -172,16 +172,16 @@ def _kept_rows(
     opt: AbstractCoordinatewise, moves: Moves, new: PyTree, old: PyTree, like: Params
 ) -> PyTree:
     """Of a coordinatewise rule: rows, in blocks or in parts (`core.coordinatewise`)."""
-    of_row = jnp.repeat(moves, np.array(_sizes(like)), total_repeat_length=tree.size(like))
+    rests = jnp.repeat(~moves, np.array(_sizes(like)), total_repeat_length=tree.size(like))
 
-    def select(moves: Array, new: PyTree, old: PyTree) -> PyTree:
+    def select(rests: Array, new: PyTree, old: PyTree) -> PyTree:
         def leaf(a: Array, b: Array) -> Array:
-            between = range(moves.ndim - 1, a.ndim - 1)  # axes of features
-            return jnp.where(jnp.expand_dims(moves, tuple(between)), a, b)
+            between = range(rests.ndim - 1, a.ndim - 1)  # axes of features
+            return jnp.where(jnp.expand_dims(rests, tuple(between)), b, a)
 
         return jtu.tree_map(leaf, new, old)
 
-    where = parted(opt, of_row, like)
+    where = parted(opt, rests, like)  # padding never rests
     if opt.elementwise:
         return tuple(map(select, where, new, old))
     return select(where, new, old)
@@ -196,13 +196,14 @@ def _kept_columns(
     layout = Layout(like)
     columns = jnp.repeat(filled, np.array(layout.widths), total_repeat_length=layout.shape[1])
 
-    def field(name: str, where: Moves) -> Array | None:
-        a, b = getattr(new, name), getattr(old, name)
-        return None if a is None else jnp.where(where, a, b)
-
-    of_coordinates = ("h", "averages", "squares", "input_decay", "decay", "log_lr", "ahead")
-    kept = {name: field(name, columns) for name in of_coordinates}
-    return ScaleState(count=new.count, p=new.p, t=field("t", filled), **kept)
+    coordinates = lambda s: (
+        s.h, s.averages, s.squares, s.input_decay, s.decay, s.log_lr, s.ahead
+    )  # fmt: skip
+    select = lambda where, of: jtu.tree_map(lambda a, b: jnp.where(where, a, b), of(new), of(old))
+    tensors = lambda s: s.t
+    none = lambda x: x is None  # parts that the options leave out
+    kept = eqx.tree_at(coordinates, new, select(columns, coordinates), is_leaf=none)
+    return eqx.tree_at(tensors, kept, select(filled, tensors), is_leaf=none)
 
 
 def _kept_leaves(name: str, moves: Moves, new: PyTree, old: PyTree, like: Params) -> PyTree:

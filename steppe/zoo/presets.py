@@ -59,8 +59,8 @@ L2O_SCALE = Recipe(
         validation_episodes=5,
     ),
 )
-# HALO: L2O-Scale with the squared gradient norm at every step, in unrolls of 10; 50 meta-iterations.
-# The paper's λ is 1e-3 and the code's α 5e-4, of a mean over the parameters. Both are of the sum
+# HALO: L2O-Scale with the squared gradient norm at every step, unrolls of 10, 50 meta-iterations.
+# The paper's λ is 1e-3; the code's α is 5e-4, of a mean over the parameters. Both count the sum
 # over the 10 steps, of which a penalty takes the mean.
 HALO_UNROLL = 10
 HALO = change(

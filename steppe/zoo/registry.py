@@ -57,7 +57,7 @@ PRESETS = table(
     _preset(
         "halo",
         "l2o-scale",
-        "L2O-Scale that keeps gradients small on its way: 1e-3 ‖∇f‖² at every step (Li et al. 2020)",
+        "L2O-Scale that keeps gradients small: 1e-3 ‖∇f‖² at every step (Li et al. 2020)",
     ),
     _preset("halo-code", "l2o-scale", "the same as in its code: 5e-4 times a mean over parameters"),
     _preset(

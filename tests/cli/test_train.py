@@ -22,6 +22,7 @@ from steppe.runs.folder import Failed
 from steppe.store.manifest import read_manifest
 from steppe.train.loop import MetaTrainingError
 from steppe.zoo.io import load, manifest, save
+from steppe.zoo.penalty import Penalty
 from steppe.zoo.presets import recipe
 
 
@@ -250,8 +251,8 @@ def test_a_measure_enters_the_objective_as_asked(kind, steppe, no_training, tmp_
     assert strength == pytest.approx(1e-3)
     given = {words[i].removeprefix("--flat."): words[i + 1] for i in range(0, len(words), 2)}
     for option in MEASURES[kind].tunable:
-        value = float(given.get(option, 1.0))
-        assert getattr(measure, option) == value
+        usual = getattr(Penalty(kind=kind, weight=1.0), option)
+        assert getattr(measure, option) == float(given.get(option, usual))
     assert objective.where == given.get("where", "end")
     assert objective.every == int(given.get("every", 1))
     assert objective.normalise == given.get("normalise", "none")

@@ -9,7 +9,7 @@ from steppe.flatness.names import MEASURES, build
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_every_name_makes_a_measure(name):
-    given = {"gamma": 2.0, "temperature": 0.5, "probes": 3}
+    given = {"gamma": 2.0, "temperature": 0.5, "probes": 3, "mean": True}
     options = {option: given[option] for option in MEASURES[name].tunable}
     made = build(name, **options)
     assert isinstance(made, AbstractMeasure)

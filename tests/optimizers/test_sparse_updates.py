@@ -23,7 +23,7 @@ from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
 from steppe.optimizers.sparse_updates import SparseUpdates
 from steppe.tasks import build
-from steppe.testing import check_optax, gradients
+from steppe.testing import gradients
 
 STEPS = 8
 APART = {"problem_mean": False, "key": jr.key(0)}  # no level of the problem: tensors are alone
@@ -151,7 +151,6 @@ def test_wrappers_that_go_by_all_tensors_are_refused_and_all_else_is_taken():
 
 
 def test_a_view_for_optax_has_a_key_for_each_step():
-    check_optax(SparseUpdates(adam(0.1), 1.0))
     tx, params = to_optax(SparseUpdates(sgd(1.0), 0.5), key=jr.key(0)), [jnp.ones(1)] * 8
     state, moves = tx.init(params), []
     for _ in range(3):
