@@ -22,6 +22,9 @@ from steppe.data import Dataset, arrange
 from steppe.flatness.hessian import HessianTrace
 from steppe.solvers.family import WithMinimum
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
+from steppe.tasks.games.matrix import MatrixGame
+from steppe.tasks.games.quadratic import QuadraticGame
+from steppe.tasks.games.seesaw import Seesaw
 from steppe.tasks.inverse.family import Family
 from steppe.tasks.inverse.logistic import SparseLogistic
 from steppe.tasks.inverse.patches import ImagePatches
@@ -30,7 +33,6 @@ from steppe.tasks.inverse.tables import TabularLogistic
 from steppe.tasks.networks import NASCell
 from steppe.tasks.synthetic.chains import Chain
 from steppe.tasks.synthetic.functions import Formula
-from steppe.tasks.synthetic.game import BilinearGame
 from steppe.tasks.synthetic.lasso import Lasso
 from steppe.tasks.synthetic.matmul import Matmul
 from steppe.tasks.synthetic.norm import Norm
@@ -72,7 +74,10 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "tabular-logistic": lambda: TabularLogistic(rows=8),
     "family": lambda: Family(lambda key: jr.normal(key, (3,)), misfit, L1(0.1)),
     "anything": lambda: Anything(),
-    "game": lambda: BilinearGame(n=2),
+    "matrix-game": lambda: MatrixGame(n=2),
+    "matrix-game-bounded": lambda: MatrixGame(2, "uniform", "uniform", largest_condition=20.0),
+    "quadratic-game": lambda: QuadraticGame(2, coupling=1.0),
+    "seesaw": lambda: Seesaw(3),
     "lasso-spread": lambda: Lasso(n=2, labels="symmetric", spread=(0.1, 10.0), between=True),
     "rastrigin": lambda: Rastrigin(n=2, data="uniform"),
     "rastrigin-textbook": lambda: Rastrigin(n=2, data="textbook", box=3.0, alpha=(0.5, 2.0)),

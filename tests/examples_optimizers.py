@@ -13,9 +13,12 @@ from steppe.estimators.imitation import Shadow
 from steppe.estimators.replay import Recorded
 from steppe.optimizers.adaptable import Adaptable
 from steppe.optimizers.classic.amp import AMP
+from steppe.optimizers.classic.descent_ascent import DescentAscent
 from steppe.optimizers.classic.entropy_sgd import EntropySGD
 from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum
+from steppe.optimizers.classic.games import GDA, Anchored, Extragradient, OptimisticGDA
 from steppe.optimizers.classic.proximal import FISTA, ISTA
+from steppe.optimizers.classic.resolvent import Halpern, ProximalPoint
 from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.guarded import Guarded
 from steppe.optimizers.learned.dm import DM
@@ -85,6 +88,15 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "fista": lambda: FISTA(0.9),
     "fista-restart": lambda: FISTA(restart=True),
     "amp": lambda: AMP(0.01),
+    "gda": lambda: GDA(0.1),
+    "gda-alternating": lambda: GDA(0.1, alternating=True),
+    "optimistic-gda": lambda: OptimisticGDA(0.1),
+    "extragradient": lambda: Extragradient(0.1),
+    "anchored": lambda: Anchored(0.1),
+    "anchored-extra": lambda: Anchored(0.1, extra=True),
+    "proximal-point": lambda: ProximalPoint(0.1),
+    "halpern": lambda: Halpern(0.1, iterations=2),
+    "descent-ascent": lambda: DescentAscent(momentum(0.1)),
     "sam": lambda: SAM(momentum(0.1)),
     "sam-adaptive": lambda: SAM(momentum(0.1), 0.5, adaptive=True),
     "entropy-sgd": lambda: EntropySGD(0.5, 0.3, 3, 0.1, scoping=0.1),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.settings import check, setting
-from ..runs.comparison import compare, decide, place
+from ..runs.comparison import compare, decide, place, usual
 from ..runs.folder import RECORDS, new_files
 from ..runs.subject import subject
 from ..zoo.recipe import SEEDS
@@ -37,7 +37,9 @@ class Eval:
         unit="steps",
     )
     baselines: tuple[str, ...] | None = setting(
-        ("sgd", "momentum", "adam"), "hand-made optimizers to compare with; none: nothing"
+        (),
+        "hand-made optimizers to compare with; none: nothing (default: sgd momentum adam; of a "
+        "game gda optimistic-gda extragradient)",
     )
     no_tune: bool = setting(
         False, "take customary learning rates for the baselines instead of tuning them"
@@ -62,7 +64,8 @@ class Eval:
 def run(values: dict) -> int:
     options = make(Eval, values)
     about = subject(options.optimizer, options.task)
-    plan = decide(about, options.horizons, options.baselines or ())
+    baselines = usual(about.task) if options.baselines == () else options.baselines or ()
+    plan = decide(about, options.horizons, baselines)
     say = speaker(options.quiet)
     where = place(about, options.out)
     seeds = f"{options.seeds} seeds from {options.seed}"

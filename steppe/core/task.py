@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
-from .loss import AbstractLoss, as_loss
+from .loss import AbstractLoss, Saddle, as_loss
 from .types import Batch, Instance, Key, Params, Scalar, Split
 
 
@@ -79,6 +79,11 @@ class Problem(eqx.Module):
 
     def value(self, params: Params) -> Scalar:
         return self.loss()(params)
+
+    def merit(self, params: Params) -> Scalar:
+        """The number that a run brings down: the value, or of a game ‖(∇ₓf, −∇ᵧf)‖."""
+        loss = self.loss()
+        return loss.merit(params) if isinstance(loss, Saddle) else loss(params)
 
     def grad(self, params: Params) -> Params:
         return jax.grad(self.value)(params)

@@ -30,10 +30,11 @@ from ..core import tree
 from ..core.arguments import expect_kind
 from ..core.backend import lanes_evaluated, quick_compilation
 from ..core.episode import Episode
+from ..core.loss import Saddle
 from ..core.messages import at_least, reals
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import episodes, rollout, shapes
-from ..core.task import AbstractTask, Problem, length
+from ..core.task import AbstractTask, Problem, length, structure
 from ..core.types import Batch, Key, Params, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
 from ..optimizers.unrolled.base import warn_of_matrix
@@ -41,6 +42,7 @@ from ..store.checkpoint import CheckpointError
 from ..store.describe import describe
 from ..train import mesh as meshes
 from ..train.step import OPTIMIZER, TASK
+from ..zoo.registry import check_players
 from .records import Number, Record, number
 
 TRAIN_ROWS = 2000  # training examples used for "train_loss" and the like
@@ -85,6 +87,7 @@ def evaluate(
     seeds = [int(seed) for seed in seeds]
     expect_kind("evaluate: task", task, AbstractTask, TASK)
     expect_kind("evaluate: opt", opt, AbstractOptimizer, OPTIMIZER)
+    check_players(name, opt, task)
     warn_of_matrix(opt, task)
     train = train or trainer(task, opt, horizon=horizon, points=points)
     losses, *measurable, counts = train(opt, seed_keys(key, seeds, "evaluate"))
@@ -125,7 +128,8 @@ def trainer(task: AbstractTask, opt: AbstractOptimizer, *, horizon: int, points:
     at = marks(horizon, points)
     counts = getattr(opt, "counts", lambda state: {})
     look = lambda episode, _: (episode.instance, episode.params, counts(episode.opt_state))
-    loss = lambda step: step.value
+    of_game = issubclass(structure(task), Saddle)  # whose value tells nothing of a run
+    loss = lambda step: step.problem.merit(step.before.params) if of_game else step.value
 
     def train(pair: tuple[AbstractTask, AbstractOptimizer], keys: Key) -> tuple:
         begins, measures = jax.vmap(jr.split, out_axes=1)(keys)
@@ -164,7 +168,7 @@ def measure(task: AbstractTask, instance: PyTree, params: Params, key: Key) -> d
     splits: tuple[tuple[Split, int | None], ...] = (("train", TRAIN_ROWS), ("test", None))
     for split, limit in splits:
         batch = rows(task.full_batch(instance, split=split), limit)
-        measured[f"{split}_loss"] = Problem(task, instance, batch, key).value(params)
+        measured[f"{split}_loss"] = Problem(task, instance, batch, key).merit(params)
         for metric, value in task.metrics(params, instance, batch, key).items():
             measured[f"{split}_{metric}"] = value
     return measured
@@ -299,7 +303,7 @@ def tune(
 
         def score(end: Episode, lane: tuple[Scalar, Key]) -> Scalar:
             batch = task.full_batch(end.instance, split="valid")
-            return Problem(task, end.instance, batch, lane[1]).value(end.params)
+            return Problem(task, end.instance, batch, lane[1]).merit(end.params)
 
         own = lambda lane: make(lane[0])
         return episodes(

@@ -15,6 +15,11 @@ def _unrolled(name: str, about: str, target: str, **arguments: Any) -> Entry:
     return Entry(name, about, place, arguments, "unrolled", learned=True, needs="LeastSquares")
 
 
+def _game(name: str, about: str, target: str, **arguments: Any) -> Entry:
+    kind = {"family": "for games", "tunable": ("lr",), "needs": "Saddle"}
+    return Entry(name, about, CLASSIC + target, arguments, **kind)
+
+
 OPTIMIZERS = table(
     Entry(
         "dm",
@@ -210,6 +215,51 @@ OPTIMIZERS = table(
         family="by hand",
         tunable=("threshold",),
         needs="LeastSquares",
+    ),
+    _game("gda", "gradient descent and ascent at once", "games:GDA"),
+    _game(
+        "gda-alternating",
+        "gradient descent, then ascent from the new point: two gradients a step",
+        "games:GDA",
+        alternating=True,
+    ),
+    _game(
+        "optimistic-gda",
+        "descent and ascent along an extrapolated gradient (Daskalakis et al. 2018)",
+        "games:OptimisticGDA",
+    ),
+    _game(
+        "extragradient",
+        "the gradient of one step ahead: two gradients a step (Korpelevich 1976)",
+        "games:Extragradient",
+    ),
+    _game(
+        "anchored",
+        "descent and ascent, drawn back to the start less and less (Ryu et al. 2019)",
+        "games:Anchored",
+    ),
+    _game(
+        "anchored-extra",
+        "extragradient, drawn back to the start less and less (Yoon & Ryu 2021)",
+        "games:Anchored",
+        extra=True,
+    ),
+    _game(
+        "proximal-point",
+        "the resolvent (I + lr F)⁻¹ by Newton's method (Rockafellar 1976)",
+        "resolvent:ProximalPoint",
+    ),
+    _game(
+        "halpern",
+        "the resolvent, drawn back to the start less and less (Halpern 1967, Lieder 2021)",
+        "resolvent:Halpern",
+    ),
+    Entry(
+        "descent-ascent",
+        "another optimizer, base, that sees the gradient of the second player with its sign turned",
+        CLASSIC + "descent_ascent:DescentAscent",
+        family="wrappers",
+        needs="Saddle",
     ),
     Entry(
         "sam",

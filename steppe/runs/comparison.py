@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..evaluation.records import read_records
-from ..zoo.registry import ready_made, tunable
+from ..tasks.names import TASKS
+from ..zoo.registry import by_needs, ready_made, tunable
 from . import folder as folders
 from .folder import BadInput
 from .subject import Subject, check, prepare
@@ -21,8 +22,17 @@ if TYPE_CHECKING:
 
 HORIZONS = (100, 500)  # for optimizers that were never meta-trained
 LONGER = 5  # × the horizon of meta-training
+USUAL = ("sgd", "momentum", "adam")  # baselines
+OF_GAMES = ("gda", "optimistic-gda", "extragradient")
 # Customary starting points, not good ones for any particular task.
-RATES = {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adam": 1e-3, "rmsprop": 1e-3}
+RATES = {
+    "sgd": 0.1,
+    "momentum": 0.01,
+    "nesterov": 0.01,
+    "adam": 1e-3,
+    "rmsprop": 1e-3,
+    **dict.fromkeys(by_needs("Saddle"), 0.1),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +42,11 @@ class Plan:
     about: Subject
     horizons: tuple[int, ...]
     baselines: tuple[str, ...]
+
+
+def usual(task: str) -> tuple[str, ...]:
+    """The baselines of a named task where none are given."""
+    return OF_GAMES if TASKS[task].family == "games" else USUAL
 
 
 def decide(about: Subject, horizons: tuple[int, ...], baselines: tuple[str, ...]) -> Plan:

@@ -175,14 +175,18 @@ def prepare(
     """
     from ..evaluation.run import tune
     from ..zoo.io import load
-    from ..zoo.registry import build
+    from ..zoo.registry import build, check_players
 
+    name = optimizer.stem if isinstance(optimizer, Path) else optimizer
     if isinstance(optimizer, Path):
-        return Prepared(load(optimizer), None, {})
-    if optimizer in ready_made():
-        return Prepared(build(optimizer), None, {})
-    if lr is not None:
-        return Prepared(build(optimizer, lr=lr), lr, {})
+        ready = Prepared(load(optimizer), None, {})
+    elif optimizer in ready_made():
+        ready = Prepared(build(optimizer), None, {})
+    else:
+        ready = Prepared(build(optimizer, lr=1.0 if lr is None else lr), lr, {})
+    check_players(name, ready.opt, task)
+    if isinstance(optimizer, Path) or optimizer in ready_made() or lr is not None:
+        return ready
     say(f"tuning the learning rate of {optimizer}…")
     found = tune(task, lambda lr: build(optimizer, lr=lr), horizon=horizon, key=key)
     if found.edge:

@@ -45,6 +45,17 @@ def _inverse(name: str, about: str, target: str, **arguments: Any) -> Entry:
     return Entry(name, about, ".tasks.inverse." + target, arguments, "inverse")
 
 
+def _game(name: str, about: str, target: str, **arguments: Any) -> Entry:
+    return Entry(name, about, ".tasks.games." + target, arguments, "games")
+
+
+def _seesaw(number: int) -> Entry:
+    (a, b), (c, d) = SEESAWS[number]
+    name = "seesaw" if number == 1 else f"seesaw-{number}"
+    about = f"−b v sin(aπu), a of {a:g} to {b:g}, b of {c:g} to {d:g}: many solutions (Twin-L2O)"
+    return _game(name, about, "seesaw:Seesaw", range=number)
+
+
 def _rastrigin(name: str, about: str, **arguments: Any) -> Entry:
     usual = {"n": 2, "data": "normal", "start": 1.0, "factor": 0.5}
     return _formula(name, about, SYNTHETIC + "rastrigin:Rastrigin", **usual | arguments)
@@ -85,6 +96,15 @@ def _combined(name: str, about: str, kind: str, **arguments: Any) -> Entry:
     return _formula(name, f"{about} (L2O-Scale)", f"{WRAPPERS}combined:{kind}", **arguments)
 
 
+SEESAWS = {  # of a and b, by the number of the range
+    1: ((0.9, 1.0), (0.9, 1.0)),
+    2: ((0.0, 1.0), (0.9, 1.0)),
+    3: ((0.0, 3.5), (0.9, 1.0)),
+    4: ((0.0, 5.0), (0.9, 1.0)),
+    5: ((0.9, 1.0), (0.0, 1.0)),
+    6: ((0.0, 5.0), (0.0, 1.0)),
+    7: ((0.0, 5.0), (0.0, 2.0)),
+}
 SPREADS = (0.1, 0.5, 1.0)  # standard deviations of W that M-L2O trains on
 M_L2O = {"instances": 128, "data": "normal", "start": 0.01, "labels": "symmetric"}
 
@@ -293,11 +313,6 @@ SYNTHETIC_TASKS = (
         "tables:TabularLogistic",
         table="odd-digits",
     ),
-    _formula(
-        "bilinear-game",
-        "min over x, max over y of xᵀAy in 5 unknowns each; for optimizers that know of players",
-        SYNTHETIC + "game:BilinearGame",
-    ),
     _chain("min-max-well", "only the largest and smallest of 20 unknowns have a gradient", 20),
     _chain("dependency-chain", "21 unknowns that come down one after the other", 21),
     _chain("outward-snake", "a winding path to infinity in 20 dimensions", 20),
@@ -346,6 +361,39 @@ SYNTHETIC_TASKS = (
     ),
 )
 
+MATRIX_GAME, PUBLISHED = "matrix:MatrixGame", {"start": "uniform"}
+GAMES = (
+    _game(
+        "saddle", "a u² − b v², one number for each player (Twin-L2O)", "quadratic:QuadraticGame"
+    ),
+    _game(
+        "rotated-saddle",
+        "a u² − b v² + 2uv, one number for each player (Twin-L2O)",
+        "quadratic:QuadraticGame",
+        coupling=1.0,
+    ),
+    *map(_seesaw, SEESAWS),
+    _game(
+        "matrix-game",
+        "min over x, max over y of x a y, a of ½ to 1 (Twin-L2O)",
+        MATRIX_GAME,
+        n=1,
+        law="uniform",
+        **PUBLISHED,
+    ),
+    _game(
+        "matrix-game-5",
+        "min over x, max over y of xᵀAy in 5 unknowns each, half of A is 0 (Twin-L2O)",
+        MATRIX_GAME,
+        law="bernoulli-uniform",
+        **PUBLISHED,
+    ),
+    _game(
+        "bilinear-game",
+        "min over x, max over y of xᵀAy in 5 unknowns each, all entries N(0, 1)",
+        MATRIX_GAME,
+    ),
+)
 
 IMAGES = {  # data set: how it is called in a task's line
     "digits": "8x8 digits",
@@ -433,7 +481,7 @@ IMAGE_TASKS = (
     _images("cifar10", "resnet20", "ResNet of 20 layers with group norm", "ResNet", blocks=3),
 )
 
-TASKS = table(*SYNTHETIC_TASKS, *IMAGE_TASKS)
+TASKS = table(*SYNTHETIC_TASKS, *GAMES, *IMAGE_TASKS)
 
 SUITES: dict[str, tuple[str, ...]] = {  # named lists of tasks
     "published-evaluation": (  # DM and RNNprop
@@ -473,6 +521,10 @@ SUITES: dict[str, tuple[str, ...]] = {  # named lists of tasks
     "m-l2o": (
         "lasso-m-l2o", "lasso-m-l2o-10", "lasso-m-l2o-100", "quadratic-m-l2o",
         "quadratic-m-l2o-10", "quadratic-m-l2o-100", "rastrigin-m-l2o", "rosenbrock-m-l2o",
+    ),
+    "games": (
+        "saddle", "rotated-saddle", "seesaw", "seesaw-2", "seesaw-3", "seesaw-4", "seesaw-5",
+        "seesaw-6", "seesaw-7", "matrix-game", "matrix-game-5", "bilinear-game",
     ),
     "l2o-scale-large": ("quadratic-784", "quadratic-1024", "quadratic-2048"),
 }  # fmt: skip

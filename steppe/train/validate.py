@@ -32,7 +32,8 @@ class Validation(eqx.Module):
 
     The same problems each time, so that two scores differ by the optimizer alone.
 
-    - `by`: "valid", the loss on the whole validation split at the end; "objective", what
+    - `by`: "valid", the loss on the whole validation split at the end, or the merit of a game, see
+      `Problem.merit`; "objective", what
       meta-training minimises, its penalty included, over the last `window` steps. With the latter
       held-out data is not looked at, unless the objective does
     - `adapt`: judge the optimizer by how it does after adaptation: it is adapted to the instance of
@@ -92,7 +93,7 @@ class Validation(eqx.Module):
 
         def held_out(end: Episode, key: Key) -> Scalar:
             batch = task.full_batch(end.instance, split="valid")
-            return Problem(task, end.instance, batch, key).value(end.params)
+            return Problem(task, end.instance, batch, key).merit(end.params)
 
         return episodes(task, opt, begins, steps, held_out, beside=keys).looks
 

@@ -39,7 +39,7 @@ from ..train.layerwise import Layerwise, layer_by_layer
 from ..train.step import separate_states
 from ..train.validate import Validation
 from .recipe import Estimator, Meta, Penalty, Recipe
-from .registry import build
+from .registry import build, check_players
 
 MAKE: dict[str, Callable[[float], AbstractOptimizer]] = {  # teachers by name
     "adam": adam,
@@ -61,6 +61,7 @@ def assemble(
     """
     problems = augmented(recipe, task)
     opt = build(recipe.optimizer.name, key=key, task=problems, **recipe.optimizer.arguments)
+    check_players(recipe.optimizer.name, opt, task)
     layers = None if recipe.curriculum.layers is None else layerwise(recipe, opt)
     if recipe.adapted.rate is not None and recipe.adapted.learn_rate:
         opt = Adaptable(opt, recipe.adapted.rate)

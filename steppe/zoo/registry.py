@@ -122,8 +122,8 @@ def tunable() -> list[str]:
 
 def ready_made() -> list[str]:
     """Names of the hand-made optimizers that take their steps from the structure of the loss."""
-    by_hand = {name: entry for name, entry in OPTIMIZERS.items() if not entry.learned}
-    return [n for n, entry in by_hand.items() if entry.needs and "lr" not in entry.tunable]
+    whole = {n: e for n, e in OPTIMIZERS.items() if not e.learned and e.family != "wrappers"}
+    return [n for n, entry in whole.items() if entry.needs and "lr" not in entry.tunable]
 
 
 def classes() -> dict[str, type["AbstractOptimizer"]]:
@@ -198,6 +198,42 @@ def build(
     if key is None:
         raise ValueError(f"{name} starts from random weights; give key=jax.random.key(seed).")
     return make(**options, key=key)
+
+
+def check_players(name: str, opt: "AbstractOptimizer", task: "AbstractTask") -> None:
+    """Refuse an optimizer of the library that would descend f for both players of a game.
+
+    One of one's own is let through, as it may know of players.
+
+    - `name`: of the optimizer, for the sentence
+    """
+    import jax.tree_util as jtu
+
+    from ..core.loss import Saddle
+    from ..core.optimizer import AbstractOptimizer
+    from ..core.task import structure
+
+    if not issubclass(structure(task), Saddle):
+        return
+    playing = {entry.load() for entry in OPTIMIZERS.values() if entry.needs == Saddle.__name__}
+    knows = lambda x: type(x) in playing or not type(x).__module__.startswith("steppe.")
+
+    def within(opt: AbstractOptimizer) -> bool:
+        is_inside = lambda x: x is not opt and isinstance(x, AbstractOptimizer)
+        inside = filter(is_inside, jtu.tree_leaves(opt, is_leaf=is_inside))
+        return knows(opt) or any(map(within, inside))
+
+    if not within(opt):
+        raise ValueError(
+            f"{name} would descend for both players, but {type(task).__name__} is a game, in which "
+            f"one climbs; take one of {', '.join(by_needs(Saddle.__name__))}, or in Python "
+            "DescentAscent(opt)."
+        )
+
+
+def by_needs(structure: str) -> list[str]:
+    """Names of the hand-made optimizers with a rate that need this structure of a loss."""
+    return [name for name in tunable() if OPTIMIZERS[name].needs == structure]
 
 
 def _check_structure(entry: Entry, task: "AbstractTask") -> None:

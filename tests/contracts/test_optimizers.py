@@ -18,7 +18,7 @@ from steppe.cli.info import trained
 from steppe.core import tree
 from steppe.core.coordinatewise import AbstractCoordinatewise
 from steppe.core.episode import begin, unroll
-from steppe.core.loss import Composite, LeastSquares, Plain
+from steppe.core.loss import Composite, LeastSquares, Plain, Saddle
 from steppe.core.optimizer import AbstractOptimizer, join_meta, split_meta
 from steppe.core.regularizer import L1
 from steppe.core.task import AbstractFormula, Problem
@@ -78,6 +78,44 @@ SQUARES = {
 }  # they know of A and b
 
 
+PLAYERS = {
+    entry.load() for entry in NAMES.values() if entry.needs == "Saddle"
+}  # they know of the two players of a game
+
+
+class Waving(AbstractFormula):
+    """Two players, each with any tree of parameters, that wave and disturb one another."""
+
+    def sample(self, key):
+        return ()
+
+    def init(self, instance, key):
+        return {"min": jnp.ones(3), "max": 2 * jnp.ones(3)}
+
+    def loss(self, instance, batch, key):
+        return Saddle(disturbed)
+
+    def target(self, instance):
+        return None
+
+    def metrics(self, params, instance, batch, key):
+        return {}
+
+
+def disturbed(params):
+    """Waves of the first player less those of the second, and a product."""
+    wide = jtu.tree_map(lambda leaf: leaf.astype(jnp.float64), params)
+    waves, sums = (
+        {player: sum((jnp.sum(f(leaf)) for leaf in jtu.tree_leaves(own)), start=jnp.zeros(()))
+         for player, own in wide.items()}
+        for f in (jnp.cos, jnp.sin)
+    )  # fmt: skip
+    return waves["min"] - waves["max"] + sums["min"] * sums["max"] / 2
+
+
+GAME = Problem(Waving(), (), (), jr.key(0))
+
+
 class Squares(AbstractFormula):
     """½‖Ax − b‖² + 1e-3 ‖x‖₁ in the coordinates of any tree of parameters."""
 
@@ -105,6 +143,8 @@ def equations(n):
 
 def problem(opt, params):
     """A problem of these parameters, with the structure that the optimizer needs."""
+    if type(opt) in PLAYERS:
+        return GAME
     if type(opt) not in SQUARES:
         return PROBLEM
     A, b = (jnp.asarray(part) for part in equations(tree.size(params)))
@@ -115,23 +155,35 @@ def problem(opt, params):
 
 
 def parameters(opt, tree_of="shapes"):
-    """Parameters that an optimizer takes: one of `TREES`, a vector for an unrolled network."""
+    """Parameters that an optimizer takes: one of `TREES`, a vector for an unrolled network.
+
+    Both players have the same tree.
+    """
     if not isinstance(opt, AbstractUnrolled):
-        return TREES[tree_of]()
+        return played(opt, TREES[tree_of]())
     kinds = {"scalar": jnp.float32, "empty": jnp.float16, "dtypes": jnp.bfloat16}
     return jnp.ones(MATRIX.shape[1], kinds.get(tree_of, jnp.float64))
 
 
+def played(opt, params):
+    """The parameters, for both players if the optimizer knows of such."""
+    return {"min": params, "max": params} if type(opt) in PLAYERS else params
+
+
 class Counted(AbstractFormula):
-    """`Waves`, every gradient of whose smooth part calls back."""
+    """`Waves` or `Waving`, every gradient of whose smooth part calls back."""
+
+    game: bool = False
 
     def sample(self, key):
         return ()
 
     def init(self, instance, key):
-        return jnp.ones(3)
+        return Waving().init((), key) if self.game else jnp.ones(3)
 
     def loss(self, instance, batch, key):
+        if self.game:
+            return Saddle(counted)
         return Composite(Plain(counted), L1(1e-3), jnp.ones(()))
 
     def target(self, instance):
@@ -141,9 +193,13 @@ class Counted(AbstractFormula):
         return {}
 
 
+def plain(params):
+    return GAME if isinstance(params, dict) else PROBLEM
+
+
 @jax.custom_vjp
 def counted(params):
-    return PROBLEM.value(params)
+    return plain(params).value(params)
 
 
 def forward(params):
@@ -152,7 +208,7 @@ def forward(params):
 
 def backward(params, cotangent):
     one = jax.pure_callback(np.ones_like, jax.ShapeDtypeStruct((), cotangent.dtype), cotangent)
-    return (tree.scale(cotangent * one, PROBLEM.grad(params)),)
+    return (tree.scale(cotangent * one, plain(params).grad(params)),)
 
 
 counted.defvjp(forward, backward)
@@ -266,7 +322,7 @@ def test_types_are_those_of_params_whatever_the_gradients_and_without_implicit_p
     network = isinstance(opt, AbstractUnrolled)  # takes a vector
     shape = MATRIX.shape[1:] if network else (3,)
     one = lambda kind: np.ones(shape, kind)
-    make = one if network else lambda kinds: list(map(one, kinds))
+    make = one if network else lambda kinds: played(opt, list(map(one, kinds)))
     with jax.numpy_dtype_promotion("strict"):
         for mine, theirs in ONES if network else PAIRS:
             params, grads = make(mine), make(theirs)
@@ -305,6 +361,7 @@ def test_floats_and_numpy_arrays_start_like_jax_arrays(opt):
     plain, arrays = {"a": 1.0, "b": wide}, {"a": jnp.ones(()), "b": jnp.asarray(wide)}
     if isinstance(opt, AbstractUnrolled):
         plain, arrays = np.ones(MATRIX.shape[1]), parameters(opt)
+    plain, arrays = played(opt, plain), played(opt, arrays)
     start = lambda params: opt.init(params, key=jr.key(0))
     assert types(start(plain)) == types(start(arrays))
 
@@ -313,7 +370,10 @@ def test_a_step_takes_as_many_gradients_as_it_says(opt):
     if type(opt) in SQUARES:  # one product with A and one with Aᵀ
         assert opt.gradients_per_step == 1
         return
-    task = Counted()
+    if opt.gradients_per_step is None:  # the rule counts by itself
+        assert "gradients" in opt.counts(opt.init(parameters(opt), key=jr.key(0)))
+        return
+    task = Counted(game=type(opt) in PLAYERS)
     key = jr.key(0)
     steps = lambda opt: unroll(task, opt, begin(task, opt, key), STEPS, lambda step: ())[0].params
     arrays, static = eqx.partition(opt, eqx.is_array)
@@ -409,13 +469,14 @@ def test_meta_gradient_is_that_of_finite_differences_and_finite_where_gradients_
     opt, getkey
 ):
     theta, rest = split_meta(opt)
-    params, key, h = jnp.ones(3), getkey(), 1e-6
+    params, key, h = played(opt, jnp.ones(3)), getkey(), 1e-6
     params = parameters(opt) if isinstance(opt, AbstractUnrolled) else params
 
     @jax.jit
     @jax.value_and_grad
     def both(theta, scale):
         updates, _ = run(join_meta(theta, rest), params, key, scale)
+        updates = jnp.concatenate(jtu.tree_leaves(updates), axis=1)
         return jnp.sum(jnp.sin(1.0 + jnp.arange(STEPS))[:, None] * updates)
 
     one, zero = jnp.ones(()), jnp.zeros(())

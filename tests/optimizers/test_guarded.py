@@ -4,7 +4,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import jax.tree_util as jtu
 import numpy as np
 import optax
 import pytest
@@ -12,68 +11,19 @@ import pytest
 import steppe
 from steppe.core import tree
 from steppe.core.episode import begin, unroll
-from steppe.core.loss import Saddle
 from steppe.core.optimizer import AbstractOptimizer
-from steppe.core.task import AbstractFormula, Problem
+from steppe.core.task import Problem
 from steppe.optimizers.classic.from_optax import sgd
+from steppe.optimizers.classic.games import Extragradient
 from steppe.optimizers.classic.proximal import FISTA, ISTA
 from steppe.optimizers.guarded import Guarded
 from steppe.optimizers.learned.math_l2o import MathL2O
 from steppe.tasks.inverse.patches import ImagePatches
 from steppe.tasks.inverse.recovery import SparseRecovery
+from tests.optimizers.monotone import Game
 
 LASSO = SparseRecovery(rows=6, n=10, weight=0.05, start="normal")
 MATH = MathL2O(hidden=(3,), key=jr.key(0))
-
-
-class Game(AbstractFormula):
-    """½ xᵀPx + xᵀBy − ½ yᵀQy with P and Q of rank one: a monotone operator, hardly curved."""
-
-    n: int = 3
-
-    def sample(self, key):
-        p, q, b = (jr.normal(k, (self.n, self.n)) for k in jr.split(key, 3))
-        return {
-            "P": jnp.outer(p[0], p[0]) / 9,
-            "B": jnp.eye(self.n) + b / 9,
-            "Q": jnp.outer(q[0], q[0]) / 9,
-        }
-
-    def init(self, instance, key):
-        x, y = jr.normal(key, (2, self.n))
-        return {"min": x, "max": y}
-
-    def loss(self, instance, batch, key):
-        def f(z):
-            x, y = z["min"], z["max"]
-            curved = x @ instance["P"] @ x - y @ instance["Q"] @ y
-            return 0.5 * curved + x @ instance["B"] @ y
-
-        return Saddle(f)
-
-    def target(self, instance):
-        return {"min": jnp.zeros(self.n), "max": jnp.zeros(self.n)}
-
-    def metrics(self, params, instance, batch, key):
-        return {}
-
-
-class Extragradient(AbstractOptimizer):
-    """z − s F(z − s F(z)) with F = (∇ₓf, −∇ᵧf)."""
-
-    rate: jax.Array = eqx.field(converter=jnp.asarray)
-
-    def init(self, params, *, key=None):
-        return ()
-
-    def update(self, grads, state, params, *, problem, **extra):
-        loss = problem.loss()
-
-        def step(z):
-            up = jtu.tree_map(jnp.negative, loss.grad_max(z))
-            return tree.scale(-self.rate, {"min": loss.grad_min(z), "max": up})
-
-        return step(tree.add(params, step(params))), ()
 
 
 class Adversary(AbstractOptimizer):
