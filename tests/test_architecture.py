@@ -47,15 +47,17 @@ MAY_IMPORT = {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
         "train", "zoo", "certificates", "evaluation",
     },
+    "prompt": {"core", "store"},
     "report": {"core", "store", "train", "certificates", "evaluation", "distillation", "solvers"},
     "runs": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
-        "train", "zoo", "certificates", "evaluation", "distillation", "solvers", "report",
+        "train", "zoo", "certificates", "evaluation", "distillation", "solvers", "prompt",
+        "report",
     },
     "studies": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
-        "train", "zoo", "certificates", "evaluation", "distillation", "solvers", "report", "runs",
-        "torch", "interop",
+        "train", "zoo", "certificates", "evaluation", "distillation", "solvers", "prompt",
+        "report", "runs", "torch", "interop",
     },
 }  # fmt: skip
 # A sentence that leans on a noun which stands elsewhere.
