@@ -36,7 +36,7 @@ class ChatError(RuntimeError):
 
 
 class BudgetError(RuntimeError):
-    """What was allowed is spent, or might be by the next answer."""
+    """The budget is spent, or might be by the next answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Request:
         return {name: value for name, value in given.items() if value is not None}
 
     def plain(self) -> dict[str, Any]:
-        """What JSON can say of the question."""
+        """The question as a table of JSON."""
         return {"messages": [dataclasses.asdict(m) for m in self.messages], **self.fields()}
 
     def digest(self, model: str, attempt: int = 0) -> str:

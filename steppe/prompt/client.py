@@ -186,7 +186,7 @@ class HTTPClient(AbstractClient):
     def _payload(
         self, request: Request, n: int, had: int, known: Mapping[str, str | None]
     ) -> dict[str, Any]:
-        """What is sent: the fields that were chosen, by the names that this server knows."""
+        """The body to send: the fields chosen, by the names that this server knows."""
         fields = request.fields()
         if n > 1:
             fields["n"] = n

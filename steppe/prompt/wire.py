@@ -90,7 +90,7 @@ class Address:
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """What a server sent, of any status."""
+    """A server's answer, of any status."""
 
     status: int
     headers: Headers
