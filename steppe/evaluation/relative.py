@@ -87,6 +87,16 @@ def relative_losses(
 
     - `at`: numbers of steps, ascending
     """
+    return relative_loss(values_after(opt, known, at), known.values)
+
+
+def values_after(
+    opt: AbstractOptimizer, known: Minima, at: Sequence[int]
+) -> Float[np.ndarray, "problems marks"]:
+    """Objectives, in float64, that an optimizer reaches after given numbers of steps.
+
+    - `at`: numbers of steps, ascending
+    """
     at_least(0, "relative_losses", at=tuple(at))
     if not len(at):
         raise ValueError("relative_losses: at is empty; give numbers of steps, such as (10, 100).")
@@ -94,8 +104,7 @@ def relative_losses(
     run = lambda task, opt, keys: episodes(task, opt, keys, at[-1], look, at=at).looks
     x = eqx.filter_jit(run)(known.task, opt, known.keys)
     with jax.enable_x64(True):
-        values = _values(*(_wide(part) for part in (known.task, known.instances, x)))
-        return relative_loss(np.asarray(values), known.values)
+        return np.asarray(_values(*(_wide(part) for part in (known.task, known.instances, x))))
 
 
 def relative_loss(values: Float[np.ndarray, "problems ..."], least: Numbers) -> np.ndarray:

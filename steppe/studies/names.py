@@ -70,6 +70,11 @@ STUDIES = {
         "sparse_recovery.settings:SCALES",
         "sparse_recovery.sparse_recovery:STUDY",
     ),
+    "open-l2o": Entry(
+        "What of the survey and benchmark of learning to optimize reproduces, and at what cost?",
+        "open_l2o.settings:SCALES",
+        "open_l2o.open_l2o:STUDY",
+    ),
     "certificates": Entry(
         "What do certificates say of classical, learned and shipped solvers?",
         "certificates.settings:SCALES",

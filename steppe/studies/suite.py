@@ -106,6 +106,8 @@ class Suite:
     - `quantities`: numbers of the records, "LETTER.panel.method.mark" → value
     - `panels`: figures, from the records
     - `costs`: rows of the table of cost, from the records
+    - `optimizers`: settings with trained optimizers, by their sources, as further rows; None where
+      an optimizer cannot be loaded, as its problems ask for one of their own kind
     """
 
     letters: tuple[str, ...]
@@ -115,6 +117,7 @@ class Suite:
     quantities: Callable[[Sequence[Row]], dict[str, float]]
     panels: Callable[[Sequence[Row]], list[Panel]]
     costs: Callable[[Sequence[Row]], list[Cost]]
+    optimizers: Callable[[Any, tuple[str, ...]], Any] | None = None
 
 
 def own(rows: Iterable[Row], letters: Iterable[str]) -> list[Row]:

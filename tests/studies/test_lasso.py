@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from steppe.evaluation.engines import Row
@@ -82,6 +83,14 @@ def test_the_right_step_is_faster_than_the_published_one():
     right, published = (study.run(cell(name)) for name in ("ISTA", "ISTA, 1/‖A‖_F²"))
     assert right["at"] == [0, 1, 2, 4, 8, 10, 16] and right["proven"] < 1e-8
     assert right["R"][0] == published["R"][0] and right["R"][-1] < published["R"][-1]
+    assert 0 <= right["low"][-1] < right["high"][-1] < right["high"][0]
+    assert right["nonfinite"] == 0 and right["numbers"] == 0
+
+
+def test_a_value_that_is_not_finite_is_the_largest_and_counted():
+    values, least = np.array([[2.0, 1.5], [3.0, np.nan], [4.0, 2.0]]), np.array([1.0, 1.0, 2.0])
+    found = study.band(values, least)  # the mean of the minima is 4/3
+    assert found == {"low": [0.75, 0.0], "high": [1.5, None], "nonfinite": 1}
 
 
 @pytest.mark.slow

@@ -16,89 +16,37 @@ written down below, before the runs; what came out: `README.md`.
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax.random as jr
 import numpy as np
 
-from ...core.optimizer import AbstractOptimizer
 from ...evaluation.engines import Row
-from ...evaluation.relative import minima, relative_losses
-from ...objectives.trajectory import Trajectory
-from ...optimizers.classic.from_optax import FromOptax
-from ...optimizers.classic.proximal import FISTA, ISTA
-from ...optimizers.unrolled.base import AbstractUnrolled, larger_square, matrix_of
-from ...optimizers.unrolled.coupled import ALISTA
-from ...optimizers.unrolled.lista import LISTA
-from ...optimizers.unrolled.step_lista import StepLISTA
+from ...evaluation.relative import relative_loss, values_after
 from ...report.plots import log_axes, styles
-from ...tasks.inverse.recovery import SparseRecovery
-from ...train.layerwise import fit_layerwise, layer_by_layer
 from .. import cost
 from ..page import SHOWN, Curve, Section, picture, write_study_page
-from ..study import Cell, Conclusion, Record, Study, Verdict, markdown, records, reproduced
+from ..sources import digest_of
+from ..study import (
+    NOT_MEASURED,
+    Cell,
+    Conclusion,
+    Protocol,
+    Record,
+    Study,
+    Verdict,
+    markdown,
+    records,
+    reproduced,
+)
+from .methods import LEARNED, META, METHODS, UNROLLED, family, made, problems
 from .settings import LassoSizes
 
-WEIGHT = 0.005
 MARKS = (1, 2, 4, 8, 10, 16, 25, 50, 100, 200, 400, 1000)
 SHOWN_AT = (1, 10, 16, 50, 100, 400, 1000)  # in the table
-STAGE_RATES = (1.0, 0.4, 0.1)  # of the stages of a layer; older layers move as new ones do
-RATES = (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3)  # of Adam
 TRAIN, TUNE, TEST = range(3)  # streams of keys
-
-Make = Callable[[SparseRecovery, LassoSizes, Any], AbstractOptimizer]
-
-
-def network(start: Callable[[SparseRecovery, int], AbstractUnrolled]) -> Make:
-    """Trained layer by layer, by the objective after the newest layer."""
-
-    def make(task: SparseRecovery, sizes: LassoSizes, key) -> AbstractOptimizer:
-        opt, _ = fit_layerwise(
-            task,
-            start(task, sizes.layers),
-            key=key,
-            objective=Trajectory("last", "identity"),
-            stages=layer_by_layer(sizes.layers, sizes.stages, STAGE_RATES),
-            decay=1.0,
-        )
-        return opt
-
-    return make
-
-
-def by_formula(task: SparseRecovery, layers: int) -> ALISTA:
-    """ALISTA that begins with steps of 1 and the threshold of the objective."""
-    square = larger_square(np.asarray(matrix_of(task, "ALISTA", jr.key(0)), np.float64))
-    return ALISTA.from_task(task, layers=layers, threshold=WEIGHT * square, p=0.0)
-
-
-def tuned_adam(task: SparseRecovery, sizes: LassoSizes, key) -> AbstractOptimizer:
-    """Adam on a subgradient, with the rate of the least objective after the last iteration."""
-    opt = FromOptax("adam", learning_rate=RATES[0])
-    best, least = opt, np.inf
-    known = minima(task, jr.split(key, 64))
-    for rate in RATES:
-        tried = FromOptax("adam", learning_rate=rate)
-        value = float(relative_losses(tried, known, (sizes.steps,))[-1])
-        if value < least:
-            best, least = tried, value
-    return best
-
-
-METHODS: Mapping[str, Make] = {
-    "ISTA": lambda *_: ISTA(),
-    "FISTA": lambda *_: FISTA(),
-    "FISTA, restart": lambda *_: FISTA(restart=True),
-    "ISTA, 1/‖A‖_F²": lambda *_: ISTA(rate="frobenius"),
-    "FISTA, 1/‖A‖_F²": lambda *_: FISTA(rate="frobenius"),
-    "Adam": tuned_adam,
-    "StepLISTA": network(lambda task, layers: StepLISTA.from_task(task, layers=layers)),
-    "LISTA": network(lambda task, n: LISTA.from_task(task, layers=n, threshold=WEIGHT)),
-    "ALISTA": network(by_formula),
-}
-LEARNED = ("StepLISTA", "LISTA", "ALISTA")
 
 
 def cells(settings: LassoSizes) -> Iterator[Cell]:
@@ -106,32 +54,52 @@ def cells(settings: LassoSizes) -> Iterator[Cell]:
     sizes = {"layers": settings.layers, "stages": list(settings.stages),
              "problems": settings.problems, "steps": settings.steps}  # fmt: skip
     for method in sorted(METHODS, key=lambda name: name not in LEARNED):
+        more = {"updates": settings.updates} if method in META else {}
         for rows in settings.rows:
             for seed in range(settings.seeds):
-                yield {"method": method, "rows": rows, "seed": seed, **sizes}
+                yield {"method": method, "rows": rows, "seed": seed, **sizes, **more}
+    for source in settings.optimizers:
+        digest = digest_of(source)
+        for rows in settings.rows:
+            for seed in range(settings.seeds):
+                yield {"method": source, "digest": digest, "rows": rows, "seed": seed, **sizes}
 
 
 def run(cell: Cell) -> dict[str, Any]:
     """R after each of the marks, on problems that nothing was trained or tuned on."""
-    rows, seed = cell["rows"], cell["seed"]
-    task = SparseRecovery(rows=rows, n=2 * rows, weight=WEIGHT, seed=seed)
+    method, rows, seed = cell["method"], cell["rows"], cell["seed"]
+    task = family(rows, seed)
     key = jr.fold_in(jr.key(0x1A550), seed)
-    own = {name: cell[name] for name in ("layers", "problems", "steps")}
-    sizes = LassoSizes(**own, stages=tuple(cell["stages"]))
+    own = {name: cell[name] for name in ("layers", "problems", "steps", "updates") if name in cell}
+    sizes = LassoSizes(rows=(rows,), stages=tuple(cell["stages"]), **own)
     began = time.process_time()
-    opt = METHODS[cell["method"]](task, sizes, jr.fold_in(key, TRAIN))
+    opt = made(method, rows, seed, sizes, jr.fold_in(key, TRAIN))
     training = time.process_time() - began
-    known = minima(task, jr.split(jr.fold_in(key, TEST), cell["problems"]))
+    known = problems(rows, seed, jr.fold_in(key, TEST), cell["problems"])
     at = tuple(mark for mark in MARKS if mark <= cell["steps"])
-    found = relative_losses(opt, known, (0, *at))
+    values = values_after(opt, known, (0, *at))
     return {
         "at": [0, *at],
-        "R": [float(f"{value:.6g}") for value in found],
-        "numbers": cost.numbers(opt) if cell["method"] in LEARNED else 0,
+        "R": rounded(relative_loss(values, known.values)),
+        **band(values, known.values),
+        "numbers": 0 if method in METHODS and method not in LEARNED else cost.numbers(opt),
         "training": round(training, 1),
         "cost": cost.of_step(task, opt, cell["layers"], key),
         "proven": float(np.max(known.gaps / np.maximum(known.values.mean(), 1e-300))),
     }
+
+
+def band(values: np.ndarray, least: np.ndarray) -> dict[str, Any]:
+    """Quantiles over problems of what R is the mean of; a value not finite is the largest."""
+    rises = (np.where(np.isfinite(values), values, np.inf) - least[:, None]) / least.mean()
+    low, high = np.quantile(rises, (0.1, 0.9), axis=0, method="nearest")
+    nonfinite = int(np.sum(~np.isfinite(values[:, -1])))
+    return {"low": rounded(low), "high": rounded(high), "nonfinite": nonfinite}
+
+
+def rounded(numbers: np.ndarray) -> list[float | None]:
+    """Six figures of each; None for what is not finite."""
+    return [float(f"{x:.6g}") if np.isfinite(x) else None for x in numbers]
 
 
 # Expectations, written down before the runs.
@@ -145,33 +113,45 @@ MOST = {("LISTA", 5): 0.04, ("LISTA", 25): 0.10, ("ALISTA", 5): 0.03, ("ALISTA",
 LAYERS = 16  # that the expectations are about
 
 
-def verdicts(found: Sequence[Record]) -> list[Verdict]:
-    """Each expectation on what was run, judged on the mean of R over matrices."""
+def verdicts(found: Sequence[Record], every: bool = False) -> list[Verdict]:
+    """Each expectation on what was run, judged on the mean of R over matrices.
+
+    - `every`: those on what was not run too, as not measured
+    """
     if any(r["layers"] != LAYERS for r in found):
-        return []
+        found = []
     said = []
     for method, marks in PUBLISHED.items():
         for k, value in marks.items():
-            if (R := at(found, method, 25, k)) is not None:
-                claim = f"25 × 50: {method} after {k} within {WITHIN:g} × of the published {value}"
-                said.append(Verdict(claim, value / WITHIN <= R <= value * WITHIN, f"R = {R:.3g}"))
-    for rows in sorted({r["rows"] for r in found}):
+            R = at(found, method, 25, k)
+            claim = f"25 × 50: {method} after {k} within {WITHIN:g} × of the published {value}"
+            holds = R is not None and value / WITHIN <= R <= value * WITHIN
+            said.append(_said(claim, holds, R, f"R = {R or 0:.3g}", "published"))
+    for rows in (5, 25) if every else sorted({r["rows"] for r in found}):
         said += _of_size(found, rows)
-    return said
+    return [verdict for verdict in said if every or not verdict.unjudged]
+
+
+def _said(claim: str, holds: bool, R: float | None, because: str, protocol: Protocol) -> Verdict:
+    if R is None:
+        return Verdict(claim, False, "no such record", unjudged=NOT_MEASURED, protocol=protocol)
+    return Verdict(claim, holds, because, protocol=protocol)
 
 
 def _of_size(found: Sequence[Record], rows: int) -> list[Verdict]:
     said, size = [], f"{rows} × {2 * rows}"
 
     def claim(text: str, value: float | None, limit: float | None) -> None:
-        if value is not None and limit is not None:
-            because = f"R = {value:.3g}, at most {limit:.3g}"
-            said.append(Verdict(f"{size}: {text}", value <= limit, because))
+        known = None if value is None or limit is None else (value, limit)
+        R, most = known or (None, None)
+        holds = R is not None and most is not None and R <= most
+        because = f"R = {R or 0:.3g}, at most {most or 0:.3g}"
+        said.append(_said(f"{size}: {text}", holds, R, because, "corrected"))
 
     R = lambda method, k: at(found, method, rows, k)
     part = lambda method, k, share: None if (x := R(method, k)) is None else share * x
     for method in ("LISTA", "ALISTA"):
-        claim(f"{method} after 16 layers", R(method, 16), MOST.get((method, rows)))
+        claim(f"{method} after 16 layers", R(method, 16), MOST[method, rows])
         claim(f"{method} 7 × below FISTA after 16", R(method, 16), part("FISTA", 16, 1 / 7))
         for k in (50, 100):
             claim(f"{method}, handed over, 3 × below FISTA after {k}", R(method, k),
@@ -186,9 +166,10 @@ def _of_size(found: Sequence[Record], rows: int) -> list[Verdict]:
 
 
 def at(found: Sequence[Record], method: str, rows: int, k: int) -> float | None:
-    """The mean of R over matrices after k iterations; None if it was not run."""
+    """The mean of R over matrices after k iterations; None if it was not run, ∞ if it diverged."""
     own = [r for r in found if (r["method"], r["rows"]) == (method, rows) and k in r["at"]]
-    return float(np.mean([r["R"][r["at"].index(k)] for r in own])) if own else None
+    values = [r["R"][r["at"].index(k)] for r in own]
+    return float(np.mean([np.inf if R is None else R for R in values])) if own else None
 
 
 # The answer.
@@ -213,7 +194,7 @@ def table(found: Sequence[Record], rows: int) -> tuple[list[str], list[list[str]
     marks = [k for k in SHOWN_AT if any(k in r["at"] for r in found)]
     head = ["solver", "numbers", *(f"R at {k}" for k in marks), "training, CPU-s", "step, CPU-µs"]
     lines = []
-    for method in METHODS:
+    for method in methods(found):
         own = [r for r in found if (r["method"], r["rows"]) == (method, rows)]
         if own:
             values = [at(found, method, rows, k) for k in marks]
@@ -223,6 +204,11 @@ def table(found: Sequence[Record], rows: int) -> tuple[list[str], list[list[str]
                 [method, f"{own[0]['numbers']:,}", *told, f"{training:.0f}", f"{1e6 * step:.3g}"]
             )
     return head, lines
+
+
+def methods(found: Sequence[Record]) -> list[str]:
+    """All that were run, those of the table of methods first."""
+    return [*METHODS, *dict.fromkeys(r["method"] for r in found if r["method"] not in METHODS)]
 
 
 def short(R: float) -> str:
@@ -250,7 +236,7 @@ def sentence(found: Sequence[Record], rows: int) -> str:
     last = max(r["layers"] for r in found)
     marks = [k for k in MARKS if k <= last]
     R = {m: x for m in METHODS if (x := at(found, m, rows, marks[-1])) is not None}
-    learned = min((m for m in LEARNED if m in R), key=lambda m: R[m], default=None)
+    learned = min((m for m in UNROLLED if m in R), key=lambda m: R[m], default=None)
     if learned is None or "FISTA" not in R:
         return ""
     return (

@@ -19,7 +19,7 @@ from ...core.regularizer import L1
 from ...core.rollout import episodes
 from ...core.task import AbstractFormula, AbstractTask
 from ...core.types import Scalar
-from ...evaluation.recovery import Recovery, recovery
+from ...evaluation.recovery import Recovery, decibels, recovery
 from ...evaluation.rivals import omp
 from ...evaluation.search import search
 from ...optimizers.classic.amp import AMP
@@ -176,8 +176,13 @@ OF_PANEL = {
     "noiseless": (*METHODS, OMP),
     "noisy": ("FISTA", "AMP", OMP, *FEW),
     "correlated": ("FISTA", "AMP", OMP, "LISTA", "LAMP", "ALISTA", "TISTA", "HyperLISTA"),
+    "conditioned": (
+        "FISTA", "AMP", OMP, "LISTA", "LISTA-CP", "LISTA-CPSS", "LAMP", "ALISTA", "TISTA",
+        "HyperLISTA",
+    ),
     "large": ("FISTA", "AMP", OMP, *NUMBERS),
-}
+    "large-noisy": ("FISTA", "AMP", OMP, "ALISTA", "HyperLISTA"),
+}  # fmt: skip
 
 
 def after(
@@ -186,6 +191,14 @@ def after(
     """Errors after 0, 1, … steps, of runs in float64 on the same matrix."""
     x, truth = runs(task, opt, steps, problems, key)
     return [recovery(x[:, k], truth) for k in range(steps + 1)]
+
+
+def band(x: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+    """The 10 % and the 90 % quantile of the errors of vectors, one not finite being the largest."""
+    errors = np.nan_to_num(decibels(x, truth), nan=np.inf, posinf=np.inf)
+    ends = np.quantile(errors, (0.1, 0.9), method="nearest")
+    told = (float(end) if np.isfinite(end) else None for end in ends)
+    return dict(zip(("low_db", "high_db"), told, strict=True))
 
 
 def runs(

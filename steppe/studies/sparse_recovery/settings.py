@@ -5,14 +5,18 @@ import dataclasses
 from ...core.settings import check, setting
 
 PANELS = ("noiseless", "noisy", "correlated", "large")
+MORE = ("conditioned", "large-noisy")  # which the benchmark has too
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SparseRecoverySizes:
     """Sizes of the study."""
 
-    panels: tuple[str, ...] = setting(PANELS, "panels of the figure")
+    panels: tuple[str, ...] = setting(
+        PANELS, f"panels of the figure; there are {' and '.join(MORE)} too"
+    )
     methods: tuple[str, ...] = setting((), "solvers; none: all that a panel has")
+    every: bool = setting(False, "all solvers in each panel, also those that fail there")
     rows: int = setting(64, "measurements of the first three panels", least=4)
     n: int = setting(128, "unknowns of the first three panels", least=8)
     layers: int = setting(10, "layers of the first three panels", least=1, most=2**16)
@@ -30,8 +34,9 @@ class SparseRecoverySizes:
 
     def __post_init__(self):
         check(self)
-        if unknown := [panel for panel in self.panels if panel not in PANELS]:
-            raise ValueError(f"panels: there is no {unknown[0]!r}, only {', '.join(PANELS)}.")
+        if unknown := [panel for panel in self.panels if panel not in PANELS + MORE]:
+            known = ", ".join(PANELS + MORE)
+            raise ValueError(f"panels: there is no {unknown[0]!r}, only {known}.")
         for rows, n in (("rows", "n"), ("large_rows", "large_n")):
             if getattr(self, rows) > getattr(self, n):
                 raise ValueError(f"{rows}: at most as many measurements as unknowns, {n}.")

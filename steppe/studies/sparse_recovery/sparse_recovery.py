@@ -22,33 +22,48 @@ import numpy as np
 
 from ...certificates.certify import certify
 from ...evaluation.engines import Row
-from ...evaluation.recovery import SUCCESS, Recovery
+from ...evaluation.recovery import SUCCESS, Recovery, recovery
 from ...report.plots import styles
 from .. import cost
 from ..page import SHOWN, Curve, Section, picture, write_study_page
-from ..study import Cell, Conclusion, Record, Study, Verdict, markdown, records, reproduced
+from ..study import (
+    NOT_MEASURED,
+    Cell,
+    Conclusion,
+    Record,
+    Study,
+    Verdict,
+    markdown,
+    records,
+    reproduced,
+)
 from . import methods
 from .expectations import EXPECTED, Level, Margin, Share
 from .methods import CLASSICAL, METHODS, NUMBERS, OF_PANEL, OMP, Panel
 from .settings import SparseRecoverySizes
 
-SNR, CORRELATION = 20.0, 0.8
+SNR, CORRELATION, CONDITION = 20.0, 0.8, 50.0
 DELTA = 1e-5  # of the certificate
 FIRST_SEED = 0
 ABOUT = {
     "noiseless": "without noise",
     "noisy": f"noise of {SNR:g} dB",
     "correlated": f"neighbouring columns of A correlated by {CORRELATION}",
+    "conditioned": f"singular values of A spread over a factor of {CONDITION:g}",
     "large": "without noise, at full size",
+    "large-noisy": f"noise of {SNR:g} dB, at full size",
 }
+LARGE, NOISY = ("large", "large-noisy"), ("noisy", "large-noisy")
 
 
 def panel_of(cell: Cell) -> Panel:
     rows, n, layers = cell["sizes"]
-    noisy, correlated = cell["panel"] == "noisy", cell["panel"] == "correlated"
+    name = cell["panel"]
     task = {
         "rows": rows, "n": n, "density": 0.1, "weight": 0.1,
-        "snr": SNR if noisy else None, "correlation": CORRELATION if correlated else 0.0,
+        "snr": SNR if name in NOISY else None,
+        "correlation": CORRELATION if name == "correlated" else 0.0,
+        "condition": CONDITION if name == "conditioned" else None,
     }  # fmt: skip
     return Panel(task, layers, cell["stages"], cell["episodes"])
 
@@ -58,13 +73,14 @@ def cells(settings: SparseRecoverySizes) -> Iterator[Cell]:
     known = OF_PANEL["noiseless"]
     if unknown := [method for method in settings.methods if method not in known]:
         raise ValueError(f"methods: there is no {unknown[0]!r}, only {', '.join(known)}.")
-    for name in sorted(settings.panels, key=lambda name: name != "large"):
-        large = name == "large"
+    for name in sorted(settings.panels, key=lambda name: name not in LARGE):
+        large = name in LARGE
         own = (settings.rows, settings.n, settings.layers)
         full = (settings.large_rows, settings.large_n, settings.large_layers)
-        wanted = settings.methods or OF_PANEL[name]
+        there = known if settings.every else OF_PANEL[name]
+        wanted = settings.methods or there
         for seed in range(FIRST_SEED, FIRST_SEED + settings.seeds):
-            for method in (m for m in OF_PANEL[name] if m in wanted):
+            for method in (m for m in there if m in wanted):
                 yield {
                     "panel": name,
                     "method": method,
@@ -73,7 +89,7 @@ def cells(settings: SparseRecoverySizes) -> Iterator[Cell]:
                     "stages": list(settings.large_stages if large else settings.stages),
                     "episodes": settings.episodes * methods.EPISODES.get(method, 1),
                     "problems": settings.problems,
-                    "certified": settings.certified if large and method in NUMBERS else 0,
+                    "certified": settings.certified if name == "large" and method in NUMBERS else 0,
                 }
 
 
@@ -89,9 +105,10 @@ def run(cell: Cell) -> dict[str, Any]:
     began = time.process_time()
     opt, task, chosen = METHODS[method](panel, seed, train)
     training = time.process_time() - began
-    errors = methods.after(task, opt, panel.layers, cell["problems"], test)
+    x, truth = methods.runs(task, opt, panel.layers, cell["problems"], test)
+    each = (x[:, k] for k in range(panel.layers + 1))
     result = {
-        "errors": [plain(error) for error in errors],
+        "errors": [plain(recovery(y, truth)) | methods.band(y, truth) for y in each],
         "numbers": cost.numbers(opt),
         "cost": cost.of_step(task, opt, panel.layers, test),
         "training": round(training, 1),
@@ -220,8 +237,11 @@ def guarantee(found: Sequence[Record]) -> str:
     )
 
 
-def verdicts(found: Sequence[Record]) -> list[Verdict]:
-    """Each expectation of the sizes that were run, where all that it needs was run."""
+def verdicts(found: Sequence[Record], every: bool = False) -> list[Verdict]:
+    """Each expectation of the sizes that were run, where all that it needs was run.
+
+    - `every`: the others too, as not measured
+    """
     said = []
     for expected in EXPECTED:
         sizes = {tuple(r["sizes"]) for r in found if r["panel"] == expected.panel}
@@ -230,26 +250,37 @@ def verdicts(found: Sequence[Record]) -> list[Verdict]:
         there = all(of(found, expected.panel, method) for method in needed)
         if sizes == {expected.sizes} and there:
             said.append(judge(found, expected))
+        elif every:
+            said.append(Verdict(claim(expected), False, "no such records", unjudged=NOT_MEASURED))
     return said
+
+
+def claim(expected: Level | Margin | Share) -> str:
+    """The expectation in words."""
+    if isinstance(expected, Level):
+        words = f"{expected.method} at most {expected.most:g} dB, {expected.average}"
+    elif isinstance(expected, Share):
+        words = f"{expected.method} recovers at least {100 * expected.least:g} %"
+    else:
+        names = ", ".join(expected.better)
+        words = f"{names} at least {expected.by:g} dB below {expected.worse}, every seed"
+    return f"{expected.panel}: {words}"
 
 
 def judge(found: Sequence[Record], expected: Level | Margin | Share) -> Verdict:
     panel = expected.panel
     if isinstance(expected, Level):
         value = last(found, panel, expected.method, f"{expected.average}_db")
-        claim = f"{panel}: {expected.method} at most {expected.most:g} dB, {expected.average}"
-        return Verdict(claim, value <= expected.most, f"{value:.1f} dB")
+        return Verdict(claim(expected), value <= expected.most, f"{value:.1f} dB")
     if isinstance(expected, Share):
         share = last(found, panel, expected.method, "success")
-        claim = f"{panel}: {expected.method} recovers at least {100 * expected.least:g} %"
-        return Verdict(claim, share >= expected.least, f"{100 * share:.1f} %")
+        return Verdict(claim(expected), share >= expected.least, f"{100 * share:.1f} %")
     gaps = {
         method: min(margins(found, panel, expected.worse, method)) for method in expected.better
     }
     least = min(gaps, key=lambda method: gaps[method])
-    names = ", ".join(expected.better)
-    claim = f"{panel}: {names} at least {expected.by:g} dB below {expected.worse}, every seed"
-    return Verdict(claim, gaps[least] >= expected.by, f"least: {least}, {gaps[least]:.1f} dB")
+    because = f"least: {least}, {gaps[least]:.1f} dB"
+    return Verdict(claim(expected), gaps[least] >= expected.by, because)
 
 
 def margins(found: Sequence[Record], panel: str, worse: str, better: str) -> list[float]:

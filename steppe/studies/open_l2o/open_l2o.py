@@ -1,0 +1,100 @@
+"""The benchmark of learning to optimize: all suites of Open-L2O, corrected, in one command.
+
+    steppe reproduce open-l2o --scale small
+    steppe reproduce open-l2o --scale small --suites L1 --optimizers mine.safetensors
+
+Chen et al., "Learning to optimize: a primer and a benchmark", JMLR 2022, compare model-based,
+model-free, minimax and swarm optimizers. Here each suite is a study of its own with expectations
+that were written down before its runs; this one does the cells of all and puts together what came
+out: which published claims hold, as they were published and with what was wrong mended, the figures
+redrawn, and what every method costs.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any
+
+from ...evaluation.engines import Row, function
+from ..study import Cell, Conclusion, Study
+from ..suite import Suite, own
+from . import outcome, page
+from .settings import LONGEST_FIRST, SUITES, OpenL2O
+
+
+def suite_of(module: str) -> Suite:
+    """The suites of a folder of studies."""
+    return import_module(f"..{module}.suite", __package__).SUITE
+
+
+def chosen(settings: OpenL2O) -> list[tuple[Suite, Any]]:
+    """The suites of a run with their settings, the longest first."""
+    modules = {SUITES[letter].module for letter in settings.letters}
+    found = []
+    for suite in (suite_of(module) for module in LONGEST_FIRST if module in modules):
+        sizes = suite.scales[settings.scale]
+        if settings.optimizers and suite.optimizers is not None:
+            sizes = suite.optimizers(sizes, settings.optimizers)
+        found.append((suite, sizes))
+    if settings.optimizers and all(suite.optimizers is None for suite, _ in found):
+        raise ValueError(
+            f"optimizers: none of the suites {', '.join(settings.letters)} takes one; add one of "
+            f"{', '.join(open_to_all())} to `suites`."
+        )
+    return found
+
+
+def open_to_all() -> list[str]:
+    """Letters of the suites that any trained optimizer can be run in."""
+    suites = map(suite_of, LONGEST_FIRST)
+    return [letter for s in suites if s.optimizers is not None for letter in s.letters]
+
+
+def cells(settings: OpenL2O) -> Iterator[Cell]:
+    """Those of the suites that were asked for, each with its letter as "suite"."""
+    for suite, sizes in chosen(settings):
+        for cell in suite.study.cells(sizes):
+            if cell["suite"] in settings.letters:
+                yield cell
+
+
+def run(cell: Cell) -> dict[str, Any]:
+    """Do a cell by the work of its suite."""
+    return function(suite_of(SUITES[cell["suite"]].module).study.work)(cell)
+
+
+def conclude(settings: OpenL2O, rows: Sequence[Row]) -> Conclusion:
+    said, panels, costs, numbers = [], [], [], {}
+    for suite, sizes in chosen(settings):
+        letters = [letter for letter in suite.letters if letter in settings.letters]
+        mine = own(rows, letters)
+        said += [v for v in suite.study.conclude(sizes, mine).verdicts if v.suite in letters]
+        panels += suite.panels(mine)
+        costs += suite.costs(mine)
+        numbers |= suite.quantities(mine)
+    said, panels, costs = (
+        sorted(found, key=lambda one: list(SUITES).index(one.suite))
+        for found in (said, panels, costs)
+    )
+    return Conclusion(
+        text=outcome.text(said, costs),
+        content={
+            "suites": outcome.counts(said),
+            "quantities": {name: outcome.finite(x) for name, x in numbers.items()},
+            "costs": [dataclasses.asdict(cost) for cost in costs],
+        },
+        verdicts=said,
+        files={"report.html": functools.partial(page.write, settings, rows, said, panels, costs)},
+    )
+
+
+MINUTES = {"tiny": "under 8 minutes", "small": "under an hour", "paper": "weeks"}  # on two cores
+
+
+def cost(settings: OpenL2O) -> str:
+    part = "" if settings.letters == tuple(SUITES) else " for all suites"
+    return f"{MINUTES[settings.scale]}{part} on two cores"
+
+
+STUDY = Study(cells, f"{__name__}:run", conclude, cost, keep_programs=True)
