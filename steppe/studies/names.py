@@ -45,6 +45,16 @@ STUDIES = {
         "techniques.settings:SCALES",
         "techniques.techniques:STUDY",
     ),
+    "model-free": Entry(
+        "What do learned optimizers gain on rugged functions, quadratics and networks?",
+        "model_free.settings:SCALES",
+        "model_free.model_free:STUDY",
+    ),
+    "jacobian": Entry(
+        "Does HALO's regularizer keep gradients small, and what do sparse updates cost?",
+        "jacobian.settings:SCALES",
+        "jacobian.jacobian:STUDY",
+    ),
     "math-l2o": Entry(
         "Is a network that chooses the steps of a proximal scheme worth its time?",
         "math_l2o.settings:SCALES",
