@@ -41,7 +41,7 @@ from .settings import Jacobian
 
 LETTER = "J1"
 EXPECTATIONS = Path(__file__).with_name("expectations.toml")
-TASK = {"name": "digits-relu", "start": "he"}
+TASK, START = "digits-relu", "he"
 UNROLL = 20
 JUDGED = 0x71  # key
 LAST = 10  # steps whose mean is the loss at the end
@@ -73,7 +73,7 @@ def cells(settings: Jacobian) -> Iterator[Cell]:
 
 
 def run(cell: Cell) -> dict[str, Any]:
-    began, task = time.process_time(), build(**TASK)
+    began, task = time.process_time(), build(TASK, start=START)
     key_opt, key_train = jr.split(jr.key(cell["seed"]))
     opt, options = assemble(how(cell), task, key=key_opt)
     best, history = meta_train(options.pop("task"), opt, **options, key=key_train)

@@ -33,7 +33,7 @@ RUNS, TUNING, NETWORK = 0xB1, 0xB2, 0xB3  # keys
 GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 BEYOND = 3  # further rates where the best is at an end of the grid
 MARKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
-CONVNET = {"channels": (4, 8)}  # of the published 16 and 32: digits of 8×8 pixels
+CHANNELS = (4, 8)  # of the ConvNet; published: 16 and 32, for more pixels
 SURE = 20_000  # functions at whose starts the mean is as good as known
 
 
@@ -43,7 +43,9 @@ def problem(suite: str, panel: str) -> AbstractTask:
         return build("rastrigin-dm", n=int(panel), instances=1)
     if suite == "Q1":
         return build("quadratic-dm", n=int(panel), instances=1)
-    return build(f"digits-{panel}", **(CONVNET if panel == "conv" else {}))
+    if panel == "conv":
+        return build("digits-conv", channels=CHANNELS)
+    return build(f"digits-{panel}")
 
 
 def tuned(

@@ -54,7 +54,7 @@ SCALES = {
     ),
     "small": ModelFree(),
     "paper": ModelFree(
-        runs=10, updates=5000, episodes=128, meta_seeds=5, meta_steps=10_000, seeds=10, tuning_seeds=3,
-        steps=10_000,
+        runs=10, updates=5000, episodes=128, meta_seeds=5, meta_steps=10_000, seeds=10,
+        tuning_seeds=3, steps=10_000,
     ),
 }  # fmt: skip
