@@ -142,11 +142,10 @@ def _of_size(found: Sequence[Record], rows: int) -> list[Verdict]:
     said, size = [], f"{rows} × {2 * rows}"
 
     def claim(text: str, value: float | None, limit: float | None) -> None:
-        known = None if value is None or limit is None else (value, limit)
-        R, most = known or (None, None)
-        holds = R is not None and most is not None and R <= most
-        because = f"R = {R or 0:.3g}, at most {most or 0:.3g}"
-        said.append(_said(f"{size}: {text}", holds, R, because, "corrected"))
+        known = None if limit is None else value
+        holds = value is not None and limit is not None and value <= limit
+        because = f"R = {value or 0:.3g}, at most {limit or 0:.3g}"
+        said.append(_said(f"{size}: {text}", holds, known, because, "corrected"))
 
     R = lambda method, k: at(found, method, rows, k)
     part = lambda method, k, share: None if (x := R(method, k)) is None else share * x

@@ -62,12 +62,13 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
 
 def _panel(found: Sequence[Record], size: int) -> Panel:
     of = lambda method: [r for r in found if (r["method"], r["rows"]) == (method, size)]
+    loaded = [name for name in study.methods(found) if name not in METHODS and of(name)]
     return Panel(
         LETTER,
         f"Figure 6: {size} × {2 * size}",
         "iterations",
         "R",
-        tuple(_line(method, of(method)) for method in DRAWN if of(method)),
+        tuple(_line(m, of(m)) for m in (*DRAWN[:6], *loaded, *DRAWN[6:]) if of(m)),
         log_x=True,
         log_y=True,
         note="R is the mean rise above the minimum over the mean minimum; bands are of problems.",
