@@ -105,6 +105,11 @@ def test_cells_are_of_the_suites_that_were_asked_for_and_know_them():
     assert {(cell["suite"], cell["method"]) for cell in added} == {("L1", "dm-v1")}
     assert all(len(cell["digest"]) == 16 for cell in added)
     assert {cell["suite"] for cell in open_l2o.cells(SCALES["paper"])} == set(SUITES)
+    rugged = OpenL2O(suites=("R1", "N1", "J1"), optimizers=("rnnprop-v1",))
+    added = [cell for cell in open_l2o.cells(rugged) if "digest" in cell]
+    assert [(cell["suite"], cell["methods"]) for cell in added] == [
+        ("R1", ["rnnprop-v1"]), ("N1", ["rnnprop-v1"]),
+    ]  # fmt: skip
 
 
 def test_a_cell_is_done_by_the_work_of_its_suite():

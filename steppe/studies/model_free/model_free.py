@@ -22,6 +22,7 @@ from ...evaluation.engines import Row
 from ...evaluation.records import number
 from .. import cost
 from ..expectations import judge, read_expectations
+from ..sources import digest_of
 from ..study import Cell, Conclusion, Study, records, reproduced
 from . import methods, problems, summary
 from .settings import ADAPTED, BY_HAND, ModelFree
@@ -61,6 +62,12 @@ def cells(settings: ModelFree) -> Iterator[Cell]:
         for seed in range(settings.meta_seeds):
             yield networks | {"panels": list(settings.networks), "methods": [name],
                               "meta_seed": seed}  # fmt: skip
+    rastrigins = {"suite": "R1", "panels": [str(n) for n in settings.sizes], **sizes}
+    for source in settings.optimizers:
+        of_file = {"methods": [source], "digest": digest_of(source)}
+        yield rastrigins | of_file
+        yield quadratics | of_file
+        yield networks | {"panels": list(settings.networks)} | of_file
 
 
 def run(cell: Cell) -> dict[str, Any]:

@@ -33,6 +33,9 @@ class ModelFree:
     shipped: tuple[str, ...] = setting(
         (*SHIPPED, ADAPTED), "optimizers that come with the library", choices=(*SHIPPED, ADAPTED)
     )
+    optimizers: tuple[str, ...] = setting(
+        (), "other trained optimizers: files, run folders, hub://owner/name"
+    )
     networks: tuple[str, ...] = setting(NETWORKS, "networks to train", choices=NETWORKS)
     recipes: tuple[str, ...] = setting(
         (*LEARNED, "dm" + BOTH, "rnnprop" + BOTH), "recipes of meta-training on a network"

@@ -1,5 +1,7 @@
 """The suites R1, Q1 and N1 of the benchmark."""
 
+import dataclasses
+
 from ..suite import Suite
 from . import summary
 from .model_free import LETTERS, STUDY
@@ -13,4 +15,5 @@ SUITE = Suite(
     summary.quantities,
     summary.panels,
     summary.costs,
+    lambda settings, sources: dataclasses.replace(settings, optimizers=sources),
 )

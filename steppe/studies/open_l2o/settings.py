@@ -29,9 +29,18 @@ SUITES = {
     "S5": About("sparse_recovery", "sparse recovery by difficult matrices"),
     "S6": About("sparse_recovery", "Figure 5 with all networks at full size"),
     "L1": About("lasso", "LASSO"),
+    "R1": About("model_free", "functions of the Rastrigin family"),
+    "Q1": About("model_free", "quadratics"),
+    "N1": About("model_free", "networks"),
+    "J1": About("jacobian", "a penalty on gradients in meta-training"),
 }
 MODULES = tuple(dict.fromkeys(about.module for about in SUITES.values()))
-LONGEST_FIRST = ("lasso", "sparse_recovery")  # so that two workers end together
+LONGEST_FIRST = (
+    "model_free",
+    "jacobian",
+    "lasso",
+    "sparse_recovery",
+)  # so that two workers end together
 
 
 def letters_of(names: Sequence[str]) -> tuple[str, ...]:
