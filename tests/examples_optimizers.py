@@ -15,9 +15,11 @@ from steppe.optimizers.adaptable import Adaptable
 from steppe.optimizers.classic.amp import AMP
 from steppe.optimizers.classic.descent_ascent import DescentAscent
 from steppe.optimizers.classic.entropy_sgd import EntropySGD
+from steppe.optimizers.classic.from_evosax import FromEvosax
 from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum
 from steppe.optimizers.classic.games import GDA, Anchored, Extragradient, OptimisticGDA
 from steppe.optimizers.classic.proximal import FISTA, ISTA
+from steppe.optimizers.classic.pso import PSO
 from steppe.optimizers.classic.resolvent import Halpern, ProximalPoint
 from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.guarded import Guarded
@@ -29,6 +31,7 @@ from steppe.optimizers.learned.math_l2o import MathL2O
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
 from steppe.optimizers.learned.step_fista import StepFISTA
+from steppe.optimizers.learned.swarm import Swarm
 from steppe.optimizers.learned.symbolic import Symbolic
 from steppe.optimizers.self_adapting import SelfAdapting
 from steppe.optimizers.sparse_updates import SparseUpdates
@@ -75,6 +78,10 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "hyperlista": lambda: HyperLISTA.from_dictionary(MATRIX, layers=2, c1=1e-3, c2=0.01, c3=0.2),
     "go-math-l2o": lambda: GoMathL2O(("r", "q", "b", "b1", "b2"), (2,), key=jr.key(0)),
     "gru": lambda: CoordinatewiseGRU(hidden=(2,), lr=0.1, key=jr.key(0)),
+    "swarm": lambda: Swarm(hidden=(2,), units=3.0, width=3, key=jr.key(0)),
+    "swarm-alone": lambda: Swarm(
+        (2,), ("gradient", "momentum"), between=False, beyond=True, key=jr.key(0)
+    ),
     "symbolic": lambda: Symbolic("-0.1 * tanh(1.3 * mn9[2] + gn99) - 0.1 * aq(g[1], abs(m5))"),
     "symbolic-poles": lambda: Symbolic("c0 * g / sqrt(ms9)", (-0.1,)),
     "learned-adam": lambda: LearnedAdam(0.1),
@@ -87,6 +94,8 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "ista": lambda: ISTA(),
     "fista": lambda: FISTA(0.9),
     "fista-restart": lambda: FISTA(restart=True),
+    "evosax-les": lambda: FromEvosax("LES", std_init=0.5),
+    "pso": lambda: PSO(clamp=2.0, start=0.1),
     "amp": lambda: AMP(0.01),
     "gda": lambda: GDA(0.1),
     "gda-alternating": lambda: GDA(0.1, alternating=True),

@@ -77,6 +77,7 @@ LAZY = {
     "mlxtend",
     "huggingface_hub",
     "pyoperon",
+    "evosax",
 }
 WHOLE = {  # files about one of them, imported inside functions
     "zoo/hub.py": "huggingface_hub",

@@ -17,6 +17,7 @@ EXTRAS = {  # what each brings on top
     "data": ("mlxtend",),
     "tensorboard": ("tensorboardX",),
     "symbolic": ("pyoperon",),
+    "swarm": ("evosax",),
 }
 
 

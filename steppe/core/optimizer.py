@@ -20,13 +20,13 @@ class AbstractOptimizer(eqx.Module):
     A rule whose episodes are multiplied by one matrix, best all at once, says so as `matrix`.
     A rule that squashes its output says the largest size of an update as `bound`, by which
     `runs.probe` sees whether it is saturated. A rule that takes gradients of the loss besides the
-    one handed to it says how many as `extra_gradients`, None if their number varies. A rule that
-    counts what it does says the counts of a state as `counts(state)`, by name, for `evaluate`. A
-    rule whose first steps are another program than the later ones says how many as `opening`, and
-    is told by `unroll` where it stands: `update(…, opening=True)`, False, or None if not known.
-    With True it is handed its own `row` of the arrays that it has `stacked`, one row for each of
-    these steps. A rule that carries the rates of its own adaptation has them as `log_rates`, one
-    for each leaf of θ of its `base`.
+    one handed to it says how many as `extra_gradients`, None if their number varies, −1 if it uses
+    none at all. A rule that counts what it does says the counts of a state as `counts(state)`, by
+    name, for `evaluate`. A rule whose first steps are another program than the later ones says how
+    many as `opening`, and is told by `unroll` where it stands: `update(…, opening=True)`, False, or
+    None if not known. With True it is handed its own `row` of the arrays that it has `stacked`, one
+    row for each of these steps. A rule that carries the rates of its own adaptation has them as
+    `log_rates`, one for each leaf of θ of its `base`.
     """
 
     @property

@@ -20,6 +20,12 @@ def _game(name: str, about: str, target: str, **arguments: Any) -> Entry:
     return Entry(name, about, CLASSIC + target, arguments, **kind)
 
 
+def _evosax(name: str, about: str, strategy: str, **arguments: float) -> Entry:
+    given = {"name": strategy, **arguments}
+    place, words = CLASSIC + "from_evosax:FromEvosax", f"{about}, from evosax"
+    return Entry(name, words, place, given, "by hand", tunable=tuple(arguments), needs="Stacked")
+
+
 OPTIMIZERS = table(
     Entry(
         "dm",
@@ -64,6 +70,14 @@ OPTIMIZERS = table(
         family="networks",
         learned=True,
         needs="Composite",
+    ),
+    Entry(
+        "swarm",
+        "LSTM and attention between particles that learn from each other (Cao et al. 2019)",
+        LEARNED + "swarm:Swarm",
+        family="networks",
+        learned=True,
+        needs="Stacked",
     ),
     Entry(
         "step-fista",
@@ -261,6 +275,19 @@ OPTIMIZERS = table(
         family="wrappers",
         needs="Saddle",
     ),
+    Entry(
+        "pso",
+        "particles drawn to the best places seen (Kennedy & Eberhart 1995)",
+        CLASSIC + "pso:PSO",
+        family="by hand",
+        tunable=("inertia", "cognitive", "social"),
+        needs="Stacked",
+    ),
+    _evosax("cma-es", "evolution with a learned covariance (Hansen 2001)", "CMA_ES", std_init=1.5),
+    _evosax("sep-cma-es", "cma-es with a diagonal covariance", "Sep_CMA_ES", std_init=1.5),
+    _evosax("les", "a learned evolution strategy (Lange et al. 2023)", "LES", std_init=1.5),
+    _evosax("lga", "a learned genetic algorithm (Lange et al. 2023)", "LGA", std_init=1.5),
+    _evosax("evotf", "a strategy by a transformer (Lange et al. 2024)", "EvoTF_ES", std_init=1.5),
     Entry(
         "sam",
         "another optimizer, base, on the gradient at the worst nearby point (Foret et al. 2021)",

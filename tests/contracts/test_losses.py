@@ -120,8 +120,12 @@ def expected(name, loss, instance):
         "flattened": lambda x: loss(x) + 0.5 * squared_slope(loss, x),
         "log": lambda x: jnp.log(loss(x) + 1e-6) - jnp.log(1e-6),
         "sum": lambda x: loss(x[0]) + loss(x[1]),
-        "population": lambda x: sum(loss(jtu.tree_map(lambda leaf: leaf[i], x)) for i in (0, 1)),
+        "population": lambda x: sum(loss(alone(x, i)) for i in (0, 1)),
     }[name]
+
+
+def alone(x, i):
+    return jtu.tree_map(lambda leaf: leaf[i], x)
 
 
 def wrapped(name, kind):

@@ -18,7 +18,7 @@ from steppe.cli.info import trained
 from steppe.core import tree
 from steppe.core.coordinatewise import AbstractCoordinatewise
 from steppe.core.episode import begin, unroll
-from steppe.core.loss import Composite, LeastSquares, Plain, Saddle
+from steppe.core.loss import AbstractLoss, Composite, LeastSquares, Plain, Saddle, Stacked
 from steppe.core.optimizer import AbstractOptimizer, join_meta, split_meta
 from steppe.core.regularizer import L1
 from steppe.core.task import AbstractFormula, Problem
@@ -76,6 +76,9 @@ PROBLEM = Problem(Waves(), (), (), jr.key(0))  # as `unroll` hands one to every 
 SQUARES = {
     entry.load() for entry in NAMES.values() if entry.needs == "LeastSquares"
 }  # they know of A and b
+
+SWARMS = {entry.load() for entry in NAMES.values() if entry.needs == "Stacked"}
+PARTICLES = 3
 
 
 PLAYERS = {
@@ -145,6 +148,8 @@ def problem(opt, params):
     """A problem of these parameters, with the structure that the optimizer needs."""
     if type(opt) in PLAYERS:
         return GAME
+    if type(opt) in SWARMS:
+        return Problem(Swarming(PROBLEM.loss()), (), (), jr.key(0))
     if type(opt) not in SQUARES:
         return PROBLEM
     A, b = (jnp.asarray(part) for part in equations(tree.size(params)))
@@ -154,11 +159,36 @@ def problem(opt, params):
     return Problem(Squares(), squares, (), jr.key(0))
 
 
+class Swarming(AbstractFormula):
+    """A loss seen by particles of one coordinate."""
+
+    alone: AbstractLoss
+
+    def sample(self, key):
+        return ()
+
+    def init(self, instance, key):
+        return jnp.arange(1.0, 1 + PARTICLES)
+
+    def loss(self, instance, batch, key):
+        return Stacked(self.alone)
+
+    def target(self, instance):
+        return None
+
+    def metrics(self, params, instance, batch, key):
+        return {}
+
+
 def parameters(opt, tree_of="shapes"):
     """Parameters that an optimizer takes: one of `TREES`, a vector for an unrolled network.
 
-    Both players have the same tree.
+    Both players have the same tree. Of a swarm, each particle has one, or no coordinate.
     """
+    if type(opt) in SWARMS:
+        apart = lambda leaf: jnp.stack([(1 + i / 2) * leaf for i in range(PARTICLES)])
+        each = jnp.ones(0) if tree_of == "empty" else TREES[tree_of]()
+        return jtu.tree_map(lambda leaf: apart(leaf).astype(leaf.dtype), each)
     if not isinstance(opt, AbstractUnrolled):
         return played(opt, TREES[tree_of]())
     kinds = {"scalar": jnp.float32, "empty": jnp.float16, "dtypes": jnp.bfloat16}
@@ -207,7 +237,8 @@ def forward(params):
 
 
 def backward(params, cotangent):
-    one = jax.pure_callback(np.ones_like, jax.ShapeDtypeStruct((), cotangent.dtype), cotangent)
+    like = jax.ShapeDtypeStruct((), cotangent.dtype)
+    one = jax.pure_callback(np.ones_like, like, cotangent, vmap_method="broadcast_all")
     return (tree.scale(cotangent * one, plain(params).grad(params)),)
 
 
@@ -362,6 +393,9 @@ def test_floats_and_numpy_arrays_start_like_jax_arrays(opt):
     if isinstance(opt, AbstractUnrolled):
         plain, arrays = np.ones(MATRIX.shape[1]), parameters(opt)
     plain, arrays = played(opt, plain), played(opt, arrays)
+    if type(opt) in SWARMS:
+        plain, arrays = {"a": np.ones(3), "b": np.ones((3, 2))}, {"a": wide, "b": np.ones((3, 2))}
+        arrays = jtu.tree_map(jnp.asarray, arrays)
     start = lambda params: opt.init(params, key=jr.key(0))
     assert types(start(plain)) == types(start(arrays))
 
@@ -374,6 +408,7 @@ def test_a_step_takes_as_many_gradients_as_it_says(opt):
         assert "gradients" in opt.counts(opt.init(parameters(opt), key=jr.key(0)))
         return
     task = Counted(game=type(opt) in PLAYERS)
+    task = Swarming(Plain(counted)) if type(opt) in SWARMS else task
     key = jr.key(0)
     steps = lambda opt: unroll(task, opt, begin(task, opt, key), STEPS, lambda step: ())[0].params
     arrays, static = eqx.partition(opt, eqx.is_array)
@@ -382,6 +417,7 @@ def test_a_step_takes_as_many_gradients_as_it_says(opt):
     # Rules that leave the gradient they are handed unused have one traced that is not computed.
     assert callbacks(used) <= STEPS * opt.gradients_per_step <= callbacks(program.jaxpr)
     own = ("ISTA", "FISTA", "StepFISTA", "MathL2O", "GoMathL2O", "Scale", "Guarded")
+    own += ("PSO", "FromEvosax")  # they use none
     assert callbacks(used) == callbacks(program.jaxpr) or type(opt).__name__ in own
 
 
@@ -471,6 +507,7 @@ def test_meta_gradient_is_that_of_finite_differences_and_finite_where_gradients_
     theta, rest = split_meta(opt)
     params, key, h = played(opt, jnp.ones(3)), getkey(), 1e-6
     params = parameters(opt) if isinstance(opt, AbstractUnrolled) else params
+    params = parameters(opt, "scalar") if type(opt) in SWARMS else params
 
     @jax.jit
     @jax.value_and_grad
