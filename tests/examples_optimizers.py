@@ -24,6 +24,7 @@ from steppe.optimizers.classic.resolvent import Halpern, ProximalPoint
 from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.guarded import Guarded
 from steppe.optimizers.learned.dm import DM
+from steppe.optimizers.learned.extragradient import LearnedExtragradient
 from steppe.optimizers.learned.go_math_l2o import GoMathL2O
 from steppe.optimizers.learned.gru import CoordinatewiseGRU
 from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSchedule
@@ -33,6 +34,7 @@ from steppe.optimizers.learned.scale import Scale
 from steppe.optimizers.learned.step_fista import StepFISTA
 from steppe.optimizers.learned.swarm import Swarm
 from steppe.optimizers.learned.symbolic import Symbolic
+from steppe.optimizers.learned.twin import Twin
 from steppe.optimizers.self_adapting import SelfAdapting
 from steppe.optimizers.sparse_updates import SparseUpdates
 from steppe.optimizers.unrolled.coupled import ALISTA, LISTACP, TiLISTA
@@ -82,6 +84,8 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "swarm-alone": lambda: Swarm(
         (2,), ("gradient", "momentum"), between=False, beyond=True, key=jr.key(0)
     ),
+    "twin": lambda: Twin((2, 2), key=jr.key(0)),
+    "learned-extragradient": lambda: LearnedExtragradient(),
     "symbolic": lambda: Symbolic("-0.1 * tanh(1.3 * mn9[2] + gn99) - 0.1 * aq(g[1], abs(m5))"),
     "symbolic-poles": lambda: Symbolic("c0 * g / sqrt(ms9)", (-0.1,)),
     "learned-adam": lambda: LearnedAdam(0.1),
@@ -116,6 +120,7 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     # All tensors move, so that every coordinate does; those that rest: test_sparse_updates.py.
     "sparse-updates": lambda: SparseUpdates(Scale((3, 2), 2, (0.01, 0.1), key=jr.key(0)), 1.0),
     "guarded": lambda: Guarded(momentum(0.1), adam(0.01)),
+    "guarded-by-merit": lambda: Guarded(momentum(0.1), adam(0.01), "merit"),
     "guarded-by-residual": lambda: Guarded(momentum(0.1), ISTA(0.9), "residual"),
     "recorded": lambda: Recorded(RNNProp(hidden=(2,), features=2, key=jr.key(0))),
     "with-reference": lambda: WithReference(momentum(0.1)),

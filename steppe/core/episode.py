@@ -108,7 +108,8 @@ def unroll(
             grads = jax.lax.stop_gradient(grads)
 
         def move() -> tuple[Updates, OptState]:
-            extra = {"value": value, "problem": problem, "key": key_opt, **known}
+            extra = {"value": value, "problem": problem, "key": key_opt}
+            extra |= {"second_order": second_order, **known}
             return opt.update(grads, before.opt_state, before.params, **extra)
 
         def rest() -> tuple[Updates, OptState]:

@@ -54,7 +54,8 @@ class AbstractOptimizer(eqx.Module):
         """Updates to be *added* to `params`, in their structure, shapes and dtypes.
 
         `unroll` passes the extras `value` (the loss at `params`), `problem` (a
-        `Problem`) and `key`. A rule names the extras that it needs as keyword-only
+        `Problem`), `key` and `second_order` (False: `grads` are constants of the
+        meta-gradient). A rule names the extras that it needs as keyword-only
         arguments and ignores the others.
         """
 

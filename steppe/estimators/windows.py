@@ -111,13 +111,20 @@ class Windows(eqx.Module):
         return tree.select(finished, fresh, window), finished
 
     def run(
-        self, lane: Callable[..., tuple[PyTree, Lane]], shared: tuple, state: PyTree, *, key: Key
+        self,
+        lane: Callable[..., tuple[PyTree, Lane]],
+        shared: tuple,
+        state: PyTree,
+        *,
+        key: Key,
+        easiest: Int[Array, ""] | None = None,
     ) -> tuple[PyTree, PyTree, Stats]:
         """Run every lane and average: meta-gradient, next state, statistics.
 
         - `lane(*shared, window, key)` returns the window after and its contribution
         - `shared`: what lanes have in common, data and θ included
         - `state`: what each lane carries, stacked; it has its episodes as `.episode`
+        - `easiest`: number of lanes that the mean is over, see `easy`; None: all
         """
         one = lambda shared, x: lane(*shared, *x)
         runs = state.episode.step.size  # more than one a lane where θ is perturbed
@@ -126,7 +133,7 @@ class Windows(eqx.Module):
         batch_size = self.together or lanes_together(n, matrix=matrix)
         xs = (state, jr.split(key, self.episodes))
         state, lanes = map_lanes(one, shared, xs, batch_size=batch_size)
-        grads, stats = average(lanes)
+        grads, stats = average(lanes, None if easiest is None else easy(lanes, easiest))
         return grads, state, stats
 
 
@@ -167,20 +174,33 @@ def finished_unless(finite: Bool[Array, ""], window: Window) -> Window:
     return Window(window.episode, window.memo, jnp.where(finite, window.steps_left, 0))
 
 
-def average(lanes: Lane) -> tuple[PyTree, Stats]:
+def easy(lanes: Lane, count: Int[Array, ""]) -> Bool[Array, " lanes"]:
+    """True for the `count` easiest of the finite lanes.
+
+    By the objective's part "visited", or where it has none by its value; of equal ones the first.
+    """
+    hard = lanes.parts.get("visited", lanes.loss)
+    order = jnp.argsort(jnp.where(lanes.finite, hard, jnp.inf))
+    return jnp.zeros(order.shape, bool).at[order].set(jnp.arange(order.size) < count)
+
+
+def average(lanes: Lane, kept: Bool[Array, " lanes"] | None = None) -> tuple[PyTree, Stats]:
     """Mean gradient over the finite episodes, and statistics.
+
+    - `kept`: the episodes that count; None: all
 
     The standard error is that of independent episodes; NaN from one episode alone.
     """
     finite = lanes.finite
-    count = jnp.sum(finite)
+    used = finite if kept is None else finite & kept
+    count = jnp.sum(used)
 
     def mean(x: Array) -> Array:
-        mask = finite.reshape(-1, *[1] * (x.ndim - 1))
+        mask = used.reshape(-1, *[1] * (x.ndim - 1))
         return jnp.sum(jnp.where(mask, x, 0), axis=0) / jnp.maximum(count, 1).astype(x.dtype)
 
     def scatter(x: Array, m: Array) -> Array:
-        mask = finite.reshape(-1, *[1] * (x.ndim - 1))
+        mask = used.reshape(-1, *[1] * (x.ndim - 1))
         return jnp.where(mask, x - m[None], 0)
 
     grads = jtu.tree_map(mean, lanes.grads)

@@ -80,6 +80,23 @@ OPTIMIZERS = table(
         needs="Stacked",
     ),
     Entry(
+        "twin",
+        "LSTMs of the two players of a game, who move in turn (Shen et al. 2021)",
+        LEARNED + "twin:Twin",
+        family="networks",
+        learned=True,
+        needs="Saddle",
+    ),
+    Entry(
+        "learned-extragradient",
+        "extragradient with momentum, five numbers for each player of a game",
+        LEARNED + "extragradient:LearnedExtragradient",
+        family="a few numbers",
+        learned=True,
+        tunable=("lr",),
+        needs="Saddle",
+    ),
+    Entry(
         "step-fista",
         "FISTA with a learned step and momentum at each of its first iterations",
         LEARNED + "step_fista:StepFISTA",

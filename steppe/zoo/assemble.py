@@ -22,9 +22,11 @@ from ..estimators.bptt import BPTT
 from ..estimators.imitation import Imitation
 from ..estimators.mix import Mix
 from ..estimators.names import ESTIMATORS
+from ..estimators.self_paced import SelfPaced
 from ..estimators.whole import Whole
 from ..flatness import names as measures
 from ..flatness.units import Adaptive, Relative
+from ..objectives.minimax import Merit, Reward
 from ..objectives.regularized import Regularized
 from ..objectives.supervised import Supervised, tells_truth
 from ..objectives.trajectory import Trajectory
@@ -66,6 +68,8 @@ def assemble(
     if recipe.adapted.rate is not None and recipe.adapted.learn_rate:
         opt = Adaptable(opt, recipe.adapted.rate)
     main = _adapted(recipe, _main(recipe.estimator, growing=layers is not None))
+    if recipe.curriculum.easiest is not None and isinstance(main, BPTT):
+        main = SelfPaced(main, recipe.curriculum.easiest, recipe.curriculum.easiest_until)
     imitated, run = recipe.imitation, recipe.run
     teachers = {name: _imitation(recipe, name, opt) for name in imitated.teachers}
     chances = [_chances(ratio, len(teachers)) for ratio in imitated.ratio]
@@ -112,9 +116,12 @@ def augmented(recipe: Recipe, task: AbstractTask) -> AbstractTask:
 def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
     """The losses along the unroll, with the recipe's penalty."""
     how, penalty = recipe.objective, recipe.penalty
-    base, horizon = Trajectory(how.weights, how.transform, how.batch), recipe.estimator.horizon
+    base: AbstractObjective = Trajectory(how.weights, how.transform, how.batch)
+    horizon = recipe.estimator.horizon
     if how.of == "truth" or (how.of == "either" and tells_truth(task)):
         base = Supervised(how.weights)
+    if how.of in ("merit", "reward"):
+        base = Merit(how.weights, how.transform) if how.of == "merit" else Reward()
     if penalty.kind == "none" or penalty.weight is None:
         return base
     steps = max(1, round(penalty.fraction * horizon))

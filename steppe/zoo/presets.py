@@ -79,6 +79,28 @@ M_L2O = change(
     adapted=Adaptation(rate=1e-3, outer="next"),
 )
 
+# Games: an epoch is one episode of 50 steps. Of `twin` the objective, the meta-learning rate and
+# the clipping are ours, see docs/games.md; of the published one the steps between two updates, its
+# tricks, and first order, in which no player is blamed for what the other does.
+TWIN = Recipe(
+    optimizer=Optimizer(name="twin"),
+    estimator=Estimator(episodes=128, unroll=10, horizon=50, second_order=True),
+    objective=Objective(of="merit", weights="sum", transform="identity"),
+    run=Run(steps=1000, validate_every=25, validation_episodes=20),  # 200 epochs
+)
+TWIN_PUBLISHED = change(
+    TWIN,
+    optimizer=Optimizer(
+        name="twin",
+        options={"scale": 1.0, "memory": 1e-4, "sign_steps": 10, "deviation": 0.01},
+    ),
+    unroll=5,
+    second_order=False,
+    objective=Objective(of="reward", weights="sum", transform="identity"),
+    meta=Meta(lr=1e-4, clip=None),
+    run=Run(steps=2000, validate_every=50, validation_episodes=20),
+)
+
 
 def techniques(
     base: Recipe, stages: tuple[int, ...], ratio: float, ratios: tuple[float, ...]
@@ -112,6 +134,9 @@ PRESETS: dict[str, Recipe] = {
     "halo-code": change(HALO, **{"penalty.weight": 5e-4 * HALO_UNROLL, "penalty.mean": True}),
     "m-l2o": M_L2O,
     "m-l2o-cl": change(M_L2O, curriculum=Curriculum(horizons=STAGES), steps=100_000),
+    "twin": TWIN,
+    "twin-cl": change(TWIN, **{"curriculum.easiest": 0.2, "curriculum.easiest_until": 400}),
+    "twin-published": TWIN_PUBLISHED,
 }
 
 

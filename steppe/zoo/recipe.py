@@ -145,12 +145,16 @@ class Estimator:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The number that meta-training minimises along an unroll (`Trajectory`, `Supervised`)."""
+    """The number that meta-training minimises along an unroll.
 
-    of: Literal["loss", "truth", "either"] = setting(
+    `Trajectory`, `Supervised`; `Merit`, `Reward`.
+    """
+
+    of: Literal["loss", "truth", "either", "merit", "reward"] = setting(
         "loss",
         "number after each step: the loss, the distance to the truth that data were made from, or "
-        "either: that distance where the task tells a truth, else the loss",
+        "either: that distance where the task tells a truth, else the loss; of games merit, the "
+        "square of the gradient that is left, or reward, what the players gain by their moves",
     )
     weights: Literal["uniform", "ramp", "last", "sum"] = setting(
         "uniform",
@@ -215,9 +219,9 @@ class Imitation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curriculum:
-    """Stages of a training: of episodes that grow longer, or of the layers of a network.
+    """Stages of a training: episodes that grow longer, easy ones first, or layers of a network.
 
-    `steppe.Curriculum`; `steppe.fit_layerwise`.
+    `steppe.Curriculum`; `SelfPaced`; `steppe.fit_layerwise`.
     """
 
     horizons: tuple[int, ...] = setting(
@@ -233,6 +237,14 @@ class Curriculum:
         least=1,
         unit="meta-steps",
     )
+    easiest: float | None = setting(
+        None,
+        "share of the episodes, the easiest, that the first meta-step goes by; it grows to all",
+        above=0,
+        most=1,
+        nothing="all from the start",
+    )
+    easiest_until: int = setting(400, "meta-steps from which all episodes count", least=1)
     decay: float = setting(
         1.0, "factor of the step of a layer of a network for each newer layer", above=0, most=1
     )
@@ -348,6 +360,13 @@ class Recipe:
                 f"`meta.decay {self.meta.decay}` goes by all meta-steps of a run, but with "
                 "`curriculum.layers` each stage has a rate of its own; leave one of them out."
             )
+        if self.curriculum.easiest is not None and (
+            self.estimator.kind != "bptt" or self.adapted.rate is not None
+        ):
+            raise ValueError(
+                "`curriculum.easiest` needs `estimator.kind bptt`, whose episodes have a "
+                "meta-gradient each, and no `adapted.rate`; leave one of them out."
+            )
         self.adapted.check_with(self.estimator.kind, self.estimator.rows)
         if stages and self.penalty.active != "always":
             raise ValueError(
@@ -379,6 +398,8 @@ def check_idle(recipe: Recipe, given: Iterable[str]) -> None:
         silent += [("adapted.", "nothing is adapted without a rate; add `adapted.rate 0.001`")]
     if recipe.curriculum.layers is None:
         silent += [("curriculum.decay", "layers are trained at once; add `curriculum.layers`")]
+    if recipe.curriculum.easiest is None:
+        silent += [("curriculum.easiest_until", "all count anyway; add `curriculum.easiest 0.2`")]
     if recipe.penalty.kind == "none":
         silent += [("penalty.", "nothing is measured without a kind; add `penalty.kind NAME`")]
     values, options = values_of(recipe), settings_of(type(recipe))

@@ -29,6 +29,8 @@ FLAT = {  # setting: its name in a flat recipe
     "curriculum.patience": "patience",
     "curriculum.layers": "layer_steps",
     "curriculum.decay": "layer_decay",
+    "curriculum.easiest": "easiest",
+    "curriculum.easiest_until": "easiest_until",
     **{
         f"adapted.{name}": f"adapt_{name}"
         for name in ("rate", "steps", "outer", "order", "inner", "learn_rate", "updates")

@@ -66,6 +66,17 @@ PRESETS = table(
         "RNNProp trained to adapt, for --task lasso-m-l2o (Yang et al. 2023), its slips mended",
     ),
     _preset("m-l2o-cl", "rnnprop", f"the same with a curriculum, as published: {CL}"),
+    _preset(
+        "twin",
+        "twin",
+        "Twin-L2O, for --task seesaw and other games, trained by the gradient that is left",
+    ),
+    _preset("twin-cl", "twin", "the same, the easiest episodes first (Shen et al. 2021)"),
+    _preset(
+        "twin-published",
+        "twin",
+        "Twin-L2O as published with Open-L2O: trained by rewards, with the tricks of the code",
+    ),
 )
 
 

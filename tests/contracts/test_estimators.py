@@ -20,6 +20,7 @@ from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES, PES
 from steppe.estimators.imitation import Imitation
 from steppe.estimators.mix import Mix
+from steppe.estimators.self_paced import SelfPaced
 from steppe.estimators.whole import Whole
 from steppe.flatness.entropy.local_entropy import LocalEntropy
 from steppe.flatness.entropy.variational import Smoothed
@@ -33,14 +34,17 @@ from steppe.flatness.hessian import (
     TopEigenvalue,
 )
 from steppe.flatness.units import Adaptive, Relative, SquaredNorm
+from steppe.objectives.minimax import Merit, Reward
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.supervised import Supervised
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam
+from steppe.optimizers.classic.games import GDA
 from steppe.optimizers.learned.learned_adam import LearnedAdam
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.solvers.family import WithMinimum
 from steppe.solvers.training import LogError
+from steppe.tasks.games.matrix import MatrixGame
 from steppe.tasks.inverse.recovery import SparseRecovery
 from steppe.tasks.synthetic.quadratic import Quadratic
 
@@ -51,6 +55,7 @@ ESTIMATORS = {
     "PES": lambda: PES(2, 2, 6),
     "Imitation": lambda: Imitation(adam(0.1), 2, 2, 6),
     "Mix": lambda: Mix({"main": BPTT(2, 2, 6), "imitation": Imitation(adam(0.1), 2, 2)}),
+    "SelfPaced": lambda: SelfPaced(BPTT(2, 2, 6), calls=3),
     "Whole": lambda: Whole(2, 2),
 }
 # A small network meets the one, a rule of four numbers, which takes less to compile, the other.
@@ -59,8 +64,12 @@ OPTIMIZERS = {
     "Regularized": lambda: LearnedAdam(0.1),
     "Supervised": lambda: LearnedAdam(0.1),
     "LogError": lambda: LearnedAdam(0.1),
+    "Merit": lambda: GDA(0.1),
+    "Reward": lambda: GDA(0.1, alternating=True),
 }
-TASKS = {  # that objective asks for a truth
+TASKS = {  # that objective asks for a truth, or for a game
+    "Merit": MatrixGame(2),
+    "Reward": MatrixGame(2),
     "Supervised": SparseRecovery(2, 3, density=0.99, start="normal"),
     "LogError": WithMinimum(SparseRecovery(2, 3, density=0.99, start="normal")),
 }
@@ -88,6 +97,8 @@ OBJECTIVES = {
     ),
     "Supervised": lambda: Supervised("uniform"),
     "LogError": lambda: LogError(),
+    "Merit": lambda: Merit("uniform", "log"),
+    "Reward": lambda: Reward(),
 }
 MEASURES = {
     "HessianTrace": lambda: HessianTrace(2),

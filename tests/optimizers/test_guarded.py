@@ -192,7 +192,7 @@ def test_a_state_that_is_not_finite_is_begun_afresh():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"by": "value"}, "by is 'value', expected 'loss' or 'residual'"),
+        ({"by": "value"}, r"by is 'value', expected one of \('loss', 'merit', 'residual'\)"),
         ({"decay": 1.0}, "decay must lie between 0 and 1, got 1.0"),
         ({"decay": float("nan")}, "decay must be a finite number, got nan"),
         ({"fallback": "ista"}, "fallback is a str, expected a steppe optimizer"),
