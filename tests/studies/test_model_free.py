@@ -130,3 +130,23 @@ def test_the_numbers_of_the_jacobian_are_means_over_meta_seeds():
     assert losses.lines[0].middle == (2.0, 1.0)
     said = jacobian.conclude(JACOBIAN_SCALES["small"], rows)
     assert "| RNNProp | 1e-3 | all | 2 [1, 3] |" in said.text and "not measured" in said.text
+
+
+def test_curves_are_those_of_gradient_descent_in_numpy_from_one_start_and_from_several():
+    task, marks = problems.problem("Q1", "2"), [0, 1, 2, 5]
+    found = problems.look(task, sgd(0.1), 1, 2, 5)
+    several = problems.look(task, sgd(0.1), 1, 2, 5, starts=2)
+    assert found.at == (0, 1, 2, 5) and several.at == (0, 2) and found.of == 2
+    curves = []
+    for key in problems.keys_of(1, 2):
+        episode = begin(task, sgd(0.1), key)
+        W, y = (np.asarray(part)[0] for part in (episode.instance.W, episode.instance.y))
+        x, own = np.asarray(episode.params)[0], []
+        for _ in range(6):
+            own.append(np.sum((W @ x - y) ** 2))
+            x = x - 0.1 * 2 * W.T @ (W @ x - y)
+        curves.append(np.array(own)[marks])
+    np.testing.assert_allclose(found.values, np.mean(curves, 0)[None], rtol=1e-10)
+    np.testing.assert_allclose(found.last, [curve[-1] for curve in curves], rtol=1e-10)
+    # Near zero all starts are alike: the lowest of two is a little lower than one.
+    assert several.values[0, 0] == pytest.approx(found.values[0, 0], rel=0.1)

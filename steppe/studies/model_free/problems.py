@@ -158,15 +158,17 @@ def _told(found: Float[Array, "lanes marks"], marks: Sequence[int], runs: int) -
     return Look(tuple(marks), values.mean(1), lost, of, last=values[0, :, -1].tolist())
 
 
-def _loss(task: AbstractTask) -> Callable[[Episode, object], Scalar]:
-    return lambda episode, _: Problem(task, episode.instance, (), episode.key).value(episode.params)
-
-
 @eqx.filter_jit
 def _values(
-    task: AbstractTask, opt: AbstractOptimizer, keys: Key, marks: tuple[int, ...]
+    task: AbstractTask, opt: AbstractOptimizer, starts: Key | Episode, marks: tuple[int, ...]
 ) -> Float[Array, "functions marks"]:
-    return episodes(task, opt, keys, marks[-1], _loss(task), at=marks).looks
+    """The loss after each of the marks. The functions do not change, so one loop sees them all."""
+
+    def end(episode: Episode, _: object) -> Scalar:
+        return Problem(task, episode.instance, (), episode.key).value(episode.params)
+
+    found = episodes(task, opt, starts, marks[-1], end, observe=lambda step: step.value)
+    return jnp.concatenate([found.steps, found.looks[:, None]], 1)[:, np.array(marks)]
 
 
 @eqx.filter_jit
@@ -182,5 +184,4 @@ def _from_starts(
     of_function = lambda key: jax.vmap(lambda k: one(key, k))(jnp.arange(starts))
     many = jax.vmap(of_function)(keys)
     flat = jax.tree_util.tree_map(lambda x: x.reshape(-1, *x.shape[2:]), many)
-    found = episodes(task, opt, flat, marks[-1], _loss(task), at=marks).looks
-    return found.reshape(len(keys), starts, len(marks))
+    return _values(task, opt, flat, marks).reshape(len(keys), starts, len(marks))
