@@ -35,6 +35,11 @@ class Certify:
         positional=True,
     )
     task: str | None = setting(None, "task to run it on (default: the task it was meta-trained on)")
+    particles: int | None = setting(
+        None,
+        "points from which it sees each problem together, as a swarm (default: as trained)",
+        least=1,
+    )
     metric: str = setting(
         "loss",
         "error of a run: loss, error (1 - accuracy), gradient, residual, distance, nmse, or a "
@@ -85,7 +90,7 @@ class Verify:
 
 def run(values: dict) -> int:
     options = make(Certify, values)
-    about = subject(options.optimizer, options.task)
+    about = subject(options.optimizer, options.task, options.particles)
     check_rate(about, options.lr)
     steps = options.steps or about.horizon or STEPS
     say = speaker(options.quiet)

@@ -30,6 +30,11 @@ class Eval:
     task: str | None = setting(
         None, "task to train (default: the task the optimizer was meta-trained on)"
     )
+    particles: int | None = setting(
+        None,
+        "points from which optimizers see each problem together, as a swarm (default: as trained)",
+        least=1,
+    )
     horizons: tuple[int, ...] = setting(
         (),
         "inner steps to train for, e.g. 100 500 (default: as in meta-training, and 5 times that)",
@@ -63,7 +68,7 @@ class Eval:
 
 def run(values: dict) -> int:
     options = make(Eval, values)
-    about = subject(options.optimizer, options.task)
+    about = subject(options.optimizer, options.task, options.particles)
     baselines = usual(about.task) if options.baselines == () else options.baselines or ()
     plan = decide(about, options.horizons, baselines)
     say = speaker(options.quiet)

@@ -34,7 +34,7 @@ from ..train.environment import environment
 from ..train.loop import History, MetaTrainingError, meta_train
 from ..train.mesh import use_cores
 from ..train.sinks import Console, Row, Sink, TensorBoard, flatness, read_rows
-from ..zoo.assemble import assemble
+from ..zoo.assemble import assemble, populated
 from ..zoo.io import load, save
 from ..zoo.recipe import Penalty, Recipe, change
 from ..zoo.recipe_json import from_json, to_json
@@ -143,8 +143,9 @@ def train_opened(
     known = {"best_step": history.best_step, "valid_loss": history.best}
     save(path, best, **to_json(recipe), **known)
     check_identity(path, best)
+    seen = populated(recipe, task)
     return Result(
-        best, history, _examine(best, task, recipe, folder, key_doctor, probe, say), folder
+        best, history, _examine(best, seen, recipe, folder, key_doctor, probe, say), folder
     )
 
 

@@ -40,6 +40,9 @@ Option = bool | Small | Decimal | Word | Sizes | None
 Options = dict[OptionName, Option]
 
 
+PARTICLES = {"particles": int}  # an option of `suite.build` for every task
+
+
 class Training(NamedTuple):
     """The training of an optimizer, as its file tells it."""
 
@@ -70,7 +73,7 @@ class Subject(NamedTuple):
             return suite.build(self.task)
         source = Source(str(self.optimizer), "name the task yourself", CheckpointError)
         hints = {k: v for make in suite.makers(self.task) for k, v in hints_of(make).items()}
-        known = {name: hints.get(name, Any) for name in suite.options(self.task)}
+        known = {name: hints.get(name, Any) for name in suite.options(self.task)} | PARTICLES
         options = plain(dict(self.task_options))  # of a checkpoint or a certificate
         checked(options, Options, source, "task options")
         checked_table(options, known, source, "task options")
@@ -95,8 +98,11 @@ def check(name: str, known: Collection[str], what: str) -> None:
         raise BadInput(f"There is no {what} {brief(name)}; {did_you_mean(name, known, see=SEE)}")
 
 
-def subject(source: str, task: str | None) -> Subject:
-    """The optimizer of this name or file, on this task or that of its training."""
+def subject(source: str, task: str | None, particles: int | None = None) -> Subject:
+    """The optimizer of this name or file, on this task or that of its training.
+
+    - `particles`: points that see each problem together; None: as many as it was trained with
+    """
     optimizer, name, trained = source, source, Training(None, {}, None)
     if source not in [*tunable(), *ready_made()]:
         optimizer = checkpoint(source)
@@ -114,7 +120,8 @@ def subject(source: str, task: str | None) -> Subject:
     if task is None:
         raise BadInput(f"{name} names no task it was trained on; add `task NAME`.")
     check(task, TASKS, "task")
-    return Subject(optimizer, name, task, trained.options, trained.horizon)
+    options = trained.options if particles is None else trained.options | {"particles": particles}
+    return Subject(optimizer, name, task, options, trained.horizon)
 
 
 def training(recipe: object, path: Path, task: str | None) -> Training:
@@ -127,14 +134,17 @@ def training(recipe: object, path: Path, task: str | None) -> Training:
     """
     told = recipe if isinstance(recipe, dict) else {}
     source = Source(str(path), "name the task and its horizons yourself", CheckpointError)
-    named, horizon = told.get("task"), told.get("horizon")
+    named, horizon, swarm = told.get("task"), told.get("horizon"), {}
     if isinstance(named, dict):  # of `runs.session`; else of 0.1, or a user's own words
-        estimator = told.get("estimator")
+        estimator, particles = told.get("estimator"), named.get("particles")
+        swarm = {} if particles is None else {"particles": particles}
         named = named.get("name")
         horizon = estimator.get("horizon") if isinstance(estimator, dict) else None
     known = checked(horizon, Horizon, source, "recipe.horizon") if type(horizon) is int else None
     given = told.get("task_options", {}) if task is None and isinstance(named, str) else {}
     options = checked(given, Options, source, "recipe.task_options")
+    # A swarm stays one on any task.
+    options = checked(swarm, Options, source, "recipe.task") | options
     if "folder" in options:
         raise source.refuse("a folder of data", "none, since it is for the user to name")
     return Training(named if isinstance(named, str) else None, options, known)

@@ -29,10 +29,12 @@ from ..flatness.units import Adaptive, Relative
 from ..objectives.minimax import Merit, Reward
 from ..objectives.regularized import Regularized
 from ..objectives.supervised import Supervised, tells_truth
+from ..objectives.swarm import Located
 from ..objectives.trajectory import Trajectory
 from ..optimizers.adaptable import Adaptable
 from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
 from ..optimizers.unrolled.base import AbstractUnrolled
+from ..tasks.wrappers.population import Population
 from ..tasks.wrappers.scaled import Scaled
 from ..tasks.wrappers.with_bowl import WithBowl
 from ..train.adapt import Adapter
@@ -78,7 +80,7 @@ def assemble(
     return opt, {
         "task": problems,
         "estimator": estimator,
-        "objective": objective(recipe, task),
+        "objective": objective(recipe, populated(recipe, task)),
         "meta_tx": separate_states(tx, 1 + len(teachers))
         if teachers and not imitated.shared
         else tx,
@@ -110,7 +112,14 @@ def assemble(
 def augmented(recipe: Recipe, task: AbstractTask) -> AbstractTask:
     """The task that the optimizer is trained on; evaluation is on the task itself."""
     task = WithBowl(task, recipe.task.convex) if recipe.task.convex else task
-    return Scaled(task, recipe.task.scaling) if recipe.task.scaling else task
+    task = Scaled(task, recipe.task.scaling) if recipe.task.scaling else task
+    return populated(recipe, task)  # outermost: particles share a problem, and its scaling
+
+
+def populated(recipe: Recipe, task: AbstractTask) -> AbstractTask:
+    """The task for as many particles as the recipe says; the task itself where it says nothing."""
+    particles = recipe.task.particles
+    return task if particles is None else Population(task, particles)
 
 
 def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
@@ -122,6 +131,7 @@ def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
         base = Supervised(how.weights)
     if how.of in ("merit", "reward"):
         base = Merit(how.weights, how.transform) if how.of == "merit" else Reward()
+    base = Located(base, how.entropy) if how.entropy else base
     if penalty.kind == "none" or penalty.weight is None:
         return base
     steps = max(1, round(penalty.fraction * horizon))

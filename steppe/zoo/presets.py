@@ -20,6 +20,7 @@ from .recipe import (
     Penalty,
     Recipe,
     Run,
+    Task,
     change,
     changed,
 )
@@ -77,6 +78,15 @@ M_L2O = change(
     episodes=3,
     steps=50_000,  # 10 000 epochs
     adapted=Adaptation(rate=1e-3, outer="next"),
+)
+# Problems of the published code have their optimum near 0; `rastrigin-shifted` has it anywhere.
+SWARM = Recipe(
+    task=Task(particles=4),
+    optimizer=Optimizer(name="swarm"),
+    estimator=Estimator(episodes=128),
+    objective=Objective(weights="sum", transform="identity", entropy=1e-3),
+    meta=Meta(clip=None),
+    run=Run(steps=5000, validate_every=100, validation_episodes=32),  # 1000 epochs
 )
 
 # Games: an epoch is one episode of 50 steps. Of `twin` the objective, the meta-learning rate and
@@ -137,6 +147,7 @@ PRESETS: dict[str, Recipe] = {
     "twin": TWIN,
     "twin-cl": change(TWIN, **{"curriculum.easiest": 0.2, "curriculum.easiest_until": 400}),
     "twin-published": TWIN_PUBLISHED,
+    "swarm": SWARM,
 }
 
 

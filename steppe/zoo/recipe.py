@@ -45,6 +45,12 @@ class Task:
         0.0, "half width, in ln, of a random scaling of every coordinate; 0: none", least=0
     )
     convex: int = setting(0, "variables of a convex function added to the task; 0: none", least=0)
+    particles: int | None = setting(
+        None,
+        "points from which an optimizer of swarms sees each problem, e.g. 4 (default: one alone)",
+        least=1,
+        most=2**12,
+    )
 
     def __post_init__(self):
         check(self, "task.")
@@ -168,6 +174,11 @@ class Objective:
     batch: Literal["same", "fresh", "valid"] = setting(
         "same",
         "data of the losses: the training batches, fresh ones, or the validation split",
+    )
+    entropy: float = setting(
+        0.0,
+        "weight of the entropy of where a swarm knows the minimum to be; 0: none",
+        least=0,
     )
 
     def __post_init__(self):
@@ -366,6 +377,10 @@ class Recipe:
             raise ValueError(
                 "`curriculum.easiest` needs `estimator.kind bptt`, whose episodes have a "
                 "meta-gradient each, and no `adapted.rate`; leave one of them out."
+            )
+        if self.objective.entropy and self.task.particles is None:
+            raise ValueError(
+                "`objective.entropy` is of what several particles know; add `task.particles 4`."
             )
         self.adapted.check_with(self.estimator.kind, self.estimator.rows)
         if stages and self.penalty.active != "always":

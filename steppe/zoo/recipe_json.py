@@ -15,13 +15,13 @@ from .recipe import Recipe
 
 FLAT = {  # setting: its name in a flat recipe
     "optimizer.name": "opt",
-    **{f"task.{name}": name for name in ("scaling", "convex")},
+    **{f"task.{name}": name for name in ("scaling", "convex", "particles")},
     "estimator.kind": "estimator",
     **{
         f"estimator.{name}": name
         for name in ("sigma", "episodes", "unroll", "horizon", "rows", "second_order")
     },
-    **{f"objective.{name}": name for name in ("of", "weights", "transform", "batch")},
+    **{f"objective.{name}": name for name in ("of", "weights", "transform", "batch", "entropy")},
     **{f"imitation.{name}": name for name in ("teachers", "ratio", "follow", "every", "shared")},
     "imitation.lr": "teacher_lr",
     "imitation.weights": "imitation_weights",

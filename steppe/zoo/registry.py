@@ -77,6 +77,7 @@ PRESETS = table(
         "twin",
         "Twin-L2O as published with Open-L2O: trained by rewards, with the tricks of the code",
     ),
+    _preset("swarm", "swarm", "LOIS as in its paper, four particles on any task (Cao et al. 2019)"),
 )
 
 

@@ -31,6 +31,7 @@ from steppe.evaluation.stats import bootstrap
 from steppe.flatness import hutchinson
 from steppe.flatness.hessian import HessianTrace
 from steppe.objectives.regularized import Regularized
+from steppe.objectives.swarm import Located
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam
 from steppe.optimizers.self_adapting import SelfAdapting
@@ -62,6 +63,7 @@ SENSIBLE = {
     "Noisy.zero": ("0",), "Scaled.spread": ("0",), "Flattened.beta": ("-1", "0"),
     "LocalEntropy.temperature": ("0",), "LocalEntropy.decay": ("0",),
     "LocalEntropy.burn_in": ("0",), "Regularized.strength": ("-1", "0"),
+    "Located.weight": ("0",),
     "Regularized.since": ("0",), "Curriculum.weights": ("-1", "0"), "Mix.weights": ("-1", "0"),
     "Adapted.rate": ("0",),
     "Curriculum.scales": ("-1", "0"), "meta_train.steps": ("0",), "meta_train.bad_share": ("0",),
@@ -174,6 +176,7 @@ def subjects() -> list[Subject]:
         subject(Adapter, {"base": BPTT(**WINDOWS)}),
         subject(Curriculum, {"horizons": (4,)}),
         subject(Regularized, {"base": Trajectory(), "measure": HessianTrace(), "strength": 0.1}),
+        subject(Located, {"base": Trajectory()}),
         subject(steppe.meta_train, TRAINING),
         subject(separate_states, {"tx": optax.adam(1e-3), "parts": 2}),
         subject(steppe.tune, JUDGING | {"make": Nothing()}),

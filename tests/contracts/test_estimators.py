@@ -37,6 +37,7 @@ from steppe.flatness.units import Adaptive, Relative, SquaredNorm
 from steppe.objectives.minimax import Merit, Reward
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.supervised import Supervised
+from steppe.objectives.swarm import Located
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam
 from steppe.optimizers.classic.games import GDA
@@ -47,6 +48,7 @@ from steppe.solvers.training import LogError
 from steppe.tasks.games.matrix import MatrixGame
 from steppe.tasks.inverse.recovery import SparseRecovery
 from steppe.tasks.synthetic.quadratic import Quadratic
+from steppe.tasks.wrappers.population import Population
 
 ESTIMATORS = {
     "BPTT": lambda: BPTT(2, 2, 6),
@@ -66,12 +68,14 @@ OPTIMIZERS = {
     "LogError": lambda: LearnedAdam(0.1),
     "Merit": lambda: GDA(0.1),
     "Reward": lambda: GDA(0.1, alternating=True),
+    "Located": lambda: LearnedAdam(0.1),
 }
 TASKS = {  # that objective asks for a truth, or for a game
     "Merit": MatrixGame(2),
     "Reward": MatrixGame(2),
     "Supervised": SparseRecovery(2, 3, density=0.99, start="normal"),
     "LogError": WithMinimum(SparseRecovery(2, 3, density=0.99, start="normal")),
+    "Located": Population(Quadratic(2), 2),
 }
 
 
@@ -99,6 +103,7 @@ OBJECTIVES = {
     "LogError": lambda: LogError(),
     "Merit": lambda: Merit("uniform", "log"),
     "Reward": lambda: Reward(),
+    "Located": lambda: Located(Trajectory(), 0.1, samples=5, places=4),
 }
 MEASURES = {
     "HessianTrace": lambda: HessianTrace(2),

@@ -6,6 +6,8 @@ from steppe.optimizers.classic.from_optax import adam
 from steppe.runs.folder import BadInput
 from steppe.runs.subject import subject
 from steppe.store.manifest import CheckpointError
+from steppe.tasks.suite import build
+from steppe.tasks.wrappers.population import Population
 from steppe.zoo.io import read_card, save
 
 
@@ -20,6 +22,19 @@ def test_task_options_and_horizon_are_those_of_the_recipe(tmp_path):
     assert vars(found.build_task())["n"] == 4
     found = told(tmp_path, task={"name": "quadratic"}, estimator={"horizon": 9})
     assert (found.task, found.horizon) == ("quadratic", 9)
+
+
+def test_a_swarm_stays_one_on_any_task(tmp_path):
+    recipe = {"task": {"name": "quadratic", "particles": 3}}
+    assert told(tmp_path, **recipe).task_name == "quadratic, particles 3"
+    elsewhere = subject(str(tmp_path / "a.safetensors"), "bowl-1")
+    assert elsewhere.build_task() == Population(build("bowl-1"), 3)
+    assert subject("adam", "bowl-1", 5).build_task() == Population(build("bowl-1"), 5)
+    assert subject(str(tmp_path / "a.safetensors"), None, 2).task_options == {"particles": 2}
+    with pytest.raises(CheckpointError, match=r"recipe\.task\.particles: found 1000000"):
+        told(tmp_path, task={"name": "quadratic", "particles": 10**6})
+    with pytest.raises(CheckpointError, match="particles"):
+        told(tmp_path, task={"name": "quadratic", "particles": 0}).build_task()
 
 
 WORDS = {

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import pytest
 
+from steppe.core.loss import StructureError
 from steppe.core.optimizer import split_meta
 from steppe.core.task import draw
 from steppe.estimators.adapted import Adapted
@@ -22,12 +23,16 @@ from steppe.flatness.hessian import HessianTrace, LogDet
 from steppe.flatness.units import Adaptive
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.supervised import Supervised
+from steppe.objectives.swarm import Located
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.adaptable import Adaptable
 from steppe.optimizers.names import OPTIMIZERS
 from steppe.optimizers.unrolled.coupled import TiLISTA
 from steppe.tasks import Quadratic
 from steppe.tasks.inverse.recovery import SparseRecovery
+from steppe.tasks.suite import build
+from steppe.tasks.wrappers.population import Population
+from steppe.tasks.wrappers.scaled import Scaled
 from steppe.train.adapt import Adapter
 from steppe.train.layerwise import Layerwise, layer_by_layer, natural_rate
 from steppe.train.loop import meta_train
@@ -51,6 +56,19 @@ def made(name, task, **changes):
 def test_every_preset_has_words_and_an_optimizer_of_the_list():
     assert list(PRESETS) == list(WORDS)
     assert {found.optimizer.name for found in PRESETS.values()} <= set(OPTIMIZERS)
+
+
+def test_a_swarm_sees_one_scaled_problem_from_several_points():
+    how = made("swarm", build("rastrigin-shifted"), hidden=(2,), scaling=1.0)[1]
+    assert how["task"] == Population(Scaled(build("rastrigin-shifted"), 1.0), 4)
+    assert how["objective"] == Located(Trajectory("sum", "identity"), 1e-3)
+    assert objective(recipe("swarm", **{"objective.entropy": 0.0}), Quadratic(2)) == Trajectory(
+        "sum", "identity"
+    )
+    with pytest.raises(ValueError, match=r"`objective.entropy` is of .* add `task.particles 4`"):
+        recipe("dm", **{"objective.entropy": 0.1})
+    with pytest.raises(StructureError, match=r"Swarm needs a loss of the form Stacked"):
+        made("swarm", Quadratic(2), particles=None, **{"objective.entropy": 0.0})
 
 
 def test_every_teacher_can_be_made():
