@@ -100,9 +100,7 @@ def values_after(
     at_least(0, "relative_losses", at=tuple(at))
     if not len(at):
         raise ValueError("relative_losses: at is empty; give numbers of steps, such as (10, 100).")
-    look = lambda episode, _: episode.params
-    run = lambda task, opt, keys: episodes(task, opt, keys, at[-1], look, at=at).looks
-    x = eqx.filter_jit(run)(known.task, opt, known.keys)
+    x = _runs(known.task, opt, known.keys, tuple(map(int, at)))
     with jax.enable_x64(True):
         return np.asarray(_values(*(_wide(part) for part in (known.task, known.instances, x))))
 
@@ -130,6 +128,13 @@ def relative_loss(values: Float[np.ndarray, "problems ..."], least: Numbers) -> 
 def _loss(task: AbstractTask, instance: Instance) -> Composite:
     batch = task.full_batch(instance, split="train")
     return expect(Problem(task, instance, batch, jr.key(0)).loss(), Composite, "minima")
+
+
+@eqx.filter_jit
+def _runs(task: AbstractTask, opt: AbstractOptimizer, keys: Key, at: tuple[int, ...]) -> Params:
+    """Parameters after given numbers of steps; optimizers of one kind share a program."""
+    look = lambda episode, _: episode.params
+    return episodes(task, opt, keys, at[-1], look, at=at).looks
 
 
 @eqx.filter_jit

@@ -38,13 +38,11 @@ PRODUCTS = {"LISTA": (0, 1), "LFISTA": (0, 2), "HyperLISTA": (4, 0)}  # products
 Sizes = tuple[SparseRecoverySizes, ...]
 
 _all = (*PANELS, *MORE)
+_small = dataclasses.replace(SCALES["small"], panels=_all, certified=0)
 SCALES_OF_SUITE: dict[str, Sizes] = {
     "tiny": (dataclasses.replace(SCALES["tiny"], certified=0),),
-    "small": (dataclasses.replace(SCALES["small"], panels=_all),),
-    "paper": (
-        dataclasses.replace(SCALES["small"], panels=_all),
-        dataclasses.replace(SCALES["paper"], every=True),
-    ),
+    "small": (_small,),
+    "paper": (_small, dataclasses.replace(SCALES["paper"], every=True)),
 }
 
 
