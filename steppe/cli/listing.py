@@ -4,18 +4,20 @@ import dataclasses
 from collections.abc import Mapping
 
 from ..core.settings import setting
+from ..studies.names import STUDIES
 from ..tasks.names import SUITES
 from ..zoo.registry import TABLES
 from .parse import columns, document, make
 
-TABLE_NAMES = ("tasks", "suites", *(what for what in TABLES if what != "tasks"))
+TABLE_NAMES = ("tasks", "suites", *(what for what in TABLES if what != "tasks"), "studies")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class List:
     """Name the tasks, optimizers, presets, data sets and measures that the other commands take.
 
-    Suites are named lists of tasks; a pretrained optimizer can be used wherever a checkpoint can.
+    Suites are named lists of tasks; a pretrained optimizer can be used wherever a checkpoint can; a
+    study is done again by `steppe reproduce`.
     """
 
     what: str | None = setting(
@@ -43,4 +45,6 @@ def run(values: dict) -> int:
 
 def lines(what: str) -> Mapping[str, str | tuple[str, ...]]:
     """A table: name → the line about it; of a suite, its tasks."""
+    if what == "studies":
+        return {name: study.question for name, study in STUDIES.items()}
     return SUITES if what == "suites" else {n: e.line for n, e in TABLES[what].items()}

@@ -235,6 +235,12 @@ def test_settings_of_a_study_are_options_of_its_line(capsys, tmp_path):
     assert "horizons has no scale 'paper', only tiny and small" in capsys.readouterr().err
 
 
+def test_studies_are_listed(capsys):
+    assert main(["list", "studies", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["studies"]
+    assert listed == {name: entry.question for name, entry in names.STUDIES.items()}
+
+
 def test_time_is_measured_by_one_worker_alone(capsys):
     assert main(["reproduce", "speed.presets", "--workers", "2"]) == 2
     assert "measures time" in capsys.readouterr().err

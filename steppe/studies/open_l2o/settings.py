@@ -65,7 +65,7 @@ class OpenL2O:
 
     scale: Scale = "tiny"
     suites: tuple[str, ...] = setting(
-        tuple(SUITES), "suites that are run; S, M, … for all that begin so"
+        (), f"suites that are run, of {', '.join(SUITES)}; a letter: all that begin so; none: all"
     )
     optimizers: tuple[str, ...] = setting(
         (), "trained optimizers as further rows: files, run folders, names of shipped ones"
@@ -73,13 +73,11 @@ class OpenL2O:
 
     def __post_init__(self):
         check(self)
-        if not self.suites:
-            raise ValueError(f"suites: expected one or more of {', '.join(SUITES)}.")
         letters_of(self.suites)
 
     @property
     def letters(self) -> tuple[str, ...]:
-        return letters_of(self.suites)
+        return letters_of(self.suites or tuple(SUITES))
 
 
 SCALES = {
