@@ -1,4 +1,7 @@
-"""The benchmark: its suites put together from made-up records, the figures, the page."""
+"""The benchmark: its suites put together from made-up records, the figures, the page.
+
+python tests/studies/test_open_l2o.py    writes the part of its README that is from the record
+"""
 
 import dataclasses
 import re
@@ -15,10 +18,12 @@ from steppe.studies.open_l2o import figures, open_l2o, outcome, settings
 from steppe.studies.open_l2o.page import TITLES
 from steppe.studies.open_l2o.settings import MODULES, SCALES, SUITES, OpenL2O, letters_of
 from steppe.studies.sparse_recovery import suite as sparse
-from steppe.studies.study import Verdict, content
+from steppe.studies.study import Verdict, conclude, content
 from steppe.studies.suite import Cost, Line, Panel, Suite
 
 FOLDER = Path(settings.__file__).parent.parent
+README, RECORD = (FOLDER / "open_l2o" / name for name in ("README.md", "open_l2o.jsonl"))
+BEGIN, END = "<!-- from the record -->", "<!-- until here -->"
 MARKS = [0, 1, 16, 100, 1000]
 
 
@@ -222,3 +227,31 @@ def test_the_line_says_what_it_runs(capsys):
     assert "there is no 'X'" in capsys.readouterr().err
     assert main(["reproduce", "open-l2o", "--suites", "L", "--optimizers", "none.safetensors"]) == 2
     assert "none.safetensors" in capsys.readouterr().err
+
+
+def from_record() -> str:
+    """The part of README that the record says, in Markdown; lists and costs are folded."""
+    if not RECORD.exists():
+        return "There is no record yet."
+    summary, counts, about, costs, *suites = conclude(
+        open_l2o.STUDY, SCALES["small"], RECORD
+    ).text.split("\n\n")
+    fold = lambda words, text: f"<details><summary>{words}</summary>\n\n{text}\n\n</details>"
+    lines = (part.partition("\n") for part in suites)
+    told = [fold(head, f"```\n{rest}\n```") for head, _, rest in lines]
+    return "\n\n".join([summary, counts, *told, fold(about.rstrip(":"), costs)])
+
+
+def parts() -> tuple[str, str, str]:
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    between, _, after = rest.partition(END)
+    return before, between.strip(), after
+
+
+def test_readme_is_what_the_record_says():
+    assert parts()[1] == from_record(), "write it anew: python tests/studies/test_open_l2o.py"
+
+
+if __name__ == "__main__":
+    before, _, after = parts()
+    README.write_text(f"{before}{BEGIN}\n{from_record()}\n{END}{after}", encoding="utf-8")
