@@ -11,9 +11,10 @@ from steppe.optimizers.classic.from_optax import sgd
 from steppe.studies.jacobian import jacobian
 from steppe.studies.jacobian import summary as jacobian_summary
 from steppe.studies.jacobian.settings import SCALES as JACOBIAN_SCALES
-from steppe.studies.model_free import model_free, problems, summary
+from steppe.studies.model_free import methods, model_free, problems, summary
 from steppe.studies.model_free.settings import SCALES
 from steppe.studies.suite import missing, read_expectations
+from steppe.zoo.presets import PRESETS
 
 SMALL = SCALES["small"]
 
@@ -150,3 +151,16 @@ def test_curves_are_those_of_gradient_descent_in_numpy_from_one_start_and_from_s
     np.testing.assert_allclose(found.last, [curve[-1] for curve in curves], rtol=1e-10)
     # Near zero all starts are alike: the lowest of two is a little lower than one.
     assert several.values[0, 0] == pytest.approx(found.values[0, 0], rel=0.1)
+
+
+def test_every_recipe_of_the_small_run_can_be_made():
+    made = {}
+    for cell in model_free.cells(SMALL):
+        for name in set(cell["methods"]) & set(PRESETS):
+            make = methods.on_networks if cell["suite"] == "N1" else methods.on_functions
+            made[cell["suite"], name] = make(name, cell)
+    assert len(made) == 3 + 2 + 5
+    assert made["N1", "dm-cl-il"].curriculum.horizons == (100, 200, 500)
+    assert made["N1", "dm-cl-il"].run.steps == made["N1", "dm"].run.steps
+    assert made["N1", "l2o-scale"].run.steps == SMALL.meta_steps // 3
+    assert made["R1", "dm"].estimator.episodes == SMALL.episodes

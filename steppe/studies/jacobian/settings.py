@@ -17,7 +17,7 @@ class Jacobian:
     )
     weights: tuple[float, ...] = setting(WEIGHTS, "weights of the regularizer", least=0)
     seeds: int = setting(3, "meta-seeds of each", least=1)
-    updates: int = setting(150, "meta-steps", least=10)
+    updates: int = setting(120, "meta-steps", least=10)
     horizon: int = setting(100, "inner steps, in meta-training and in judging", least=20)
     runs: int = setting(8, "trainings that an optimizer is judged on", least=2)
 

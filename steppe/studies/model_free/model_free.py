@@ -25,11 +25,10 @@ from ..expectations import judge, read_expectations
 from ..sources import digest_of
 from ..study import Cell, Conclusion, Study, records, reproduced
 from . import methods, problems, summary
-from .settings import ADAPTED, BY_HAND, ModelFree
+from .settings import ADAPTED, ModelFree
 
 LETTERS = ("R1", "Q1", "N1")
 EXPECTATIONS = Path(__file__).with_name("expectations.toml")
-ON_NETWORKS = tuple(name for name in BY_HAND if name != "nag")
 QUADRATIC = "10"  # unknowns
 TIMED = 20  # steps of the measurement of time
 DESCENT = 300  # steps of each start of the oracle
@@ -41,11 +40,11 @@ def cells(settings: ModelFree) -> Iterator[Cell]:
     sizes = {name: getattr(settings, name) for name in names} | {"meta_seed": 0}
     for n in settings.sizes:
         of_size = {"suite": "R1", "panels": [str(n)], **sizes}
-        yield of_size | {"methods": [*BY_HAND, methods.TOGETHER, "restarts"]}
+        yield of_size | {"methods": [*settings.by_hand, methods.TOGETHER, "restarts"]}
         for name in settings.learned:
             yield of_size | {"methods": [name]}
     quadratics = {"suite": "Q1", "panels": [QUADRATIC], **sizes}
-    yield quadratics | {"methods": list(BY_HAND)}
+    yield quadratics | {"methods": list(settings.by_hand)}
     yield quadratics | {"methods": list(settings.shipped)}
     for name in settings.learned:
         if name != "l2o-scale":  # a published panel of coordinatewise rules
@@ -55,7 +54,8 @@ def cells(settings: ModelFree) -> Iterator[Cell]:
         "tuned_on": settings.tuning_seeds, "meta_steps": settings.meta_steps,
     }  # fmt: skip
     for panel in settings.networks:
-        yield networks | {"panels": [panel], "methods": list(ON_NETWORKS)}
+        by_hand = [name for name in settings.by_hand if name != "nag"]  # as in the survey
+        yield networks | {"panels": [panel], "methods": by_hand}
         shipped = [name for name in settings.shipped if name != ADAPTED]
         yield networks | {"panels": [panel], "methods": shipped}
     for name in settings.recipes:

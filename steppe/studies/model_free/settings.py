@@ -27,6 +27,7 @@ class ModelFree:
     tuned_on: int = setting(32, "functions that a rate is tuned on", least=1)
     updates: int = setting(200, "meta-steps on functions", least=10)
     episodes: int = setting(32, "functions of a meta-step", least=1)
+    by_hand: tuple[str, ...] = setting(BY_HAND, "rules whose rate is tuned", choices=BY_HAND)
     learned: tuple[str, ...] = setting(
         LEARNED, "optimizers that are meta-trained on functions", choices=LEARNED
     )
@@ -52,7 +53,8 @@ class ModelFree:
 SCALES = {
     "tiny": ModelFree(
         sizes=(2,), runs=2, functions=16, steps=100, restarts=20, tuned_on=4, updates=20,
-        episodes=8, learned=("dm",), shipped=("rnnprop-v1", "rnnprop-flat-v1-symbolic"),
+        episodes=8, by_hand=("gd", "adam"), learned=("dm",),
+        shipped=("rnnprop-v1", "rnnprop-flat-v1-symbolic"),
         networks=("relu",), recipes=("dm-cl-il",), meta_seeds=1, meta_steps=20, seeds=2,
     ),
     "small": ModelFree(),
