@@ -70,6 +70,11 @@ STUDIES = {
         "symbolic.settings:SCALES",
         "symbolic.symbolic:STUDY",
     ),
+    "games": Entry(
+        "Do learned rules play games well, and what does a guard promise and cost?",
+        "games.settings:SCALES",
+        "games.suite:STUDY",
+    ),
     "lasso": Entry(
         "Do unrolled networks solve LASSO problems faster than FISTA with the right step?",
         "lasso.settings:SCALES",

@@ -32,10 +32,15 @@ SUITES = {
     "R1": About("model_free", "functions of the Rastrigin family"),
     "Q1": About("model_free", "quadratics"),
     "N1": About("model_free", "networks"),
+    "M1": About("games", "games of one unknown for each player"),
+    "M2": About("games", "seesaws of wider ranges, easy episodes first"),
+    "M3": About("games", "matrix games of five unknowns, and a guard"),
+    "M4": About("games", "bilinear games of up to 50 unknowns"),
     "J1": About("jacobian", "a penalty on gradients in meta-training"),
 }
 MODULES = tuple(dict.fromkeys(about.module for about in SUITES.values()))
 LONGEST_FIRST = (
+    "games",
     "model_free",
     "jacobian",
     "lasso",
