@@ -191,6 +191,24 @@ def test_the_conclusion_and_the_page_tell_all_and_load_nothing(tmp_path):
     assert open_l2o.page.command(part).endswith("tiny --suites L1 --optimizers a.safetensors")
 
 
+def test_a_suite_whose_records_cannot_be_used_leaves_the_others_as_they_are(tmp_path):
+    part = dataclasses.replace(SCALES["small"], suites=("S1", "L1"))
+    broken = row({"suite": "L1", "method": "FISTA", "layers": 16}, at=MARKS, rows=[{"rows": 5}])
+    said = open_l2o.conclude(part, [*MADE_UP[:1], broken])
+    assert said.text.startswith("LASSO: the records are not complete, or of other work (KeyError")
+    words = {v.claim: v.word for v in said.verdicts}
+    assert words["noiseless: ALISTA at most -32 dB, mean"] == "reproduced"
+    assert {v.word for v in said.verdicts if v.suite == "L1"} == {"not measured", "not claimed"}
+    said.files["report.html"](tmp_path / "a.html")
+    assert "LASSO: the records are not complete" in (tmp_path / "a.html").read_text()
+
+
+def test_records_of_other_work_are_refused(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"lr": 0.5}\n')
+    with pytest.raises(ValueError, match="no record is of a suite"):
+        conclude(open_l2o.STUDY, SCALES["tiny"], tmp_path / "rows.jsonl")
+
+
 def line(name: str, *middle: float | None, **more) -> Line:
     return Line(name, tuple(float(k) for k in range(len(middle))), middle, **more)
 

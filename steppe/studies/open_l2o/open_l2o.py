@@ -12,13 +12,15 @@ redrawn, and what every method costs.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
+from ...core.messages import brief
 from ...evaluation.engines import Row, function
-from ..study import Cell, Conclusion, Study
-from ..suite import Suite, own
+from ..study import Cell, Conclusion, Study, Verdict
+from ..suite import Cost, Panel, Suite, own
 from . import outcome, page
 from .settings import LONGEST_FIRST, SUITES, OpenL2O
 
@@ -64,29 +66,63 @@ def run(cell: Cell) -> dict[str, Any]:
     return function(suite_of(SUITES[cell["suite"]].module).study.work)(cell)
 
 
+class Found(NamedTuple):
+    """The answer of one suite.
+
+    - `trouble`: why its records could not be used; "" if they could
+    """
+
+    verdicts: list[Verdict]
+    panels: Sequence[Panel] = ()
+    costs: Sequence[Cost] = ()
+    numbers: Mapping[str, float] = MappingProxyType({})
+    trouble: str = ""
+
+
+def found_by(suite: Suite, sizes: Any, rows: Sequence[Row]) -> Found:
+    """The answer of a suite. Records that it cannot use leave all its lines unmeasured."""
+    said = lambda rows: list(suite.study.conclude(sizes, rows).verdicts)
+    try:
+        return Found(said(rows), suite.panels(rows), suite.costs(rows), suite.quantities(rows))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        words = f"{type(error).__name__}: {brief(str(error))}"
+        trouble = f"{suite.name}: the records are not complete, or of other work ({words})."
+        return Found(said([]), trouble=trouble)
+
+
 def conclude(settings: OpenL2O, rows: Sequence[Row]) -> Conclusion:
-    said, panels, costs, numbers = [], [], [], {}
-    for suite, sizes in chosen(settings):
-        letters = [letter for letter in suite.letters if letter in settings.letters]
-        mine = own(rows, letters)
-        said += [v for v in suite.study.conclude(sizes, mine).verdicts if v.suite in letters]
-        panels += suite.panels(mine)
-        costs += suite.costs(mine)
-        numbers |= suite.quantities(mine)
-    said, panels, costs = (
-        sorted(found, key=lambda one: list(SUITES).index(one.suite))
-        for found in (said, panels, costs)
-    )
+    if rows and not own(rows, SUITES):
+        raise ValueError("no record is of a suite")
+    found = [
+        found_by(suite, sizes, own(rows, set(suite.letters) & set(settings.letters)))
+        for suite, sizes in chosen(settings)
+    ]
+    said = in_order(v for one in found for v in one.verdicts if v.suite in settings.letters)
+    panels = in_order(panel for one in found for panel in one.panels)
+    costs = in_order(cost for one in found for cost in one.costs)
+    troubles = [one.trouble for one in found if one.trouble]
+    numbers = {name: outcome.finite(x) for one in found for name, x in one.numbers.items()}
+    write = functools.partial(page.write, settings, rows, said, panels, costs, troubles)
     return Conclusion(
-        text=outcome.text(said, costs),
+        text="\n\n".join([*troubles, outcome.text(said, costs)]),
         content={
             "suites": outcome.counts(said),
-            "quantities": {name: outcome.finite(x) for name, x in numbers.items()},
+            "quantities": numbers,
             "costs": [dataclasses.asdict(cost) for cost in costs],
+            **({"troubles": troubles} if troubles else {}),
         },
         verdicts=said,
-        files={"report.html": functools.partial(page.write, settings, rows, said, panels, costs)},
+        files={"report.html": write},
     )
+
+
+T = TypeVar("T", Verdict, Panel, Cost)
+
+
+def in_order(found: Iterable[T]) -> list[T]:
+    """By suite, in the order of their table."""
+    place = {letter: i for i, letter in enumerate(SUITES)}
+    return sorted(found, key=lambda one: place[one.suite])
 
 
 MINUTES = {"tiny": "under 8 minutes", "small": "under an hour", "paper": "weeks"}  # on two cores

@@ -28,6 +28,7 @@ def write(
     verdicts: Sequence[Verdict],
     panels: Sequence[Panel],
     costs: Sequence[Cost],
+    troubles: Sequence[str],
     path: Path,
 ) -> None:
     """Write the page."""
@@ -39,6 +40,7 @@ def write(
         held=held,
         judged=judged,
         rest=outcome.rest(verdicts),
+        troubles=troubles,
         count_head=outcome.COUNT_HEAD,
         counts=[(_anchor(line[0]), line) for line in outcome.count_rows(verdicts)],
         parts=[part for module in MODULES if (part := _part(module, verdicts, panels, costs))],
