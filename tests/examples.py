@@ -23,6 +23,7 @@ from steppe.flatness.hessian import HessianTrace
 from steppe.solvers.family import WithMinimum
 from steppe.tasks import MLP, Classify, ConvNet, Quadratic, Wells
 from steppe.tasks.games.matrix import MatrixGame
+from steppe.tasks.games.mixture import GANRing
 from steppe.tasks.games.quadratic import QuadraticGame
 from steppe.tasks.games.seesaw import Seesaw
 from steppe.tasks.inverse.family import Family
@@ -78,6 +79,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "matrix-game-bounded": lambda: MatrixGame(2, "uniform", "uniform", largest_condition=20.0),
     "quadratic-game": lambda: QuadraticGame(2, coupling=1.0),
     "seesaw": lambda: Seesaw(3),
+    "gan-ring": lambda: GANRing(modes=3, spread=0.3, latent=1, width=2, batch_size=4),
     "lasso-spread": lambda: Lasso(n=2, labels="symmetric", spread=(0.1, 10.0), between=True),
     "rastrigin": lambda: Rastrigin(n=2, data="uniform"),
     "rastrigin-textbook": lambda: Rastrigin(n=2, data="textbook", box=3.0, alpha=(0.5, 2.0)),

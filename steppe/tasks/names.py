@@ -393,6 +393,11 @@ GAMES = (
         "min over x, max over y of xᵀAy in 5 unknowns each, all entries N(0, 1)",
         MATRIX_GAME,
     ),
+    _game(
+        "gan-ring",
+        "a GAN: a generator and a critic of 2 x 32 units, data of 8 Gaussians on a circle",
+        "mixture:GANRing",
+    ),
 )
 
 IMAGES = {  # data set: how it is called in a task's line
@@ -524,7 +529,7 @@ SUITES: dict[str, tuple[str, ...]] = {  # named lists of tasks
     ),
     "games": (
         "saddle", "rotated-saddle", "seesaw", "seesaw-2", "seesaw-3", "seesaw-4", "seesaw-5",
-        "seesaw-6", "seesaw-7", "matrix-game", "matrix-game-5", "bilinear-game",
+        "seesaw-6", "seesaw-7", "matrix-game", "matrix-game-5", "bilinear-game", "gan-ring",
     ),
     "l2o-scale-large": ("quadratic-784", "quadratic-1024", "quadratic-2048"),
 }  # fmt: skip

@@ -82,6 +82,7 @@ COUNTS = {
     **dict.fromkeys(SUITES["games"], 2),
     "matrix-game-5": 10,
     "bilinear-game": 10,
+    "gan-ring": (4 * 32 + 32 * 32 + 32 * 2 + 66) + (2 * 32 + 32 * 32 + 32 + 65),
     "digits-mlp": 64 * 20 + 20 + 20 * 10 + 10,
     "digits-relu": 64 * 20 + 20 + 20 * 10 + 10,
     "digits-deeper": 64 * 20 + 20 + 20 * 20 + 20 + 20 * 10 + 10,
