@@ -31,7 +31,7 @@ from .claims import (
     within,
 )
 from .entries import Counts, Environment, Error, Semantics, Simultaneous
-from .episodes import Episodes, Measure
+from .episodes import Episodes, Measure, usual_metric
 from .plan import (
     Item,
     Plan,
@@ -88,7 +88,8 @@ def certify(
       any `AbstractRun`
     - `task`: the task of an optimizer, and None otherwise
     - `steps`: iterations of each run, K ≥ 1
-    - `metric`: the error of an optimizer on a task, see `Episodes`; None for "loss"
+    - `metric`: the error of an optimizer on a task, see `Episodes`; None: the loss, or of a game
+      the merit
     - `tolerances`: errors to reach, in the unit of the metric; each gives a claim of success after
       each k of `at`
     - `levels`: fractions of tasks, in (0, 1); each gives the iterations to each tolerance, or
@@ -226,7 +227,7 @@ def as_run(
     if isinstance(subject, (AbstractOptimizer, optax.GradientTransformation)):
         if task is None:
             raise ValueError("An optimizer is certified on a task; give it as second argument.")
-        return Episodes(task, subject, metric=metric or "loss")
+        return Episodes(task, subject, metric=usual_metric(task) if metric is None else metric)
     if task is not None or metric is not None:
         raise ValueError("task and metric belong to an optimizer; leave them away here.")
     if isinstance(subject, AbstractRun):

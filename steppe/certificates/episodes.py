@@ -25,10 +25,11 @@ from jaxtyping import Array, Float, PyTree
 from ..core import tree
 from ..core.arguments import told
 from ..core.episode import Episode, Step
+from ..core.loss import Saddle
 from ..core.messages import did_you_mean
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import rollout
-from ..core.task import AbstractTask, Problem, draw
+from ..core.task import AbstractTask, Problem, draw, structure
 from ..core.types import Instance, Key, Params, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
 from ..optimizers.unrolled.base import warn_of_matrix
@@ -95,7 +96,8 @@ class Episodes(AbstractRun):
 
     - `task`: draws the problems
     - `opt`: an optimizer of steppe or an optax transformation
-    - `metric`: a name of the table above, or f(params, instance) → number ≥ 0
+    - `metric`: a name of the table above, or f(params, instance) → number ≥ 0; of a game
+      not "loss", which does not fall along a run, but "merit"
     - `split`: the data that losses and metrics are taken on; the runs themselves use training data
     - `name`: of the optimizer, in the certificate
     - `task_name`, `task_options`: of a named task, in the certificate
@@ -217,7 +219,7 @@ def reading(task: AbstractTask, metric: str | Measure, split: Split) -> tuple[Re
     - `metric`: a name of the table above, or f(params, instance) → number
     - `split`: the data that losses and metrics are taken on
 
-    Raises ValueError if the task has no such metric.
+    Raises ValueError if the task has no such metric, and for the loss of a game.
     """
     if split not in get_args(Split):
         raise ValueError(f"split must be one of {', '.join(get_args(Split))}, got {told(split)}.")
@@ -226,6 +228,8 @@ def reading(task: AbstractTask, metric: str | Measure, split: Split) -> tuple[Re
     if callable(metric):
         about = Metric(name_of(metric), "a function of parameters and instance")
         return Reading(metric, split), about
+    if metric == "loss" and usual_metric(task) != metric:
+        raise ValueError("The loss of a game tells nothing of a run; take the metric 'merit'.")
     own, target = eqx.filter_eval_shape(lambda key: own_metrics(task, split, key), jr.key(0))
     absent = {*(() if "accuracy" in own else ("error",)), *(OF_TARGET if target is None else ())}
     known = [name for name in METRICS if name not in absent]
@@ -238,6 +242,11 @@ def reading(task: AbstractTask, metric: str | Measure, split: Split) -> tuple[Re
         alike = METRICS.get(metric, Metric(metric, text))  # decibels are decibels in any task
         return Reading(metric, split), dataclasses.replace(alike, definition=text)
     raise ValueError(f"The task has no metric {metric!r}; {did_you_mean(metric, [*known, *own])}")
+
+
+def usual_metric(task: AbstractTask) -> str:
+    """The error that a run brings down: the loss, or of a game the merit."""
+    return "merit" if issubclass(structure(task), Saddle) else "loss"
 
 
 def own_metrics(

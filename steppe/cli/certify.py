@@ -40,10 +40,10 @@ class Certify:
         "points from which it sees each problem together, as a swarm (default: as trained)",
         least=1,
     )
-    metric: str = setting(
-        "loss",
+    metric: str | None = setting(
+        None,
         "error of a run: loss, error (1 - accuracy), gradient, residual, distance, nmse, or a "
-        "metric of the task's own",
+        "metric of the task's own (default: loss; of a game merit)",
     )
     tolerances: tuple[float, ...] = setting((), "errors to come down to")
     levels: tuple[float, ...] = setting(
@@ -119,11 +119,13 @@ def certified(options: Certify, about: Subject, steps: int, say) -> "Certificate
 
     use_cores(options.cores)
     from ..certificates.certify import certify
+    from ..certificates.episodes import usual_metric
 
     task = about.build_task()
     opt, how = ready(about, task, steps, options.lr, options.seed, say)
+    metric = options.metric or usual_metric(task)
     return certify(
-        episodes(about, task, opt, options.metric, how),
+        episodes(about, task, opt, metric, how),
         steps=steps,
         tolerances=options.tolerances,
         levels=options.levels,

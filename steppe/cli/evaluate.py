@@ -96,9 +96,11 @@ def run(values: dict) -> int:
 
 def text(records: "list[Record]") -> str:
     """The tables, and in words where the optimizer wins and where it loses."""
-    from ..evaluation.compare import sentences, text_table
+    from ..evaluation.compare import of_game, sentences, text_table
 
     title = f"mean ± half of the 95 % interval over {len(records[0].seeds)} seeds"
+    if of_game(records):
+        title += "; the loss of a game is its merit ‖(∇ₓf, −∇ᵧf)‖"
     return "\n".join([text_table(records), "", title, *sentences(records)])
 
 

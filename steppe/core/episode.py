@@ -12,8 +12,9 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Int, PyTree
 
 from . import tree
+from .loss import Saddle
 from .optimizer import AbstractOptimizer
-from .task import AbstractTask, Problem
+from .task import AbstractTask, Problem, structure
 from .types import Instance, Key, Obs, OptState, Params, Scalar, Updates
 
 
@@ -46,6 +47,13 @@ class Step(NamedTuple):
     after: Episode
     value: Scalar  # the loss at `before.params`
     key: Key  # for random numbers of the onlooker
+
+
+def merit_of_steps(task: AbstractTask) -> Callable[[Step], Scalar]:
+    """A look at `Problem.merit` before each step: its value, where the task is no game."""
+    if not issubclass(structure(task), Saddle):
+        return lambda step: step.value
+    return lambda step: step.problem.merit(step.before.params)
 
 
 def begin(task: AbstractTask, opt: AbstractOptimizer, key: Key) -> Episode:

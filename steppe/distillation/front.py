@@ -175,7 +175,7 @@ def ends(
     def look(episode: Episode, _) -> tuple[Array, Array]:
         def value(part: Part, limit: int | None) -> Array:
             batch = rows(task.full_batch(episode.instance, split=part), limit)
-            return Problem(task, episode.instance, batch, episode.key).value(episode.params)
+            return Problem(task, episode.instance, batch, episode.key).merit(episode.params)
 
         return value("train", TRAIN_ROWS), value(part, None)
 

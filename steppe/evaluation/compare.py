@@ -13,6 +13,8 @@ import numpy as np
 from .records import Number, Record
 from .stats import Interval, Paired, interval, paired
 
+MERIT = "test_merit"  # of games
+HIGHER = ("accuracy", "_modes", "_good")  # are better where they are higher
 WORDS = {
     "better": "better than",
     "worse": "worse than",
@@ -77,11 +79,17 @@ def metrics(case: Case) -> list[str]:
     """Names of the compared metrics: the training loss and everything on the test split."""
     shared = [m for m in case.records[0].metrics if all(m in r.metrics for r in case.records)]
     first = [m for m in ("train_loss", "test_loss") if m in shared]
-    return first + [m for m in shared if m.startswith("test_") and m not in first]
+    tested = [m for m in shared if m.startswith("test_") and m not in first]
+    return first + [m for m in tested if not (m == MERIT and of_game(case.records))]
+
+
+def of_game(records: Sequence[Record]) -> bool:
+    """True where the losses are the merit of a game, which then stands in the records twice."""
+    return all(r.metrics.get(MERIT) == r.metrics.get("test_loss", ()) for r in records)
 
 
 def lower_is_better(metric: str) -> bool:
-    return not metric.endswith("accuracy")
+    return not metric.endswith(HIGHER)
 
 
 def pairable(a: Record, b: Record) -> bool:

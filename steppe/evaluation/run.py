@@ -29,12 +29,11 @@ from jaxtyping import Array, Float, PyTree
 from ..core import tree
 from ..core.arguments import expect_kind
 from ..core.backend import lanes_evaluated, quick_compilation
-from ..core.episode import Episode
-from ..core.loss import Saddle
+from ..core.episode import Episode, merit_of_steps
 from ..core.messages import at_least, reals
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import episodes, rollout, shapes
-from ..core.task import AbstractTask, Problem, length, structure
+from ..core.task import AbstractTask, Problem, length
 from ..core.types import Batch, Key, Params, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
 from ..optimizers.unrolled.base import warn_of_matrix
@@ -128,8 +127,7 @@ def trainer(task: AbstractTask, opt: AbstractOptimizer, *, horizon: int, points:
     at = marks(horizon, points)
     counts = getattr(opt, "counts", lambda state: {})
     look = lambda episode, _: (episode.instance, episode.params, counts(episode.opt_state))
-    of_game = issubclass(structure(task), Saddle)  # whose value tells nothing of a run
-    loss = lambda step: step.problem.merit(step.before.params) if of_game else step.value
+    loss = merit_of_steps(task)
 
     def train(pair: tuple[AbstractTask, AbstractOptimizer], keys: Key) -> tuple:
         begins, measures = jax.vmap(jr.split, out_axes=1)(keys)

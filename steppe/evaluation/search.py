@@ -102,10 +102,10 @@ def search(
 
         def score(end: Episode, lane: tuple[Array, Key]) -> Array:
             batch = pair[0].full_batch(end.instance, split="valid")
-            loss = Problem(pair[0], end.instance, batch, lane[1]).loss()
+            problem = Problem(pair[0], end.instance, batch, lane[1])
             if by == "loss":
-                return loss(end.params)
-            return squares(end.params, expect(loss, Composite, "search"))
+                return problem.merit(end.params)
+            return squares(end.params, expect(problem.loss(), Composite, "search"))
 
         own = lambda lane: with_numbers(pair[1], names, lane[0])
         beside = (lanes[0], measures)

@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from ..core import rollout, tree
-from ..core.episode import Episode
+from ..core.episode import Episode, merit_of_steps
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask, Problem
 from ..core.types import Key, OptState, Params, Scalar, Updates
@@ -112,6 +112,7 @@ def probe(
     """Train `episodes` fresh problems with `opt` for LONGER horizons, and look."""
     began = time.perf_counter()
     watched, steps = WithReference(opt), LONGER * horizon
+    value = merit_of_steps(task)
     at = range(0, steps + 1, horizon)
 
     @eqx.filter_jit
@@ -120,9 +121,9 @@ def probe(
 
         def look(episode: Episode, keys: list[Key]) -> Scalar:
             batch = task.batch(episode.instance, keys[0], split="train")
-            return Problem(task, episode.instance, batch, keys[1]).value(episode.params)
+            return Problem(task, episode.instance, batch, keys[1]).merit(episode.params)
 
-        see = lambda step: (step.value, step.after.opt_state[2])
+        see = lambda step: (value(step), step.after.opt_state[2])
         return rollout.episodes(
             task, watched, begins, steps, look, beside=draws, at=at, observe=see
         )

@@ -10,7 +10,7 @@ from cli.runs import contents
 from steppe.cli.evaluate import content, text
 from steppe.evaluation.records import Record, read_records
 from steppe.evaluation.run import GRID
-from steppe.runs.comparison import RATES, compare, decide
+from steppe.runs.comparison import RATES, compare, decide, usual
 from steppe.runs.subject import subject
 from steppe.zoo.registry import tunable
 
@@ -100,6 +100,17 @@ def test_optimizers_that_take_their_step_from_the_problem_need_no_rate(steppe):
     assert answer.code == 2 and "fista takes its step from the problem; leave" in answer.err
     answer = steppe("eval", "sam", "--task", "quadratic")
     assert answer.code == 2 and "sam has no learning rate to tune; use one of sgd" in answer.err
+
+
+def test_a_game_is_compared_with_methods_for_games_by_its_merit(steppe):
+    assert usual("seesaw") == ("gda", "optimistic-gda", "extragradient")
+    assert usual("quadratic") == ("sgd", "momentum", "adam")
+    words = "eval gda --task seesaw --baselines extragradient --no-tune --horizons 3 --seeds 2"
+    answer = steppe(*words.split(), "--cores", 2)
+    assert answer.code == 0, answer.err
+    assert "the loss of a game is its merit" in answer.out and "test merit" not in answer.out
+    answer = steppe("eval", "adam", "--task", "seesaw", "--no-tune", "--cores", 2)
+    assert answer.code == 2 and "adam would descend for both players" in answer.err
 
 
 def test_every_rate_that_may_be_tuned_has_a_customary_value():

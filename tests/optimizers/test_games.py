@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import steppe
+from steppe.certificates.certify import as_run
+from steppe.certificates.episodes import Episodes
 from steppe.core.episode import Episode, begin, unroll
 from steppe.core.rollout import episodes
 from steppe.core.task import Problem
@@ -216,6 +218,16 @@ def test_a_game_is_tuned_and_judged_by_its_merit():
     assert record.metrics["test_loss"] == record.metrics["test_merit"]
     starts = [row[0] for row in record.metrics["test_loss"]]
     assert [row[0] for row in record.curve] == pytest.approx(starts)
+
+
+def test_a_game_is_certified_by_its_merit():
+    task = QuadraticGame()
+    run = as_run(GDA(0.3), task, None)
+    assert run.metric.name == "merit" and as_run(GDA(0.3), steppe.Quadratic(n=2), None)
+    assert np.all(np.diff(run.run(0, range(3), 5).errors) < 0)
+    with pytest.raises(ValueError, match=r"loss of a game tells nothing.*take the metric 'merit'"):
+        Episodes(task, GDA(0.3))
+    assert Episodes(Seesaw(), GDA(0.3), metric="distance").metric.name == "distance"
 
 
 def test_who_descends_for_both_players_is_refused():

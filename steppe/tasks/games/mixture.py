@@ -117,7 +117,7 @@ class GANRing(AbstractTask):
         """The merit, and what the samples are worth.
 
         - `merit`: ‖(∇f of the generator, −∇f of the critic)‖
-        - `modes`: Gaussians that are the nearest to at least one good sample
+        - `modes`: share of the Gaussians that are the nearest to at least one good sample
         - `good`: share of samples within three standard deviations of the nearest mean
         - `energy`: the energy distance of samples and data, 0 for equal laws
         """
@@ -130,7 +130,7 @@ class GANRing(AbstractTask):
         merit = self.loss(instance, batch, key).merit(params)
         return {
             "merit": merit,
-            "modes": jnp.sum(hits > 0).astype(samples.dtype),
+            "modes": jnp.mean((hits > 0).astype(samples.dtype)),
             "good": jnp.mean(good.astype(samples.dtype)),
             "energy": energy_distance(samples, x.astype(samples.dtype)),
         }
