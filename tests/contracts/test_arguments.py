@@ -58,7 +58,7 @@ SENSIBLE = {
     "SparseLogistic.weight": ("0",), "ImagePatches.weight": ("0",),
     "TabularLogistic.weight": ("0",), "Shifted.start": ("-1", "0"),
     "Shifted.objective": ("-1", "0"), "Rastrigin.start": ("0",), "Rastrigin.shift": ("0",),
-    "QuadraticGame.coupling": ("-1", "0"),
+    "QuadraticGame.coupling": ("-1", "0"), "GANRing.penalty": ("0",),
     "Bowl.angle": ("-1", "0"), "TwoClasses.separation": ("0",), "Noisy.deviation": ("0",),
     "Noisy.zero": ("0",), "Scaled.spread": ("0",), "Flattened.beta": ("-1", "0"),
     "LocalEntropy.temperature": ("0",), "LocalEntropy.decay": ("0",),
