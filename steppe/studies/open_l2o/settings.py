@@ -36,6 +36,10 @@ SUITES = {
     "M2": About("games", "seesaws of wider ranges, easy episodes first"),
     "M3": About("games", "matrix games of five unknowns, and a guard"),
     "M4": About("games", "bilinear games of up to 50 unknowns"),
+    "M1": About("games", "small games"),
+    "M2": About("games", "seesaws of all ranges"),
+    "M3": About("games", "matrix games of five unknowns"),
+    "M4": About("games", "bilinear games of five to fifty unknowns (ours)"),
     "J1": About("jacobian", "a penalty on gradients in meta-training"),
 }
 MODULES = tuple(dict.fromkeys(about.module for about in SUITES.values()))
