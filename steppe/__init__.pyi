@@ -4,6 +4,7 @@ from . import certificates as certificates
 from . import data as data
 from . import evaluation as evaluation
 from . import interop as interop
+from . import prompt as prompt
 from . import tasks as tasks
 from . import zoo as zoo
 from .certificates.certify import certify as certify

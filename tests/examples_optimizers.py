@@ -46,6 +46,7 @@ from steppe.optimizers.unrolled.na_alista import NAALISTA
 from steppe.optimizers.unrolled.step_lista import StepLISTA
 from steppe.optimizers.unrolled.tista import TISTA
 from steppe.optimizers.watchdog import Watchdog
+from steppe.prompt.apart import Apart
 from steppe.runs.probe import WithReference
 
 # Of the networks for one matrix. The threshold is small, so that every unknown moves.
@@ -122,6 +123,7 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "guarded": lambda: Guarded(momentum(0.1), adam(0.01)),
     "guarded-by-merit": lambda: Guarded(momentum(0.1), adam(0.01), "merit"),
     "guarded-by-residual": lambda: Guarded(momentum(0.1), ISTA(0.9), "residual"),
+    "apart": lambda: Apart(adam(0.1), (0, 2)),
     "recorded": lambda: Recorded(RNNProp(hidden=(2,), features=2, key=jr.key(0))),
     "with-reference": lambda: WithReference(momentum(0.1)),
     "shadow": lambda: Shadow(momentum(0.1), adam(0.1)),

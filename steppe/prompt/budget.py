@@ -119,10 +119,10 @@ class BudgetedClient(AbstractClient):
                 self._spent = _add(self._spent, used)
                 self._seconds += self._clock() - began if any(used) else 0.0
         with self._guard:
-            self._check(self._spent, "is")
+            self._check(self._spent, "is", result)
         return result
 
-    def _check(self, total: tuple[int, ...], verb: str) -> None:
+    def _check(self, total: tuple[int, ...], verb: str, result: ChatResult | None = None) -> None:
         calls, prompt, completion = total
         budget = self.budget
         for name, used, limit in (
@@ -131,11 +131,11 @@ class BudgetedClient(AbstractClient):
             ("tokens of answers", completion, budget.completion_tokens),
         ):
             if limit is not None and used > limit:
-                raise BudgetError(f"The budget of {limit} {name} {verb} exceeded: {used}.")
+                raise BudgetError(f"The budget of {limit} {name} {verb} exceeded: {used}.", result)
         cost = self._cost(prompt, completion)
         if budget.cost is not None and cost > Fraction(str(budget.cost)):
             raise BudgetError(
-                f"The budget of cost, {budget.cost}, {verb} exceeded: {float(cost):.6g}."
+                f"The budget of cost, {budget.cost}, {verb} exceeded: {float(cost):.6g}.", result
             )
 
     def _hurried(self, request: Request) -> Request:

@@ -36,7 +36,13 @@ class ChatError(RuntimeError):
 
 
 class BudgetError(RuntimeError):
-    """The budget is spent, or might be by the next answer."""
+    """The budget is spent, or might be by the next answer.
+
+    - `result`: the answer that was too much, where it came
+    """
+
+    def __init__(self, sentence: str, result: "ChatResult | None" = None):
+        self.args, self.result = (sentence,), result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,10 +197,7 @@ def tokens_of(text: str) -> int:
     return -(-len(text) // CHARACTERS)
 
 
-_NAMES = "think|thinking|thought|reasoning|reflection"
-_BLOCK = re.compile(rf"<({_NAMES})>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_OPEN = re.compile(rf"<({_NAMES})>.*", re.DOTALL | re.IGNORECASE)
-_CLOSE = re.compile(rf".*</({_NAMES})>", re.DOTALL | re.IGNORECASE)
+TAG = re.compile(r"<(/?)(?:think|thinking|thought|reasoning|reflection)>", re.IGNORECASE)
 
 
 def without_reasoning(text: str) -> str:
@@ -207,4 +210,12 @@ def without_reasoning(text: str) -> str:
     >>> without_reasoning("Hm.</think>red"), without_reasoning("<think>Hm, red")
     ('red', '')
     """
-    return _OPEN.sub("", _CLOSE.sub("", _BLOCK.sub("", text))).strip()
+    kept, begin, inside = [], 0, False
+    for tag in TAG.finditer(text):
+        closing = bool(tag.group(1))
+        if closing and not inside:
+            kept.clear()
+        elif not inside:
+            kept.append(text[begin : tag.start()])
+        begin, inside = tag.end(), not closing
+    return "".join(kept if inside else [*kept, text[begin:]]).strip()
