@@ -18,9 +18,11 @@ from steppe.estimators.adapted import Adapted
 from steppe.estimators.bptt import BPTT
 from steppe.estimators.es import ES, PES
 from steppe.estimators.mix import Mix
+from steppe.estimators.self_paced import SelfPaced
 from steppe.estimators.whole import Whole
 from steppe.flatness.hessian import HessianTrace, LogDet
 from steppe.flatness.units import Adaptive
+from steppe.objectives.minimax import Merit, Reward
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.supervised import Supervised
 from steppe.objectives.swarm import Located
@@ -29,6 +31,7 @@ from steppe.optimizers.adaptable import Adaptable
 from steppe.optimizers.names import OPTIMIZERS
 from steppe.optimizers.unrolled.coupled import TiLISTA
 from steppe.tasks import Quadratic
+from steppe.tasks.games.seesaw import Seesaw
 from steppe.tasks.inverse.recovery import SparseRecovery
 from steppe.tasks.suite import build
 from steppe.tasks.wrappers.population import Population
@@ -88,6 +91,29 @@ def test_the_budget_is_the_published_one(name, epochs, steps, evaluation, trials
     assert (run.steps, run.validate_every) == (epochs * windows, evaluation * windows)
     assert run.validation_episodes == trials
     assert found.meta.clip is None  # the published ones clip entries or nothing
+
+
+@pytest.mark.parametrize(("name", "unroll"), [("twin", 10), ("twin-cl", 10), ("twin-published", 5)])
+def test_games_are_played_for_two_hundred_epochs_of_fifty_steps(name, unroll):
+    """Spec of Open-L2O, 4.2: validated every 5 epochs on 20 problems; easy ones first till 80."""
+    found, epoch = recipe(name), 50 // unroll
+    how, run = found.estimator, found.run
+    assert (how.episodes, how.unroll, how.horizon) == (128, unroll, 50)
+    assert (run.steps, run.validate_every) == (200 * epoch, 5 * epoch)
+    opt, parts = made(name, Seesaw(), **SMALL)
+    published = name == "twin-published"
+    assert how.second_order is not published
+    assert (opt.scale, opt.sign_steps) == ((1.0, 10) if published else (0.1, 0))
+    assert type(parts["objective"]) is (Reward if published else Merit)
+    paced = parts["estimator"]
+    assert isinstance(paced, SelfPaced) is (name == "twin-cl")
+    if isinstance(paced, SelfPaced):
+        assert (paced.first, paced.calls) == (0.2, 80 * epoch)
+
+
+def test_easy_episodes_first_are_refused_where_they_have_no_gradient_of_their_own():
+    with pytest.raises(ValueError, match="curriculum.easiest` needs `estimator.kind bptt`"):
+        recipe("twin-cl", **{"estimator.kind": "es", "estimator.second_order": False})
 
 
 def test_stages_and_ratios_are_the_published_ones():
