@@ -112,7 +112,7 @@ def test_games_are_played_for_two_hundred_epochs_of_fifty_steps(name, unroll):
 
 
 def test_easy_episodes_first_are_refused_where_they_have_no_gradient_of_their_own():
-    with pytest.raises(ValueError, match="curriculum.easiest` needs `estimator.kind bptt`"):
+    with pytest.raises(ValueError, match=r"curriculum\.easiest` needs `estimator\.kind bptt`"):
         recipe("twin-cl", **{"estimator.kind": "es", "estimator.second_order": False})
 
 
