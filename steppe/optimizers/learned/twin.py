@@ -174,11 +174,11 @@ class Twin(AbstractOptimizer):
         second_order: bool = True,
         **extra,
     ) -> tuple[Updates, TwinState]:
-        game("Twin", problem)
+        loss = game("Twin", problem)
         move = lambda name, g, own: self.move(name, g, own, state.count, params)
         u_min, after_min = move("min", grads, state.min)
         there = {"min": tree.apply_updates(params["min"], u_min), "max": params["max"]}
-        again = problem.grad(there)
+        again = jax.grad(loss.f)(there)
         u_max, after_max = move(
             "max", again if second_order else jax.lax.stop_gradient(again), state.max
         )

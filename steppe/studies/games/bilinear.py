@@ -75,7 +75,7 @@ class Bilinear(AbstractFormula):
 
 
 def learned(updates: int, key: Key) -> AbstractOptimizer:
-    """The ten numbers after a training at d = 5: how soon has an episode come as far as is asked?"""
+    """The ten numbers after a training at d = 5, by how soon episodes come as far as is asked."""
     rate = optax.cosine_decay_schedule(0.05, updates)
     opt, _ = meta_train(
         Bilinear(TRAINED_AT),
