@@ -232,7 +232,7 @@ def counts(case: Case) -> list[str]:
         names = [m for m in record.metrics if not m.startswith(("train_", "test_"))]
         ends = {name: interval(record.final(name)).mean for name in names}
         if ends:
-            counted = enumeration([f"{figure(mean)} {name}" for name, mean in ends.items()])
+            counted = enumeration([f"{figure(mean)} {label(name)}" for name, mean in ends.items()])
             said.append(f"{case.name}: {counted} of {record.optimizer} a run, on average.")
     return said
 

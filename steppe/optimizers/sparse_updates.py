@@ -91,8 +91,8 @@ class SparseUpdates(AbstractOptimizer):
         return float(sizes @ self.probabilities(params) / max(sizes.sum(), 1))
 
     def counts(self, state: SparseState) -> dict[str, Scalar]:
-        """The share of coordinates that a step has moved, on average so far."""
-        return {"moved_share": state.share}
+        """The updates of all coordinates that those made so far amount to."""
+        return {"full_updates": state.share * state.steps.astype(state.share.dtype)}
 
     def init(self, params: Params, *, key: Key | None = None) -> SparseState:
         params = tree.real(params, "SparseUpdates")

@@ -99,8 +99,8 @@ def how(cell: Cell) -> Recipe:
 
 def judged(task: AbstractTask, opt: AbstractOptimizer, cell: Cell) -> dict[str, Any]:
     """Means over trainings of the loss and ‖∇ℓ‖² on the way, and accuracy at the end."""
-    keys = jr.split(jr.key(JUDGED), cell["runs"])
-    (accuracy, counts), (loss, square) = _trained(task, opt, keys, cell["horizon"])
+    keys, steps = jr.split(jr.key(JUDGED), cell["runs"]), cell["horizon"]
+    (accuracy, counts), (loss, square) = _trained(task, opt, keys, steps)
     loss, square = np.asarray(loss, np.float64), np.asarray(square, np.float64)
     parts = np.array_split(np.arange(loss.shape[1]), BINS)
     binned = lambda x: [number(float(x[:, part].mean())) for part in parts]
@@ -108,7 +108,7 @@ def judged(task: AbstractTask, opt: AbstractOptimizer, cell: Cell) -> dict[str, 
         "gradient": number(float(square.mean())),
         "loss": number(float(loss[:, -LAST:].mean())),
         "accuracy": number(float(np.mean(accuracy))),
-        "moved_share": number(float(np.mean(counts.get("moved_share", 1.0)))),
+        "moved_share": number(float(np.mean(counts.get("full_updates", steps))) / steps),
         "at": [float(part.mean()) for part in parts],
         "losses": binned(loss),
         "squares": binned(square),
