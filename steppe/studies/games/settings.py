@@ -42,7 +42,7 @@ class GamesSizes:
 
 SCALES = {
     "tiny": GamesSizes(
-        letters=("M1", "M3", "M4"), panels=("seesaw",), hidden=8, hidden_5=8, hidden_ranges=8,
+        letters=("M1", "M4"), panels=("seesaw",), hidden=8, hidden_5=8, hidden_ranges=8,
         epochs=4, episodes=16, episodes_5=16, problems=16, steps=200, tuned_on=4, ranges=(1,),
         seeds=1, dimensions=(5,), games=8, most=4000, updates=40,
     ),
