@@ -13,8 +13,9 @@ by="merit": the same with ‖∇F‖ in place of F, which a game has to bring do
     ‖∇F(proposal)‖ ≤ ‖∇F(z⁺)‖,    else x ← z⁺
 
 so that ‖∇F(x_k)‖ ≤ ‖∇F(z_k)‖ at every step. With `Halpern` as the fallback, or `Anchored` with two
-gradients, it falls like 1/k on every convex-concave game, whatever is proposed. Cost: two gradients
-a step, at the proposal and at z⁺, where it serves the next step of z too.
+gradients, it falls like 1/k on every convex-concave game with a Lipschitz gradient, whatever is
+proposed. Cost: two gradients a step, at the proposal and at z⁺, where it serves the next step of z
+too (of a task that draws batches, it is then that of the batch before).
 
 by="residual": T(x) is a step of the fallback begun afresh at x, and r(x) = ‖x − T(x)‖ zero at
 solutions alone. With E ← ½ (E + r(x)) at every step, from E = r(x₀), a proposal is accepted if
