@@ -203,6 +203,17 @@ def test_a_suite_whose_records_cannot_be_used_leaves_the_others_as_they_are(tmp_
     assert "LASSO: the records are not complete" in (tmp_path / "a.html").read_text()
 
 
+def test_records_of_the_scale_tiny_decide_nothing():
+    part = dataclasses.replace(SCALES["tiny"], suites=("L1",))
+    cells = [cell for cell in open_l2o.cells(part) if cell["method"] in ("FISTA", "dm-v1")]
+    one = {"at": MARKS, "R": [9.0, 9, 9, 9, 9], "numbers": 0, "cost": 1e-6, "training": 0.0}
+    rows = [dataclasses.replace(lasso_row("FISTA", []), cell=c, result=dict(one)) for c in cells]
+    assert open_l2o.too_small(lasso.SUITE, rows) and not open_l2o.too_small(lasso.SUITE, MADE_UP)
+    said = open_l2o.conclude(part, rows)
+    assert {v.word for v in said.verdicts} == {"not measured", "not claimed"}
+    assert "| L1 | FISTA (5 × 10) |" in said.text
+
+
 def test_records_of_other_work_are_refused(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"lr": 0.5}\n')
     with pytest.raises(ValueError, match="no record is of a suite"):

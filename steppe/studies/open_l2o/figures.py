@@ -67,6 +67,8 @@ def drawn(panel: Panel, style: Mapping[str, int] | None = None) -> Drawn:
             _line(axes, panel, line, i, high)
         if panel.log_x:
             axes.set_xscale("log")
+        else:
+            axes.locator_params(axis="x", integer=True)
         if panel.log_y:
             axes.set_yscale("log")
         axes.set_ylim(low, high)
@@ -114,4 +116,5 @@ def limits(panel: Panel, lines: Sequence[Line]) -> tuple[float, float]:
     most = max(scale(v) for numbers in known for v in numbers)
     begin = max(scale(numbers[0]) for numbers in known)
     span = max(begin - least, 1e-9, 0.0 if begin > least else most - least)
-    return back(least - 0.05 * span), back(min(most + 0.05 * span, begin + HEADROOM * span))
+    above = max(HEADROOM * span, 1.0) if panel.log_y else HEADROOM * span  # a power of ten
+    return back(least - 0.05 * span), back(min(most + 0.05 * span, begin + above))

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from ...core.messages import brief
-from ...evaluation.engines import Row, function
+from ...evaluation.engines import Row, cell_id, function
 from ..study import Cell, Conclusion, Study, Verdict
 from ..suite import Cost, Panel, Suite, own
 from . import outcome, page
@@ -83,11 +83,18 @@ def found_by(suite: Suite, sizes: Any, rows: Sequence[Row]) -> Found:
     """The answer of a suite. Records that it cannot use leave all its lines unmeasured."""
     said = lambda rows: list(suite.study.conclude(sizes, rows).verdicts)
     try:
-        return Found(said(rows), suite.panels(rows), suite.costs(rows), suite.quantities(rows))
+        verdicts = said([] if too_small(suite, rows) else rows)
+        return Found(verdicts, suite.panels(rows), suite.costs(rows), suite.quantities(rows))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         words = f"{type(error).__name__}: {brief(str(error))}"
         trouble = f"{suite.name}: the records are not complete, or of other work ({words})."
         return Found(said([]), trouble=trouble)
+
+
+def too_small(suite: Suite, rows: Sequence[Row]) -> bool:
+    """True for records of the scale tiny, which shows that all runs and decides nothing."""
+    tiny = {cell_id(cell) for cell in suite.study.cells(suite.scales["tiny"])}
+    return all(cell_id(row.cell) in tiny for row in rows if "digest" not in row.cell)
 
 
 def conclude(settings: OpenL2O, rows: Sequence[Row]) -> Conclusion:
