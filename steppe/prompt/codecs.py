@@ -1,7 +1,7 @@
 """Codecs: from parameters to text and back, which a language model reads and writes.
 
     numeric = Numeric(("lr", "decay"), (1e-4, 0.0), (1.0, 1.0), log=(True, False))
-    numeric.encode(np.log([0.01, 0.0]) …)      '{"lr": 0.01, "decay": 0.9}'
+    numeric.encode(np.array([np.log(0.01), 0.9]))      '{"lr": 0.01, "decay": 0.9}'
 
 `encode` says of a point what text can say: it rounds, and takes the nearest. `decode` gives the
 point of a text; what it cannot read is a `CodecError`, a sentence that a model may be shown. Text
@@ -142,14 +142,14 @@ class Numeric(AbstractCodec):
         return self._text(found)
 
     def _text(self, values: Sequence[float]) -> str:
-        """The values within their bounds, rounded unless that leads out of them."""
+        """The values within their bounds, rounded to so many digits that they stay there."""
         said = {}
         for name, value, low, high, log in zip(
             self.names, values, self.low, self.high, self.log, strict=True
         ):
-            value = min(max(float(value), low), high)
-            rounded = float(f"{value:.{self.decimals}{'e' if log else 'f'}}")
-            said[name] = (rounded if low <= rounded <= high else value) + 0.0  # no -0.0
+            value, kind = min(max(float(value), low), high), "e" if log else "f"
+            rounded = (float(f"{value:.{digits}{kind}}") for digits in range(self.decimals, 18))
+            said[name] = next((x for x in rounded if low <= x <= high), value) + 0.0  # no -0.0
         return json.dumps(said)
 
     def _table(self, text: str) -> dict[str, float]:
