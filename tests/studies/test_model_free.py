@@ -22,6 +22,7 @@ SMALL = SCALES["small"]
 def row(suite, panel, method, values, **more):
     """A cell with one record whose marks are 1, 100 and 1000."""
     cell = {"suite": suite, "panels": [panel], "meta_seed": more.pop("meta_seed", 0)}
+    cell |= {"steps": more.pop("steps", 1000), "functions": 128}
     record = {
         "panel": panel, "method": method, "kind": "learned", "at": [0, 1, 100, 1000],
         "values": values, "lost": 0, "of": len(values), "last": [], "accuracy": [0.5],
@@ -48,6 +49,12 @@ def test_meta_seeds_are_one_sample_and_what_diverged_is_not_left_out():
     assert summary.costs(rows)[0].training_s == 2.0 and len(summary.costs(rows)) == 1
     (panel,) = summary.panels([row("Q1", "10", "dm", far)])
     assert panel.lines[0].at == (1, 100, 1000) and panel.lines[0].middle == (4.0, 2.0, None)
+
+
+def test_runs_of_other_sizes_are_shown_and_not_judged():
+    rows = [row("R1", "2", "adam", [[9.0] * 4], steps=100)]
+    assert summary.quantities(rows) == {} and len(summary.panels(rows)) == 1
+    assert "| adam | 9 |" in summary.tables(rows)[0]
 
 
 def oracle(last, bounds=(0.0, 1.0)):
@@ -121,7 +128,8 @@ def test_the_numbers_of_the_jacobian_are_means_over_meta_seeds():
             "at": [0.0, 1.0], "losses": [2.0, 1.0], "squares": [gradient, None], "lost": 0,
             "gradients": 1, "training_s": 3.0, "parameters": 5,
         }  # fmt: skip
-        given = {"suite": "J1", "optimizer": "rnnprop", "weight": 1e-3, "seed": seed}
+        given = {"suite": "J1", "optimizer": "rnnprop", "weight": 1e-3, "seed": seed,
+                 "updates": 100}  # fmt: skip
         return Row("", given, {"rows": [record]}, None, None, 1, {})
 
     rows = [cell(0, 1.0), cell(1, 3.0)]

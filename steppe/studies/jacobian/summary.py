@@ -8,6 +8,7 @@ from ...evaluation.engines import Row
 from ..study import Record, markdown, records
 from ..suite import Cost, Line, Numbers, Panel
 
+UPDATES = 100  # meta-steps at least of what expectations are about
 MEASURED = ("gradient", "loss", "accuracy", "moved_share")
 SHOWN = {"gradient": "mean ‖∇ℓ‖²", "loss": "loss, last 10 steps", "accuracy": "test accuracy",
          "moved_share": "coordinates moved a step"}  # fmt: skip
@@ -31,7 +32,7 @@ def found_by(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Record]]:
 def quantities(rows: Sequence[Row]) -> dict[str, float]:
     """Means over meta-seeds by name, "J1.optimizer.weight.way.measured"."""
     known = {}
-    for names, of in found_by(rows).items():
+    for names, of in found_by([r for r in rows if r.cell["updates"] >= UPDATES]).items():
         for measured in MEASURED:
             values = [np.inf if x is None else x for x in (r[measured] for r in of)]
             known[".".join(("J1", *names, measured))] = float(np.mean(values))

@@ -43,7 +43,8 @@ def cells(settings: ModelFree) -> Iterator[Cell]:
         yield of_size | {"methods": [*settings.by_hand, methods.TOGETHER, "restarts"]}
         for name in settings.learned:
             yield of_size | {"methods": [name]}
-    quadratics = {"suite": "Q1", "panels": [QUADRATIC], **sizes}
+    short = {"steps": min(settings.steps, summary.SHORT)}
+    quadratics = {"suite": "Q1", "panels": [QUADRATIC], **sizes, **short}
     yield quadratics | {"methods": list(settings.by_hand)}
     yield quadratics | {"methods": list(settings.shipped)}
     for name in settings.learned:

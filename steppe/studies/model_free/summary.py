@@ -15,6 +15,7 @@ from ..study import Record, markdown, records
 from ..suite import Cost, Line, Numbers, Panel
 from .settings import SHIPPED
 
+SHORT, LONG, FUNCTIONS = 100, 1000, 128  # steps of Q1 and of all else, functions: as expected
 ORACLE = "restarts"
 SMALLEST, LARGEST = 1e-12, 1e3  # training losses of networks: below is rounding, above is diverged
 TITLES = {"R1": "Rastrigin family, n = {}", "Q1": "quadratics, n = {}", "N1": "digits, {}"}
@@ -46,8 +47,11 @@ def middle(suite: str, values: Float[np.ndarray, "runs marks"]) -> Float[np.ndar
 
 
 def quantities(rows: Sequence[Row]) -> dict[str, float]:
-    """Numbers of the records by name, "LETTER.panel.method.mark"."""
-    found, known = found_by(rows), {}
+    """Numbers of the records by name, "LETTER.panel.method.mark".
+
+    Of runs of the sizes that expectations are about alone.
+    """
+    found, known = found_by([row for row in rows if _expected(row.cell)]), {}
     for (suite, panel, method), of in found.items():
         if method == ORACLE:
             continue
@@ -64,6 +68,12 @@ def quantities(rows: Sequence[Row]) -> dict[str, float]:
         if suite == "R1" and (suite, panel, ORACLE) in found:
             known |= _of_oracle(panel, found)
     return known
+
+
+def _expected(cell: Mapping[str, Any]) -> bool:
+    """Of the number of functions and of steps that expectations are about, or more."""
+    steps = SHORT if cell["suite"] == "Q1" else LONG
+    return cell["steps"] >= steps and cell.get("functions", FUNCTIONS) >= FUNCTIONS
 
 
 def _of_oracle(panel: str, found: Mapping[tuple[str, str, str], list[Record]]) -> dict[str, float]:
@@ -126,13 +136,12 @@ def _finite(values: Float[np.ndarray, " marks"]) -> Numbers:
 def _note(suite: str, panel: str, rows: Sequence[Row]) -> str:
     if suite == "N1":
         return "Geometric mean and 10–90 % of trainings, the same starts and batches for all."
-    numbers = quantities(rows)
-    oracle = numbers.get(f"R1.{panel}.oracle") if suite == "R1" else None
-    said = "Mean and 10–90 % of runs, each of functions of its own."
-    if oracle is None:
+    said, found = "Mean and 10–90 % of runs, each of functions of its own.", found_by(rows)
+    if ("R1", panel, ORACLE) not in found or suite != "R1":
         return said
-    bound = numbers[f"R1.{panel}.bound"]
-    return f"{said} Lowest of all methods and restarts: {oracle:.2f}; bound below: {bound:.2f}."
+    known = _of_oracle(panel, found)
+    low, bound = (known[f"R1.{panel}.{name}"] for name in ("oracle", "bound"))
+    return f"{said} Lowest of all methods and restarts: {low:.2f}; bound below: {bound:.2f}."
 
 
 def costs(rows: Sequence[Row]) -> list[Cost]:
