@@ -1,0 +1,180 @@
+"""The methods of the study: rivals with numbers that are tuned, and optimizers trained here."""
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from ...core.loss import Stacked, expect
+from ...core.optimizer import AbstractOptimizer
+from ...core.rollout import episodes
+from ...core.task import AbstractTask
+from ...core.types import Key
+from ...estimators.es import ES
+from ...objectives.swarm import Located
+from ...objectives.trajectory import Trajectory
+from ...optimizers.classic.from_evosax import FromEvosax
+from ...optimizers.classic.from_optax import adam
+from ...optimizers.classic.pso import PSO
+from ...optimizers.learned.dm import DM
+from ...optimizers.learned.swarm import Swarm
+from ...tasks import build
+from ...train.loop import meta_train
+
+TRAIN, TUNE, TEST = range(3)  # streams of keys
+PARTICLES = 4  # of all that is trained, and of multi-start Adam, as published
+RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+WIDTHS = (0.25, 0.5, 1.0, 2.0)  # first deviations
+SIZES = (4, 8, 16, 32)  # of populations
+PULLS = tuple(itertools.product((0.4, 0.6, 0.8), (1.0, 1.5, 2.0)))  # inertia; both accelerations
+
+
+class Rival(NamedTuple):
+    """A method by hand: made of numbers, all of which are tried with all numbers of particles."""
+
+    make: Callable[..., AbstractOptimizer]
+    numbers: tuple[tuple[float, ...], ...]
+    particles: tuple[int, ...]
+    gradients: bool
+
+
+def _pso(inertia: Any, pull: Any) -> PSO:
+    return PSO(inertia, pull, pull)
+
+
+RIVALS: dict[str, Rival] = {
+    "adam": Rival(adam, tuple((r,) for r in RATES), (1,), True),
+    "adam-4": Rival(adam, tuple((r,) for r in RATES), (PARTICLES,), True),
+    "pso": Rival(_pso, PULLS, SIZES, False),
+    "cma-es": Rival(
+        lambda std: FromEvosax("CMA_ES", std_init=std), tuple((w,) for w in WIDTHS), SIZES, False
+    ),
+    "les": Rival(
+        lambda std: FromEvosax("LES", std_init=std), tuple((w,) for w in WIDTHS), SIZES, False
+    ),
+}
+
+# What is trained. Gradients of these problems are up to 70 long in a coordinate.
+NETWORK = {"hidden": (16,), "units": 20.0, "scale": 0.5}
+ARMS: dict[str, dict[str, Any]] = {
+    "b2": {"use": ("gradient", "momentum"), "between": False},  # particles alone
+    "b3": {},  # and what particles know of each other
+    "lois": {},  # trained with the entropy
+    "swarm": {"beyond": True},  # ours
+}
+ENTROPY = 1e-3
+LENGTH = 30  # inner steps of an episode
+UNKNOWNS = 2  # of the problems that are trained on
+RATE, SIGMA = 1e-2, 0.05
+# Ripples grow in meta-training: on problems that are nearly bowls it is learned to descend, then
+# that slopes have to be averaged. Shares of the meta-steps.
+STAGES = (((0.5, 1.0, 2.0), 0.25), ((1.0, 2.0, 5.0), 0.25), ((2.0, 5.0, 10.0), 0.25),
+          ((5.0, 10.0), 0.25))  # fmt: skip
+
+
+class Method(NamedTuple):
+    """A method that is ready.
+
+    - `about`: its numbers, or how it was trained
+    - `seconds`: of the processor, for tuning or training
+    """
+
+    opt: AbstractOptimizer
+    particles: int
+    gradients: bool
+    about: dict[str, Any]
+    seconds: float
+
+
+def problem(n: int, particles: int, **options: Any) -> AbstractTask:
+    return build("rastrigin-shifted", n=n, particles=particles, **options)
+
+
+def streams(seed: int, stream: int) -> Key:
+    return jr.fold_in(jr.fold_in(jr.key(0x5A3), stream), seed)
+
+
+def bests(
+    task: AbstractTask,
+    make: AbstractOptimizer | Callable[[Any], AbstractOptimizer],
+    keys: Key,
+    steps: int,
+    beside: Any = (),
+) -> Float[np.ndarray, "runs steps"]:
+    """The least loss seen by any particle, before each step; infinite where none was a number."""
+
+    @eqx.filter_jit
+    def run(make: Any, keys: Key, beside: Any) -> Array:
+        def seen(step: Any) -> Array:
+            values = expect(step.problem.loss(), Stacked, "bests").each(step.before.params)
+            return jnp.min(jnp.where(jnp.isfinite(values), values, jnp.inf))
+
+        nothing = lambda episode, beside: ()
+        return episodes(task, make, keys, steps, nothing, beside=beside, observe=seen).steps
+
+    return np.minimum.accumulate(np.asarray(run(make, keys, beside), np.float64), axis=1)
+
+
+def tuned(name: str, n: int, evaluations: int, problems: int) -> Method:
+    """The rival with the numbers and particles of the least mean after all evaluations."""
+    began, rival = time.process_time(), RIVALS[name]
+    keys, best = jr.split(streams(n, TUNE), problems), (np.inf, rival.particles[0], 0)
+    tried = {}
+    for particles in rival.particles:
+        many = len(rival.numbers)
+        columns = tuple(
+            jnp.repeat(jnp.asarray(column, jnp.result_type(float)), problems)
+            for column in zip(*rival.numbers, strict=True)
+        )
+        every = jnp.tile(keys, many)
+        steps = evaluations // particles
+        found = bests(problem(n, particles), lambda x: rival.make(*x), every, steps, columns)
+        means = found[:, -1].reshape(many, problems).mean(1)
+        tried[particles] = float(means.min())
+        best = min(best, (float(means.min()), particles, int(means.argmin())))
+    _, particles, chosen = best
+    about = {"numbers": list(rival.numbers[chosen]), "tried": tried}
+    opt = rival.make(*rival.numbers[chosen])
+    return Method(opt, particles, rival.gradients, about, round(time.process_time() - began, 1))
+
+
+def trained(name: str, updates: int, pairs: int, seed: int) -> Method:
+    """The optimizer of this name, trained in stages from random weights."""
+    began, key = time.process_time(), streams(seed, TRAIN)
+    key_opt, key_train = jr.split(key)
+    particles = 1 if name == "dm" else PARTICLES
+    opt: AbstractOptimizer = (
+        DM(hidden=NETWORK["hidden"], scale=NETWORK["scale"], key=key_opt)
+        if name == "dm"
+        else Swarm(**NETWORK, **ARMS[name], key=key_opt)
+    )
+    objective = Trajectory("uniform", "log")
+    objective = Located(objective, ENTROPY) if name == "lois" else objective
+    losses = []
+    for k, (alpha, share) in enumerate(STAGES):
+        steps = max(1, round(share * updates))
+        opt, history = meta_train(
+            problem(UNKNOWNS, particles, alpha=alpha),
+            opt,
+            ES(pairs, LENGTH, LENGTH, sigma=SIGMA),
+            objective,
+            optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE / (1 + k))),
+            steps=steps,
+            key=jr.fold_in(key_train, k),
+        )
+        losses.append(float(np.mean([row["meta_loss"] for row in history.rows[-50:]])))
+    about = {"losses": losses}
+    return Method(opt, particles, True, about, round(time.process_time() - began, 1))
+
+
+def marks(evaluations: int, particles: Sequence[int] = SIZES) -> list[int]:
+    """Numbers of evaluations that are looked at: those all populations can have."""
+    known = (32, 64, 96, 128, 192, 256, 320, 480, 640, 800, 960, 1000)
+    return [m for m in known if m <= evaluations] or [evaluations]

@@ -1,0 +1,33 @@
+"""Settings of the study of swarms. Standard library only."""
+
+import dataclasses
+
+from ...core.settings import check, setting
+
+LEARNED = ("dm", "b2", "b3", "lois", "swarm")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Swarms:
+    """Sizes of the study."""
+
+    sizes: tuple[int, ...] = setting((2, 10, 20), "unknowns of a problem", least=1)
+    learned: tuple[str, ...] = setting(LEARNED, "optimizers that are trained", choices=LEARNED)
+    problems: int = setting(128, "test problems of a size", least=8)
+    evaluations: int = setting(1000, "values of a problem that a run may take", least=40)
+    tuned_on: int = setting(32, "other problems, that rivals are tuned on", least=2)
+    updates: int = setting(2400, "meta-steps of a training, all stages together", least=4)
+    pairs: int = setting(96, "pairs of perturbed runs in a meta-step", least=1)
+    seeds: int = setting(1, "trainings of each optimizer", least=1)
+
+    def __post_init__(self):
+        check(self)
+
+
+SCALES = {
+    "tiny": Swarms(
+        sizes=(2,), learned=("b3",), problems=8, evaluations=80, tuned_on=4, updates=8, pairs=4
+    ),
+    "small": Swarms(),
+    "paper": Swarms(problems=1024, tuned_on=256, updates=20_000, pairs=512, seeds=5),
+}
