@@ -55,6 +55,11 @@ STUDIES = {
         "jacobian.settings:SCALES",
         "jacobian.jacobian:STUDY",
     ),
+    "swarms": Entry(
+        "Does a swarm that learned to share what it sees find minima that others miss?",
+        "swarms.settings:SCALES",
+        "swarms.swarms:STUDY",
+    ),
     "math-l2o": Entry(
         "Is a network that chooses the steps of a proximal scheme worth its time?",
         "math_l2o.settings:SCALES",

@@ -30,6 +30,7 @@ SUITES = {
     "S6": About("sparse_recovery", "Figure 5 with all networks at full size"),
     "L1": About("lasso", "LASSO"),
     "R1": About("model_free", "functions of the Rastrigin family"),
+    "R2": About("swarms", "swarms on Rastrigin functions of random optimum"),
     "Q1": About("model_free", "quadratics"),
     "N1": About("model_free", "networks"),
     "M1": About("games", "small games"),
@@ -40,7 +41,11 @@ SUITES = {
 }
 MODULES = tuple(dict.fromkeys(about.module for about in SUITES.values()))
 LONGEST_FIRST = (
+<<<<<<< HEAD
     "games",
+=======
+    "swarms",
+>>>>>>> 0ae2846 (Study of swarms: the suite R2, with what is expected of it; docs)
     "model_free",
     "jacobian",
     "lasso",

@@ -163,9 +163,9 @@ def trained(name: str, updates: int, pairs: int, seed: int) -> Method:
         opt, history = meta_train(
             problem(UNKNOWNS, particles, alpha=alpha),
             opt,
-            ES(pairs, LENGTH, LENGTH, sigma=SIGMA),
-            objective,
-            optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE / (1 + k))),
+            estimator=ES(pairs, LENGTH, LENGTH, sigma=SIGMA),
+            objective=objective,
+            meta_tx=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE / (1 + k))),
             steps=steps,
             key=jr.fold_in(key_train, k),
         )

@@ -100,8 +100,7 @@ def costs(rows: Sequence[Row]) -> list[Cost]:
     """A row for each method, of the largest problems."""
     made: dict[str, Cost] = {}
     for (_, method), of in found_by(rows).items():
-        first = of[0]
-        k = first["particles"]
+        first, k = of[0], of[0]["particles"]
         made[method] = Cost(
             suite=LETTER,
             method=NAMES[method],
