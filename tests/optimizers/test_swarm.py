@@ -62,6 +62,7 @@ def slow(opt, x, center, steps, alpha=1.0, length=1.0, beta=0.9):
     hidden = len(u)
     h, c = np.zeros((k, n, hidden)), np.zeros((k, n, hidden))
     m, best, least, path = np.zeros((k, n)), x.copy(), np.full(k, np.inf), [x]
+    slopes = []
     for _ in range(steps):
         z = x - center
         f = np.sum(z**2 - 10 * np.cos(2 * np.pi * z) + 10, -1)
@@ -83,6 +84,8 @@ def slow(opt, x, center, steps, alpha=1.0, length=1.0, beta=0.9):
                 for q in range(4)
             ]
             mixed[i] = softmax(np.array(scores)) @ s[:, i]
+        slopes.append(g)
+        away = [np.mean(slopes, 0) / 20.0, x - np.mean(path, 0)]
         e, after = mixed.copy(), np.zeros((k, n))
         for j in range(k):
             M = softmax(np.array([mixed[r] @ mixed[j] / n for r in range(k)]))
@@ -91,13 +94,14 @@ def slow(opt, x, center, steps, alpha=1.0, length=1.0, beta=0.9):
                 e[j] += M[r] * Q[r] * mixed[r] / k
         for i in range(k):
             for d in range(n):
-                seen = [e[i, d], np.arcsinh(e[i, d]), *s[:, i, d], *np.arcsinh(s[:, i, d])]
+                more = np.array([*s[:, i, d], *(a[i, d] for a in away)])
+                seen = [e[i, d], np.arcsinh(e[i, d]), *np.arcsinh(more)]
                 gates = np.concatenate([seen, h[i, d]]) @ W + bias
                 one, two, three, four = np.split(gates, 4)
                 c[i, d] = sigmoid(three + 1) * c[i, d] + sigmoid(one) * np.tanh(two)
                 h[i, d] = sigmoid(four) * np.tanh(c[i, d])
-                move = 0.3 * (h[i, d] @ np.asarray(head.w)[:, 0] + float(head.b[0]))
-                after[i, d] = x[i, d] + move
+                own, *factors = h[i, d] @ np.asarray(head.w) + np.asarray(head.b)
+                after[i, d] = x[i, d] + 0.3 * (own + np.array(factors) @ more)
         x = after
         path.append(x)
     return np.stack(path)

@@ -80,11 +80,24 @@ class Attention(eqx.Module):
         return jax.nn.softmax(scores, axis=0)
 
 
+class Means(eqx.Module):
+    """Means over the run so far, of each coordinate of each particle."""
+
+    count: Float[Array, ""]
+    g: Float[Array, "k n"]
+    x: Float[Array, "k n"]
+
+    def after(self, g: Float[Array, "k n"], x: Float[Array, "k n"]) -> "Means":
+        count = self.count + 1
+        return Means(count, self.g + (g - self.g) / count, self.x + (x - self.x) / count)
+
+
 class SwarmState(eqx.Module):
     lstm: tuple[LSTMState, ...]  # rows: coordinates of all particles
     momentum: Float[Array, "k n"]
     best: Float[Array, "k n"]  # place of each particle where its loss was least
     values: Float[Array, " k"]  # the loss there
+    means: Means | None  # where they are used
 
 
 class Swarm(AbstractOptimizer):
@@ -96,7 +109,10 @@ class Swarm(AbstractOptimizer):
     - `use`: features, of "gradient", "momentum", "velocity", "attraction". The first two are those
       of a particle alone, the others of what it has seen and of its neighbours
     - `between`: particles see each other's mixture
-    - `beyond`: the LSTM also sees each feature of its coordinate, and not only their mixture
+    - `beyond`: the LSTM also sees each feature of its coordinate, and two more: the mean gradient
+      ḡ so far, and x − x̄, the way from the mean place. Of all it chooses factors, and the sum is
+      added to the move: a place such as x̄ − ḡ/2, the minimum of a bowl of curvature 2 under any
+      ripples that cancel in the mean, is within reach. Ours
     - `scale`: factor of the output
     - `units`: gradients are divided by it
     - `beta`, `alpha`, `length`: β, α and ℓ above
@@ -146,16 +162,20 @@ class Swarm(AbstractOptimizer):
         key_attention, key_lstm, key_head = jr.split(key, 3)
         features, last = len(self.use), self.hidden[-1]
         self.attention = Attention(features, last, width, key=key_attention)
-        inputs = 2 + (2 * features if beyond else 0)
-        self.lstm = StackedLSTM(inputs, self.hidden, key=key_lstm)
-        self.head = Linear(last, 1, key=key_head)
+        more = features + 2 if beyond else 0
+        self.lstm = StackedLSTM(2 + more, self.hidden, key=key_lstm)
+        head = Linear(last, 1 + more, key=key_head)
+        # All factors are 0 before training.
+        self.head = eqx.tree_at(lambda h: h.w, head, head.w.at[:, 1:].set(0))
 
     def init(self, params: Params, *, key: Key | None = None) -> SwarmState:
         params = tree.real(params, "Swarm")
         k, dtype = check_particles(params, "Swarm"), self.dtype(params)
         x = rows(params, dtype)
         states = tuple(lstm_zeros(width, x.size, dtype) for width in self.hidden)
-        return SwarmState(states, jnp.zeros_like(x), x, jnp.full((k,), jnp.inf, dtype))
+        zeros = jnp.zeros_like(x)
+        means = Means(jnp.zeros((), dtype), zeros, zeros) if self.beyond else None
+        return SwarmState(states, zeros, x, jnp.full((k,), jnp.inf, dtype), means)
 
     def update(
         self,
@@ -176,8 +196,10 @@ class Swarm(AbstractOptimizer):
             better = f < state.values
             best = jnp.where(better[:, None], x, state.best)
             values = jnp.where(better, f, state.values)
-            move, lstm = self.move(self.features(g, m, x, best, f), x, f, state.lstm)
-        after = SwarmState(lstm, m, best, values)
+            means = None if state.means is None else state.means.after(g, x)
+            s = self.features(g, m, x, best, f)
+            move, lstm = self.move(s, x, f, means, state.lstm)
+        after = SwarmState(lstm, m, best, values, means)
         return like_rows(move, params), tree.cast_like(after, state)
 
     def features(
@@ -202,6 +224,7 @@ class Swarm(AbstractOptimizer):
         s: Float[Array, "features k n"],
         x: Float[Array, "k n"],
         f: Float[Array, " k"],
+        means: Means | None,
         states: tuple[LSTMState, ...],
     ) -> tuple[Float[Array, "k n"], tuple[LSTMState, ...]]:
         """The moves of all particles, and the states of the LSTM after them."""
@@ -209,9 +232,12 @@ class Swarm(AbstractOptimizer):
         e = jnp.einsum("fk,fkn->kn", self.attention(s, h), s)
         if self.between:
             e = e + shared(e, x, jnp.isfinite(f), self.length) / len(x)
-        seen = [e, jnp.arcsinh(e)] + ([*s, *jnp.arcsinh(s)] if self.beyond else [])
-        y, states = self.lstm(jnp.stack(seen).reshape(len(seen), -1), states)
-        return self.scale * self.head(y)[0].reshape(x.shape), states
+        more = [] if means is None else [*s, means.g / self.units, x - means.x]
+        seen = jnp.stack([e, jnp.arcsinh(e), *map(jnp.arcsinh, more)])
+        y, states = self.lstm(seen.reshape(len(seen), -1), states)
+        own, *factors = self.head(y).reshape(-1, *x.shape)
+        chosen = sum((a * z for a, z in zip(factors, more, strict=True)), start=own)
+        return self.scale * chosen, states
 
     def dtype(self, params: Params) -> jnp.dtype:
         """The dtype of θ, or that of a wider parameter; float32 at least."""

@@ -41,11 +41,8 @@ SUITES = {
 }
 MODULES = tuple(dict.fromkeys(about.module for about in SUITES.values()))
 LONGEST_FIRST = (
-<<<<<<< HEAD
     "games",
-=======
     "swarms",
->>>>>>> 0ae2846 (Study of swarms: the suite R2, with what is expected of it; docs)
     "model_free",
     "jacobian",
     "lasso",
