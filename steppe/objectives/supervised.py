@@ -3,7 +3,8 @@
     J = Σ_{t=1…T} w_t · ½ ‖x_t − x♯‖²
 
 Recovering x♯ is another aim than minimising the loss, whose minimum is not x♯. The truth is told by
-the loss: the `truth` of a `Composite`.
+the loss: the `truth` of a `Composite`. Where the loss is none, x♯ is the solution that the task
+knows, its `target`: a loss of many local minima leads astray, the distance does not.
 
 Chen, Liu, Wang & Yin, "Theoretical linear convergence of unfolded ISTA and its practical weights
 and thresholds", NeurIPS 2018: unrolled networks are trained by the distance after their last layer.
@@ -35,7 +36,8 @@ class Supervised(AbstractObjective):
 
     - `weights`: see `weighted`
 
-    A problem must have a `Composite` loss with a `truth`: else TypeError or ValueError.
+    A problem must have a `Composite` loss with a `truth`, or a task with a `target` and a loss of
+    another kind: else TypeError or ValueError.
     """
 
     weights: Weights = "last"
@@ -44,7 +46,10 @@ class Supervised(AbstractObjective):
         check_weights(self.weights, "Supervised")
 
     def start(self, problem: Problem, episode: Episode, *, key: Key) -> Params:
-        truth = expect(problem.loss(), Composite, "Supervised").truth
+        loss, target = problem.loss(), problem.task.target(episode.instance)
+        if not isinstance(loss, Composite) and target is not None:
+            return tree.cast_like(target, episode.params)
+        truth = expect(loss, Composite, "Supervised").truth
         if truth is None:
             raise ValueError(
                 "Supervised needs the truth that data were made from, which "

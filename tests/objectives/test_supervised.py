@@ -11,7 +11,7 @@ from steppe.core.task import AbstractFormula
 from steppe.core.window import open_window, score
 from steppe.objectives.supervised import Supervised
 from steppe.optimizers.classic.from_optax import sgd
-from steppe.tasks.synthetic.quadratic import Quadratic
+from steppe.tasks.suite import build
 
 TRUTH = jnp.array([2.0, -1.0])
 
@@ -55,11 +55,22 @@ def test_the_distance_to_the_truth_and_not_to_the_minimum(weights, expected):
     assert value(Supervised(weights), Halving()) == pytest.approx(expected, rel=1e-12)
 
 
+def test_of_a_plain_loss_the_truth_is_the_solution_that_the_task_knows():
+    """x ← x − ½ · 2 (x − x*) is at x* in one step; half of that is half way."""
+    task = build("rastrigin-shifted", particles=2, alpha=1e-9)
+    opt = sgd(0.25)
+    window = open_window(task, opt, Supervised("sum"), jr.key(0), jnp.asarray(2))
+    found = score(task, opt, window, Supervised("sum"), 2, key=jr.key(1))[0].value
+    start, best = window.episode.params, np.asarray(task.target(window.episode.instance))
+    off = np.sum((np.asarray(start) - best) ** 2)
+    assert float(found) == pytest.approx(off * (1 / 4 + 1 / 16) / 2, rel=1e-6)
+
+
 def test_what_it_lacks_is_said():
     with pytest.raises(ValueError, match="Halving does not tell; give the `Composite` of its loss"):
         value(Supervised(), Halving(told=False))
     with pytest.raises(TypeError, match="Supervised needs a loss of the form Composite"):
-        value(Supervised(), Quadratic(2))
+        value(Supervised(), build("rastrigin-dm"))
     with pytest.raises(ValueError, match="weights is 'first', expected one of"):
         Supervised("first")
     with pytest.raises(ValueError, match=r"have the shape \(2,\), but the unroll has 3 steps"):

@@ -13,11 +13,13 @@ import optax
 from jaxtyping import Array, Float
 
 from ...core.loss import Stacked, expect
+from ...core.objective import AbstractObjective
 from ...core.optimizer import AbstractOptimizer
 from ...core.rollout import episodes
 from ...core.task import AbstractTask
 from ...core.types import Key
-from ...estimators.es import ES
+from ...estimators.bptt import BPTT
+from ...objectives.supervised import Supervised
 from ...objectives.swarm import Located
 from ...objectives.trajectory import Trajectory
 from ...optimizers.classic.from_evosax import FromEvosax
@@ -67,16 +69,32 @@ ARMS: dict[str, dict[str, Any]] = {
     "b2": {"use": ("gradient", "momentum"), "between": False},  # particles alone
     "b3": {},  # and what particles know of each other
     "lois": {},  # trained with the entropy
-    "swarm": {"beyond": True},  # ours
+    "swarm": {"beyond": True, "units": 2.0, "scale": 1.0},  # ours
 }
 ENTROPY = 1e-3
-LENGTH = 30  # inner steps of an episode
-UNKNOWNS = 2  # of the problems that are trained on
-RATE, SIGMA = 1e-2, 0.05
-# Ripples grow in meta-training: on problems that are nearly bowls it is learned to descend, then
-# that slopes have to be averaged. Shares of the meta-steps.
-STAGES = (((0.5, 1.0, 2.0), 0.25), ((1.0, 2.0, 5.0), 0.25), ((2.0, 5.0, 10.0), 0.25),
-          ((5.0, 10.0), 0.25))  # fmt: skip
+
+
+class Stage(NamedTuple):
+    """A part of a meta-training.
+
+    - `share`: of the meta-steps
+    - `length`, `horizon`: inner steps of an unroll and of an episode
+    """
+
+    objective: AbstractObjective
+    unknowns: int
+    length: int
+    horizon: int
+    rate: float
+    share: float
+
+
+# The loss leads into the nearest of many minima, and optimizers that are trained by it alone learn
+# to go there at once. The way to the optimum comes first, and the loss last.
+STAGES = (
+    Stage(Supervised("uniform"), 2, 30, 30, 1e-2, 0.6),
+    Stage(Trajectory("uniform", "log"), 4, 20, 100, 3e-3, 0.4),
+)
 
 
 class Method(NamedTuple):
@@ -145,7 +163,7 @@ def tuned(name: str, n: int, evaluations: int, problems: int) -> Method:
     return Method(opt, particles, rival.gradients, about, round(time.process_time() - began, 1))
 
 
-def trained(name: str, updates: int, pairs: int, seed: int) -> Method:
+def trained(name: str, updates: int, batch: int, seed: int) -> Method:
     """The optimizer of this name, trained in stages from random weights."""
     began, key = time.process_time(), streams(seed, TRAIN)
     key_opt, key_train = jr.split(key)
@@ -153,20 +171,18 @@ def trained(name: str, updates: int, pairs: int, seed: int) -> Method:
     opt: AbstractOptimizer = (
         DM(hidden=NETWORK["hidden"], scale=NETWORK["scale"], key=key_opt)
         if name == "dm"
-        else Swarm(**NETWORK, **ARMS[name], key=key_opt)
+        else Swarm(**NETWORK | ARMS[name], key=key_opt)
     )
-    objective = Trajectory("uniform", "log")
-    objective = Located(objective, ENTROPY) if name == "lois" else objective
     losses = []
-    for k, (alpha, share) in enumerate(STAGES):
-        steps = max(1, round(share * updates))
+    for k, stage in enumerate(STAGES):
+        entropy = name == "lois"
         opt, history = meta_train(
-            problem(UNKNOWNS, particles, alpha=alpha),
+            problem(stage.unknowns, particles),
             opt,
-            estimator=ES(pairs, LENGTH, LENGTH, sigma=SIGMA),
-            objective=objective,
-            meta_tx=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE / (1 + k))),
-            steps=steps,
+            estimator=BPTT(batch, stage.length, stage.horizon),
+            objective=Located(stage.objective, ENTROPY) if entropy else stage.objective,
+            meta_tx=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(stage.rate)),
+            steps=max(1, round(stage.share * updates)),
             key=jr.fold_in(key_train, k),
         )
         losses.append(float(np.mean([row["meta_loss"] for row in history.rows[-50:]])))

@@ -40,7 +40,7 @@ def cells(settings: Swarms) -> Iterator[Cell]:
     for name in settings.learned:
         for seed in range(settings.seeds):
             yield {"suite": LETTER, "method": name, "sizes": list(settings.sizes), "seed": seed,
-                   "updates": settings.updates, "pairs": settings.pairs, **sizes}  # fmt: skip
+                   "updates": settings.updates, "batch": settings.batch, **sizes}  # fmt: skip
     for n in settings.sizes:
         for name in methods.RIVALS:
             yield {"suite": LETTER, "method": name, "sizes": [n], "seed": 0,
@@ -50,7 +50,7 @@ def cells(settings: Swarms) -> Iterator[Cell]:
 def run(cell: Cell) -> dict[str, Any]:
     name, found, method = cell["method"], [], None
     if name in LEARNED:
-        method = methods.trained(name, cell["updates"], cell["pairs"], cell["seed"])
+        method = methods.trained(name, cell["updates"], cell["batch"], cell["seed"])
     for n in cell["sizes"]:
         own = method or methods.tuned(name, n, cell["evaluations"], cell["tuned_on"])
         found.append({"n": n, **looked(own, n, cell)})
