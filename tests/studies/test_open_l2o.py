@@ -220,6 +220,14 @@ def test_records_of_other_work_are_refused(tmp_path):
         conclude(open_l2o.STUDY, SCALES["tiny"], tmp_path / "rows.jsonl")
 
 
+def test_reasons_are_of_claims_that_there_are_and_told_where_they_do_not_hold():
+    claims = {v.claim: v for v in lasso.verdicts([])}
+    assert set(lasso.REASONS) <= set(claims) and all(v.reason == "" for v in claims.values())
+    rows = [lasso_row("LISTA", [9, 9, R, 9, 9], 5, seed=0) for R in (0.03, 0.05)]
+    met, missed = (next(v for v in lasso.verdicts([r]) if "after 16 layers" in v.claim and not v.unjudged) for r in rows)  # noqa: E501  # fmt: skip
+    assert met.holds and not met.reason and not missed.holds and "meta-steps" in missed.reason
+
+
 def line(name: str, *middle: float | None, **more) -> Line:
     return Line(name, tuple(float(k) for k in range(len(middle))), middle, **more)
 
