@@ -122,11 +122,16 @@ class Result:
         alone = "no finite loss" if history.alone is None else f"{history.alone:.6g}"
         gained = history.best.who != "gradients"
         found = (
-            f"Loss {self.loss:.6g}, gradients alone {alone} at the same step"
+            f"Loss {self.loss:.6g}, gradients alone {alone} in as many steps"
             if gained
             else f"Loss {self.loss:.6g}, that of gradients alone"
         )
-        took = "" if counts.gradients is None else f", {counts.gradients} gradients"
-        asked = f"{counts.asked} questions, {adopted} proposals adopted"
+        took = {
+            "questions": counts.asked,
+            "adopted": adopted,
+            "gradients": counts.gradients,
+            "evaluations": counts.evaluations,
+        }
+        said = ", ".join(f"{name} {x}" for name, x in took.items() if x is not None)
         notes = "".join(f" {note}" for note in history.notes)
-        return f"{found}; {asked}{took}, {counts.evaluations} evaluations.{notes}"
+        return f"{found} ({said}).{notes}"

@@ -135,7 +135,7 @@ def test_proposals_begin_beside_all_and_the_worse_half_is_left_out():
     assert [step for step, _ in result.history.gradients][-1] == 8 + 4 + 24
     assert result.history.current[0][0] == 12 and result.history.best.who == "current"
     assert result.loss < 1e-3 < 5 < result.history.alone
-    assert "1 proposals adopted" in result.sentence
+    assert "questions 3, adopted 1, gradients 70" in result.sentence
 
 
 def test_a_lane_that_is_no_better_any_more_is_left():
