@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from steppe.cli.main import main
-from steppe.evaluation.engines import Row
+from steppe.evaluation.engines import Row, cell_id
 from steppe.studies.expectations import missing, read_expectations
 from steppe.studies.lasso import suite as lasso
 from steppe.studies.open_l2o import figures, open_l2o, outcome, settings
@@ -208,10 +208,13 @@ def test_records_of_the_scale_tiny_decide_nothing():
     cells = [cell for cell in open_l2o.cells(part) if cell["method"] in ("FISTA", "dm-v1")]
     one = {"at": MARKS, "R": [9.0, 9, 9, 9, 9], "numbers": 0, "cost": 1e-6, "training": 0.0}
     rows = [dataclasses.replace(lasso_row("FISTA", []), cell=c, result=dict(one)) for c in cells]
-    assert open_l2o.too_small(lasso.SUITE, rows) and not open_l2o.too_small(lasso.SUITE, MADE_UP)
+    assert open_l2o.that_decide(lasso.SUITE, rows) == []
+    assert open_l2o.that_decide(lasso.SUITE, [*rows, *MADE_UP[4:]]) == MADE_UP[4:]
     said = open_l2o.conclude(part, rows)
     assert {v.word for v in said.verdicts} == {"not measured", "not claimed"}
     assert "| L1 | FISTA (5 × 10) |" in said.text
+    ids = lambda scale: {cell_id(c) for c in open_l2o.cells(SCALES[scale]) if "digest" not in c}
+    assert not ids("tiny") & (ids("small") | ids("paper"))
 
 
 def test_records_of_other_work_are_refused(tmp_path):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 COLOURS = len(plots.SERIES)
 MOST = 2 * COLOURS  # lines of a picture: each colour without marks, then with them
 SIZE = (4.8, 3.5)  # inches
-BANDS = 6  # lines that have theirs drawn; more cannot be told apart
+BANDS = 4  # lines that have theirs drawn; more cannot be told apart
 HEADROOM = 0.3  # of the height, above where lines begin; what goes higher leaves the picture
 
 

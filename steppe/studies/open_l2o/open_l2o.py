@@ -83,18 +83,20 @@ def found_by(suite: Suite, sizes: Any, rows: Sequence[Row]) -> Found:
     """The answer of a suite. Records that it cannot use leave all its lines unmeasured."""
     said = lambda rows: list(suite.study.conclude(sizes, rows).verdicts)
     try:
-        verdicts = said([] if too_small(suite, rows) else rows)
-        return Found(verdicts, suite.panels(rows), suite.costs(rows), suite.quantities(rows))
+        large = that_decide(suite, rows)
+        shown = large or rows
+        return Found(said(large), suite.panels(shown), suite.costs(shown), suite.quantities(shown))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         words = f"{type(error).__name__}: {brief(str(error))}"
         trouble = f"{suite.name}: the records are not complete, or of other work ({words})."
         return Found(said([]), trouble=trouble)
 
 
-def too_small(suite: Suite, rows: Sequence[Row]) -> bool:
-    """True for records of the scale tiny, which shows that all runs and decides nothing."""
+def that_decide(suite: Suite, rows: Sequence[Row]) -> list[Row]:
+    """The records but those of the scale tiny, which shows that all runs and decides nothing."""
     tiny = {cell_id(cell) for cell in suite.study.cells(suite.scales["tiny"])}
-    return all(cell_id(row.cell) in tiny for row in rows if "digest" not in row.cell)
+    found = [row for row in rows if cell_id(row.cell) not in tiny]
+    return found if any("digest" not in row.cell for row in found) else []
 
 
 def conclude(settings: OpenL2O, rows: Sequence[Row]) -> Conclusion:

@@ -18,7 +18,7 @@ TITLES = {
     "model_free": "Rastrigin, quadratics, networks",
     "swarms": "Swarms",
     "games": "Games",
-    "jacobian": "The Jacobian regulariser",
+    "jacobian": "The Jacobian regularizer",
 }
 
 
