@@ -9,7 +9,7 @@ import numpy as np
 from ...evaluation.engines import Row
 from ..study import Conclusion, Record, Study, markdown, records, reproduced
 from ..suite import Cost, Line, Panel, Suite, judge, own, read_expectations
-from . import games
+from . import bilinear, games
 from .settings import LETTERS, SCALES, GamesSizes
 
 EXPECTATIONS = Path(__file__).parent / "expectations.toml"
@@ -52,7 +52,8 @@ def quantities(rows: Sequence[Row]) -> dict[str, float]:
       `M2.RANGE.gain` and `.worst-gain`: that of easy first less the other's, mean and least
     - `M3.matrix-game-5.METHOD.STEP`: mean of the gradient left; `.share` of the one at the start,
       at the end; `.over-halpern`: the largest ratio to that of Halpern at any mark
-    - `M4.D.METHOD`: median of gradients; `M4.D.METHOD.gain`: those of extragradient over it
+    - `M4.D.METHOD`: median of gradients; `M4.D.METHOD.gain`: those of extragradient over it,
+      `.gain-best`: those of the best rule by hand
     """
     return {**_m1(rows), **_m2(rows), **_m3(rows), **_m4(rows)}
 
@@ -124,7 +125,9 @@ def _m4(rows: Sequence[Row]) -> dict[str, float]:
     for (d, method), median in of.items():
         numbers[f"M4.{d}.{WORDS[method]}"] = median
         if (d, "extragradient") in of:
+            best = min(of[d, name] for name in bilinear.RIVALS if (d, name) in of)
             numbers[f"M4.{d}.{WORDS[method]}.gain"] = of[d, "extragradient"] / median
+            numbers[f"M4.{d}.{WORDS[method]}.gain-best"] = best / median
     return numbers
 
 
