@@ -33,9 +33,9 @@ def run(letter, panel, method, distances, *, merit=None, seed=0, settled=1.0, re
     return Row("", cell, {"rows": [result]}, None, None, 1, {})
 
 
-def bilinear_run(d, method, median):
+def bilinear_run(d, method, median, given_up=0):
     result = {"method": method, "d": d, "median": median, "low": 1.0, "high": 9.0, "gradients": 2,
-              "given_up": 0, "parameters": 1, "training": 0.0}  # fmt: skip
+              "given_up": given_up, "games": 40, "parameters": 1, "training": 0.0}  # fmt: skip
     return Row("", {"suite": "M4"}, {"rows": [result]}, None, None, 1, {})
 
 
@@ -51,6 +51,7 @@ ROWS = [
         merit=[1.0, 0.6, 0.2, 0.1, 0.1, 0.1, 0.002]),
     bilinear_run(5, "extragradient", 4000.0),
     bilinear_run(5, "learned extragradient, guarded", 400.0),
+    bilinear_run(5, "Twin, guarded", 1000.0, given_up=20),
 ]  # fmt: skip
 
 
@@ -65,6 +66,13 @@ def test_numbers_are_read_off_the_records_by_name():
     }  # fmt: skip
     for name, value in expected.items():
         assert found[name] == pytest.approx(value), name
+    assert found["M4.5.guarded"] == 1000.0
+    assert "M4.5.guarded.gain" not in found  # it was given up before it arrived
+
+
+def test_what_was_trained_too_little_is_not_judged():
+    few = [dataclasses.replace(row, cell={**row.cell, "epochs": 4}) for row in ROWS]
+    assert suite.quantities(few) == {}
 
 
 def test_expectations_are_about_numbers_that_the_small_run_has():

@@ -39,8 +39,17 @@ SHOWN_AT = (10, 50, 100, 1000)
 BUMP = (200, 300)  # the end of the published steps of scheduled size, and later
 
 
+FULL = {"epochs": 200, "updates": 300, "games": 40}  # sizes that expectations are about, at least
+
+
 def found(rows: Sequence[Row], letter: str) -> list[Record]:
     return records(own(rows, (letter,)))
+
+
+def judged(rows: Sequence[Row], letter: str) -> list[Record]:
+    """The records of full size; of others, the scale tiny, nothing is expected."""
+    full = lambda r: all(r.get(name, least) >= least for name, least in FULL.items())
+    return [r for r in found(rows, letter) if full(r)]
 
 
 def quantities(rows: Sequence[Row]) -> dict[str, float]:
@@ -53,14 +62,14 @@ def quantities(rows: Sequence[Row]) -> dict[str, float]:
     - `M3.matrix-game-5.METHOD.STEP`: mean of the gradient left; `.share` of the one at the start,
       at the end; `.over-halpern`: the largest ratio to that of Halpern at any mark
     - `M4.D.METHOD`: median of gradients; `M4.D.METHOD.gain`: those of extragradient over it,
-      `.gain-best`: those of the best rule by hand
+      `.gain-best`: those of the best rule by hand; no gains where half of the games were given up
     """
     return {**_m1(rows), **_m2(rows), **_m3(rows), **_m4(rows)}
 
 
 def _m1(rows: Sequence[Row]) -> dict[str, float]:
     numbers = {}
-    for r in found(rows, "M1"):
+    for r in judged(rows, "M1"):
         name, distance = (
             f"M1.{r['panel']}.{WORDS[r['method']]}",
             dict(zip(r["at"], _apart(r), strict=True)),
@@ -80,7 +89,7 @@ def _apart(r: Record) -> list[float]:
 
 
 def _m2(rows: Sequence[Row]) -> dict[str, float]:
-    numbers, mine = {}, found(rows, "M2")
+    numbers, mine = {}, judged(rows, "M2")
     for panel in dict.fromkeys(r["panel"] for r in mine):
         here = [r for r in mine if r["panel"] == panel]
         of = {
@@ -96,7 +105,7 @@ def _m2(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _m3(rows: Sequence[Row]) -> dict[str, float]:
-    numbers, mine = {}, {r["method"]: r for r in found(rows, "M3")}
+    numbers, mine = {}, {r["method"]: r for r in judged(rows, "M3")}
     left = {method: [_number(x) for x in r["merit"]["mean"]] for method, r in mine.items()}
     for method, r in mine.items():
         name, merit = (
@@ -120,11 +129,12 @@ def _number(x: float | None) -> float:
 
 
 def _m4(rows: Sequence[Row]) -> dict[str, float]:
-    numbers, mine = {}, found(rows, "M4")
+    numbers, mine = {}, judged(rows, "M4")
     of = {(r["d"], r["method"]): r["median"] for r in mine}
+    arrived = {(r["d"], r["method"]) for r in mine if 2 * r["given_up"] < r["games"]}
     for (d, method), median in of.items():
         numbers[f"M4.{d}.{WORDS[method]}"] = median
-        if (d, "extragradient") in of:
+        if (d, "extragradient") in of and (d, method) in arrived:
             best = min(of[d, name] for name in bilinear.RIVALS if (d, name) in of)
             numbers[f"M4.{d}.{WORDS[method]}.gain"] = of[d, "extragradient"] / median
             numbers[f"M4.{d}.{WORDS[method]}.gain-best"] = best / median
