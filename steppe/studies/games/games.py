@@ -43,7 +43,8 @@ def cells(settings: GamesSizes) -> Iterator[Cell]:
     if "M2" in settings.letters:
         for number in settings.ranges:
             for seed in range(settings.seeds):
-                own = {"hidden": settings.hidden_ranges, **small, **test}
+                own = {**small, "episodes": settings.episodes_ranges, **test}
+                own["hidden"] = settings.hidden_ranges
                 yield {
                     "suite": "M2",
                     "part": "twins",

@@ -19,7 +19,8 @@ class GamesSizes:
     hidden_ranges: int = setting(20, "the same on the seesaws of all ranges", least=1)
     epochs: int = setting(200, "epochs of a training, 50 steps of every episode each", least=1)
     episodes: int = setting(128, "episodes side by side of a training", least=1)
-    episodes_5: int = setting(64, "the same on matrix games and on the seesaws of all ranges")
+    episodes_5: int = setting(64, "the same on matrix games of five and more unknowns", least=1)
+    episodes_ranges: int = setting(32, "the same on the seesaws of all ranges", least=1)
     problems: int = setting(500, "test problems of a game", least=8)
     steps: int = setting(1000, "steps on a test problem", least=50)
     tuned_on: int = setting(32, "other problems that the rates of rivals are tuned on", least=1)
@@ -43,11 +44,12 @@ class GamesSizes:
 SCALES = {
     "tiny": GamesSizes(
         letters=("M1", "M4"), panels=("seesaw",), hidden=8, hidden_5=8, hidden_ranges=8,
-        epochs=4, episodes=16, episodes_5=16, problems=16, steps=200, tuned_on=4, ranges=(1,),
-        seeds=1, dimensions=(5,), games=8, most=4000, updates=40,
+        epochs=4, episodes=16, episodes_5=16, episodes_ranges=16, problems=16, steps=200,
+        tuned_on=4, ranges=(1,), seeds=1, dimensions=(5,), games=8, most=4000, updates=40,
     ),
     "small": GamesSizes(),
     "paper": GamesSizes(
-        hidden_5=80, hidden_ranges=50, episodes_5=128, ranges=(1, 2, 3, 4, 5, 6, 7), games=200,
+        hidden_5=80, hidden_ranges=50, episodes_5=128, episodes_ranges=128,
+        ranges=(1, 2, 3, 4, 5, 6, 7), games=200,
     ),
 }  # fmt: skip
