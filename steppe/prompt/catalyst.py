@@ -28,7 +28,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from ..core.arguments import expect_kind, told, whole
-from .chat import BudgetError, ChatError
+from .chat import BudgetError, ChatError, whole_text
 from .codecs import CodecError
 from .descent import AbstractDescent, Lane, Score
 from .history import Best, Contender, Round, Who, plain
@@ -306,8 +306,7 @@ def _texts(found: Any, n: int) -> list[str]:
     """Up to n proposals, each once, that a file can hold. Raises TypeError for what is no text."""
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise TypeError(f"A proposer must give a list of texts, got {told(found)}.")
-    whole = [text[:TEXT].encode("utf-8", "replace").decode() for text in found]
-    return list(dict.fromkeys(whole))[:n]
+    return list(dict.fromkeys(whole_text(text[:TEXT]) for text in found))[:n]
 
 
 def _pooled(state: State, text: str, score: Score, source: Source) -> State:

@@ -91,6 +91,10 @@ class Request:
             if (value := getattr(self, name)) is not None:
                 whole(name, value, least=least, most=LARGEST)
         check_list("stop", self.stop)
+        try:
+            json.dumps(self.plain(), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"A question must be what JSON can say ({error}).") from None
 
     def fields(self) -> dict[str, Any]:
         """The choices that are made, by the names of the protocol; not the messages."""
@@ -195,6 +199,15 @@ def tokens_of(text: str) -> int:
     (3, 0)
     """
     return -(-len(text) // CHARACTERS)
+
+
+def whole_text(text: str) -> str:
+    """The text without halves of characters, which no file can hold.
+
+    >>> whole_text("half \\ud83d")
+    'half ?'
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 TAG = re.compile(r"<(/?)(?:think|thinking|thought|reasoning|reflection)>", re.IGNORECASE)

@@ -32,6 +32,7 @@ from .chat import (
     Request,
     Usage,
     tokens_of,
+    whole_text,
     without_reasoning,
 )
 from .secret import Secret, hide
@@ -176,7 +177,11 @@ class HTTPClient(AbstractClient):
     def _post(
         self, payload: Mapping[str, Any], key: str | None, left: Callable[[], float]
     ) -> Reply:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": "steppe",  # some servers answer nobody without a name
+        }
         if key:
             headers["Authorization"] = f"Bearer {key}"
         body = json.dumps(payload, allow_nan=False).encode("ascii")
@@ -237,10 +242,10 @@ def _read(body: bytes, payload: Mapping[str, Any], key: str | None) -> _Read:
         if not isinstance(message, dict):
             raise _Bad("a choice in its answer has no `message`")
         reason = choice.get("finish_reason")
-        texts.append(hide(without_reasoning(_whole(_content(message.get("content")))), key))
+        texts.append(hide(without_reasoning(whole_text(_content(message.get("content")))), key))
         reasons.append(reason[:80] if isinstance(reason, str) else "")
     model = document.get("model")
-    model = hide(_whole(model)[:200], key) if isinstance(model, str) else ""
+    model = hide(whole_text(model)[:200], key) if isinstance(model, str) else ""
     return _Read(texts, reasons, _usage(document.get("usage"), payload, texts), model)
 
 
@@ -264,11 +269,6 @@ def _content(content: object) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     raise _Bad("the content of its answer is no text")
-
-
-def _whole(text: str) -> str:
-    """The text without halves of characters, which no file can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _usage(said: object, payload: Mapping[str, Any], texts: list[str]) -> Usage:
@@ -301,4 +301,4 @@ def _complaint(body: bytes, key: str | None) -> str:
         else:
             document = error
     words = document if isinstance(document, str) else told(document)
-    return _whole(hide(words, key))
+    return whole_text(hide(words, key))

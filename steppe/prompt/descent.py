@@ -19,9 +19,10 @@ from jaxtyping import Array, Int, PyTree
 from ..core import tree
 from ..core.arguments import expect_kind
 from ..core.episode import Episode, begin
+from ..core.loss import Saddle
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import rollout
-from ..core.task import AbstractTask, Problem
+from ..core.task import AbstractTask, Problem, structure
 from ..core.types import Batch, Instance, Key, Params, Scalar, Split
 from .apart import Apart, ApartState, others_of, split
 from .codecs import AbstractCodec
@@ -106,15 +107,20 @@ class Descent(AbstractDescent):
         expect_kind("Descent: task", task, AbstractTask, "a task")
         expect_kind("Descent: opt", opt, AbstractOptimizer, "an optimizer")
         expect_kind("Descent: codec", codec, AbstractCodec, "a codec such as Numeric(…)")
+        if issubclass(structure(task), Saddle):
+            raise ValueError(
+                f"Descent: {type(task).__name__} is a game, whose loss is not to be lowered: no "
+                "point is better than another by it."
+            )
         self.task, self.opt, self.codec, self.where = task, opt, codec, where
         episode = start if isinstance(start, Episode) else _begin(task, opt, start)
         self.episode = episode
-        structure = jtu.tree_structure(episode.params)
-        numbers = jtu.tree_unflatten(structure, range(structure.num_leaves))
+        treedef = jtu.tree_structure(episode.params)
+        numbers = jtu.tree_unflatten(treedef, range(treedef.num_leaves))
         self.chosen = tuple(sorted(jtu.tree_leaves(where(numbers))))
         if not self.chosen:
             raise ValueError("Descent: `where` must give a leaf of the parameters at least.")
-        self.apart = len(self.chosen) < structure.num_leaves
+        self.apart = len(self.chosen) < treedef.num_leaves
         if isinstance(opt, Apart) and self.apart and opt.chosen != self.chosen:
             raise ValueError(f"Descent: `where` gives the leaves {self.chosen}, {opt} others.")
         if self.apart:  # what cannot be told apart is said now

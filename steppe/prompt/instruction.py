@@ -61,7 +61,10 @@ class Instruction:
             scored = [Scored(text, loss) for text, loss in self.example.scored]
             shown = Pool.of(*scored).shown(len(scored) or 1, 0)
             asked = self._question(shown, codec, len(self.example.answer))
-            said += [Message("user", asked), Message("assistant", worded(self.example.answer))]
+            said += [
+                Message("user", asked),
+                Message("assistant", worded(self.example.answer, is_table(codec))),
+            ]
         return (*said, Message("user", self._question(pool.shown(self.top, self.recent), codec, n)))
 
     @property

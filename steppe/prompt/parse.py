@@ -249,6 +249,12 @@ def escaped(text: str, most: int = CHARACTERS) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def worded(items: Collection[str]) -> str:
-    """The items as an answer should have them: a list of JSON."""
+def worded(items: Collection[str], tables: bool = False) -> str:
+    """The items as an answer should have them: a list of JSON, of strings or of tables.
+
+    >>> worded(["a", "b"]), worded(['{"a": 1}'], tables=True)
+    ('["a", "b"]', '[{"a": 1}]')
+    """
+    if tables:
+        return f"[{', '.join(items)}]"
     return json.dumps(list(items), ensure_ascii=False)

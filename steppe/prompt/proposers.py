@@ -21,7 +21,7 @@ from .chat import AbstractClient, BudgetError, ChatError, ChatResult, Message
 from .codecs import AbstractCodec, is_table
 from .history import Used
 from .instruction import Instruction, response_format
-from .parse import parse
+from .parse import MARKS, parse
 from .pool import Pool
 from .transcript import Asked, Transcript, said
 
@@ -91,7 +91,7 @@ class LLM(AbstractProposer):
             fault = parse("").fault if not line.dropped else _fault(line)
             messages = (
                 *messages,
-                Message("assistant", answer[:4000] or "[]"),
+                Message("assistant", MARKS.sub(" ", answer[:4000]) or "[]"),
                 Message("user", f"This cannot be used: {fault}. Answer with JSON alone, with {n} "
                         "new texts that stand nowhere above."),
             )  # fmt: skip

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 
-from .chat import AbstractClient, ChatError, ChatResult, Request, Usage, tokens_of
+from .chat import AbstractClient, ChatError, ChatResult, Request, Usage, tokens_of, whole_text
 
 Answer = str | Sequence[str] | Exception
 
@@ -46,7 +46,8 @@ class FunctionClient(AbstractClient):
 
 
 def _answered(request: Request, answer: str | Sequence[str], model: str) -> ChatResult:
-    texts = (answer,) * request.n if isinstance(answer, str) else tuple(answer)
+    said = (answer,) * request.n if isinstance(answer, str) else tuple(answer)
+    texts = tuple(map(whole_text, said))
     return ChatResult(
         texts=texts,
         usage=Usage(request.prompt_tokens, sum(map(tokens_of, texts)), True),

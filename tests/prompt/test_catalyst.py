@@ -24,6 +24,7 @@ from steppe.prompt.chat import BudgetError, ChatError
 from steppe.prompt.codecs import Numeric
 from steppe.prompt.descent import Descent, restarted
 from steppe.prompt.proposers import Echo, RandomRestart, Scripted
+from steppe.tasks.games.matrix import MatrixGame
 from steppe.tasks.synthetic.rastrigin import Rastrigin
 
 SCHEDULE = Alternate(rounds=3, steps=8, snapshots=2, probation=4)
@@ -361,6 +362,8 @@ def test_what_cannot_be_told_apart_is_said_at_once():
         Descent(TOY, Apart(sgd(0.1), (0,)), **how)
     with pytest.raises(ValueError, match="a leaf of the parameters at least"):
         Descent(TOY, sgd(0.1), CODEC, jr.key(0), where=lambda params: [])
+    with pytest.raises(ValueError, match="MatrixGame is a game"):
+        Descent(MatrixGame(n=2), sgd(0.1), NUMBERS, jr.key(0))
     with pytest.raises(ValueError, match="must be a task, got"):
         Descent(3, sgd(0.1), CODEC, jr.key(0))
     whole = Descent(BASIN, recurrent, NUMBERS, jr.key(0))  # all leaves: any rule begins afresh

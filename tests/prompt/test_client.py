@@ -362,6 +362,7 @@ def test_bad_requests_are_refused():
         ({"max_tokens": 0}, "max_tokens must be a whole number from 1"),
         ({"seed": 1.5}, "seed must be a whole number"),
         ({"patience": -1.0}, "patience must lie between 0"),
+        ({"response_format": {"a": object()}}, "what JSON can say"),
     ):
         with pytest.raises(ValueError, match=words):
             ScriptedClient([]).complete(ASK, **how)

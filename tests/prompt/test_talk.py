@@ -68,6 +68,12 @@ def test_the_message_has_four_parts_and_three_decimals():
         "those above, with a loss as low as possible.\n\n"
         "Each is a text of at most 4 words. Answer with one JSON list of 3 strings."
     )
+    tables = Example(((json.dumps({"a": 1.0, "b": 0.0}), 2.0),), ('{"a": 0.5, "b": 0.0}',))
+    told = Instruction(task="Lower f.", example=tables).messages(Pool(), NUMERIC, 2)
+    assert (
+        told[2].content == '[{"a": 0.5, "b": 0.0}]'
+        and "one JSON list of 1 tables" in told[1].content
+    )
     assert own.shown == ("a bad one", "a fair one", "a new one", "another one")
     (_, first) = Instruction(task="Sort.").messages(Pool(), CODEC, 1)
     assert "Write 1 text with" in first.content and "worst first" not in first.content
