@@ -12,7 +12,7 @@ class LassoSizes:
     rows: tuple[int, ...] = setting((5, 25), "measurements of a problem; twice as many unknowns")
     layers: int = setting(16, "layers of the networks", least=1)
     stages: tuple[int, ...] = setting((200, 200, 100), "meta-steps of the three stages of a layer")
-    updates: int = setting(100, "meta-steps of RNNProp, DM and Math-L2O", least=5)
+    updates: int = setting(500, "meta-steps of RNNProp, DM and Math-L2O", least=5)
     optimizers: tuple[str, ...] = setting(
         ("rnnprop-v1", "rnnprop-flat-v1"), "trained optimizers that run as they are, by source"
     )
