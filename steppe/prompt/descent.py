@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
@@ -17,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from ..core import tree
-from ..core.arguments import expect_kind
+from ..core.arguments import expect_kind, told
 from ..core.episode import Episode, begin
 from ..core.loss import Saddle
 from ..core.optimizer import AbstractOptimizer
@@ -107,6 +108,12 @@ class Descent(AbstractDescent):
         expect_kind("Descent: task", task, AbstractTask, "a task")
         expect_kind("Descent: opt", opt, AbstractOptimizer, "an optimizer")
         expect_kind("Descent: codec", codec, AbstractCodec, "a codec such as Numeric(…)")
+        typed = isinstance(start, jax.Array) and jnp.issubdtype(start.dtype, jax.dtypes.prng_key)
+        if not (isinstance(start, Episode) or (typed and start.shape == ())):
+            raise ValueError(
+                f"Descent: start must be one key such as jax.random.key(0), or an Episode, got "
+                f"{told(start)}."
+            )
         if issubclass(structure(task), Saddle):
             raise ValueError(
                 f"Descent: {type(task).__name__} is a game, whose loss is not to be lowered: no "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import random
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -64,6 +65,16 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def shuffled(self, seed: int) -> "Pool":
+        """The pool with its scores dealt out anew among the texts: a control without knowledge."""
+        scores = [(record.loss, record.metrics) for record in self.records]
+        random.Random(f"{seed} {self.asked}").shuffle(scores)
+        records = tuple(
+            dataclasses.replace(record, loss=loss, metrics=metrics)
+            for record, (loss, metrics) in zip(self.records, scores, strict=True)
+        )
+        return dataclasses.replace(self, records=records)
 
     def best(self, k: int) -> list[Scored]:
         """The k records of the lowest loss, the lowest first; of equal ones the earlier."""

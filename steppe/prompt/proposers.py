@@ -48,6 +48,8 @@ class LLM(AbstractProposer):
     - `codec`: what a text is
     - `temperature`, `max_tokens`, `seed`: as in `Request`; a seed is another for each question
     - `repairs`: questions more, with what was wrong, when an answer holds no text that is new
+    - `shuffled`: a seed by which the scores shown are dealt out anew among the texts: a control,
+      which tells whether the model makes use of them
     - `structured`: servers that can are told the form of an answer as a JSON schema
     - `transcript`: where each question is written
     """
@@ -63,6 +65,7 @@ class LLM(AbstractProposer):
         seed: int | None = None,
         repairs: int = 2,
         structured: bool = True,
+        shuffled: int | None = None,
         transcript: Transcript | None = None,
     ):
         expect_kind("LLM: client", client, AbstractClient, "a client such as HTTPClient(…)")
@@ -73,7 +76,7 @@ class LLM(AbstractProposer):
         self.max_tokens = whole("LLM: max_tokens", max_tokens, least=1, most=LARGEST)
         self.seed = None if seed is None else whole("LLM: seed", seed, least=0, most=2**30)
         self.repairs = whole("LLM: repairs", repairs, least=0, most=100)
-        self.structured, self.transcript = structured, transcript
+        self.structured, self.shuffled, self.transcript = structured, shuffled, transcript
         self._used, self._guard = Used(), threading.Lock()
 
     @property
@@ -82,7 +85,8 @@ class LLM(AbstractProposer):
             return self._used
 
     def propose(self, pool: Pool, n: int) -> list[str]:
-        messages = self.instruction.messages(pool, self.codec, n)
+        shown = pool if self.shuffled is None else pool.shuffled(self.shuffled)
+        messages = self.instruction.messages(shown, self.codec, n)
         for attempt in range(1 + self.repairs):
             line = self._asked(pool, messages, n, attempt)
             if line.candidates:
@@ -131,17 +135,20 @@ class LLM(AbstractProposer):
         """The part of a transcript that is about an answer."""
         known = [record.text for record in pool.records] + list(self.instruction.shown)
         found: list[str] = []
+        cut: list[str] = []
         dropped: list[tuple[str, str]] = []
         for text in result.texts:
             parsed = parse(
                 text, words=self.codec.words, known=known + found, tables=is_table(self.codec)
             )
             found += parsed.candidates
+            cut += parsed.cut
             dropped += parsed.dropped
         return {
             "request_hash": result.request_hash,
             "texts": result.texts,
             "candidates": tuple(found),
+            "cut": tuple(cut),
             "dropped": tuple(dropped),
             "prompt_tokens": result.usage.prompt,
             "completion_tokens": result.usage.completion,

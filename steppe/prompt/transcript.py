@@ -35,7 +35,8 @@ class Asked:
     - `round`, `attempt`: which it is; attempts after the first say what was wrong with the answer
     - `choices`: temperature and the like
     - `texts`: the answers as they came
-    - `candidates`: what was read out of them; `dropped`: what was not, and why
+    - `candidates`: what was read out of them; `cut`: those that were longer; `dropped`: what was
+      left out, and why
     - `error`: why there is no answer, "" if there is one
     """
 
@@ -47,6 +48,7 @@ class Asked:
     request_hash: Name = ""
     texts: Annotated[tuple[Annotated[str, Length(4 * 2**20)], ...], Length(1000)] = ()
     candidates: Texts = ()
+    cut: Texts = ()
     dropped: Annotated[tuple[tuple[Text, Name], ...], Length(10_000)] = ()
     prompt_tokens: Count = 0
     completion_tokens: Count = 0

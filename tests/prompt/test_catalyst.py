@@ -364,6 +364,9 @@ def test_what_cannot_be_told_apart_is_said_at_once():
         Descent(TOY, sgd(0.1), CODEC, jr.key(0), where=lambda params: [])
     with pytest.raises(ValueError, match="MatrixGame is a game"):
         Descent(MatrixGame(n=2), sgd(0.1), NUMBERS, jr.key(0))
+    for start in (0, jr.split(jr.key(0)), jr.PRNGKey(0)):
+        with pytest.raises(ValueError, match="must be one key such as"):
+            Descent(BASIN, sgd(0.1), NUMBERS, start)
     with pytest.raises(ValueError, match="must be a task, got"):
         Descent(3, sgd(0.1), CODEC, jr.key(0))
     whole = Descent(BASIN, recurrent, NUMBERS, jr.key(0))  # all leaves: any rule begins afresh

@@ -50,6 +50,20 @@ def test_the_best_and_the_newest_are_shown_the_worst_first():
     assert own.add(Scored("Words 3", 0.0)) is own and own.records[5].loss is None
 
 
+def test_scores_can_be_dealt_out_anew_as_a_control():
+    own = pool(*(i / 10 for i in range(20)))
+    found = own.shuffled(1)
+    assert [r.text for r in found.records] == [r.text for r in own.records]
+    losses = [r.loss for r in found.records]
+    assert losses != sorted(losses) and sorted(losses) == [r.loss for r in own.records]
+    assert found == own.shuffled(1) != own.shuffled(2) != own.shuffled(1)
+    clients = [ScriptedClient(["[]"] * 3), ScriptedClient(["[]"] * 3)]
+    for client, seed in zip(clients, (None, 1), strict=True):
+        model(client, shuffled=seed).propose(own, 2)
+    plain, dealt = (client.requests[0].messages[1].content for client in clients)
+    assert '"words 0" loss 0.000' in plain and '"words 0" loss 0.000' not in dealt
+
+
 def test_the_message_has_four_parts_and_three_decimals():
     example = Example((("a bad one", 2.0), ("a fair one", 1.0)), ("a new one", "another one"))
     own = Instruction(task="Posts are sorted.", labels=("cars", "space"), example=example, top=2)
@@ -105,14 +119,15 @@ def model(client, **how):
     return LLM(client, Instruction(task="Sort."), CODEC, **how)
 
 
-def test_an_answer_of_no_use_is_asked_again_with_what_was_wrong():
+def test_an_answer_of_no_use_is_asked_again_with_what_was_wrong(tmp_path):
     client = ScriptedClient(["loss: 1.5", '["words 0", "w1 w2 w3 w4 w5 w6"]'])
-    own = model(client, seed=5)
+    own = model(client, seed=5, transcript=Transcript(tmp_path / "talk.jsonl"))
     assert own.propose(dataclasses.replace(pool(0.5), asked=2), 3) == ["w1 w2 w3 w4"]
     first, second = client.requests
     assert [m.role for m in second.messages[-2:]] == ["assistant", "user"]
     assert second.messages[:2] == first.messages and "only scores" in second.messages[-1].content
     assert (first.seed, second.seed) == (11, 12) and first.max_tokens == 200
+    assert [line.cut for line in own.transcript.lines()] == [(), ("w1 w2 w3 w4",)]
     assert own.used.calls == 2 and own.used.estimated and own.used.completion_tokens == 11
     client = ScriptedClient(["", '["words 0"]', "[]", "never"])
     assert model(client).propose(pool(0.5), 3) == [] and len(client.requests) == 3
