@@ -236,8 +236,9 @@ class Swarm(AbstractOptimizer):
         seen = jnp.stack([e, jnp.arcsinh(e), *map(jnp.arcsinh, more)])
         y, states = self.lstm(seen.reshape(len(seen), -1), states)
         own, *factors = self.head(y).reshape(-1, *x.shape)
-        chosen = sum((a * z for a, z in zip(factors, more, strict=True)), start=own)
-        return self.scale * chosen, states
+        for a, z in zip(factors, more, strict=True):
+            own = own + a * z
+        return self.scale * own, states
 
     def dtype(self, params: Params) -> jnp.dtype:
         """The dtype of θ, or that of a wider parameter; float32 at least."""

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -34,7 +34,7 @@ TRAIN, TUNE, TEST = range(3)  # streams of keys
 PARTICLES = 4  # of all that is trained, and of multi-start Adam, as published
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 WIDTHS = (0.25, 0.5, 1.0, 2.0)  # first deviations
-SIZES = (4, 8, 16, 32)  # of populations
+SIZES = (4, 8, 16)  # of populations
 PULLS = tuple(itertools.product((0.4, 0.6, 0.8), (1.0, 1.5, 2.0)))  # inertia; both accelerations
 
 
@@ -71,7 +71,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "lois": {},  # trained with the entropy
     "swarm": {"beyond": True, "units": 2.0, "scale": 1.0},  # ours
 }
-ENTROPY = 1e-3
+ENTROPY = {"weight": 1e-3, "samples": 120}
 
 
 class Stage(NamedTuple):
@@ -180,17 +180,17 @@ def trained(name: str, updates: int, batch: int, seed: int) -> Method:
             problem(stage.unknowns, particles),
             opt,
             estimator=BPTT(batch, stage.length, stage.horizon),
-            objective=Located(stage.objective, ENTROPY) if entropy else stage.objective,
+            objective=Located(stage.objective, **ENTROPY) if entropy else stage.objective,
             meta_tx=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(stage.rate)),
             steps=max(1, round(stage.share * updates)),
             key=jr.fold_in(key_train, k),
         )
-        losses.append(float(np.mean([row["meta_loss"] for row in history.rows[-50:]])))
+        losses.append(float(np.mean([float(row["meta_loss"]) for row in history.rows[-50:]])))
     about = {"losses": losses}
     return Method(opt, particles, True, about, round(time.process_time() - began, 1))
 
 
-def marks(evaluations: int, particles: Sequence[int] = SIZES) -> list[int]:
-    """Numbers of evaluations that are looked at: those all populations can have."""
+def marks(evaluations: int) -> list[int]:
+    """Numbers of evaluations that are looked at: all populations come near them."""
     known = (32, 64, 96, 128, 192, 256, 320, 480, 640, 800, 960, 1000)
     return [m for m in known if m <= evaluations] or [evaluations]
