@@ -243,10 +243,14 @@ def _read(body: bytes, payload: Mapping[str, Any], key: str | None) -> _Read:
             raise _Bad("a choice in its answer has no `message`")
         reason = choice.get("finish_reason")
         texts.append(hide(without_reasoning(whole_text(_content(message.get("content")))), key))
-        reasons.append(reason[:80] if isinstance(reason, str) else "")
+        reasons.append(_word(reason, key)[:80])
     model = document.get("model")
-    model = hide(whole_text(model)[:200], key) if isinstance(model, str) else ""
-    return _Read(texts, reasons, _usage(document.get("usage"), payload, texts), model)
+    usage = _usage(document.get("usage"), payload, texts)
+    return _Read(texts, reasons, usage, _word(model, key)[:200])
+
+
+def _word(said: object, key: str | None) -> str:
+    return hide(whole_text(said), key) if isinstance(said, str) else ""
 
 
 def _document(body: bytes) -> dict[str, Any]:

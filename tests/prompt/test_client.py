@@ -10,12 +10,14 @@ import threading
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prompt.server import good, send, serving
 
 from steppe.prompt.breaker import Breaker
 from steppe.prompt.cache import CachedClient
 from steppe.prompt.chat import ChatError, Message, Request
-from steppe.prompt.client import HTTPClient
+from steppe.prompt.client import HTTPClient, _Bad, _complaint, _read
 from steppe.prompt.scripted import FunctionClient, ScriptedClient
 from steppe.prompt.wire import Address, Limits
 
@@ -277,9 +279,9 @@ def test_the_key_is_nowhere_but_in_its_header(tmp_path, caplog, capsys):
 
 
 def test_what_cannot_be_a_key_is_refused_without_being_shown(monkeypatch):
-    for given in (KEY, "", 3, "OPENAI-KEY"):
+    for bad in (KEY, "", 3, "OPENAI-KEY"):
         with pytest.raises(ValueError, match="name of an environment variable") as refusal:
-            HTTPClient("http://a", "tiny", key=given)
+            HTTPClient("http://a", "tiny", key=bad)
         assert KEY not in str(refusal.value)
 
     def fails():
@@ -351,6 +353,44 @@ def test_addresses():
     local = ("http://127.1.2.3", "http://[::1]", "http://localhost", "http://a.localhost")
     assert all(Address.of(url).loopback for url in local)
     assert not Address.of("http://localhost.evil.com").loopback
+
+
+NAMES = ["choices", "message", "content", "finish_reason", "usage", "prompt_tokens", "model",
+         "completion_tokens", "error", "param", "type", "text"]  # fmt: skip
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.just(KEY),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+CONTENT = st.fixed_dictionaries({"content": ANYTHING})
+CHOICE = st.fixed_dictionaries({"message": CONTENT, "finish_reason": ANYTHING})
+BODIES = st.one_of(
+    ANYTHING.map(json.dumps),
+    st.fixed_dictionaries(
+        {"choices": st.lists(CHOICE | ANYTHING, max_size=3), "usage": ANYTHING, "model": ANYTHING}
+    ).map(json.dumps),
+    st.text(max_size=30),
+).map(str.encode) | st.binary(max_size=60)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(BODIES)
+def test_any_body_is_an_answer_or_a_fault_and_shows_no_key(body):
+    payload = {"messages": [{"role": "user", "content": "Hi"}], "n": 2}
+    said = [_complaint(body, KEY)]
+    try:
+        found = _read(body, payload, KEY)
+    except _Bad as fault:
+        said.append(str(fault))
+    else:
+        assert 1 <= len(found.texts) == len(found.reasons) <= 2
+        assert min(found.usage.prompt, found.usage.completion) >= 0
+        said += [*found.texts, *found.reasons, found.model]
+    for text in said:
+        text.encode("utf-8")
+        assert KEY not in text
 
 
 def test_bad_requests_are_refused():
