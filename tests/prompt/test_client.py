@@ -186,12 +186,12 @@ def test_who_hangs_or_drips_is_left_in_time():
 
     for act, how in (
         (hang, {"limits": Limits(read=0.1), "retries": 1}),
-        (drip, {"limits": Limits(read=5), "deadline": 0.2}),
+        (drip, {"limits": Limits(read=5), "deadline": 0.4}),
     ):
         began = time.monotonic()
-        with serving(act) as server, pytest.raises(ChatError, match="did not answer in time"):
+        with serving(act) as server, pytest.raises(ChatError, match=r"in time|no time was left"):
             client(server, **how)[0].complete(ASK)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8
 
 
 def test_the_deadline_holds_over_all_tries():
