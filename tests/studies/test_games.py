@@ -22,13 +22,15 @@ def curve(values):
     return {name: list(values) for name in ("mean", "median", "low", "high")}
 
 
-def run(letter, panel, method, distances, *, merit=None, seed=0, settled=1.0, rejections=None):
+def run(
+    letter, panel, method, distances, *, merit=None, seed=0, settled=1.0, rejections=None, **more
+):
     cell = {"suite": letter, "panel": panel, "seed": seed}
     result = {
         "method": method, "at": AT, "distance_min": curve(distances), "settled": settled,
         "distance_max": curve([0.0] * len(AT)), "merit": curve(merit or distances),
         "nonfinite": 0, "gradients": 2, "rejections": rejections, "parameters": 9, "problems": 5,
-        "training": 1.0,
+        "training": 1.0, **more,
     }  # fmt: skip
     return Row("", cell, {"rows": [result]}, None, None, 1, {})
 
@@ -84,10 +86,13 @@ def test_expectations_are_about_numbers_that_the_small_run_has():
           for method in games.PACED),
         *(run("M3", "matrix-game-5", method, [0.1] * 7, rejections=1.0) for method in
           ("Halpern", "Twin, guarded", "random Twin, guarded")),
+        *(run("M3", games.PUBLISHED, method, [0.1] * 7, rejections=1.0, singular=0.3) for method in
+          ("Halpern", "Twin, guarded", "random Twin, guarded")),
         *(bilinear_run(d, method, 2.0) for d in SCALES["small"].dimensions for method in
           ("extragradient", "learned extragradient, guarded")),
     ]  # fmt: skip
     numbers = suite.quantities(rows)
+    assert numbers["M3.published-5.singular"] == 0.3
     assert missing(read_expectations(suite.EXPECTATIONS), numbers) == []
 
 
@@ -111,6 +116,8 @@ def test_cells_are_flat_tables_that_know_their_letter():
     assert count(suite="M4") == 5 and count(part="by hand") == 5
     only = GamesSizes(letters=("M3",))
     assert {cell["suite"] for cell in games.cells(only)} == {"M3"}
+    both = list(games.cells(dataclasses.replace(only, folder="here")))
+    assert [cell.get("folder") for cell in both] == [None, "here"] * 2
     for wrong in ({"letters": ("M5",)}, {"ranges": (8,)}, {"panels": ("chess",)}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             dataclasses.replace(only, **wrong)

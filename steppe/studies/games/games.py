@@ -20,10 +20,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax.random as jr
+import numpy as np
 
+from ...core.types import Split
+from ...data.games import singular
 from ...optimizers.classic.resolvent import Halpern
 from ...optimizers.guarded import Guarded
 from ...optimizers.learned.twin import Twin
+from ...tasks.games.matrix import MatrixGame
 from ..study import Cell
 from . import bilinear, methods
 from .methods import FIXED, RIVALS, TEST, TRAIN, TUNE
@@ -31,6 +35,7 @@ from .settings import GamesSizes
 
 TWINS = ("Twin", "Twin, rewards", "Twin, published")
 PACED = ("Twin", "Twin, easy first")
+PUBLISHED = "published-5"  # the published matrices of five unknowns, the singular ones among them
 TWIN_MOST = 4  # the Twin on bilinear games is given up after a fourth of the gradients
 
 
@@ -64,7 +69,8 @@ def cells(settings: GamesSizes) -> Iterator[Cell]:
                     **test,
                 }
     if "M3" in settings.letters:
-        yield {"suite": "M3", "part": "twin", "panel": "matrix-game-5", **five, **test}
+        for own in matrices(settings):
+            yield {"suite": "M3", "part": "twin", **own, **five, **test}
     if "M4" in settings.letters:
         played = {"games": settings.games, "most": settings.most}
         dimensions = list(settings.dimensions)
@@ -72,10 +78,16 @@ def cells(settings: GamesSizes) -> Iterator[Cell]:
         yield {"suite": "M4", "part": "twin", **five, **own}
         for d in sorted(dimensions, reverse=True):
             yield {"suite": "M4", "part": "others", "d": d, "updates": settings.updates, **played}
-    for suite, panels in (("M1", settings.panels), ("M3", ("matrix-game-5",))):
+    hand = [("M1", {"panel": panel}) for panel in settings.panels]
+    for suite, own in hand + [("M3", own) for own in matrices(settings)]:
         if suite in settings.letters:
-            for panel in panels:
-                yield {"suite": suite, "part": "by hand", "panel": panel, **test}
+            yield {"suite": suite, "part": "by hand", **own, **test}
+
+
+def matrices(settings: GamesSizes) -> list[dict[str, str]]:
+    """The matrix games of M3: drawn, and published where there is a folder of them."""
+    published = [{"panel": PUBLISHED, "folder": settings.folder}] if settings.folder else []
+    return [{"panel": "matrix-game-5"}, *published]
 
 
 def run(cell: Cell) -> dict[str, Any]:
@@ -90,16 +102,15 @@ def run(cell: Cell) -> dict[str, Any]:
 
 def by_hand(cell: Cell, key) -> list[dict[str, Any]]:
     """Rivals with tuned rates, and some with the rate 0.1."""
-    task, found = game_of(cell), []
+    tuning_task, found = game_of(cell, "valid"), []
+    how = (cell["tuned_on"], cell["steps"], jr.fold_in(key, TUNE))
     for name, make in RIVALS.items():
         began = time.process_time()
-        opt, lr = methods.tuned(task, make, cell["tuned_on"], cell["steps"], jr.fold_in(key, TUNE))
+        opt, lr = methods.tuned(tuning_task, make, *how)
         tuning = time.process_time() - began
-        found.append(line(cell, name, task, opt, key, training=tuning, lr=lr, parameters=1))
+        found.append(line(cell, name, opt, key, training=tuning, lr=lr, parameters=1))
     fixed = FIXED if cell["suite"] == "M1" else {}
-    return found + [
-        line(cell, name, task, opt, key, lr=0.1, parameters=0) for name, opt in fixed.items()
-    ]
+    return found + [line(cell, name, opt, key, lr=0.1, parameters=0) for name, opt in fixed.items()]
 
 
 def twin(cell: Cell, key) -> list[dict[str, Any]]:
@@ -107,7 +118,7 @@ def twin(cell: Cell, key) -> list[dict[str, Any]]:
     task, method = game_of(cell), cell["method"]
     opt, seconds = methods.trained(task, method, cell, jr.fold_in(key, TRAIN))
     own = methods.for_run_of(opt, cell["steps"])
-    return [line(cell, method, task, own, key, training=seconds)]
+    return [line(cell, method, own, key, training=seconds)]
 
 
 def twins(cell: Cell, key) -> list[dict[str, Any]]:
@@ -115,32 +126,38 @@ def twins(cell: Cell, key) -> list[dict[str, Any]]:
     task, found = game_of(cell), []
     for method in PACED:
         opt, seconds = methods.trained(task, method, cell, jr.fold_in(key, TRAIN))
-        found.append(line(cell, method, task, opt, key, training=seconds))
+        found.append(line(cell, method, opt, key, training=seconds))
     return found
 
 
 def guarded(cell: Cell, key) -> list[dict[str, Any]]:
     """A trained Twin and one of random weights, each alone and under a guard, beside Halpern."""
-    task = game_of(cell)
-    opt, seconds = methods.trained(task, "Twin", cell, jr.fold_in(key, TRAIN))
-    _, lr = methods.tuned(task, Halpern, cell["tuned_on"], cell["steps"], jr.fold_in(key, TUNE))
+    opt, seconds = methods.trained(game_of(cell), "Twin", cell, jr.fold_in(key, TRAIN))
+    how = (cell["tuned_on"], cell["steps"], jr.fold_in(key, TUNE))
+    _, lr = methods.tuned(game_of(cell, "valid"), Halpern, *how)
     untrained = Twin((cell["hidden"],) * 2, key=jr.key(0))
     guard = lambda base: Guarded(base, Halpern(lr), "merit")
     return [
-        line(cell, "Twin", task, opt, key, training=seconds),
-        line(cell, "Twin, guarded", task, guard(opt), key, training=seconds),
-        line(cell, "random Twin", task, untrained, key),
-        line(cell, "random Twin, guarded", task, guard(untrained), key),
+        line(cell, "Twin", opt, key, training=seconds),
+        line(cell, "Twin, guarded", guard(opt), key, training=seconds),
+        line(cell, "random Twin", untrained, key),
+        line(cell, "random Twin, guarded", guard(untrained), key),
     ]
 
 
-def line(cell: Cell, method: str, task, opt, key, *, training: float = 0.0, **more):
+def line(cell: Cell, method: str, opt, key, *, training: float = 0.0, **more):
     """A record: the run of one method on the test problems."""
-    found = methods.measured(task, opt, cell["problems"], cell["steps"], jr.fold_in(key, TEST))
+    task, key = game_of(cell, "test"), jr.fold_in(key, TEST)
+    found = methods.measured(task, opt, cell["problems"], cell["steps"], key)
+    if cell["panel"] == PUBLISHED:
+        more["singular"] = float(np.mean(singular(np.asarray(task.matrices))))
     return {"method": method, "training": round(training, 1), **found, **more}
 
 
-def game_of(cell: Cell):
+def game_of(cell: Cell, split: Split = "train"):
+    """The game of a cell. A split tells published matrices apart; others are drawn afresh."""
+    if cell["panel"] == PUBLISHED:
+        return MatrixGame(5, start="uniform", folder=cell["folder"], split=split)
     return methods.game("seesaw" if cell["panel"] == "seesaw-1" else cell["panel"])
 
 

@@ -30,6 +30,9 @@ class GamesSizes:
     games: int = setting(40, "bilinear games of each dimension", least=2)
     most: int = setting(60_000, "gradients after which a bilinear game is given up", least=100)
     updates: int = setting(300, "meta-steps of the learned extragradient", least=1)
+    folder: str = setting(
+        "", "folder of the published games: M3 is played with their matrices, too; none: left out"
+    )
 
     def __post_init__(self):
         check(self)

@@ -59,8 +59,9 @@ def quantities(rows: Sequence[Row]) -> dict[str, float]:
       `.start` before the first, `.bump` that after 200 steps over that after 300
     - `M2.RANGE.METHOD`: share of problems that stay near a solution, mean over seeds;
       `M2.RANGE.gain` and `.worst-gain`: that of easy first less the other's, mean and least
-    - `M3.matrix-game-5.METHOD.STEP`: mean of the gradient left; `.share` of the one at the start,
-      at the end; `.over-halpern`: the largest ratio to that of Halpern at any mark
+    - `M3.GAME.METHOD.STEP`: mean of the gradient left; `.share` of the one at the start,
+      at the end; `.over-halpern`: the largest ratio to that of Halpern at any mark;
+      `M3.published-5.singular`: share of the published test matrices
     - `M4.D.METHOD`: median of gradients; `M4.D.METHOD.gain`: those of extragradient over it,
       `.gain-best`: those of the best rule by hand; no gains where half of the games were given up
     """
@@ -105,22 +106,26 @@ def _m2(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _m3(rows: Sequence[Row]) -> dict[str, float]:
-    numbers, mine = {}, {r["method"]: r for r in judged(rows, "M3")}
-    left = {method: [_number(x) for x in r["merit"]["mean"]] for method, r in mine.items()}
-    for method, r in mine.items():
-        name, merit = (
-            f"M3.{r['panel']}.{WORDS[method]}",
-            dict(zip(r["at"], left[method], strict=True)),
-        )
+    numbers, mine = {}, judged(rows, "M3")
+    for panel in dict.fromkeys(r["panel"] for r in mine):
+        numbers |= _left({r["method"]: r for r in mine if r["panel"] == panel}, f"M3.{panel}")
+    return numbers
+
+
+def _left(of: dict[str, Record], panel: str) -> dict[str, float]:
+    """Numbers of a game of M3 from the record of each method."""
+    numbers = {f"{panel}.singular": r["singular"] for r in of.values() if "singular" in r}
+    left = {method: [_number(x) for x in r["merit"]["mean"]] for method, r in of.items()}
+    for method, r in of.items():
+        name, merit = f"{panel}.{WORDS[method]}", dict(zip(r["at"], left[method], strict=True))
         numbers |= {f"{name}.{mark}": merit[mark] for mark in SHOWN_AT if mark in merit}
         numbers[f"{name}.share"] = left[method][-1] / merit[0]
         if r["rejections"] is not None:
             numbers[f"{name}.rejected"] = r["rejections"] / r["at"][-1]
         if "Halpern" in left:
             pairs = zip(left[method], left["Halpern"], strict=True)
-            numbers[f"{name}.over-halpern"] = max(
-                ours / max(theirs, 1e-30) for ours, theirs in pairs
-            )
+            ratios = [ours / max(theirs, 1e-30) for ours, theirs in pairs]
+            numbers[f"{name}.over-halpern"] = max(ratios)
     return numbers
 
 
