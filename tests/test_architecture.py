@@ -48,7 +48,9 @@ MAY_IMPORT = {
         "train", "zoo", "certificates", "evaluation",
     },
     "prompt": {"core", "store"},
-    "report": {"core", "store", "train", "certificates", "evaluation", "distillation", "solvers"},
+    "report": {
+        "core", "store", "train", "certificates", "evaluation", "distillation", "solvers", "prompt",
+    },
     "runs": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
         "train", "zoo", "certificates", "evaluation", "distillation", "solvers", "prompt",

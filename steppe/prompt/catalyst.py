@@ -115,11 +115,7 @@ class Catalyst:
         limit, used = self.schedule.gradients, state.counts.gradients
         if limit is None or used is None or descent.gradients_per_step is None:
             return True
-        lanes, left, most = 1 + (state.current is not None), self.candidates, 0
-        for rung in self.schedule.rungs(left):
-            most += rung * (lanes + left)
-            left = math.ceil(left / 2)
-        most += lanes * self.schedule.steps
+        most = self.schedule.most(self.candidates, 1 + (state.current is not None))
         return used + most * descent.gradients_per_step <= limit
 
     def _stage(

@@ -49,6 +49,21 @@ class Alternate:
         steps = [self.trial // count + (i < self.trial % count) for i in range(count)]
         return [step for step in steps if step]
 
+    def most(self, candidates: int, lanes: int = 2) -> int:
+        """Steps of all lanes together that a round takes at most.
+
+        - `lanes`: that of gradients alone, and that of the catalyst where it is another
+        """
+        found, left = lanes * self.steps, candidates
+        for rung in self.rungs(left):
+            found += rung * (lanes + left)
+            left = math.ceil(left / 2)
+        return found
+
+    def whole(self, candidates: int) -> int:
+        """Steps of all lanes together that are enough for every round and the stage after."""
+        return self.rounds * self.most(candidates) + self.steps
+
     def gaps(self, steps: int) -> list[int]:
         """Steps between two looks."""
         gap = max(1, self.steps // self.snapshots)

@@ -1,0 +1,110 @@
+"""`steppe catalyst`: what it prints and writes, servers that are dead, and what it refuses."""
+
+import json
+import re
+
+import pytest
+from prompt.server import good, send, serving
+
+from steppe.prompt.alternation import Alternation
+from steppe.prompt.transcript import Transcript
+from steppe.store.untrusted import Source, checked
+
+PROBLEM = ("catalyst", "rastrigin-shifted", "--lr", 0.01, "--bounds", "-5,5")
+TINY = (*PROBLEM, "--rounds", 1, "--steps", 4, "--probation", 2)
+KEY = "sk-do-not-show-this-key"
+
+
+def record_of(folder) -> Alternation:
+    """The record as a stranger's file is read."""
+    plain = json.loads((folder / "catalyst.json").read_text())
+    del plain["verdict"]
+    return checked(plain, Alternation, Source("catalyst.json"))
+
+
+def test_a_script_leads_out_of_a_valley(steppe, tmp_path):
+    hostile = "</td><script>alert(1)</script>\u202e"
+    (tmp_path / "s.json").write_text(json.dumps([[hostile, "x1 = -0.5, x2 = 2.4"]]))
+    answer = steppe(*TINY, "--script", "s.json", "--out", "found")
+    assert answer.code == 0 and "adopted at step 4: x1 = -0.5, x2 = 2.4" in answer.out
+    assert re.search(r"Round 1, step 4: .*adopted", answer.err)
+    found = record_of(tmp_path / "found")
+    assert found.verdict in answer.out and found.proposer == "scripted"
+    counts = {name: way.history.counts.gradients or 0 for name, way in found.ways.items()}
+    # 4 steps to the question; then 2 of gradients alone and 2 of the one that can be read; …
+    assert found.gradients == 4 * 2 + 2 * 2 + 3 * 1 + 2 * 1 + 4 == max(counts.values())
+    assert set(counts) == {"catalyst", "gradients alone", "random restart"}
+    losses = [way.loss or 0.0 for way in found.ways.values()]
+    assert 0 < losses[0] < losses[1] and found.catalyst.test == pytest.approx(losses[0])
+    assert losses[0] < (found.catalyst.history.alone or 0.0)
+    page = (tmp_path / "found/catalyst.html").read_text()
+    assert found.verdict in page and "<script" not in page and "\u202e" not in page
+    assert "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;·" in page
+    assert not re.search(r"(src|href)=[\"']?(http|//)", page)
+    assert len(list(Transcript(tmp_path / "found/transcript.jsonl").lines())) == 1
+    again = steppe(*TINY, "--script", "s.json", "--out", "found")
+    assert again.code == 2 and "exists already" in again.err
+
+
+def test_a_server_is_asked_and_replayed(steppe, tmp_path, monkeypatch):
+    monkeypatch.setenv("THE_KEY", KEY)
+    texts = '[{"x1": -0.5, "x2": 2.4}, {"x1": 3, "x2": 3}]'
+    line = (*TINY, "--cache", "kept", "--model", "tiny-1", "--candidates", 2, "--json")
+    with serving(send(200, json.dumps(good(texts)).encode())) as server:
+        asked = ("--base-url", server.url, "--key-env", "THE_KEY", "--price", "1,2")
+        first = steppe(*line, *asked, "--out", "a")
+        headers = {name.lower(): x for name, x in server.asked[0][1].items()}
+        assert first.code == 0 and headers["authorization"] == f"Bearer {KEY}"
+        assert len(server.asked) == 1
+    told = json.loads(first.out)
+    paid = told["paid"]
+    assert (paid["calls"], paid["prompt_tokens"], paid["completion_tokens"]) == (1, 7, 3)
+    assert paid["cost"] == pytest.approx(13e-6) and "1 calls, 10 tokens" in first.err
+    assert told["catalyst"]["history"]["rounds"][0]["adopted"] == '{"x1": -0.5, "x2": 2.4}'
+    again = json.loads(steppe(*line, "--cache-mode", "replay").out)
+    assert again["catalyst"] == told["catalyst"] and again["paid"]["calls"] == 0
+    assert "kept from before" in again["price"]
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert len(files) == 4 and not any(KEY in p.read_text() for p in files)
+    assert KEY not in first.out + first.err
+    other = steppe(*line, "--cache-mode", "replay", "--seed", 1)
+    assert other.code == 2 and "no such answer was recorded" in other.err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_dead_server_ends_with_the_gradients(steppe):
+    with serving(send(500)) as server:
+        url = server.url
+    answer = steppe(*TINY, "--base-url", url, "--deadline", 0.3, "--json")
+    told = json.loads(answer.out)
+    assert answer.code == 0 and "steppe: note: " in answer.err
+    assert told["catalyst"]["history"]["counts"]["failures"] == 1
+    mine, alone = told["catalyst"]["history"]["best"], told["alone"]["history"]["best"]
+    assert mine == alone and "gradients alone" in told["verdict"]
+
+
+REFUSED = {
+    "no task": (("catalyst",), "TASK is missing"),
+    "unknown task": (("catalyst", "rastrigin-shift"), "did you mean 'rastrigin-shifted'"),
+    "too many": (("catalyst", "digits-mlp", "--lr", 0.1), "of which a text can tell 64 at most"),
+    "game": (("catalyst", "seesaw", "--lr", 0.1), "is a game"),
+    "no script": ((*TINY, "--proposer", "scripted"), "--proposer scripted and --script go tog"),
+    "no such script": ((*TINY, "--script", "nowhere.json"), "nowhere.json"),
+    "server of none": ((*TINY, "--base-url", "http://a", "--proposer", "echo"), "--base-url is"),
+    "address": ((*TINY, "--base-url", "ftp://a"), "base_url must be an address"),
+    "secret": ((*TINY, "--base-url", f"http://u:{KEY}@a"), "which could be secrets"),
+    "the key itself": ((*TINY, "--key-env", KEY), "what was given is not shown"),
+    "bounds": ((*PROBLEM, "--bounds", "1,1"), "--bounds must be a lower number and a higher one"),
+    "one bound": ((*PROBLEM, "--bounds", "1"), "--bounds must be two numbers, got 1"),
+    "cost": ((*TINY, "--cost", 1), "--cost needs prices; add --price"),
+    "replay": ((*TINY, "--cache-mode", "replay"), "--cache-mode replay needs the folder"),
+    "rate": ((*TINY, "--lr", 0), "--lr must be a positive number"),
+    "steps": ((*TINY, "--steps", 0), "--steps must be at least 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words, said", REFUSED.values(), ids=REFUSED)
+def test_refused(words, said, steppe, tmp_path):
+    answer = steppe(*words, "--out", "found", "--quiet")
+    assert answer.code == 2 and said in answer.sentence and KEY not in answer.err
+    assert not (tmp_path / "found").exists()
