@@ -40,6 +40,7 @@ from steppe.tasks.synthetic.norm import Norm
 from steppe.tasks.synthetic.quadratic import Bowl
 from steppe.tasks.synthetic.rastrigin import Rastrigin
 from steppe.tasks.synthetic.two_classes import TwoClasses
+from steppe.tasks.text.prompts import PromptTuning
 from steppe.tasks.wrappers.combined import Log, Rescaled, Sum
 from steppe.tasks.wrappers.flattened import Flattened
 from steppe.tasks.wrappers.noisy import Noisy
@@ -49,6 +50,7 @@ from steppe.tasks.wrappers.shifted import Shifted
 from steppe.tasks.wrappers.with_bowl import WithBowl
 from steppe.train.adapt import OneInstance
 from tests.tasks.ellipse import Ellipse
+from tests.tasks.text.tiny import encoder, texts
 
 
 def pictures(shape: tuple[int, ...] = (6, 6), *, classes: int = 3, seed: int = 0) -> Dataset:
@@ -108,6 +110,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "classify-conv": lambda: Classify(
         pictures(), ConvNet(channels=(2,), kernels=(3,), strides=(1,)), batch_size=8
     ),
+    "prompt-tuning": lambda: PromptTuning(texts(), encoder(), rows=2, batch_size=3),
     "classify-nas": lambda: Classify(pictures(), NASCell(channels=1), batch_size=8),
 }
 

@@ -17,8 +17,8 @@ MAY_IMPORT = {
     "store": {"core"},
     "flatness": {"core"},
     "data": {
-        "core.types", "core.messages", "core.entry", "core.lazy", "store.files", "store.npz",
-        "store.untrusted",
+        "core.types", "core.messages", "core.arguments", "core.entry", "core.lazy", "store.files",
+        "store.npz", "store.untrusted", "store.tensors",
     },
     "tasks": {"core", "data"},
     "optimizers": {"core", "store", "flatness"},
@@ -80,6 +80,7 @@ LAZY = {
     "huggingface_hub",
     "pyoperon",
     "evosax",
+    "tokenizers",
 }
 WHOLE = {  # files about one of them, imported inside functions
     "zoo/hub.py": "huggingface_hub",

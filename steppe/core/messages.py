@@ -18,6 +18,7 @@ EXTRAS = {  # what each brings on top
     "tensorboard": ("tensorboardX",),
     "symbolic": ("pyoperon",),
     "swarm": ("evosax",),
+    "text": ("tokenizers",),
 }
 
 

@@ -320,17 +320,23 @@ def parse_header(text: bytes, source: Source) -> Header:
     _check_format(checked(entry, dict, within).get("format"), source)
     entry = checked_table(entry, ENTRY, within, needed=ENTRY)
     _check_sha256(text, entry["sha256"], within)
-    entries = checked(index, dict[Name, Entry], within)
-    tensors = {name: entry.tensor for name, entry in entries.items()}
-    end = 0
-    for name, tensor in _in_order(tensors):
-        if tensor.start != end:
-            raise within.refuse(f"a gap or an overlap before {name}", "tensors side by side")
-        end = tensor.stop
+    tensors = tensors_of(index, within)
     for name in entry["keys"]:
         if name not in tensors:
             raise within.refuse(f"a PRNG key {name}", "the name of a tensor")
     return Header(tensors, entry["keys"], entry["manifest"], entry["body_sha256"])
+
+
+def tensors_of(index: Mapping[str, Any], source: Source) -> dict[str, Tensor]:
+    """The tensors that the entries of a header announce, if they lie side by side."""
+    entries = checked(index, dict[Name, Entry], source)
+    tensors = {name: entry.tensor for name, entry in entries.items()}
+    end = 0
+    for name, tensor in _in_order(tensors):
+        if tensor.start != end:
+            raise source.refuse(f"a gap or an overlap before {name}", "tensors side by side")
+        end = tensor.stop
+    return tensors
 
 
 def _not_safetensors(file, path, size: int, opening: bytes, length: int) -> FileError:

@@ -1,0 +1,1 @@
+"""Texts: a frozen encoder, and what is put in front of its words."""
