@@ -25,6 +25,7 @@ from steppe.optimizers.classic.sam import SAM
 from steppe.optimizers.guarded import Guarded
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.extragradient import LearnedExtragradient
+from steppe.optimizers.learned.formation import Formation
 from steppe.optimizers.learned.go_math_l2o import GoMathL2O
 from steppe.optimizers.learned.gru import CoordinatewiseGRU
 from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSchedule
@@ -85,6 +86,7 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "swarm-alone": lambda: Swarm(
         (2,), ("gradient", "momentum"), between=False, beyond=True, key=jr.key(0)
     ),
+    "formation": lambda: Formation(2.0, knots=3),
     "twin": lambda: Twin((2, 2), key=jr.key(0)),
     "learned-extragradient": lambda: LearnedExtragradient(),
     "symbolic": lambda: Symbolic("-0.1 * tanh(1.3 * mn9[2] + gn99) - 0.1 * aq(g[1], abs(m5))"),

@@ -106,6 +106,15 @@ OPTIMIZERS = table(
         needs="Composite",
     ),
     Entry(
+        "formation",
+        "an even population around its mean, with learned widths and steps",
+        LEARNED + "formation:Formation",
+        family="a few numbers",
+        learned=True,
+        tunable=("spread", "rate"),
+        needs="Stacked",
+    ),
+    Entry(
         "symbolic",
         "a formula of averages and earlier gradients, such as Adam (Zheng et al. 2022)",
         LEARNED + "symbolic:Symbolic",

@@ -32,16 +32,20 @@ def check_particles(params: Params, owner: str) -> int:
 
 def each(problem: Problem | None, params: Params, owner: str) -> Float[Array, " particles"]:
     """The loss of every particle, by which no meta-gradient goes."""
+    return jax.lax.stop_gradient(stacked(problem, owner).each(params))
+
+
+def stacked(problem: Problem | None, owner: str) -> Stacked:
+    """The loss of the problem; ValueError or StructureError if it is not one of particles."""
     if problem is None:
         raise ValueError(
             f"{owner} needs the problem that it solves, but update was given none. Run it in "
             "`unroll`, or give update(…, problem=Problem(task, instance, batch, key))."
         )
     try:
-        loss = expect(problem.loss(), Stacked, owner)
+        return expect(problem.loss(), Stacked, owner)
     except StructureError as error:
         raise StructureError(f"{error} For several points on any task, {TAKE}.") from None
-    return jax.lax.stop_gradient(loss.each(params))
 
 
 def rows(params: Params, dtype: jnp.dtype) -> Float[Array, "particles n"]:

@@ -15,6 +15,7 @@ from steppe.core.rollout import rollout
 from steppe.core.task import Problem
 from steppe.optimizers.classic.from_evosax import FromEvosax
 from steppe.optimizers.classic.pso import PSO
+from steppe.optimizers.learned.formation import Formation
 from steppe.optimizers.learned.swarm import Swarm, attraction, shared
 from steppe.tasks.suite import build
 
@@ -191,7 +192,12 @@ def test_a_lost_particle_does_not_take_the_others_with_it():
     np.testing.assert_allclose(shared(x, x, known, 1.0)[::2], alone, rtol=1e-12)
 
 
-SWARMS = {"Swarm": MADE, "PSO": PSO(), "FromEvosax": FromEvosax("LES", std_init=1.0)}
+SWARMS = {
+    "Swarm": MADE,
+    "Formation": Formation(),
+    "PSO": PSO(),
+    "FromEvosax": FromEvosax("LES", std_init=1.0),
+}
 
 
 @pytest.mark.parametrize("name", SWARMS)

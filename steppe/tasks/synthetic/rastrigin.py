@@ -1,4 +1,4 @@
-"""Rastrigin: a bowl covered with ripples of period 1, so many local minima.
+"""Rastrigin: a bowl covered with ripples, of period 1 as a rule, so many local minima.
 
     f(x) = mean_b [ factor · S_b − α c_bᵀ cos(2π x_b) + α · offset_b ],
     S_b = ‖A_b x_b − y_b‖²
@@ -63,6 +63,7 @@ class Ripples(eqx.Module):
     c: Float[Array, "instances n"]
     alpha: Scalar | None = None  # where it was drawn
     center: Float[Array, "instances n"] | None = None  # what x is measured from, where drawn
+    period: Scalar | None = None  # where it was drawn
 
 
 class Rastrigin(AbstractFormula):
@@ -73,6 +74,7 @@ class Rastrigin(AbstractFormula):
     - `start`: standard deviation of x₀
     - `box`: if a number, x₀ is uniform on (−box, box) instead
     - `alpha`: α, or several, one of which is drawn for each instance
+    - `period`: of the ripples, cos(2π x / period), or several, one of which is drawn
     - `shift`: if positive, f(x − x*) with x* uniform on (−shift, shift), drawn with the instance;
       of the textbook function x* is the minimum
     - `reduce`: "sum" or "mean" over the rows of A
@@ -89,6 +91,7 @@ class Rastrigin(AbstractFormula):
     box: float | None = eqx.field(static=True, default=None)
     alpha: Numbers = eqx.field(static=True, default=10.0, converter=as_tuple)
     shift: float = eqx.field(static=True, default=0.0)
+    period: Numbers = eqx.field(static=True, default=1.0, converter=as_tuple)
 
     def __check_init__(self):
         at_least(1, "Rastrigin", n=self.n, instances=self.instances)
@@ -103,26 +106,27 @@ class Rastrigin(AbstractFormula):
         for name, value in (("start", self.start), ("shift", self.shift)):
             if not 0 <= value < math.inf:
                 raise ValueError(f"Rastrigin: {name} must not be negative, got {value}.")
-        check_all_positive("Rastrigin", factor=self.factor, alpha=self.alpha)
+        check_all_positive("Rastrigin", factor=self.factor, alpha=self.alpha, period=self.period)
         if self.box is not None:
             check_all_positive("Rastrigin", box=self.box)
 
     def sample(self, key: Key) -> Ripples:
         key_bowl, key_c = jr.split(key)
-        drawn = isinstance(self.alpha, tuple)
-        alpha = one_of(jr.fold_in(key, 2), self.alpha) if drawn else None
+        drawn = lambda k, given: one_of(jr.fold_in(key, k), given) if type(given) is tuple else None
+        alpha, period = drawn(2, self.alpha), drawn(4, self.period)
         place = lambda key: jr.uniform(key, shape, minval=-self.shift, maxval=self.shift)
         shape = (self.instances, self.n)
         center = place(jr.fold_in(key, 3)) if self.shift else None
         if self.data == TEXTBOOK:
             eye = jnp.broadcast_to(jnp.eye(self.n), (self.instances, self.n, self.n))
             c = jnp.ones(shape)
-            return Ripples(Equations(eye, jnp.zeros_like(c)), c, alpha, center)
+            return Ripples(Equations(eye, jnp.zeros_like(c)), c, alpha, center, period)
         return Ripples(
             draw_equations(key_bowl, self.data, self.instances, self.n, self.n),
             LAWS[self.data](key_c, shape),
             alpha,
             center,
+            period,
         )
 
     def init(self, instance: Ripples, key: Key) -> Float[Array, "instances n"]:
@@ -135,12 +139,13 @@ class Rastrigin(AbstractFormula):
         self, instance: Ripples, batch: tuple[()], key: Key
     ) -> Callable[[Float[Array, "instances n"]], Scalar]:
         alpha = self.alpha if instance.alpha is None else instance.alpha
+        period = self.period if instance.period is None else instance.period
 
         def f(x: Float[Array, "instances n"]) -> Scalar:
             x = x if instance.center is None else x - instance.center.astype(x.dtype)
             r = product(instance.bowl.W, x) - instance.bowl.y  # (instances, rows)
             S = REDUCE[self.reduce](r**2, axis=-1)  # (instances,)
-            ripples = jnp.sum(instance.c * jnp.cos(2 * math.pi * x), axis=-1)
+            ripples = jnp.sum(instance.c * jnp.cos(2 * math.pi / period * x), axis=-1)
             lift = OFFSETS[self.offset](instance.c)
             return jnp.mean(self.factor * S + alpha * (lift - ripples))
 
