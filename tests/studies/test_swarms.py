@@ -56,7 +56,8 @@ def test_every_expectation_is_about_a_number_that_the_small_run_has():
 
 
 def test_rivals_are_tuned_on_other_problems_and_all_meet_the_same():
-    streams = [jr.key_data(methods.streams(2, s)).tolist() for s in range(3)]
+    streams = [jr.key_data(methods.streams(2, s)).tolist() for s in (methods.TRAIN,
+               methods.TUNE, methods.TEST)]  # fmt: skip
     assert len({tuple(key) for key in streams}) == 3
     task = methods.problem(2, 3)
     keys = jr.split(methods.streams(2, methods.TEST), 5)
@@ -70,8 +71,10 @@ def test_rivals_are_tuned_on_other_problems_and_all_meet_the_same():
 @pytest.mark.slow
 def test_a_training_of_every_arm_and_a_tuning_of_every_rival():
     for name in LEARNED:
-        method = methods.trained(name, 4, 2, 0)
-        assert len(method.about["losses"]) == len(methods.STAGES)
+        formation = name in methods.FORMATIONS
+        make = methods.formed if formation else methods.trained
+        method = make(name, 4, 2, 0, *((2,) if formation else ()))
+        assert len(method.about["losses"]) == (2 if formation else len(methods.STAGES))
     for name in methods.RIVALS:
         method = methods.tuned(name, 2, 40, 2)
         assert set(method.about["tried"]) == set(methods.RIVALS[name].particles)

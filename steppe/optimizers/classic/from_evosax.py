@@ -10,7 +10,9 @@ from a distribution begins with their mean as its mean.
 
 evosax comes with `pip install "steppe[swarm]"`. The learned strategies have the weights that come
 with it. Meta-gradients go through what a strategy computes, some of which has none: eigenvectors
-of CMA-ES have no derivative where eigenvalues are equal, as they are at the start.
+of CMA-ES have no derivative where eigenvalues are equal, as they are at the start. LGA computes in
+float32 with any parameters, and its features of losses that are not seen yet, which are infinite,
+have none.
 """
 
 import contextlib

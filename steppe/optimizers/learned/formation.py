@@ -10,8 +10,8 @@ of k equal parts of (−½, ½), each taken by one particle:
 with the last step d of c, the change y of ḡ over it, and means that forget by a factor b a step.
 
 ḡ is the slope of f smoothed over a box of width s. Ripples of period s that are a sum over
-coordinates cancel in it to the last bit of rounding, whatever the number of unknowns; with a > 0
-those of all periods from s/2 down to about s/k nearly do. So a wide formation sees the bowl under
+coordinates cancel in it, whatever the number of unknowns; with a = 1 those of period s/2 do, and
+those of all periods from there down to s/(k − 2) nearly. So a wide formation sees the bowl under
 the ripples, and a narrow one comes to rest at the bottom: graduated optimization (Blake &
 Zisserman, "Visual reconstruction", 1987), whose widths and steps are learned here. ℓ is the length
 of a step by the curvature of what is seen, as in Barzilai & Borwein 1988, so that f may be in any
@@ -53,7 +53,8 @@ class Formation(AbstractOptimizer):
     `Population`.
 
     - `spread`, `rate`: s and r before training, at all steps
-    - `knots`: steps at which they are trained; 9 reach up to step 255
+    - `knots`: steps at which they are trained; 7 reach up to step 63, whose values stay. Train on
+      longer episodes: numbers that no step comes to are moved by chance
     """
 
     spreads: Float[Array, " knots"]  # ln s
@@ -65,7 +66,7 @@ class Formation(AbstractOptimizer):
     rate: float = eqx.field(static=True)
     knots: int = eqx.field(static=True)
 
-    def __init__(self, spread: float = 1.0, rate: float = 0.5, knots: int = 9):
+    def __init__(self, spread: float = 1.0, rate: float = 0.5, knots: int = 7):
         at_least(1, "Formation", knots=knots)
         check_positive("Formation", "spread", spread, "It is the width of the formation.")
         check_positive("Formation", "rate", rate, "It is a factor of the steps.")

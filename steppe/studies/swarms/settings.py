@@ -4,7 +4,7 @@ import dataclasses
 
 from ...core.settings import check, setting
 
-LEARNED = ("dm", "b2", "b3", "lois", "swarm")
+LEARNED = ("dm", "b2", "b3", "lois", "swarm", "formation", "formation-any")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,8 +16,9 @@ class Swarms:
     problems: int = setting(128, "test problems of a size", least=8)
     evaluations: int = setting(1000, "values of a problem that a run may take", least=40)
     tuned_on: int = setting(32, "other problems, that rivals are tuned on", least=2)
-    updates: int = setting(1600, "meta-steps of a training, all stages together", least=4)
+    updates: int = setting(1200, "meta-steps of a training, all stages together", least=4)
     batch: int = setting(64, "episodes in a meta-step", least=1)
+    tries: int = setting(6, "starts of a formation, the best training of which counts", least=1)
     seeds: int = setting(1, "trainings of each optimizer", least=1)
 
     def __post_init__(self):
@@ -26,7 +27,14 @@ class Swarms:
 
 SCALES = {
     "tiny": Swarms(
-        sizes=(2,), learned=("b3",), problems=8, evaluations=80, tuned_on=4, updates=8, batch=4
+        sizes=(2,),
+        learned=("b3", "formation"),
+        problems=8,
+        evaluations=80,
+        tuned_on=4,
+        updates=8,
+        batch=4,
+        tries=1,
     ),
     "small": Swarms(),
     "paper": Swarms(problems=1024, tuned_on=256, updates=20_000, batch=512, seeds=5),

@@ -19,6 +19,7 @@ NAMES = {
     "adam": "Adam", "adam-4": "Adam, 4 starts", "pso": "PSO", "cma-es": "CMA-ES", "les": "LES",
     "dm": "DM", "b2": "B2: particles alone", "b3": "B3: and of each other",
     "lois": "LOIS: and entropy", "swarm": "swarm, ours",
+    "formation": "formation, ours", "formation-any": "formation, other ripples",
 }  # fmt: skip
 
 

@@ -38,9 +38,11 @@ def cells(settings: Swarms) -> Iterator[Cell]:
     """Trainings first, which take longest; each is judged on all sizes."""
     sizes = {"problems": settings.problems, "evaluations": settings.evaluations}
     for name in settings.learned:
+        own = {"tries": settings.tries} if name in methods.FORMATIONS else {}
         for seed in range(settings.seeds):
             yield {"suite": LETTER, "method": name, "sizes": list(settings.sizes), "seed": seed,
-                   "updates": settings.updates, "batch": settings.batch, **sizes}  # fmt: skip
+                   "updates": settings.updates, "batch": settings.batch,
+                   **own, **sizes}  # fmt: skip
     for n in settings.sizes:
         for name in methods.RIVALS:
             yield {"suite": LETTER, "method": name, "sizes": [n], "seed": 0,
@@ -49,7 +51,10 @@ def cells(settings: Swarms) -> Iterator[Cell]:
 
 def run(cell: Cell) -> dict[str, Any]:
     name, found, method = cell["method"], [], None
-    if name in LEARNED:
+    if name in methods.FORMATIONS:
+        own = (cell["updates"], cell["batch"], cell["seed"], cell["tries"])
+        method = methods.formed(name, *own)
+    elif name in LEARNED:
         method = methods.trained(name, cell["updates"], cell["batch"], cell["seed"])
     for n in cell["sizes"]:
         own = method or methods.tuned(name, n, cell["evaluations"], cell["tuned_on"])

@@ -139,13 +139,15 @@ class Rastrigin(AbstractFormula):
         self, instance: Ripples, batch: tuple[()], key: Key
     ) -> Callable[[Float[Array, "instances n"]], Scalar]:
         alpha = self.alpha if instance.alpha is None else instance.alpha
-        period = self.period if instance.period is None else instance.period
+        period = jnp.asarray(self.period if instance.period is None else instance.period)
 
         def f(x: Float[Array, "instances n"]) -> Scalar:
             x = x if instance.center is None else x - instance.center.astype(x.dtype)
             r = product(instance.bowl.W, x) - instance.bowl.y  # (instances, rows)
             S = REDUCE[self.reduce](r**2, axis=-1)  # (instances,)
-            ripples = jnp.sum(instance.c * jnp.cos(2 * math.pi / period * x), axis=-1)
+            ripples = jnp.sum(
+                instance.c * jnp.cos(2 * math.pi / period.astype(x.dtype) * x), axis=-1
+            )
             lift = OFFSETS[self.offset](instance.c)
             return jnp.mean(self.factor * S + alpha * (lift - ripples))
 

@@ -110,6 +110,23 @@ def test_the_shifted_function_has_its_drawn_minimum_and_tells_it():
     assert not np.any(still.target(still.sample(jr.key(0))))
 
 
+def test_ripples_have_the_period_that_was_drawn():
+    """‖x‖² + 10 Σ (1 − cos 2πx/p) with p one of two, where x is measured from the optimum."""
+    task = Rastrigin(**dict(TASKS["rastrigin-shifted"].arguments), period=(0.5, 2.0))
+
+    @jax.jit
+    @jax.vmap
+    def look(key):
+        instance = task.sample(key)
+        x = task.init(instance, key)
+        return instance.period, (x - instance.center)[0], task.loss(instance, (), key)(x)
+
+    period, z, value = jax.device_get(look(jr.split(jr.key(1), 40)))
+    assert set(period) == {0.5, 2.0}
+    expected = np.sum(z**2 + 10 * (1 - np.cos(2 * np.pi * z / period[:, None])), -1)
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -118,6 +135,7 @@ def test_the_shifted_function_has_its_drawn_minimum_and_tells_it():
         ({"factor": 0.0}, "factor must be positive, got 0.0"),
         ({"start": -1.0}, "start must not be negative, got -1.0"),
         ({"shift": -1.0}, "shift must not be negative, got -1.0"),
+        ({"period": (1.0, 0.0)}, "period must be one or more positive numbers"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, words):
