@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..core.settings import check, setting
-from ..runs.folder import BadInput, new_files, write_json
+from ..runs.folder import MODEL, BadInput, new_files, write_json
 from ..runs.subject import Subject, check_rate, prepare, subject
 from ..runs.subject import check as known
 from ..tasks.names import TASKS
-from ..zoo.recipe import SEEDS
+from ..zoo.recipe import SEEDS, Recipe
 from .parse import document, make, speaker
 from .train import line_of
 
 if TYPE_CHECKING:
     from ..prompt.alternation import Alternation
     from ..prompt.state import Result
+    from ..runs.alternation import Tunable
     from ..runs.asking import Asking
 
 RECORD, PAGE, TALK = "catalyst.json", "catalyst.html", "transcript.jsonl"
@@ -25,7 +26,7 @@ RECORD, PAGE, TALK = "catalyst.json", "catalyst.html", "transcript.jsonl"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Catalyst:
-    """Tune the numbers of a problem by gradients and a proposer in turn.
+    """Tune the numbers of a problem, or settings of a recipe, by gradients and a proposer in turn.
 
     A language model, chance, or a script is shown what was tried and how good it was, and says
     where else to begin; what it says is kept only where it is better than going on. Gradients
@@ -34,7 +35,8 @@ class Catalyst:
 
     task: str = setting(
         dataclasses.MISSING,
-        "task whose parameters are tuned, 64 numbers at most, e.g. rastrigin-shifted",
+        "task whose parameters are tuned, 64 numbers at most, e.g. rastrigin-shifted; that of the "
+        "meta-training with --recipe",
         positional=True,
     )
     opt: str = setting(
@@ -42,6 +44,19 @@ class Catalyst:
     )
     lr: float | None = setting(
         None, "learning rate of a hand-made optimizer (default: tuned)", above=0
+    )
+    recipe: str | None = setting(
+        None,
+        "published recipe, or optimizer to train, whose settings are tuned in the place of the "
+        "task's parameters, e.g. twin; see `steppe list presets`",
+    )
+    tune: tuple[str, ...] = setting(
+        (),
+        "settings of --recipe that may change, e.g. meta-lr=1e-4:0.1:log,objective.transform",
+        metavar="NAME=LOW:HIGH",
+    )
+    given: tuple[str, ...] = setting(
+        (), "other settings of --recipe, e.g. horizon=20,unroll=5", metavar="NAME=VALUE"
     )
     bounds: tuple[float, ...] | None = setting(
         None,
@@ -98,7 +113,7 @@ class Catalyst:
     )
     max_tokens: int = setting(200, "most tokens of one answer", least=1)
     out: Path | None = setting(
-        None, f"folder for {RECORD}, {TALK} and {PAGE} (default: none is written)"
+        None, f"folder for {RECORD}, {TALK}, {PAGE} and what was trained (default: none)"
     )
     seed: int = setting(0, "seed of everything random", least=0, most=SEEDS - 1)
     cores: int | None = setting(None, "processor cores to use", least=1, nothing="all")
@@ -118,6 +133,8 @@ class Catalyst:
             )
         if self.cost is not None and self.price is None:
             raise ValueError("`cost` needs prices; add `price`, e.g. --price 0.15,0.6.")
+        if bool(self.tune) is (self.recipe is None):
+            raise ValueError("`recipe` and `tune` go together: give both, or neither of them.")
         if self.base_url is not None and self.proposer not in (None, "llm"):
             raise ValueError(
                 f"`base_url` is for a language model, but `proposer {self.proposer}` is none; "
@@ -128,15 +145,28 @@ class Catalyst:
 def run(values: dict) -> int:
     options = make(Catalyst, values)
     known(options.task, TASKS, "task")
+    idle = sorted({"opt", "lr", "bounds"} & set(values)) if options.recipe else []
+    idle += sorted({"given"} & set(values)) if not options.recipe else []
+    if idle:
+        word = "is for a task's own numbers" if options.recipe else "is about a `recipe`"
+        raise BadInput(f"`{idle[0]}` {word}; leave it out.")
+    how = None
+    if options.recipe is not None:
+        from ..runs.knobs import recipe_of
+
+        how = recipe_of(options.recipe, options.task, options.given)
     about = subject(options.opt, options.task)
     check_rate(about, options.lr)
     say = speaker(options.quiet)
-    with new_files(options.out, (RECORD, TALK, PAGE)):
+    with new_files(options.out, (RECORD, TALK, PAGE, MODEL)):
         asking = who(options)
-        say(f"steppe catalyst · {options.task} · {about.name} and {asking.proposer} in turn")
-        _, found = tuned(options, asking, about, say)
+        goes = about.name if how is None else f"meta-training of {how.optimizer.name}"
+        say(f"steppe catalyst · {options.task} · {goes} and {asking.proposer} in turn")
+        result, found = tuned(options, asking, how or about, say)
         if options.out is not None:
             write(options, found, options.out)
+            if how is not None:
+                save_optimizer(options.out / MODEL, result)
     if found.catalyst.history.counts.failures:
         warnings.warn(" ".join(found.catalyst.history.notes), stacklevel=1)
     if options.json:
@@ -182,40 +212,25 @@ def who(options: Catalyst) -> "Asking":
 
 
 def tuned(
-    options: Catalyst, asking: "Asking", about: Subject, say: Callable[[str], None]
+    options: Catalyst, asking: "Asking", about: Subject | Recipe, say: Callable[[str], None]
 ) -> "tuple[Result, Alternation]":
     """The result and the record; JAX starts here."""
     from ..train.mesh import use_cores
 
     use_cores(options.cores)
-    import jax
-
     from ..prompt.cache import ReplayError
     from ..prompt.state import Alternate
     from ..prompt.transcript import Transcript
-    from ..runs.alternation import alternate, numbers
+    from ..runs.alternation import alternate
 
-    task = about.build_task()
     schedule = Alternate(
         rounds=options.rounds,
         steps=options.steps,
         probation=options.probation,
         gradients=options.gradients,
     )
-    key = jax.random.fold_in(jax.random.key(options.seed), 1)
     try:
-        opt = prepare(
-            about.optimizer, task, horizon=options.steps, lr=options.lr, key=key, say=say
-        ).opt
-        tunable = numbers(
-            task,
-            opt,
-            bounds=None if options.bounds is None else (options.bounds[0], options.bounds[1]),
-            about=options.about,
-            name=options.task,
-            optimizer=about.name,
-            seed=options.seed,
-        )
+        tunable = problem(options, about, say)
         talk = None if options.out is None else Transcript(options.out / TALK)
         return alternate(
             tunable,
@@ -229,6 +244,37 @@ def tuned(
         )
     except (TypeError, ReplayError) as error:  # a task without the structure; no such answer
         raise BadInput(str(error)) from None
+
+
+def problem(options: Catalyst, about: Subject | Recipe, say: Callable[[str], None]) -> "Tunable":
+    """The numbers of a task, or the settings of a recipe."""
+    import jax
+
+    from ..runs.alternation import numbers, settings
+    from ..runs.knobs import knob
+
+    if isinstance(about, Recipe):
+        knobs = [knob(said) for said in options.tune]
+        return settings(about, knobs, about=options.about, seed=options.seed)
+    task, key = about.build_task(), jax.random.fold_in(jax.random.key(options.seed), 1)
+    ready = prepare(about.optimizer, task, horizon=options.steps, lr=options.lr, key=key, say=say)
+    return numbers(
+        task,
+        ready.opt,
+        bounds=None if options.bounds is None else (options.bounds[0], options.bounds[1]),
+        about=options.about,
+        name=options.task,
+        optimizer=about.name,
+        seed=options.seed,
+    )
+
+
+def save_optimizer(path: Path, result: "Result") -> None:
+    """The optimizer with the lowest validation loss, and the recipe that it was trained by."""
+    from ..zoo.io import save
+    from ..zoo.recipe_json import to_json
+
+    save(path, result.params.opt, **to_json(result.params.recipe), valid_loss=result.loss)
 
 
 def write(options: Catalyst, found: "Alternation", out: Path) -> None:

@@ -97,6 +97,8 @@ class Setting:
     positional: bool = False
     required: bool = False
     free: bool = False
+    least: float | None = None
+    most: float | None = None
 
 
 @functools.cache
@@ -144,7 +146,16 @@ def _setting(field: dataclasses.Field, hint: Any, path: str, flag: str) -> Setti
         default={} if hint is dict else field.default,
         **{
             name: about[name]
-            for name in ("text", "metavar", "short", "positional", "required", "free")
+            for name in (
+                "text",
+                "metavar",
+                "short",
+                "positional",
+                "required",
+                "free",
+                "least",
+                "most",
+            )
             if name in about
         },
     )

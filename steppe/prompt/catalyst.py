@@ -190,6 +190,8 @@ class Catalyst:
             text = descent.text(state.lead)
             if text in state.pool:
                 return state
+            if descent.texts_say == "how":
+                return _pooled(state, text, Score(_standing(state)), "gradient")
             lane = descent.restart(state.lead, text)
         except CodecError:  # not finite, or of no text
             return state
@@ -208,7 +210,8 @@ class Catalyst:
                 unreadable.append((text, str(fault)))
                 continue
             state, score = self._look(descent, state, lane, "proposal", text)
-            state = _pooled(state, text, score, "proposal")
+            if descent.texts_say == "where":
+                state = _pooled(state, text, score, "proposal")
             lanes.append(_Challenger(text, lane, [_comparable(score)]))
         made = dataclasses.replace(made, unreadable=tuple(unreadable))
         return self._probation(descent, state, made, lanes) if lanes else (state, made)
@@ -259,6 +262,11 @@ class Catalyst:
                 state, score = self._look(descent, state, own.lane, "proposal", own.text)
                 own.losses.append(_comparable(score))
             lanes = sorted(lanes, key=_Challenger.last)[: -(-len(lanes) // 2)]
+        if descent.texts_say == "how":
+            lead, base = mains.get("current", mains["gradients"]), _standing(state)
+            for own in tried:
+                gained = own.last() - lead[len(own.losses) - 1]
+                state = _pooled(state, own.text, Score(base + gained), "proposal")
         winner = min(lanes, key=_Challenger.last)
         adopted = winner.last() < min(losses.values())
         if adopted:
@@ -311,6 +319,12 @@ def _pooled(state: State, text: str, score: Score, source: Source) -> State:
         text, plain(score.loss), _plain(score), source, len(state.rounds), state.lead.step
     )
     return dataclasses.replace(state, pool=state.pool.add(record))
+
+
+def _standing(state: State) -> float:
+    """The score of the text that the lead goes on by, where texts say how; 0 at the start."""
+    found = [record.loss for record in state.pool.records if record.text == state.origin]
+    return found[0] if found and found[0] is not None else 0.0
 
 
 def _rejoined(state: State) -> State:

@@ -7,7 +7,7 @@ the catalyst work on anything else that can be run on, scored, and begun again f
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -56,6 +56,15 @@ class AbstractDescent(abc.ABC):
     @abc.abstractmethod
     def gradients_per_step(self) -> int | None:
         """Gradients of the loss that one step takes; None if their number varies."""
+
+    @property
+    @abc.abstractmethod
+    def texts_say(self) -> Literal["where", "how"]:
+        """The meaning of a text: where to go on from, or how to go on from where a lane is.
+
+        The score of the first is that of its point. The score of the second is what comes of it:
+        its loss after its probation, less that of going on as before.
+        """
 
     @abc.abstractmethod
     def begin(self) -> Lane:
@@ -140,6 +149,10 @@ class Descent(AbstractDescent):
     @property
     def gradients_per_step(self) -> int | None:
         return self.opt.gradients_per_step
+
+    @property
+    def texts_say(self) -> Literal["where", "how"]:
+        return "where"
 
     def begin(self) -> Lane:
         return Lane((self.opt, self.episode), 0)

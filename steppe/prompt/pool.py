@@ -19,7 +19,8 @@ Name = Annotated[str, Length(200)]
 class Scored:
     """A text and its score.
 
-    - `loss`: at what the text stands for, on held-out data; None if it is not finite
+    - `loss`: at what the text stands for, on held-out data, or less that of going on as before
+      where texts say how to go on; None if it is not finite
     - `metrics`: further numbers there, such as the accuracy
     - `source`: who wrote it: the projection of a gradient's way, a proposal, a user
     - `round`, `step`: when

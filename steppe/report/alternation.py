@@ -157,7 +157,11 @@ def probation(found: Alternation, made: Round, own: Contender) -> tuple[np.ndarr
 def parts(history: History) -> list[list[Look]]:
     """The catalyst's own way, cut where it begins elsewhere."""
     found: list[list[Look]] = []
-    ended = {made.step for made in history.rounds}
+    ended = {
+        made.step
+        for made in history.rounds
+        if made.adopted is not None and all(own.who != "current" for own in made.contenders)
+    }
     for look in history.current:
         # The way before an adoption is looked at until the end of that probation, as the new one.
         again = not found or look[0] <= found[-1][-1][0]

@@ -9,7 +9,7 @@ print(record.verdict)
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -31,8 +31,11 @@ from ..prompt.proposers import RandomRestart
 from ..prompt.state import Alternate, Result
 from ..prompt.transcript import Transcript
 from ..train.environment import environment
+from ..zoo.recipe import Recipe
 from .asking import Asked
 from .folder import BadInput
+from .knobs import Knob
+from .recipe_descent import RecipeDescent
 
 MOST = 64  # numbers that a text tells
 STARTS = 256  # that bounds are taken from
@@ -105,6 +108,31 @@ def numbers(
         optimizer=optimizer or type(opt).__name__,
         told=told,
         test=lambda params: test.score_at(params).loss,
+    )
+
+
+def settings(
+    recipe: Recipe, knobs: Sequence[Knob], *, about: str | None = None, seed: int = 0
+) -> Tunable:
+    """A meta-training, some settings of whose recipe are told as texts; see `RecipeDescent`.
+
+    - `about`: a sentence for a language model
+    """
+    descent = RecipeDescent(recipe, knobs, jr.key(seed))
+    name = f"meta-training of {recipe.optimizer.name} on {recipe.task.name}"
+    usual = (
+        f"Settings of the {name} are tried, each from where it has come to. The loss says how much "
+        "better (below 0) or worse they do than the settings at the start. Find settings that are "
+        "better to go on with."
+    )
+    return Tunable(
+        descent=descent,
+        codec=descent.codec,
+        instruction=Instruction(task=about or usual),
+        problem=name,
+        optimizer=f"meta-gradients, {recipe.estimator.kind}",
+        told=descent.told,
+        test=descent.test,
     )
 
 

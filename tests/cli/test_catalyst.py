@@ -6,6 +6,7 @@ import re
 import pytest
 from prompt.server import good, send, serving
 
+import steppe as library
 from steppe.prompt.alternation import Alternation
 from steppe.prompt.transcript import Transcript
 from steppe.store.untrusted import Source, checked
@@ -86,7 +87,7 @@ def test_a_dead_server_ends_with_the_gradients(steppe):
 REFUSED = {
     "no task": (("catalyst",), "TASK is missing"),
     "unknown task": (("catalyst", "rastrigin-shift"), "did you mean 'rastrigin-shifted'"),
-    "too many": (("catalyst", "digits-mlp", "--lr", 0.1), "of which a text can tell 64 at most"),
+    "too many": (("catalyst", "sparse-recovery", "--lr", 0.1), "a text can tell 64 at most"),
     "game": (("catalyst", "seesaw", "--lr", 0.1), "is a game"),
     "no script": ((*TINY, "--proposer", "scripted"), "--proposer scripted and --script go tog"),
     "no such script": ((*TINY, "--script", "nowhere.json"), "nowhere.json"),
@@ -107,4 +108,44 @@ REFUSED = {
 def test_refused(words, said, steppe, tmp_path):
     answer = steppe(*words, "--out", "found", "--quiet")
     assert answer.code == 2 and said in answer.sentence and KEY not in answer.err
+    assert not (tmp_path / "found").exists()
+
+
+RECIPE = (
+    "catalyst", "booth", "--recipe", "learned-adam", "--tune", "meta-lr=1e-4:1:log", "--given",
+    "unroll=2,horizon=4,episodes=2,validation-episodes=2", "--rounds", 1, "--steps", 2,
+)  # fmt: skip
+
+
+def test_settings_of_a_recipe(steppe, tmp_path):
+    (tmp_path / "s.json").write_text('[["meta.lr = 0.3"]]')
+    answer = steppe(*RECIPE, "--script", "s.json", "--out", "found")
+    assert answer.code == 0 and "adopted at step 2: meta.lr = 0.3" in answer.out
+    found = record_of(tmp_path / "found")
+    assert found.problem == "meta-training of learned-adam on booth"
+    assert found.found == {"meta.lr": 0.3}
+    about = library.manifest("found")
+    assert about["recipe"]["task"]["name"] == "booth" and about["recipe"]["meta"]["lr"] == 0.3
+    assert library.load("found") is not None
+    assert found.verdict in (tmp_path / "found/catalyst.html").read_text()
+
+
+RECIPE_REFUSED = {
+    "nothing to tune": (("catalyst", "booth", "--recipe", "dm"), "--recipe and --tune go together"),
+    "no recipe": (
+        ("catalyst", "booth", "--tune", "meta-lr=0:1"),
+        "--recipe and --tune go together",
+    ),
+    "unknown": (("catalyst", "booth", "--recipe", "twim", "--tune", "a=0:1"), "did you mean 'twin"),
+    "unknown setting": ((*RECIPE, "--given", "unrol=2"), "did you mean"),
+    "a rate of its own": ((*RECIPE, "--lr", 0.1), "--lr is for a task's own numbers"),
+    "given alone": ((*TINY, "--given", "unroll=2"), "--given is about a --recipe"),
+    "tune": ((*RECIPE, "--tune", "hidden=1:2"), "cannot change in the middle"),
+}
+
+
+@pytest.mark.parametrize("words, said", RECIPE_REFUSED.values(), ids=RECIPE_REFUSED)
+def test_refused_recipes(words, said, steppe, tmp_path):
+    answer = steppe(*words, "--out", "found", "--quiet")
+    assert answer.code == 2 and said in answer.sentence
     assert not (tmp_path / "found").exists()

@@ -101,6 +101,10 @@ class Wavy(AbstractDescent):
     def gradients_per_step(self):
         return 1
 
+    @property
+    def texts_say(self):
+        return "where"
+
     def begin(self):
         return Lane(self.start, 0)
 
