@@ -37,7 +37,9 @@ def write_alternation_page(
     """
     rows = [row for made in found.catalyst.history.rounds for row in candidates(made)]
     values = {
-        "title": f"{found.problem}: gradients and {PROPOSERS[found.proposer]} in turn",
+        "title": f"{shown(found.problem)}: gradients and {PROPOSERS[found.proposer]} in turn",
+        "verdict": shown(found.verdict, 2000),
+        "price": shown(found.price, 2000),
         "found": found,
         "by": PROPOSERS[found.proposer],
         "notes": [shown(note) for note in found.catalyst.history.notes],
@@ -49,7 +51,7 @@ def write_alternation_page(
         "candidates": rows[:ROWS],
         "more": max(0, len(rows) - ROWS),
         "settings": {shown(name): told(x) for name, x in found.found.items()},
-        "command": command,
+        "command": shown(command, 10_000),
         "facts": facts(found),
     }
     return page.write_page(path, page.render("steppe.report", TEMPLATE, **values))
@@ -143,15 +145,15 @@ def curves(found: Alternation) -> str:
             axes.axvline(made.step, color=plots.INK, lw=0.6, alpha=0.3)
         finish(axes, [history.gradients, history.current])
 
-    return plots.svg(draw, f"alternation-curves-{found.problem}", (9.6, 4.0))
+    return plots.svg(draw, "alternation-curves", (9.6, 4.0))
 
 
 def probation(found: Alternation, made: Round, own: Contender) -> tuple[np.ndarray, np.ndarray]:
     """Steps and losses of a proposal on probation, as far as it came."""
     tried = sum(x.who == "proposal" for x in made.contenders)
     rungs = Alternate(steps=found.steps, probation=found.probation).rungs(tried)
-    y = np.array(own.losses, float)
-    return (made.step + np.cumsum([0, *rungs]))[: len(y)], y
+    steps = made.step + np.cumsum([0, *rungs])[: len(own.losses)]
+    return steps, np.array(own.losses[: len(steps)], float)
 
 
 def parts(history: History) -> list[list[Look]]:
@@ -184,7 +186,7 @@ def rivals(found: Alternation) -> str:
             drawn.append(looks)
         finish(axes, drawn)
 
-    return plots.svg(draw, f"alternation-rivals-{found.problem}", (9.6, 3.4))
+    return plots.svg(draw, "alternation-rivals", (9.6, 3.4))
 
 
 def lowest(history: History) -> list[Look]:
