@@ -12,6 +12,7 @@ from .suite import build as build
 from .suite import options as options
 from .synthetic.quadratic import Quadratic as Quadratic
 from .synthetic.wells import Wells as Wells
+from .text.prompts import PromptTuning as PromptTuning
 from .wrappers.noisy import Noisy as Noisy
 from .wrappers.population import Population as Population
 from .wrappers.scaled import Scaled as Scaled

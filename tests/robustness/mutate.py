@@ -261,6 +261,15 @@ def sealed(index: Any, entry: Any, body: bytes, rng: Random) -> bytes:
     return len(text).to_bytes(8, "little") + text + body
 
 
+def tensors(data: bytes, rng: Random, others: Sequence[bytes] = ()) -> bytes:
+    """A safetensors file of other programs with another header of the length that is announced."""
+    if rng.random() < 0.2:
+        return bytes_of(data, rng, others)
+    begin = 8 + int.from_bytes(data[:8], "little")
+    text = text_of(document(json.loads(data[8:begin]), rng), rng).encode("utf-8", "surrogatepass")
+    return len(text).to_bytes(8, "little") + text + data[begin:]
+
+
 def certificate(data: bytes, rng: Random, others: Sequence[bytes] = ()) -> bytes:
     """A certificate with other contents under a digest that is right."""
     if rng.random() < 0.1:

@@ -415,6 +415,48 @@ def conclude(path: Path) -> None:
     conclude(study("techniques"), scales("techniques")["small"], path)
 
 
+def encoder(folder: Path) -> None:
+    from tasks.text.tiny import SMALL, weights, write
+
+    write(folder, weights(0, SMALL), SMALL)
+
+
+def of_encoder(file: str) -> Callable[[], list[bytes]]:
+    """One file of the folder of an encoder."""
+
+    def valid() -> list[bytes]:
+        with tempfile.TemporaryDirectory() as folder:
+            encoder(Path(folder))
+            return [(Path(folder) / file).read_bytes()]
+
+    return valid
+
+
+def read_encoder(path: Path) -> None:
+    from steppe.data.encoders import read_encoder
+
+    read_encoder(path.parent)
+
+
+def tokenise(path: Path) -> None:
+    from steppe.data.tokens import TextTokenizer
+
+    own = TextTokenizer(path.parent)
+    own.decode(own.encode("The engine runs."))
+
+
+def read_table(path: Path) -> None:
+    from steppe.data.texts import table
+
+    table(path)
+
+
+def read_orange(path: Path) -> None:
+    from steppe.data.texts import orange
+
+    orange(path)
+
+
 def doctor(path: Path) -> None:
     verb("doctor", path.parent, well=(0, 1))
 
@@ -433,6 +475,8 @@ def whole_run(folder: Path) -> None:
     (folder / "rule.json").write_bytes(curves()[0])
     shutil.copy(OLD / "cert" / "certificate.json", folder)
 
+
+TEXTS = b'{"text": "a b", "label": "yes"}\n{"text": "c", "label": true}\n'
 
 READERS = [
     Reader("checkpoint in JAX", "a.safetensors", optimizers, mutate.checkpoint, load_optimizer, 12),
@@ -460,6 +504,17 @@ READERS = [
     Reader("cache", "mnist5k.npz", npz_files, mutate.npz, read_cache, 1),
     Reader("CIFAR batch", "data_batch_1", batches, mutate.pickled, read_batch, 6),
     Reader("Open-L2O npz", "dm.npz", published, mutate.npz, read_published, 4),
+    Reader("texts, CSV", "a.csv", lambda: [b'label,text\nyes,"a b"\nno,c\n'], mutate.bytes_of,
+           read_table, 1),
+    Reader("texts, JSON", "a.jsonl", lambda: [TEXTS], mutate.lines, read_table, 1),
+    Reader("texts, Orange", "a.tab", lambda: [b"C\tT\nd\tstring\nclass\t\n\nyes\ta b\nno\tc\n"],
+           mutate.bytes_of, read_orange, 1),
+    Reader("encoder, weights", "model.safetensors", of_encoder("model.safetensors"),
+           mutate.tensors, read_encoder, 2, encoder),
+    Reader("encoder, config", "config.json", of_encoder("config.json"), mutate.json_file,
+           read_encoder, 2, encoder),
+    Reader("tokenizer", "tokenizer.json", of_encoder("tokenizer.json"), mutate.json_file,
+           tokenise, 2),
     Reader("curvature.json", "curvature.json", curvatures, mutate.json_file, read_curvature, 2),
     Reader("rule.json", "rule.json", curves, mutate.json_file, read_curve, 1),
     Reader("records of a study", "rows.jsonl", studied, mutate.lines, conclude, 1),
