@@ -1,1 +1,5 @@
 """Texts: a frozen encoder, and what is put in front of its words."""
+
+from ...core.lazy import submodules
+
+__getattr__ = submodules(__name__)
