@@ -11,6 +11,7 @@ from steppe.report.alternation import candidates, lowest, parts, shown, write_al
 HOSTILE = (
     '"><script>alert(1)</script><svg onload=alert(2)>{{ 7 * 7 }}\u202e\x1b[31m$x_1$' + "z" * 900
 )
+NAME = HOSTILE[:200]
 
 
 def contender(who, *losses, text=""):
