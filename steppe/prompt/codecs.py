@@ -150,7 +150,7 @@ class Numeric(AbstractCodec):
             value, kind = min(max(float(value), low), high), "e" if log else "f"
             rounded = (float(f"{value:.{digits}{kind}}") for digits in range(self.decimals, 18))
             said[name] = next((x for x in rounded if low <= x <= high), value) + 0.0  # no -0.0
-        return json.dumps(said)
+        return json.dumps(said, allow_nan=False)
 
     def _table(self, text: str) -> dict[str, float]:
         """The numbers of a text by name: of a table, a list, or "a = 1, b = 2"."""
@@ -252,7 +252,7 @@ class Composite(AbstractCodec):
         for (name, part), own in self._with(leaf):
             text = part.encode(own)
             said[name] = json.loads(text) if is_table(part) else text
-        return json.dumps(said, ensure_ascii=False)
+        return json.dumps(said, ensure_ascii=False, allow_nan=False)
 
     def decode(self, text: str, like: Any) -> tuple[Any, ...]:
         table = _json(text)
@@ -262,9 +262,9 @@ class Composite(AbstractCodec):
         for (name, part), own in self._with(like):
             value = table[name]
             try:
-                inner = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                inner = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
                 found.append(part.decode(inner, own))
-            except CodecError as error:
+            except ValueError as error:  # also of NaN, which is no JSON
                 raise CodecError(f"{name}: {error}") from None
         return tuple(found)
 
@@ -280,7 +280,7 @@ class Composite(AbstractCodec):
         for name, part in self.parts.items():
             text = part.draw(rng)
             said[name] = json.loads(text) if is_table(part) else text
-        return json.dumps(said, ensure_ascii=False)
+        return json.dumps(said, ensure_ascii=False, allow_nan=False)
 
     def _with(self, leaves: Any) -> list[tuple[tuple[str, AbstractCodec], Any]]:
         if not isinstance(leaves, tuple | list) or len(leaves) != len(self.parts):

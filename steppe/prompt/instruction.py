@@ -120,7 +120,7 @@ def _said(text: str, table: bool) -> str:
     """A text as it may stand in a message: in quotes, or a table as such."""
     if table:
         try:
-            return json.dumps(json.loads(text))
+            return json.dumps(json.loads(text), allow_nan=False)
         except (ValueError, RecursionError):
             pass
     return f'"{escaped(text)}"'

@@ -188,7 +188,7 @@ def _one_text(value: Any) -> str | None:
 
 def _dumped(value: Any) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):
         return ""
 
@@ -246,7 +246,7 @@ def escaped(text: str, most: int = CHARACTERS) -> str:
     'a \\\\"photo\\\\" of'
     """
     text = " ".join(_short(MARKS.sub(" ", text), most).split())
-    return json.dumps(text, ensure_ascii=False)[1:-1]
+    return json.dumps(text, ensure_ascii=False, allow_nan=False)[1:-1]
 
 
 def worded(items: Collection[str], tables: bool = False) -> str:
@@ -257,4 +257,4 @@ def worded(items: Collection[str], tables: bool = False) -> str:
     """
     if tables:
         return f"[{', '.join(items)}]"
-    return json.dumps(list(items), ensure_ascii=False)
+    return json.dumps(list(items), ensure_ascii=False, allow_nan=False)

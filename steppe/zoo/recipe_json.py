@@ -45,6 +45,7 @@ FLAT = {  # setting: its name in a flat recipe
         for name in ("steps", "validate_every", "validation_episodes", "validate_by")
     },
 }
+LATER = ("mean",)  # settings of a penalty that older cells do not have: told where they are set
 USUAL = {"meta.clip": None}  # in a flat recipe that does not say; others as in `Recipe`
 
 
@@ -84,7 +85,10 @@ def to_flat(recipe: Recipe) -> dict[str, Any]:
     if chosen := recipe.optimizer.arguments:
         flat["options"] = chosen
     if recipe.penalty.kind != "none":
-        flat["penalty"] = values_of(recipe.penalty)
+        of = values_of(recipe.penalty)
+        usual = settings_of(type(recipe.penalty))
+        later = {name for name in LATER if of[name] == usual[name].default}
+        flat["penalty"] = {name: x for name, x in of.items() if name not in later}
     return {name: plain(x) for name, x in flat.items()}
 
 

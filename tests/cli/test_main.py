@@ -11,6 +11,7 @@ import pytest
 
 from steppe.cli.main import VERBS, explain, main, options_of
 from steppe.core.settings import settings_of
+from steppe.studies.names import STUDIES
 from steppe.tasks.names import SUITES
 
 HEAVY = ("jax", "jaxlib", "numpy", "scipy", "matplotlib", "equinox", "optax", "tyro", "rich")
@@ -134,6 +135,7 @@ def test_list_as_json_is_one_document(steppe):
 
     tables = {what: {n: e.line for n, e in table.items()} for what, table in TABLES.items()}
     tables["suites"] = {name: list(held) for name, held in SUITES.items()}
+    tables["studies"] = {name: study.question for name, study in STUDIES.items()}
     assert json.loads(steppe("list", "--json").out) == tables
     assert json.loads(steppe("list", "data", "--json").out) == {"data": tables["data"]}
     for table in tables.values():
