@@ -145,7 +145,7 @@ def training(recipe: object, path: Path, task: str | None) -> Training:
     options = checked(given, Options, source, "recipe.task_options")
     # A swarm stays one on any task.
     options = checked(swarm, Options, source, "recipe.task") | options
-    if "folder" in options:
+    if any(name.endswith("folder") for name in options):
         raise source.refuse("a folder of data", "none, since it is for the user to name")
     return Training(named if isinstance(named, str) else None, options, known)
 

@@ -486,7 +486,16 @@ IMAGE_TASKS = (
     _images("cifar10", "resnet20", "ResNet of 20 layers with group norm", "ResNet", blocks=3),
 )
 
-TASKS = table(*SYNTHETIC_TASKS, *GAMES, *IMAGE_TASKS)
+TEXT_TASKS = (
+    Entry(
+        "newsgroups-prompt",
+        "four newsgroups told apart by a soft prompt and a head on MiniLM; see steppe.data.fetch",
+        ".tasks.text.prompts:newsgroups",
+        family="texts",
+    ),
+)
+
+TASKS = table(*SYNTHETIC_TASKS, *GAMES, *IMAGE_TASKS, *TEXT_TASKS)
 
 SUITES: dict[str, tuple[str, ...]] = {  # named lists of tasks
     "published-evaluation": (  # DM and RNNprop

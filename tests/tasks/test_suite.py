@@ -1,5 +1,6 @@
 """The named tasks: both tables agree, overrides arrive, wrong names get a hint."""
 
+import functools
 import itertools
 import subprocess
 import sys
@@ -7,12 +8,14 @@ import sys
 import jax
 import jax.random as jr
 import pytest
+from tasks.text.tiny import CONFIG, encoder, texts
 
 import steppe.tasks
 from examples import pictures
 from steppe.core import tree
 from steppe.tasks import MLP, TASKS, Classify, Quadratic, build, options, suite
 from steppe.tasks.names import SUITES
+from steppe.tasks.text import prompts
 
 SHAPES = {"digits": (8, 8), "mnist5k": (28, 28), "mnist": (28, 28), "cifar10": (32, 32, 3)}
 WIDTHS = (1, 16, 16, 32, 32, 64, 64)
@@ -117,6 +120,7 @@ COUNTS = {
     "cifar10-vgg16": 14_714_688 + 512 * 10 + 10,
     "cifar10-resnet": 75_290,
     "cifar10-resnet20": 269_722,
+    "newsgroups-prompt": 8 * 384 + 384 * 4 + 4,
 }
 
 
@@ -129,7 +133,14 @@ def loaded(monkeypatch):
         asked.append((name, folder))
         return pictures(SHAPES[name], classes=10)
 
+    @functools.wraps(prompts.newsgroups)
+    def newsgroups(folder=None, encoder_folder=None, *, topics, sizes, length, **settings):
+        asked.append(("newsgroups", folder))
+        wide = CONFIG | {"hidden_size": 384, "num_hidden_layers": 1}
+        return prompts.PromptTuning(texts(names=topics), encoder(config=wide), **settings)
+
     monkeypatch.setattr(suite, "load", load)
+    monkeypatch.setattr(prompts, "newsgroups", newsgroups)
     return asked
 
 

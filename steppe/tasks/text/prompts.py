@@ -12,6 +12,7 @@ Lester et al., "The power of scale for parameter-efficient prompt tuning", EMNLP
 """
 
 import os
+from pathlib import Path
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from ...core.loss import Composed
 from ...core.messages import at_least
 from ...core.task import AbstractTask
 from ...core.types import Key, Params, Scalar, Split
+from ...data.fetch import fetched
 from ...data.texts import divide, orange
 from ...data.tokens import Rows, TextTokenizer, Tokens, tokenised
 from ..classify import accuracy, cross_entropy
@@ -113,24 +115,31 @@ class PromptTuning(AbstractTask):
 
 
 def newsgroups(
-    data: str | os.PathLike,
-    encoder: str | os.PathLike,
+    folder: str | os.PathLike | None = None,
+    encoder_folder: str | os.PathLike | None = None,
     *,
     topics: tuple[str, ...] = TOPICS,
     sizes: tuple[int, int, int] = (128, 256, 512),
     length: int = 32,
-    **settings,
+    rows: int = 8,
+    pool: Pool = "first",
+    batch_size: int = 16,
+    report: int | None = None,
 ) -> PromptTuning:
     """Tell the newsgroup of a post: a few of the 20 newsgroups, and few posts.
 
-    - `data`: a folder with 20newsgroups-train.tab and 20newsgroups-test.tab
-    - `encoder`: the folder of a BERT or RoBERTa
+    - `folder`: one with 20newsgroups-train.tab and 20newsgroups-test.tab
+    - `encoder_folder`: that of a BERT or RoBERTa
     - `topics`: names of the groups
     - `sizes`: posts in train, valid and test; the last are from the official test set
     - `length`: tokens of a post, the first ones
-    - `settings`: of `PromptTuning`
+    - `rows`, `pool`, `batch_size`, `report`: as in `PromptTuning`
+
+    Folders that are not given are those of `steppe.data.fetch`, which has to be asked first.
     """
-    parts = [orange(f"{os.fspath(data)}/20newsgroups-{name}.tab") for name in ("train", "test")]
-    pool, test = (part.only(topics) for part in parts)
-    texts = tokenised(divide(pool, sizes, test=test), TextTokenizer(encoder), length=length)
-    return PromptTuning(texts, load_encoder(encoder), **settings)
+    posts = fetched("newsgroups") if folder is None else Path(folder)
+    model = fetched("minilm") if encoder_folder is None else Path(encoder_folder)
+    known, test = (orange(posts / f"20newsgroups-{part}.tab") for part in ("train", "test"))
+    parts = divide(known.only(topics), sizes, test=test.only(topics))
+    texts = tokenised(parts, TextTokenizer(model), length=length)
+    return PromptTuning(texts, load_encoder(model), rows, pool, batch_size, report)

@@ -132,11 +132,12 @@ def encoder(seed=0, config=SMALL):
     return from_arrays(known, weights(seed, config))
 
 
-def texts(rows=40, length=5, seed=0):
-    """Random tokens of two classes, of different lengths: 2/4 train, 1/4 valid, 1/4 test."""
+def texts(rows=40, length=5, seed=0, names=("space", "cars")):
+    """Random tokens with random labels, of different lengths: 2/4 train, 1/4 valid, 1/4 test."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(0, VOCABULARY, (rows, length))
     mask = np.arange(length) < rng.integers(1, length + 1, rows)[:, None]
     a, b = rows // 2, 3 * rows // 4
-    arrays = map(jnp.asarray, (ids.astype(np.int32), mask, rng.integers(0, 2, rows, np.int32)))
-    return Tokens(*arrays, ((0, a), (a, b), (b, rows)), ("space", "cars"), VOCABULARY)
+    y = rng.integers(0, len(names), rows, np.int32)
+    arrays = map(jnp.asarray, (ids.astype(np.int32), mask, y))
+    return Tokens(*arrays, ((0, a), (a, b), (b, rows)), tuple(names), VOCABULARY)
