@@ -36,7 +36,8 @@ class Catalyst:
     task: str = setting(
         dataclasses.MISSING,
         "task whose parameters are tuned, 64 numbers at most, e.g. rastrigin-shifted; that of the "
-        "meta-training with --recipe",
+        "meta-training with --recipe; with --encoder a file of labelled texts: .csv, .tsv, .jsonl, "
+        ".tab",
         positional=True,
     )
     opt: str = setting(
@@ -57,6 +58,14 @@ class Catalyst:
     )
     given: tuple[str, ...] = setting(
         (), "other settings of --recipe, e.g. horizon=20,unroll=5", metavar="NAME=VALUE"
+    )
+    encoder: Path | None = setting(
+        None, "folder of a BERT or RoBERTa, in front of whose texts a soft prompt is tuned"
+    )
+    words: int = setting(8, "rows of the prompt", least=1, most=512)
+    length: int = setting(32, "tokens of a text, the first ones", least=1)
+    sizes: tuple[int, ...] = setting(
+        (128, 256, 256), "texts to train on, to choose by, and to test on", least=1
     )
     bounds: tuple[float, ...] | None = setting(
         None,
@@ -135,6 +144,10 @@ class Catalyst:
             raise ValueError("`cost` needs prices; add `price`, e.g. --price 0.15,0.6.")
         if bool(self.tune) is (self.recipe is None):
             raise ValueError("`recipe` and `tune` go together: give both, or neither of them.")
+        if self.encoder is not None and (self.recipe or self.bounds or len(self.sizes) != 3):
+            raise ValueError(
+                "`encoder` is for a prompt, which takes three `sizes` and no `recipe` or `bounds`."
+            )
         if self.base_url is not None and self.proposer not in (None, "llm"):
             raise ValueError(
                 f"`base_url` is for a language model, but `proposer {self.proposer}` is none; "
@@ -144,9 +157,13 @@ class Catalyst:
 
 def run(values: dict) -> int:
     options = make(Catalyst, values)
-    known(options.task, TASKS, "task")
+    if options.encoder is None:
+        known(options.task, TASKS, "task")
     idle = sorted({"opt", "lr", "bounds"} & set(values)) if options.recipe else []
     idle += sorted({"given"} & set(values)) if not options.recipe else []
+    silent = [] if options.encoder else sorted({"words", "length", "sizes"} & set(values))
+    if silent:
+        raise BadInput(f"`{silent[0]}` is about a prompt in front of texts; add `encoder`.")
     if idle:
         word = "is for a task's own numbers" if options.recipe else "is about a `recipe`"
         raise BadInput(f"`{idle[0]}` {word}; leave it out.")
@@ -155,7 +172,8 @@ def run(values: dict) -> int:
         from ..runs.knobs import recipe_of
 
         how = recipe_of(options.recipe, options.task, options.given)
-    about = subject(options.opt, options.task)
+    # Of a prompt there is no name of a task: any one lets the optimizer be looked up.
+    about = subject(options.opt, next(iter(TASKS)) if options.encoder else options.task)
     check_rate(about, options.lr)
     say = speaker(options.quiet)
     with new_files(options.out, (RECORD, TALK, PAGE, MODEL)):
@@ -247,7 +265,7 @@ def tuned(
 
 
 def problem(options: Catalyst, about: Subject | Recipe, say: Callable[[str], None]) -> "Tunable":
-    """The numbers of a task, or the settings of a recipe."""
+    """The numbers of a task, the settings of a recipe, or a prompt in front of texts."""
     import jax
 
     from ..runs.alternation import numbers, settings
@@ -256,17 +274,28 @@ def problem(options: Catalyst, about: Subject | Recipe, say: Callable[[str], Non
     if isinstance(about, Recipe):
         knobs = [knob(said) for said in options.tune]
         return settings(about, knobs, about=options.about, seed=options.seed)
-    task, key = about.build_task(), jax.random.fold_in(jax.random.key(options.seed), 1)
-    ready = prepare(about.optimizer, task, horizon=options.steps, lr=options.lr, key=key, say=say)
-    return numbers(
-        task,
-        ready.opt,
-        bounds=None if options.bounds is None else (options.bounds[0], options.bounds[1]),
-        about=options.about,
-        name=options.task,
-        optimizer=about.name,
-        seed=options.seed,
+    key = jax.random.fold_in(jax.random.key(options.seed), 1)
+    ready = lambda task: (
+        prepare(about.optimizer, task, horizon=options.steps, lr=options.lr, key=key, say=say).opt
     )
+    how = {"about": options.about, "optimizer": about.name, "seed": options.seed}
+    if options.encoder is not None:
+        from ..runs.soft_prompt import prompt, prompt_task, texts_of
+
+        texts = texts_of(options.task)
+        task = prompt_task(
+            texts,
+            options.encoder,
+            rows=options.words,
+            sizes=options.sizes,
+            length=options.length,
+            seed=options.seed,
+        )
+        name = Path(options.task).name[:100]
+        return prompt(task, options.encoder, ready(task), labels=texts.names, name=name, **how)
+    task = about.build_task()
+    bounds = None if options.bounds is None else (options.bounds[0], options.bounds[1])
+    return numbers(task, ready(task), bounds=bounds, name=options.task, **how)
 
 
 def save_optimizer(path: Path, result: "Result") -> None:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from prompt.server import good, send, serving
+from tasks.text.tiny import WORDS, write
 
 import steppe as library
 from steppe.prompt.alternation import Alternation
@@ -140,6 +141,7 @@ RECIPE_REFUSED = {
     "unknown setting": ((*RECIPE, "--given", "unrol=2"), "did you mean"),
     "a rate of its own": ((*RECIPE, "--lr", 0.1), "--lr is for a task's own numbers"),
     "given alone": ((*TINY, "--given", "unroll=2"), "--given is about a --recipe"),
+    "words of none": ((*TINY, "--words", 2), "--words is about a prompt"),
     "tune": ((*RECIPE, "--tune", "hidden=1:2"), "cannot change in the middle"),
 }
 
@@ -149,3 +151,29 @@ def test_refused_recipes(words, said, steppe, tmp_path):
     answer = steppe(*words, "--out", "found", "--quiet")
     assert answer.code == 2 and said in answer.sentence
     assert not (tmp_path / "found").exists()
+
+
+def test_a_prompt_in_front_of_texts(steppe, tmp_path):
+    write(tmp_path / "bert")
+    rows = [f"{'engine' if i % 2 else 'planet'} {WORDS[4 + i // 2 % 4]} {'the ' * i},{i % 2}"
+            for i in range(40)]  # fmt: skip
+    (tmp_path / "posts.csv").write_text("text,label\n" + "\n".join(rows))
+    (tmp_path / "s.json").write_text('[["engine planet"]]')
+    line = (
+        "catalyst", "posts.csv", "--encoder", "bert", "--words", 2, "--length", 6, "--sizes",
+        "16,8,8", "--lr", 0.01, "--rounds", 1, "--steps", 2, "--candidates", 1, "--script",
+        "s.json",
+    )  # fmt: skip
+    answer = steppe(*line, "--out", "found")
+    assert answer.code == 0, answer.err
+    found = record_of(tmp_path / "found")
+    assert found.problem == "posts.csv" and set(found.found) == {"prompt"}
+    tried = found.catalyst.history.rounds[0]
+    assert tried.proposals == ("engine planet",) and not tried.unreadable
+    assert "accuracy" in found.catalyst.history.metrics
+    for extra, said in (
+        (("--encoder", "nowhere"), "nowhere"),
+        (("--bounds", "-1,1"), "no --recipe or --bounds"),
+        (("--sizes", "400,8,8"), "texts"),
+    ):
+        assert said in steppe(*line, *extra, "--quiet").sentence
