@@ -54,6 +54,7 @@ REFUSED = {
     "a size in a size": ({"task_options": {"hidden": [[9, 10**6]]}}, r"hidden\[0\]"),
     "many layers": ({"task_options": {"hidden": [2] * 99}}, "found a list of 99"),
     "a folder": ({"task_options": {"folder": "/etc"}}, "found a folder of data"),
+    "another folder": ({"task_options": {"encoder_folder": "/etc"}}, "found a folder of data"),
     "NaN": ({"task_options": {"condition": float("nan")}}, "found nan"),
     "a table": ({"task_options": {"n": {"kind": "DM", "hyper": {}}}}, "found a table of 2"),
     "a list": ({"task_options": [1]}, "found a list of 1, expected a table"),
