@@ -121,7 +121,7 @@ def reword(text: str, cls: type) -> str:
     def word(match: re.Match) -> str:
         if match[1] == "resume":  # said by all that look at runs, done by one verb
             return f"`steppe train --resume{match[2]}`"
-        option = options.get(match[1])
+        option = options.get(match[1]) or options.get(match[1].removeprefix("task."))
         return match[0] if option is None else flag(option) + match[2]
 
     return re.sub(r"`([\w.]+)((?: [^`]*)?)`", word, text)

@@ -15,7 +15,7 @@ asks for it: `expect(problem.loss(), Composed, "GaussNewtonTrace")`.
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -32,7 +32,15 @@ Structured = TypeVar("Structured", bound="AbstractLoss")
 
 
 class AbstractLoss(eqx.Module):
-    """One loss surface: a function of the parameters, at one batch and one key."""
+    """One loss surface: a function of the parameters, at one batch and one key.
+
+    `remedy` is what to do where this structure is needed and is not there, see `expect`.
+    """
+
+    remedy: ClassVar[str] = (
+        "Let the `loss` of the task return one, or take an optimizer or a measure that asks for "
+        "less."
+    )
 
     @abc.abstractmethod
     def __call__(self, params: Params) -> Scalar:
@@ -153,6 +161,10 @@ class Stacked(AbstractLoss):
     """Σᵢ loss(θᵢ) over particles, the leading axis of every leaf of the parameters."""
 
     loss: AbstractLoss
+    remedy: ClassVar[str] = (
+        "It is of several points on one problem: give `task.particles 4`; in Python "
+        "`Population(task, 4)`."
+    )
 
     def __call__(self, params: Params) -> Scalar:
         return jnp.sum(self.each(params))
@@ -249,7 +261,4 @@ def expect(loss: Callable[[Params], Scalar], structure: type[Structured], asker:
     name = "a plain function" if name == "<lambda>" else name
     needed = [f.name for f in dataclasses.fields(structure) if f.default is dataclasses.MISSING]
     form = f"{structure.__name__}({', '.join(needed)})"
-    raise StructureError(
-        f"{asker} needs a loss of the form {form}, got {name}. Let the `loss` of the task return "
-        f"one, or take an optimizer or a measure that asks for less."
-    )
+    raise StructureError(f"{asker} needs a loss of the form {form}, got {name}. {structure.remedy}")

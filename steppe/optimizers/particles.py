@@ -6,12 +6,12 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float
 
 from ..core import tree
-from ..core.loss import Stacked, StructureError, expect
+from ..core.loss import Stacked, expect
 from ..core.task import Problem
 from ..core.types import Params
 
 LEAST = 2  # particles that make a swarm
-TAKE = "take `Population(task, 4)`, or `particles 4` on the command line"
+TAKE = "give `task.particles 4`; in Python `Population(task, 4)`"
 
 
 def check_particles(params: Params, owner: str) -> int:
@@ -42,10 +42,7 @@ def stacked(problem: Problem | None, owner: str) -> Stacked:
             f"{owner} needs the problem that it solves, but update was given none. Run it in "
             "`unroll`, or give update(…, problem=Problem(task, instance, batch, key))."
         )
-    try:
-        return expect(problem.loss(), Stacked, owner)
-    except StructureError as error:
-        raise StructureError(f"{error} For several points on any task, {TAKE}.") from None
+    return expect(problem.loss(), Stacked, owner)
 
 
 def rows(params: Params, dtype: jnp.dtype) -> Float[Array, "particles n"]:

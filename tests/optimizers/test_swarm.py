@@ -204,9 +204,9 @@ SWARMS = {
 def test_what_is_no_swarm_is_refused_in_a_sentence(name):
     opt = SWARMS[name]
     for params, words in (
-        (jnp.ones((1, 3)), "1 particle is no swarm, it needs 2; take `Population"),
+        (jnp.ones((1, 3)), "1 particle is no swarm, it needs 2; give `task.particles 4`"),
         (jnp.ones(()), r"particles in front of every array, got \(\)"),
-        ({"a": jnp.ones((2, 3)), "b": jnp.ones((3, 2))}, r"got \(2, 3\), \(3, 2\); take"),
+        ({"a": jnp.ones((2, 3)), "b": jnp.ones((3, 2))}, r"got \(2, 3\), \(3, 2\); give"),
         ({}, "got no arrays"),
     ):
         with pytest.raises(ValueError, match=f"{name}.*{words}"):
