@@ -81,7 +81,7 @@ def numbers(
     if size > MOST or not shapes:
         raise BadInput(
             f"{name} has {size:,} numbers, of which a text can tell {MOST} at most; give a "
-            "task of a few numbers, such as rastrigin-shifted."
+            "task of a few numbers, such as rastrigin-shifted, or texts and their `encoder`."
         )
     parts = {
         _word(path, i): _codec(_word(path, i), np.asarray(leaf), bounds, name)
