@@ -25,15 +25,15 @@ ROWS = (
      "a few constants", "a PAC-Bayes bound, which is small where numbers are few"),
     ("adapted", "M-L2O: any of these after a few meta-steps on the new problems", "yes",
      "by the objective", "no", "yes", "as before", "none"),
-    ("games", "Twin", "of both players", "by the merit", "no", "yes", "two small networks",
-     "guarded: the residual goes to 0 where the game is monotone"),
-    ("swarms", "LOIS", "of every particle", "by the objective", "no", "yes",
-     "a small network with attention", "none"),
+    ("games", "Twin, learned extragradient", "of both players", "by the merit", "no", "yes",
+     "two small networks, or ten", "guarded: at no step a larger gradient than the fallback"),
+    ("swarms", "LOIS, Formation", "of every particle", "by the objective", "no", "yes",
+     "a small network with attention, or 17", "none"),
 )  # fmt: skip
 
 USE = (
     "One matrix and many measurements: ALISTA, TISTA or HyperLISTA. A LASSO objective and few "
     "iterations: LISTA or ALISTA, then FISTA. Networks to train: a model-free optimizer with "
-    "curriculum and imitation. A rugged landscape of few dimensions: a swarm. A game: Twin. "
-    "Where it must not fail: a guard."
+    "curriculum and imitation. A rugged landscape of few dimensions: a swarm. A game: "
+    "a learned extragradient, or Twin. Where it must not fail: a guard."
 )
