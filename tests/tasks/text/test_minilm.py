@@ -1,4 +1,4 @@
-"""A real encoder and real posts, where python -m steppe.data.fetch minilm newsgroups put them.
+"""A real encoder and real posts, where steppe fetch minilm newsgroups put them.
 
 `golden/minilm.json` was made by PyTorch and transformers (see `about` there). STEPPE_CACHE names
 the cache folder, if it is not the usual one.
