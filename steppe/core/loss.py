@@ -21,7 +21,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from . import tree
 from .measure import check_positive
@@ -172,6 +172,11 @@ class Stacked(AbstractLoss):
     def each(self, params: Params) -> Float[Array, " particles"]:
         """The value of every particle."""
         return jax.vmap(self.loss)(params)
+
+
+def best(values: Float[Array, " particles"]) -> Int[Array, ""]:
+    """The number of the particle of least value, those that are no numbers aside."""
+    return jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))
 
 
 def check_rows(owner: str, A: Array, name: str, b: Array) -> None:

@@ -54,8 +54,3 @@ def like_rows(x: Float[Array, "particles n"], params: Params) -> Params:
     """Inverse of `rows`: a tree like `params`."""
     one = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params)
     return jax.vmap(tree.unravel_like(one))(x)
-
-
-def least(values: Float[Array, " particles"]) -> Array:
-    """The number of the particle of least loss, those that are no numbers aside."""
-    return jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))

@@ -7,12 +7,14 @@ of a suite is a flat table with "suite", one of its letters; `own` are the rows 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from ..evaluation.engines import Row
 from .expectations import Expectation, judge, missing, read_expectations, tally
-from .study import Study
+from .study import Conclusion, Study, reproduced
 
 __all__ = [
     "Cost",
@@ -20,6 +22,7 @@ __all__ = [
     "Line",
     "Panel",
     "Suite",
+    "concluded",
     "judge",
     "missing",
     "own",
@@ -118,6 +121,21 @@ class Suite:
     panels: Callable[[Sequence[Row]], list[Panel]]
     costs: Callable[[Sequence[Row]], list[Cost]]
     optimizers: Callable[[Any, tuple[str, ...]], Any] | None = None
+
+
+def concluded(
+    path: Path, numbers: Mapping[str, float], tables: Iterable[str], **content: Any
+) -> Conclusion:
+    """Tables, and what became of each expectation.
+
+    - `path`: the file of expectations
+    - `numbers`: the quantities; those that are not finite are told as None
+    - `content`: what the findings hold besides them
+    """
+    said = judge(read_expectations(path), numbers)
+    shown = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
+    text = "\n\n".join([*tables, reproduced(said)])
+    return Conclusion(text, {**content, "quantities": shown}, said)
 
 
 def own(rows: Iterable[Row], letters: Iterable[str]) -> list[Row]:

@@ -13,11 +13,12 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from ...core import tree
+from ...core.loss import best
 from ...core.measure import check_not_negative, check_positive
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import Problem
 from ...core.types import Key, Params, Scalar, Updates
-from ..particles import check_particles, each, least, like_rows, rows
+from ..particles import check_particles, each, like_rows, rows
 
 
 class PSOState(eqx.Module):
@@ -95,7 +96,7 @@ class PSO(AbstractOptimizer):
         better = f < state.values
         p = jnp.where(better[:, None], x, state.best)
         values = jnp.where(better, f, state.values)
-        g = p[least(values)][None]
+        g = p[best(values)][None]
         key, key_own, key_all = jr.split(state.key, 3)
         r1, r2 = (jr.uniform(key, x.shape, x.dtype) for key in (key_own, key_all))
         w, c1, c2 = (c.astype(x.dtype) for c in (self.inertia, self.cognitive, self.social))

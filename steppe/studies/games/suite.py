@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ...evaluation.engines import Row
-from ..study import Conclusion, Record, Study, markdown, records, reproduced
-from ..suite import Cost, Line, Panel, Suite, judge, own, read_expectations
+from ..study import Conclusion, Record, Study, markdown, records
+from ..suite import Cost, Line, Panel, Suite, concluded, own
 from . import bilinear, games
 from .settings import LETTERS, SCALES, GamesSizes
 
@@ -225,16 +225,8 @@ def costs(rows: Sequence[Row]) -> list[Cost]:
 
 def conclude(settings: GamesSizes, rows: Sequence[Row]) -> Conclusion:
     """Tables, and what became of each expectation."""
-    numbers = quantities(rows)
-    said = judge(read_expectations(EXPECTATIONS), numbers)
-    parts = [table for letter in LETTERS for table in tables(rows, letter)]
-    return Conclusion(
-        text="\n\n".join([*parts, reproduced(said)]),
-        content={
-            "quantities": {name: x if math.isfinite(x) else None for name, x in numbers.items()}
-        },
-        verdicts=said,
-    )
+    parts = (table for letter in LETTERS for table in tables(rows, letter))
+    return concluded(EXPECTATIONS, quantities(rows), parts)
 
 
 def tables(rows: Sequence[Row], letter: str) -> list[str]:

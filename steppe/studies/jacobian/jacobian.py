@@ -34,8 +34,8 @@ from ...zoo.penalty import Penalty
 from ...zoo.presets import recipe
 from ...zoo.recipe import Recipe
 from .. import cost
-from ..expectations import judge, read_expectations
-from ..study import Cell, Conclusion, Study, records, reproduced
+from ..study import Cell, Conclusion, Study, records
+from ..suite import concluded, own
 from . import summary
 from .settings import Jacobian
 
@@ -134,17 +134,9 @@ def _trained(task: AbstractTask, opt: AbstractOptimizer, keys: Key, horizon: int
 
 
 def conclude(settings: Jacobian, rows: Sequence[Row]) -> Conclusion:
-    own = [row for row in rows if row.cell.get("suite") == LETTER]
-    numbers = summary.quantities(own)
-    verdicts = judge(read_expectations(EXPECTATIONS), numbers)
-    return Conclusion(
-        text="\n\n".join([summary.table(own), reproduced(verdicts)]),
-        content={
-            "records": records(own),
-            "quantities": {name: x if np.isfinite(x) else None for name, x in numbers.items()},
-        },
-        verdicts=verdicts,
-    )
+    mine = own(rows, (LETTER,))
+    content = {"records": records(mine)}
+    return concluded(EXPECTATIONS, summary.quantities(mine), [summary.table(mine)], **content)
 
 
 def budget(settings: Jacobian) -> str:

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import jax.random as jr
-import numpy as np
 
 from ...evaluation.engines import Row
 from ...evaluation.records import number
 from .. import cost
-from ..expectations import judge, read_expectations
 from ..sources import digest_of
-from ..study import Cell, Conclusion, Study, records, reproduced
+from ..study import Cell, Conclusion, Study, records
+from ..suite import concluded, own
 from . import methods, problems, summary
 from .settings import ADAPTED, ModelFree
 
@@ -133,15 +132,9 @@ def _plain(x: float) -> float | None:
 
 
 def conclude(settings: ModelFree, rows: Sequence[Row]) -> Conclusion:
-    own = [row for row in rows if row.cell.get("suite") in LETTERS]
-    numbers = summary.quantities(own)
-    verdicts = judge(read_expectations(EXPECTATIONS), numbers)
-    shown = {name: x if np.isfinite(x) else None for name, x in numbers.items()}
-    return Conclusion(
-        text="\n\n".join([*summary.tables(own), reproduced(verdicts)]),
-        content={"records": records(own), "quantities": shown},
-        verdicts=verdicts,
-    )
+    mine = own(rows, LETTERS)
+    content = {"records": records(mine)}
+    return concluded(EXPECTATIONS, summary.quantities(mine), summary.tables(mine), **content)
 
 
 def budget(settings: ModelFree) -> str:

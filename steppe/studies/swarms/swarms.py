@@ -24,8 +24,8 @@ from ...core.task import AbstractTask
 from ...evaluation.engines import Row
 from ...evaluation.records import number
 from .. import cost
-from ..expectations import judge, read_expectations
-from ..study import Cell, Conclusion, Study, records, reproduced
+from ..study import Cell, Conclusion, Study, records
+from ..suite import concluded, own
 from . import methods, summary
 from .settings import LEARNED, Swarms
 
@@ -89,15 +89,9 @@ def timed(task: AbstractTask, method: methods.Method) -> float:
 
 
 def conclude(settings: Swarms, rows: Sequence[Row]) -> Conclusion:
-    own = [row for row in rows if row.cell.get("suite") == LETTER]
-    numbers = summary.quantities(own)
-    verdicts = judge(read_expectations(EXPECTATIONS), numbers)
-    shown = {name: x if np.isfinite(x) else None for name, x in numbers.items()}
-    return Conclusion(
-        text="\n\n".join([*summary.tables(own), reproduced(verdicts)]),
-        content={"records": records(own), "quantities": shown},
-        verdicts=verdicts,
-    )
+    mine = own(rows, (LETTER,))
+    content = {"records": records(mine)}
+    return concluded(EXPECTATIONS, summary.quantities(mine), summary.tables(mine), **content)
 
 
 def budget(settings: Swarms) -> str:

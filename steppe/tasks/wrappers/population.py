@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 
-from ...core.loss import Stacked
+from ...core.loss import Stacked, best
 from ...core.messages import at_least
 from ...core.task import AbstractTask, Problem
 from ...core.types import Batch, Instance, Key, Params, Scalar, Split
@@ -65,8 +65,3 @@ class Population(AbstractTask):
         found = self.task.metrics(alone, instance, batch, key)
         middle = {"mean": jnp.mean(values), "median": jnp.median(values)}
         return {**found, "best": values[first], **middle}
-
-
-def best(values: jax.Array) -> jax.Array:
-    """The number of the least value, those that are no numbers aside."""
-    return jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))
