@@ -33,7 +33,7 @@ from ...tasks.games.matrix import MatrixGame
 from ...train.loop import meta_train
 from ...train.validate import Validation
 from .. import cost
-from .methods import TEST, TRAIN, TUNE, trained
+from .methods import TRAIN, TUNE, trained
 
 LEFT = 1e-3  # of the gradient at the start
 TRAINED_AT = 5
@@ -41,6 +41,7 @@ HORIZON = 300  # steps of an episode of training
 # Rates by quarters of an octave around 1/‖A‖ ≈ ½; finer than the grid of the other parts, since
 # what is counted is inversely proportional to their square.
 RATES = tuple(float(f"{0.125 * 2 ** (k / 4):.3g}") for k in range(2, 11))
+TEST = 3  # stream of keys: games that were never met before the record
 TUNED_ON = 5  # one game for so many of the test
 RIVALS: dict[str, Callable[[float | Scalar], AbstractOptimizer]] = {
     "extragradient": Extragradient,
