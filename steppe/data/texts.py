@@ -5,7 +5,7 @@
     superglue("data", "RTE")                    SuperGLUE's JSON lines, one folder for each task
 
 Each gives `Texts`. A text has one part or two (a question and a passage), which a tokenizer marks
-as it likes to. Nothing is downloaded here.
+as it likes to. In COPA each row has two texts, one of which is right. Nothing is downloaded here.
 """
 
 import csv
@@ -14,7 +14,7 @@ import itertools
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 
@@ -31,20 +31,24 @@ NAME = 200  # characters of the name of a class
 AGAIN = "give a file with a text and a label in each row"
 
 Text = Annotated[str, Length(LONGEST)]
+Question = Literal["cause", "effect"]  # of COPA
 
 
 @dataclasses.dataclass(frozen=True)
 class Texts:
     """Texts and their labels.
 
-    - `texts`: each of one part or two
+    - `texts`: each of one part or two; where there is a choice, the parts of all texts that are to
+      choose from, one after the other
     - `labels`: places in `names`
-    - `names`: of the classes
+    - `names`: of the classes, or of the places of a choice
+    - `choices`: texts of a row, one of which is right; 1: a row is a text with a class
     """
 
     texts: tuple[tuple[str, ...], ...]
     labels: tuple[int, ...]
     names: tuple[str, ...]
+    choices: int = 1
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,6 +59,8 @@ class Texts:
             if name not in self.names:
                 known = did_you_mean(str(name), self.names)
                 raise ValueError(f"There is no class {name!r}; {known}")
+        if self.choices > 1:
+            raise ValueError("only: the names are those of the places of a choice, and no classes.")
         place = {self.names.index(name): i for i, name in enumerate(names)}
         kept = [i for i, label in enumerate(self.labels) if label in place]
         return Texts(
@@ -123,12 +129,20 @@ def _premise(row: Mapping[str, Any]) -> tuple[str, str]:
     return row["premise"], row["hypothesis"]
 
 
+def _cause_or_effect(row: Mapping[str, Any]) -> tuple[str, ...]:
+    begun = f"{row['premise']} {QUESTIONS[row['question']]}"
+    return begun, row["choice1"], begun, row["choice2"]
+
+
+QUESTIONS = {"cause": "because", "effect": "so"}
 SPANS = dict[Annotated[str, Length(80)], Text | int]
 PAIR = {"premise": Text, "hypothesis": Text}
 CLAIMS = (("contradiction", "entailment", "neutral"), str)
+ENDINGS = {"premise": Text, "choice1": Text, "choice2": Text, "question": Question}
 TASKS = {  # fields beside the label; the label's names and type; a row as texts
     "BoolQ": ({"question": Text, "passage": Text}, TRUTH, lambda x: (x["question"], x["passage"])),
     "CB": (PAIR, CLAIMS, _premise),
+    "COPA": (ENDINGS, (("choice1", "choice2"), int), _cause_or_effect),
     "RTE": (PAIR, ENTAILS, _premise),
     "WiC": ({"sentence1": Text, "sentence2": Text, "word": Text}, TRUTH, _word_in_context),
     "WSC": ({"text": Text, "target": SPANS}, TRUTH, _pronoun),
@@ -141,8 +155,9 @@ def superglue(folder: str | os.PathLike, task: str, part: str = "train") -> Text
     - `task`: a name of `TASKS`
     - `part`: train or val; the official test has no labels
 
-    COPA, MultiRC and ReCoRD are no classification of single texts, and are not read. Raises
-    FileError, one sentence. Wang et al., "SuperGLUE", NeurIPS 2019.
+    A row of COPA has two texts, "premise because" or "premise so" and either choice. MultiRC and
+    ReCoRD, with many answers to one passage, are not read. Raises FileError, one sentence. Wang et
+    al., "SuperGLUE", NeurIPS 2019.
     """
     if task not in TASKS:
         raise ValueError(f"There is no task {task!r} of SuperGLUE; {did_you_mean(task, TASKS)}")
@@ -154,8 +169,13 @@ def superglue(folder: str | os.PathLike, task: str, part: str = "train") -> Text
 
     def rows() -> Iterator[tuple[tuple[str, ...], str]]:
         for number, row in enumerate(_json_lines(path, fields | {"label": kind}, source), 1):
-            found = str(row["label"]).lower() if kind is bool else row["label"]
+            label = row["label"]
             at = source.part(f"row {number}")
+            if kind is int:
+                if not 0 <= label < len(names):
+                    raise at.refuse(f"the label {label}", f"0 to {len(names) - 1}")
+                label = names[label]
+            found = str(label).lower() if kind is bool else label
             if found not in names:
                 raise at.refuse(f"the label {shown(found)}", f"one of {', '.join(names)}")
             try:
@@ -166,7 +186,7 @@ def superglue(folder: str | os.PathLike, task: str, part: str = "train") -> Text
                 raise at.refuse("a number as text", "words")
             yield said, found
 
-    return _collected(_bounded(rows(), source), names)
+    return _collected(_bounded(rows(), source), names, 2 if task == "COPA" else 1)
 
 
 def divide(
@@ -184,7 +204,7 @@ def divide(
         raise ValueError(f"divide: sizes must be those of train, valid, test, got {sizes}.")
     sizes = [whole("divide: a size", size, least=1, most=ROWS) for size in sizes]
     rng = np.random.default_rng(whole("divide: seed", seed, least=0, most=2**63 - 1))
-    if test is not None and test.names != pool.names:
+    if test is not None and (test.names, test.choices) != (pool.names, pool.choices):
         raise ValueError("divide: test has other classes than pool; use `only` on both.")
     others = _drawn(test, rng, set(), "test", sizes[2]) if test is not None else None
     taken = set(test.texts) if test is not None else set()
@@ -213,13 +233,17 @@ def _drawn(
 
 
 def _rows(texts: Texts, rows: Sequence[int]) -> Texts:
-    return Texts(
-        tuple(texts.texts[i] for i in rows), tuple(texts.labels[i] for i in rows), texts.names
+    return dataclasses.replace(
+        texts,
+        texts=tuple(texts.texts[i] for i in rows),
+        labels=tuple(texts.labels[i] for i in rows),
     )
 
 
 def _collected(
-    rows: Iterable[tuple[tuple[str, ...], str]], names: Sequence[str] | None = None
+    rows: Iterable[tuple[tuple[str, ...], str]],
+    names: Sequence[str] | None = None,
+    choices: int = 1,
 ) -> Texts:
     texts, labels = [], []
     for text, label in rows:
@@ -227,7 +251,7 @@ def _collected(
         labels.append(label)
     names = sorted(set(labels)) if names is None else names
     place = {name: i for i, name in enumerate(names)}
-    return Texts(tuple(texts), tuple(place[label] for label in labels), tuple(names))
+    return Texts(tuple(texts), tuple(place[label] for label in labels), tuple(names), choices)
 
 
 def _bounded(rows: Iterable[Any], source: Source) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """Texts as numbers of tokens, cut and padded to one length.
 
     ids   (n, length)  int32      mask  (n, length)  True where there is a token      y  (n,)
+    ids   (n, choices, length) where one of several texts is right, and y its place
     [0 ─ train ─ a)[a ─ valid ─ b)[b ─ test ─ n)
 
 The tokenizer is that of the folder of the encoder: `tokenizer.json`, by the package `tokenizers`
@@ -84,15 +85,15 @@ class TextTokenizer:
 
 
 class Tokens(eqx.Module):
-    """Texts as tokens, with class labels and three contiguous splits.
+    """Texts as tokens, with labels and three contiguous splits.
 
     - `splits`: (start, stop) of train, valid, test; they cover all rows
-    - `names`: of the classes
+    - `names`: of the classes, or of the places of a choice
     - `vocabulary`: all tokens are smaller
     """
 
-    ids: Int[Array, "n length"]
-    mask: Bool[Array, "n length"]
+    ids: Int[Array, "n *choices length"]
+    mask: Bool[Array, "n *choices length"]
     y: Int[Array, " n"]
     splits: tuple[tuple[int, int], ...] = eqx.field(static=True)
     names: tuple[str, ...] = eqx.field(static=True)
@@ -118,7 +119,9 @@ class Tokens(eqx.Module):
         return self.splits[SPLITS.index(split)]
 
 
-Rows = tuple[Int[Array, "rows length"], Bool[Array, "rows length"], Int[Array, " rows"]]
+Rows = tuple[
+    Int[Array, "rows *choices length"], Bool[Array, "rows *choices length"], Int[Array, " rows"]
+]
 
 
 def tokenised(
@@ -131,10 +134,13 @@ def tokenised(
     at_least(1, "tokenised", length=length)
     if list(parts) != list(SPLITS) or not all(len(part) for part in parts.values()):
         raise ValueError("tokenised: parts must be train, valid and test, none empty; see divide.")
-    names = {part.names for part in parts.values()}
-    if len(names) > 1:
+    kinds = {(part.names, part.choices) for part in parts.values()}
+    if len(kinds) > 1:
         raise ValueError("tokenised: the splits have different classes.")
-    texts = [text for part in parts.values() for text in part.texts]
+    names, choices = kinds.pop()
+    texts = [
+        text for part in parts.values() for row in part.texts for text in _parted(row, choices)
+    ]
     ids = np.zeros((len(texts), length), np.int32)
     mask = np.zeros((len(texts), length), bool)
     for row, text in enumerate(texts):
@@ -145,5 +151,15 @@ def tokenised(
     stops = np.cumsum([0, *map(len, parts.values())]).tolist()
     labels = np.concatenate([np.asarray(part.labels, np.int32) for part in parts.values()])
     splits = tuple(itertools.pairwise(stops))
+    if choices > 1:
+        ids, mask = (x.reshape(len(labels), choices, length) for x in (ids, mask))
     arrays = jnp.asarray(ids), jnp.asarray(mask), jnp.asarray(labels)
-    return Tokens(*arrays, splits, names.pop(), int(ids.max()) + 1)
+    return Tokens(*arrays, splits, names, int(ids.max()) + 1)
+
+
+def _parted(row: Sequence[str], choices: int) -> list[Sequence[str]]:
+    """The texts of a row, each of its parts."""
+    each = len(row) // choices
+    if not each or len(row) % choices:
+        raise ValueError(f"tokenised: a row of {len(row)} parts is not {choices} texts.")
+    return [row[k : k + each] for k in range(0, len(row), each)]

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from tasks.text.tiny import write
@@ -46,6 +47,8 @@ def test_the_layout_of_orange_is_read(tmp_path):
 ROWS = {
     "BoolQ": {"question": "is it", "passage": "It is.", "label": True, "idx": 0},
     "CB": {"premise": "p", "hypothesis": "h", "label": "neutral", "idx": 0},
+    "COPA": {"premise": "I ran.", "choice1": "I was late.", "choice2": "It rained.",
+             "question": "cause", "label": 1, "idx": 0},
     "RTE": {"premise": "p", "hypothesis": "h", "label": "not_entailment", "idx": 0},
     "WiC": {"word": "bed", "sentence1": "A bed.", "sentence2": "In bed.", "label": False,
             "start1": 0, "version": 1.1},
@@ -55,6 +58,7 @@ ROWS = {
 READ = {
     "BoolQ": (("is it", "It is."), "true"),
     "CB": (("p", "h"), "neutral"),
+    "COPA": (("I ran. because", "I was late.", "I ran. because", "It rained."), "choice2"),
     "RTE": (("p", "h"), "not_entailment"),
     "WiC": (("A bed. In bed.", "Does bed have the same meaning in both sentences?"), "false"),
     "WSC": (("He: He ran.", "Mark"), "true"),
@@ -113,6 +117,14 @@ def test_other_bad_files_are_refused(tmp_path):
         put(tmp_path / "RTE" / "train.jsonl", json.dumps(ROWS["RTE"] | change))
         with pytest.raises(FileError, match=words):
             superglue(tmp_path, "RTE")
+    for change, words in [
+        ({"label": 2}, "row 1: found the label 2, expected 0 to 1"),
+        ({"label": True}, "label: found true"),
+        ({"question": "why"}, "question: found 'why'"),
+    ]:
+        put(tmp_path / "COPA" / "train.jsonl", json.dumps(ROWS["COPA"] | change))
+        with pytest.raises(FileError, match=words):
+            superglue(tmp_path, "COPA")
     for target in ({"span1_text": "x"}, {"span1_text": 3, "span2_text": "x"}):
         put(tmp_path / "WSC" / "train.jsonl", json.dumps(ROWS["WSC"] | {"target": target}))
         with pytest.raises(FileError, match=r"row 1: found (no 'span2_text'|a number as text)"):
@@ -149,6 +161,36 @@ def test_classes_are_chosen_by_name():
     assert found == Texts((("a b",), ("d",)), (0, 0), ("yes",))
     with pytest.raises(ValueError, match="no class 'yess'; did you mean 'yes'"):
         PLAIN.only(["yess"])
+
+
+def test_texts_to_choose_from_stay_together(tmp_path):
+    rows = [ROWS["COPA"] | {"premise": f"oil {i}", "label": i % 2} for i in range(6)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    put(
+        tmp_path / "COPA" / "train.jsonl",
+        lines.replace("It rained.", "engine").replace("I was late.", "moon"),
+    )
+    found = superglue(tmp_path, "COPA")
+    assert (found.choices, found.names) == (2, ("choice1", "choice2"))
+    with pytest.raises(ValueError, match="names are those of the places of a choice"):
+        found.only(["choice1"])
+    parts = divide(found, (3, 2, 1))
+    labels = {row[0]: label for row, label in zip(found.texts, found.labels, strict=True)}
+    assert [labels[row[0]] for part in parts.values() for row in part.texts] == [
+        label for part in parts.values() for label in part.labels
+    ]
+    with pytest.raises(ValueError, match="test has other classes"):
+        divide(found, (3, 2, 1), test=Texts((("a",),), (0,), found.names))
+    own = TextTokenizer(write(tmp_path))
+    tokens = tokenised(parts, own, length=8)
+    ids = np.asarray(tokens.ids)
+    assert ids.shape == (6, 2, 8) and tokens.batch(jax.random.key(0), 4, "train")[0].shape[0] == 4
+    # "oil", a number, "because": one known word and two unknown ones, then the choice.
+    np.testing.assert_array_equal(ids[:, 1], [[2, 7, 1, 1, 3, 5, 3, 0]] * 6)
+    np.testing.assert_array_equal(ids[:, 0], [[2, 7, 1, 1, 3, 8, 3, 0]] * 6)
+    odd = Texts((("a", "b", "c"),), (0,), found.names, 2)
+    with pytest.raises(ValueError, match="a row of 3 parts is not 2 texts"):
+        tokenised(dict.fromkeys(("train", "valid", "test"), odd), own)
 
 
 def test_texts_are_cut_and_padded(tmp_path):

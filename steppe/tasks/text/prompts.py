@@ -5,7 +5,8 @@
 The K rows of P stand in front of the embeddings of the words, in the place of K words: positions
 are counted from the first row of P on, so that rows which are embeddings of words make the encoder
 see a text that begins with these words. h is the hidden state of the first token of the text, or
-the mean over its tokens; those of the prompt are left out.
+the mean over its tokens; those of the prompt are left out. Where one of several texts is right
+(COPA), W has one column, and the softmax is over the texts of a row.
 
 Lester et al., "The power of scale for parameter-efficient prompt tuning", EMNLP 2021; Guo et al.,
 "Two optimizers are better than one", 2024.
@@ -61,9 +62,9 @@ class PromptTuning(AbstractTask):
                 f"PromptTuning: token {self.texts.vocabulary - 1} of the texts is none of the "
                 f"{vocabulary} of the encoder; take the tokenizer from its folder."
             )
-        if self.rows + self.texts.ids.shape[1] > self.encoder.longest:
+        if self.rows + self.texts.ids.shape[-1] > self.encoder.longest:
             raise ValueError(
-                f"PromptTuning: {self.rows} rows and {self.texts.ids.shape[1]} tokens, but the "
+                f"PromptTuning: {self.rows} rows and {self.texts.ids.shape[-1]} tokens, but the "
                 f"encoder has positions for {self.encoder.longest}; cut the texts."
             )
 
@@ -74,7 +75,7 @@ class PromptTuning(AbstractTask):
         key_prompt, key_head = jr.split(key)
         dtype, (vocabulary, d) = jnp.result_type(float), self.encoder.words.shape
         ids = jr.randint(key_prompt, (self.rows,), 0, vocabulary, dtype=jnp.int32)
-        classes = len(self.texts.names)
+        classes = len(self.texts.names) if self.texts.ids.ndim == 2 else 1
         w = SPREAD * jr.normal(key_head, (d, classes), dtype)
         head = {"b": jnp.zeros((classes,), dtype), "w": w}
         return {"head": head, "prompt": self.encoder.embed(ids).astype(dtype)}
@@ -101,8 +102,16 @@ class PromptTuning(AbstractTask):
         return {"accuracy": accuracy(self.logits(params, ids, mask), y)}
 
     def logits(
-        self, params: Params, ids: Int[Array, "rows n"], mask: Bool[Array, "rows n"]
+        self,
+        params: Params,
+        ids: Int[Array, "rows *choices n"],
+        mask: Bool[Array, "rows *choices n"],
     ) -> Float[Array, "rows classes"]:
+        """One number for each class, or for each text of a choice."""
+        if ids.ndim == 3:
+            rows, choices, n = ids.shape
+            flat = (x.reshape(rows * choices, n) for x in (ids, mask))
+            return self.logits(params, *flat).reshape(rows, choices)
         dtype = jnp.result_type(*jtu.tree_leaves(params))
         prompt = params["prompt"].astype(dtype)
         k, d = prompt.shape

@@ -10,6 +10,7 @@ from tasks.text.tiny import SMALL, VOCABULARY, encoder, forward, texts, weights
 
 from steppe.core.loss import Composed
 from steppe.core.task import structure
+from steppe.data.tokens import Tokens
 from steppe.tasks.text.prompts import PromptTuning
 
 KEY, RNG = jr.key(0), np.random.default_rng(2)
@@ -25,15 +26,20 @@ def value(task, params, batch):
     return task.loss((), batch, KEY)(params), task.metrics(params, (), batch, KEY)["accuracy"]
 
 
+def numbers(task, params, ids, mask):
+    """What the head says of one text."""
+    w = weights(0, SMALL)
+    words = w["embeddings.word_embeddings.weight"].astype(np.float64)[ids[: mask.sum()]]
+    hidden = forward(w, np.concatenate([params["prompt"], words]), SMALL)[3:]
+    h = hidden[0] if task.pool == "first" else hidden.mean(axis=0)
+    return h @ params["head"]["w"] + params["head"]["b"]
+
+
 def by_hand(task, params, batch):
     """Loss and accuracy, text by text and without padding."""
-    w = weights(0, SMALL)
     losses, right = [], []
     for ids, mask, y in zip(*map(np.asarray, batch), strict=True):
-        words = w["embeddings.word_embeddings.weight"].astype(np.float64)[ids[: mask.sum()]]
-        hidden = forward(w, np.concatenate([params["prompt"], words]), SMALL)[3:]
-        h = hidden[0] if task.pool == "first" else hidden.mean(axis=0)
-        z = h @ params["head"]["w"] + params["head"]["b"]
+        z = numbers(task, params, ids, mask)
         losses.append(np.log(np.exp(z).sum()) - z[y])
         right.append(z.argmax() == y)
     return np.mean(losses), np.mean(right)
@@ -44,6 +50,24 @@ def test_loss_and_accuracy_are_those_of_numpy(pool):
     task = TASKS[pool]
     batch = task.full_batch((), split="valid")
     np.testing.assert_allclose(value(task, PARAMS, batch), by_hand(task, PARAMS, batch), rtol=1e-10)
+
+
+def test_one_of_several_texts_is_chosen_by_a_softmax_over_them():
+    ids, mask, y = (np.asarray(x) for x in (texts().ids, texts().mask, texts().y))
+    pairs = jnp.asarray(ids.reshape(20, 2, 5)), jnp.asarray(mask.reshape(20, 2, 5))
+    splits = ((0, 10), (10, 15), (15, 20))
+    tokens = Tokens(*pairs, jnp.asarray(y[:20]), splits, ("first", "second"), VOCABULARY)
+    task = PromptTuning(tokens, encoder(), rows=3)
+    assert task.init((), KEY)["head"]["w"].shape == (4, 1)
+    column = {"b": PARAMS["head"]["b"][:1], "w": PARAMS["head"]["w"][:, :1]}
+    params, batch = PARAMS | {"head": column}, task.full_batch((), split="valid")
+    # By hand: the numbers of all texts, one after the other, then row by row.
+    flat = [x[20:30] for x in (ids, mask)]
+    z = np.array([numbers(task, params, *row)[0] for row in zip(*flat, strict=True)]).reshape(5, 2)
+    own = np.asarray(batch[2])
+    loss = np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(5), own])
+    found = value(task, params, batch)
+    np.testing.assert_allclose(found, (loss, np.mean(z.argmax(axis=1) == own)), rtol=1e-10)
 
 
 def test_the_gradient_is_that_of_finite_differences():
