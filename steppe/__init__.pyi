@@ -30,8 +30,9 @@ from .estimators.whole import Whole as Whole
 from .evaluation.adaptation import Adaptation as Adaptation
 from .evaluation.adaptation import adapt as adapt
 from .evaluation.run import evaluate as evaluate
-from .evaluation.run import tune as tune
 from .evaluation.search import search as search
+from .evaluation.tuning import tune as tune
+from .evaluation.tuning import widen as widen
 from .interop.optax import to_optax as to_optax
 from .objectives.supervised import Supervised as Supervised
 from .objectives.trajectory import Trajectory as Trajectory

@@ -1,22 +1,14 @@
-"""Runs of an optimizer on a task, all seeds in one compiled call: `evaluate`, and `tune`.
+"""Runs of an optimizer on a task, all seeds in one compiled call: `evaluate`.
 
     seed s → key fold_in(fold_in(key, 0), s) → instance, start, batches
 
 None of the three depends on the optimizer, so two optimizers evaluated with the same key
 meet the same problems, seed by seed.
-
-`tune` runs a grid of learning rates, all rates and seeds in one call:
-
-    score(lr) = mean over seeds of the validation loss after `horizon` steps; inf if one diverged
-
-Its seeds are not those of the evaluation, and it does not look at the test split.
 """
 
-import dataclasses
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -29,7 +21,7 @@ from jaxtyping import Array, Float, PyTree
 from ..core import tree
 from ..core.arguments import expect_kind
 from ..core.backend import lanes_evaluated, quick_compilation
-from ..core.episode import Episode, merit_of_steps
+from ..core.episode import merit_of_steps
 from ..core.messages import at_least, reals
 from ..core.optimizer import AbstractOptimizer
 from ..core.rollout import episodes, rollout, shapes
@@ -42,7 +34,7 @@ from ..store.describe import describe
 from ..train import mesh as meshes
 from ..train.step import OPTIMIZER, TASK
 from ..zoo.registry import check_players
-from .records import Number, Record, number
+from .records import Record, number
 
 TRAIN_ROWS = 2000  # training examples used for "train_loss" and the like
 BINS = 100  # points of the minibatch curve that are kept
@@ -254,85 +246,3 @@ def described(opt: AbstractOptimizer) -> dict[str, Any]:
         return describe(opt)
     except CheckpointError:
         return {}
-
-
-# Quarter decades from 1e-4 to 10: wide enough for SGD on a small sigmoid network, and so fine
-# that no baseline loses much between two rates.
-GRID = tuple(float(f"{10 ** (k / 4):.3g}") for k in range(-16, 5))
-
-
-@dataclasses.dataclass(frozen=True)
-class Tuning:
-    """Result of a learning-rate search. `scores` belong to `grid`; None means diverged."""
-
-    best: float
-    grid: list[float]
-    scores: list[Number]
-    seeds: int
-    trials: int  # inner trainings run
-    horizon: int
-    split: Literal["valid"]
-    edge: Literal["", "lowest", "highest"]  # where the best is at the end of the grid
-
-
-def tune(
-    task: AbstractTask,
-    make: Callable[[Scalar], AbstractOptimizer],
-    *,
-    horizon: int,
-    key: Key,
-    grid: Sequence[float] = GRID,
-    seeds: int = 3,
-) -> Tuning:
-    """The learning rate of `grid` with the least mean validation loss after `horizon` steps.
-
-    `make` builds the optimizer from a learning rate given as an array, e.g.
-    `lambda lr: FromOptax("adam", learning_rate=lr)`.
-    """
-    at_least(1, "tune", seeds=seeds, horizon=horizon)
-    reals("tune", grid=tuple(grid))
-    if not len(grid):
-        raise ValueError("tune: the grid has no learning rates; give one at least.")
-    grid = sorted(float(lr) for lr in grid)
-
-    def train(task: AbstractTask, lanes: tuple[Scalar, Key]) -> Scalar:
-        lrs, keys = lanes
-        begins, measures = jax.vmap(jr.split, out_axes=1)(keys)
-
-        def score(end: Episode, lane: tuple[Scalar, Key]) -> Scalar:
-            batch = task.full_batch(end.instance, split="valid")
-            return Problem(task, end.instance, batch, lane[1]).merit(end.params)
-
-        own = lambda lane: make(lane[0])
-        return episodes(
-            task, own, begins, horizon, score, beside=(lrs, measures), batch_size=lanes_evaluated()
-        ).looks
-
-    keys = seed_keys(key, range(seeds), "tune")
-    lrs = jnp.repeat(jnp.asarray(grid, jnp.result_type(float)), seeds)
-    lanes = (lrs, jnp.tile(keys, len(grid)))  # (rates · seeds,), the seeds of a rate side by side
-    losses = np.asarray(spread(train)(task, lanes), np.float64)
-    return choose(grid, losses.reshape(len(grid), seeds), horizon)
-
-
-def choose(grid: Sequence[float], losses: Float[np.ndarray, "rates seeds"], horizon: int) -> Tuning:
-    """The rate whose validation losses after `horizon` steps have the least mean."""
-    seeds, scores = losses.shape[1], losses.mean(axis=1)
-    scores = np.where(np.isfinite(scores), scores, math.inf)
-    if not np.any(np.isfinite(scores)):
-        raise ValueError(
-            f"tune: every learning rate from {grid[0]:g} to {grid[-1]:g} diverged within "
-            f"{horizon} steps; give a lower grid."
-        )
-    best = int(np.argmin(scores))
-    lowest, highest = best == 0, best == len(grid) - 1
-    return Tuning(
-        best=grid[best],
-        grid=list(grid),
-        scores=[number(x) for x in scores],
-        seeds=seeds,
-        trials=len(grid) * seeds,
-        horizon=horizon,
-        split="valid",
-        edge="" if len(grid) == 1 else "lowest" if lowest else "highest" if highest else "",
-    )

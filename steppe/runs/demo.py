@@ -26,7 +26,8 @@ from ..core.types import Key
 from ..estimators.bptt import BPTT
 from ..evaluation.compare import sentences, text_table
 from ..evaluation.records import Record, write_records
-from ..evaluation.run import evaluate, time_step, tune
+from ..evaluation.run import evaluate, time_step
+from ..evaluation.tuning import tune
 from ..evaluation.update_curve import UpdateCurve, update_curve
 from ..objectives.trajectory import Trajectory
 from ..optimizers.classic.from_optax import adam, momentum, sgd

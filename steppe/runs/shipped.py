@@ -27,7 +27,8 @@ from ..core.task import AbstractTask, Problem
 from ..core.types import Key, Scalar
 from ..evaluation.compare import enumeration
 from ..evaluation.records import Record
-from ..evaluation.run import Train, Tuning, choose, evaluate, seed_keys, trainer
+from ..evaluation.run import Train, evaluate, seed_keys, trainer
+from ..evaluation.tuning import Tuning, choose
 from ..evaluation.update_curve import update_curve
 from ..tasks.suite import build
 from ..train.environment import environment
@@ -126,7 +127,7 @@ def tune(
     keys: Key,
     settings: Settings,
 ) -> Tuning:
-    """Tune as `evaluation.run`, rate after rate with a program that is there already.
+    """Tune as `evaluation.tuning`, rate after rate with a program that is there already.
 
     - `make`: a learning rate → the optimizer
     - `train`: the program, compiled for that optimizer

@@ -183,7 +183,7 @@ def prepare(
     - `horizon`: steps for which a rate is tuned on the validation split, where none is given
     - `lr`: learning rate of a hand-made one; None: tuned
     """
-    from ..evaluation.run import tune
+    from ..evaluation.tuning import tune
     from ..zoo.io import load
     from ..zoo.registry import build, check_players
 

@@ -9,7 +9,7 @@ from cli.runs import contents
 
 from steppe.cli.evaluate import content, text
 from steppe.evaluation.records import Record, read_records
-from steppe.evaluation.run import GRID
+from steppe.evaluation.tuning import GRID
 from steppe.runs.comparison import RATES, compare, decide, usual
 from steppe.runs.subject import subject
 from steppe.zoo.registry import tunable

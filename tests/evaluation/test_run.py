@@ -1,7 +1,4 @@
-"""evaluate against a slow loop over episodes, pairing, divergence; tune against algebra."""
-
-import dataclasses
-import math
+"""evaluate against a slow loop over episodes, pairing, divergence."""
 
 import equinox as eqx
 import jax
@@ -9,38 +6,15 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from evaluation.problems import NETWORK, Bowl
 
-from examples import pictures
 from steppe.core.episode import begin
 from steppe.core.rollout import shapes
-from steppe.core.task import AbstractFormula, Problem
-from steppe.evaluation.run import evaluate, rows, seed_keys, state_bytes, thin, time_step, tune
+from steppe.core.task import Problem
+from steppe.evaluation.run import evaluate, rows, seed_keys, state_bytes, thin, time_step
 from steppe.optimizers.classic.from_optax import adam, momentum, sgd
 from steppe.optimizers.learned.rnnprop import RNNProp
-from steppe.tasks import MLP, Classify, Quadratic
-
-NETWORK = Classify(pictures((3, 3)), MLP(hidden=(4,), start="lecun"), batch_size=8)
-
-
-class Bowl(AbstractFormula):
-    """½ c x² with the same c for all: gradient descent multiplies x by 1 − lr·c each step."""
-
-    curvature: float = eqx.field(static=True, default=4.0)
-
-    def sample(self, key):
-        return ()
-
-    def init(self, instance, key):
-        return 1 + jr.uniform(key, (1,))
-
-    def loss(self, instance, batch, key):
-        return lambda params: 0.5 * self.curvature * jnp.sum(params**2)
-
-    def target(self, instance):
-        return None
-
-    def metrics(self, params, instance, batch, key):
-        return {"distance": jnp.sum(jnp.abs(params))}
+from steppe.tasks import Quadratic
 
 
 @eqx.filter_jit
@@ -185,63 +159,3 @@ def test_impossible_sizes_are_refused(getkey):
         run(Bowl(), sgd(0.1), getkey(), seeds=0)
     with pytest.raises(ValueError, match="horizon must be at least 1, got 0"):
         run(Bowl(), sgd(0.1), getkey(), horizon=0)
-
-
-def test_tuning_finds_the_best_rate(getkey):
-    """On ½ c x² the rate 1/c lands on the minimum in one step; beyond 2/c it diverges."""
-    grid = [0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.6]
-    found = tune(Bowl(4.0), sgd, horizon=5, key=getkey(), grid=grid, seeds=2)
-    assert found.best == 0.25
-    assert found.scores[grid.index(0.25)] == pytest.approx(0, abs=1e-12)
-    assert (found.edge, found.trials, found.split) == ("", 14, "valid")
-    assert found.scores[-1] > found.scores[0]
-
-
-def test_tuning_scores_are_the_closed_form(getkey):
-    """f_T = (1 − lr·c)^{2T} f₀, with f₀ from the tuning seeds."""
-    key = getkey()
-    found = tune(Bowl(4.0), sgd, horizon=3, key=key, grid=[0.1, 0.2], seeds=3)
-    starts = [
-        begin(Bowl(), sgd(1.0), jr.split(k)[0]).params for k in seed_keys(key, range(3), "tune")
-    ]
-    f0 = np.mean([2 * float(x[0]) ** 2 for x in starts])
-    assert found.scores == pytest.approx([f0 * 0.6**6, f0 * 0.2**6], rel=1e-5)
-
-
-def test_tuning_says_where_the_grid_ends(getkey):
-    low = tune(Bowl(4.0), sgd, horizon=3, key=getkey(), grid=[0.25, 0.3, 0.4], seeds=1)
-    high = tune(Bowl(4.0), sgd, horizon=3, key=getkey(), grid=[0.01, 0.02], seeds=1)
-    assert (low.edge, high.edge) == ("lowest", "highest")
-
-
-def test_a_diverged_rate_is_no_score(getkey):
-    found = tune(Bowl(4.0), sgd, horizon=500, key=getkey(), grid=[0.1, 5.0], seeds=1)
-    assert (found.best, found.scores[1]) == (0.1, None)
-    with pytest.raises(ValueError, match="every learning rate from 5 to 5 diverged"):
-        tune(Bowl(4.0), sgd, horizon=500, key=getkey(), grid=[5.0], seeds=1)
-
-
-def test_tuning_never_meets_the_seeds_of_the_evaluation(getkey):
-    key = getkey()
-    both = jnp.concatenate([seed_keys(key, range(9), s) for s in ("evaluate", "tune")])
-    assert len(np.unique(jr.key_data(both), axis=0)) == 18
-
-
-def test_tuning_reads_the_validation_split(getkey):
-    """Labels of the validation split turned round: what fits the training split scores badly."""
-    data = NETWORK.dataset
-    a, b = data.splits[1]
-    turned = dataclasses.replace(data, y=data.y.at[a:b].set((data.y[a:b] + 1) % 3))
-    plain, other = (
-        tune(
-            dataclasses.replace(NETWORK, dataset=d),
-            sgd,
-            horizon=3,
-            key=jr.key(0),
-            grid=[0.1],
-            seeds=1,
-        )
-        for d in (data, turned)
-    )
-    assert plain.scores != other.scores
-    assert math.isfinite(plain.scores[0])

@@ -13,7 +13,8 @@ from steppe.certificates.episodes import Episodes
 from steppe.core.episode import Episode, begin, unroll
 from steppe.core.rollout import episodes
 from steppe.core.task import Problem
-from steppe.evaluation.run import evaluate, tune
+from steppe.evaluation.run import evaluate
+from steppe.evaluation.tuning import tune
 from steppe.optimizers.classic.descent_ascent import DescentAscent
 from steppe.optimizers.classic.from_optax import adam, sgd
 from steppe.optimizers.classic.games import GDA, Anchored, Extragradient, OptimisticGDA

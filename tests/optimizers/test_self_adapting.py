@@ -15,7 +15,7 @@ from steppe.core.episode import begin, unroll
 from steppe.core.optimizer import AbstractOptimizer
 from steppe.core.rollout import episodes
 from steppe.core.task import Problem
-from steppe.evaluation.run import tune
+from steppe.evaluation.tuning import tune
 from steppe.interop.optax import to_optax
 from steppe.optimizers.classic.from_optax import adam, sgd
 from steppe.optimizers.guarded import Guarded

@@ -1,4 +1,4 @@
-"""The quick demo tunes like `evaluation.run`, and leaves what the ordinary one leaves."""
+"""The quick demo tunes like `evaluation.tuning`, and leaves what the ordinary one leaves."""
 
 import json
 
@@ -7,7 +7,8 @@ import pytest
 
 from steppe.evaluation.compare import cases, unpaired
 from steppe.evaluation.records import read_records
-from steppe.evaluation.run import seed_keys, trainer, tune
+from steppe.evaluation.run import seed_keys, trainer
+from steppe.evaluation.tuning import tune
 from steppe.optimizers.classic.from_optax import sgd
 from steppe.report.page import report_from_folders
 from steppe.runs import shipped

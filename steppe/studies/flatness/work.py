@@ -21,7 +21,8 @@ from ...core.task import AbstractTask
 from ...core.types import Key
 from ...evaluation.levels import descend, plain
 from ...evaluation.records import number
-from ...evaluation.run import time_step, tune
+from ...evaluation.run import time_step
+from ...evaluation.tuning import tune
 from ...optimizers.classic.entropy_sgd import EntropySGD
 from ...optimizers.classic.from_optax import adam, momentum, rmsprop, sgd
 from ...optimizers.classic.sam import SAM

@@ -14,7 +14,7 @@ from ...core.optimizer import AbstractOptimizer
 from ...core.rollout import episodes
 from ...core.task import AbstractTask
 from ...core.types import Key, Scalar
-from ...evaluation.run import tune
+from ...evaluation.tuning import tune
 from ...optimizers.classic.games import GDA, Anchored, Extragradient, OptimisticGDA
 from ...optimizers.classic.resolvent import Halpern
 from ...optimizers.learned.twin import Twin

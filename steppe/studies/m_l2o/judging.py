@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PyTree
 from ...core import tree
 from ...core.optimizer import AbstractOptimizer, join_meta, split_meta
 from ...core.types import Key
-from ...evaluation.run import tune
+from ...evaluation.tuning import tune
 from ...optimizers.adaptable import Adaptable
 from ...optimizers.classic.from_optax import adam
 from ...train.adapt import Inner

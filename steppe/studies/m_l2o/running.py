@@ -22,7 +22,7 @@ from ...core.optimizer import AbstractOptimizer
 from ...core.task import AbstractTask
 from ...core.types import Key
 from ...evaluation.adaptation import adapt
-from ...evaluation.run import tune
+from ...evaluation.tuning import tune
 from ...optimizers.classic.from_optax import adam
 from ...optimizers.guarded import Guarded
 from ...optimizers.self_adapting import SelfAdapting, self_adapting

@@ -25,7 +25,8 @@ from ...core.optimizer import AbstractOptimizer
 from ...core.rollout import episodes
 from ...core.task import AbstractTask, Problem
 from ...core.types import Key, Scalar
-from ...evaluation.run import evaluate, tune
+from ...evaluation.run import evaluate
+from ...evaluation.tuning import tune
 from ...tasks import build
 
 ALPHA = 10.0
