@@ -106,11 +106,11 @@ def text(records: "list[Record]") -> str:
 
 def content(records: "list[Record]") -> dict:
     """The same for machines."""
-    from ..evaluation.compare import cases, table
+    from ..evaluation.compare import cases, table, with_stops
 
     rows = [
-        dataclasses.asdict(row) | {"horizon": case.horizon}
-        for case in cases(records)
+        dataclasses.asdict(row) | {"horizon": case.horizon, "stop": case.stop}
+        for case in with_stops(cases(records))
         for row in table(case)
     ]
     return {"task": records[0].task, "seeds": records[0].seeds, "rows": rows}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from .loss import AbstractLoss, Saddle, as_loss
 from .types import Batch, Instance, Key, Params, Scalar, Split
@@ -49,6 +49,12 @@ class AbstractTask(eqx.Module):
         self, params: Params, instance: Instance, batch: Batch, key: Key
     ) -> dict[str, Scalar]:
         """Further numbers for reports, e.g. accuracy in [0, 1]. `{}` if none."""
+
+    def predictions(
+        self, params: Params, instance: Instance, batch: Batch, key: Key
+    ) -> tuple[Array, Array] | None:
+        """Logits (rows, classes) and labels (rows,) of a batch; None for what does not classify."""
+        return None
 
     @abc.abstractmethod
     def target(self, instance: Instance) -> Params | None:

@@ -1,8 +1,9 @@
 """compare: what the records of a learned optimizer and its baselines say, in rows and words.
 
 A *case* is one task at one horizon. Within a case every learned optimizer is compared with
-every other one by the paired differences of their last values. Two records are pairs if they
-have the same seeds and the same loss at the start; others are not compared.
+every other one by the paired differences of their last values, or of those at the *validated
+stop*, where each run's validation loss is least. Two records are pairs if they have the same seeds
+and the same loss at the start; others are not compared.
 """
 
 import dataclasses
@@ -14,6 +15,8 @@ from .records import Number, Record
 from .stats import Interval, Paired, interval, paired
 
 MERIT = "test_merit"  # of games
+SPLITS = ("valid", "test")
+WORDED = {"test_ece": "test ECE", "test_scaled_loss": "test loss at the best temperature"}
 HIGHER = ("accuracy", "_modes", "_good")  # are better where they are higher
 WORDS = {
     "better": "better than",
@@ -24,15 +27,24 @@ WORDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """The records of one task at one horizon, learned optimizers first."""
+    """The records of one task at one horizon, learned optimizers first.
+
+    - `stop`: judged at the validated stop, else at the last step
+    """
 
     task: str
     horizon: int
     records: list[Record]
+    stop: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.task}, {self.horizon:,} steps"
+        where = ", at the validated stop" if self.stop else ""
+        return f"{self.task}, {self.horizon:,} steps{where}"
+
+    def values(self, record: Record, metric: str) -> list[Number]:
+        """What a record is judged by, seed by seed."""
+        return record.stopped(metric) if self.stop else record.final(metric)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +87,18 @@ def cases(records: Sequence[Record]) -> list[Case]:
     ]
 
 
+def with_stops(found: Sequence[Case]) -> list[Case]:
+    """Every case, followed by the same at the validated stop, where there is one."""
+    stops = lambda case: [dataclasses.replace(case, stop=True)] if validated(case) else []
+    return [each for case in found for each in (case, *stops(case))]
+
+
+def validated(case: Case) -> bool:
+    """True where all records have validation losses, of other data than the test losses."""
+    losses = [[r.metrics.get(f"{split}_loss") for split in SPLITS] for r in case.records]
+    return all(valid for valid, _ in losses) and any(valid != test for valid, test in losses)
+
+
 def metrics(case: Case) -> list[str]:
     """Names of the compared metrics: the training loss and everything on the test split."""
     shared = [m for m in case.records[0].metrics if all(m in r.metrics for r in case.records)]
@@ -103,7 +127,7 @@ def pairable(a: Record, b: Record) -> bool:
 def compare(case: Case) -> list[Comparison]:
     """Every learned optimizer against every baseline it shares its starts with, at the end."""
     return [
-        _comparison(case, ours, theirs, metric, ours.final(metric), theirs.final(metric))
+        _comparison(case, ours, theirs, metric, *(case.values(r, metric) for r in (ours, theirs)))
         for ours, theirs in pairs(case)
         for metric in metrics(case)
     ]
@@ -114,9 +138,11 @@ def equal_time(case: Case, metric: str = "test_loss") -> list[tuple[int, Compari
 
     Measured at the next point where metrics were taken, which favours the learned one: what is
     worse there is worse. Only for baselines whose steps are quicker; the others are favoured by
-    equal steps already.
+    equal steps already. None at the validated stop.
     """
     found = []
+    if case.stop:
+        return found
     for ours, theirs in pairs(case):
         if theirs.ms_per_step >= ours.ms_per_step or metric not in metrics(case):
             continue
@@ -166,7 +192,7 @@ def table(case: Case) -> list[Row]:
             optimizer=record.optimizer,
             learned=record.learned,
             setting=f"lr {record.tuning['best']:g}" if record.tuning else "",
-            values={metric: interval(record.final(metric)) for metric in metrics(case)},
+            values={metric: interval(case.values(record, metric)) for metric in metrics(case)},
             verdicts={
                 metric: found[record.optimizer, metric]
                 for metric in metrics(case)
@@ -184,12 +210,12 @@ def table(case: Case) -> list[Row]:
 def sentences(records: Sequence[Record]) -> list[str]:
     """Wins and losses of each learned optimizer, one sentence a case."""
     said = []
-    for case in cases(records):
+    for case in with_stops(cases(records)):
         comparisons = compare(case)
         for ours in dict.fromkeys(c.ours for c in comparisons):
             said.append(_sentence(case.name, ours, [c for c in comparisons if c.ours == ours]))
             said.extend(_in_equal_time(case, ours))
-            said.extend(_divergence(case, ours))
+            said.extend(_divergence(case, ours) if not case.stop else [])
     return said
 
 
@@ -229,7 +255,7 @@ def counts(case: Case) -> list[str]:
     """Rejections, dismissals and whatever else rules count, one sentence for each rule."""
     said = []
     for record in case.records:
-        names = [m for m in record.metrics if not m.startswith(("train_", "test_"))]
+        names = [m for m in record.metrics if not m.startswith(("train_", "valid_", "test_"))]
         ends = {name: interval(record.final(name)).mean for name in names}
         if ends:
             counted = enumeration([f"{figure(mean)} {label(name)}" for name, mean in ends.items()])
@@ -238,7 +264,7 @@ def counts(case: Case) -> list[str]:
 
 
 def label(metric: str) -> str:
-    return metric.replace("_", " ")
+    return WORDED.get(metric, metric.replace("_", " "))
 
 
 def enumeration(words: Sequence[str]) -> str:
@@ -273,7 +299,7 @@ def spread(x: Interval) -> str:
 def text_table(records: Sequence[Record]) -> str:
     """The headline tables of all cases as plain text."""
     blocks = []
-    for case in cases(records):
+    for case in with_stops(cases(records)):
         names = metrics(case)
         head = ["", *map(label, names), "ms/step", "state B/param"]
         lines = [head]
@@ -290,5 +316,6 @@ def text_table(records: Sequence[Record]) -> str:
             ]
         )
         rule = "─" * (sum(widths) + 2 * len(widths) - 2)
-        blocks.append("\n".join([case.name, rule, *map(pad, lines), *counts(case)]))
+        counted = [] if case.stop else counts(case)
+        blocks.append("\n".join([case.name, rule, *map(pad, lines), *counted]))
     return "\n\n".join(blocks)

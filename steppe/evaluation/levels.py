@@ -2,6 +2,7 @@
 
     θ₀ → θ_E → θ_2E → … → θ_T          looked at every E steps, on whole splits
     first look with training loss ≤ ℓ   the point of level ℓ, for each ℓ of a list
+    look of least validation loss       the validated stop: what early stopping keeps
 
 Flat minima and low training loss go together, and so do overfitting and low training loss: two
 optimizers are fairly compared where they have brought the training loss equally far, each
@@ -10,7 +11,7 @@ level; `train_loss` there says how far.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..core import tree
 from ..core.episode import Episode
@@ -33,11 +34,13 @@ from ..flatness.hutchinson import normal_like, shift
 from ..flatness.lanczos import top_eigenpair
 from ..flatness.products import hvp
 from ..flatness.units import Adaptive
+from .calibration import calibration
 from .records import number
 from .run import TRAIN_ROWS, rows
 
-LOOKED = ("train_loss", "{}_loss", "{}_accuracy", "size")  # at every look; size: ‖θ‖²
-MEASURED = ("trace", "top_eigenvalue", "adaptive_trace", "rise")  # at levels and at the end
+HELD_OUT: tuple[Split, ...] = ("valid", "test")
+CALIBRATION = ("valid_temperature", "test_ece", "test_scaled_loss")  # at points, of classifiers
+MEASURED = ("trace", "top_eigenvalue", "adaptive_trace", "rise")  # at points
 PROBES = 10  # of the traces
 PRODUCTS = 15  # to find an eigenvalue
 SIGMA, DRAWS = 0.03, 8  # of the noise on the weights behind "rise", and how often it is drawn
@@ -52,18 +55,20 @@ def descend(
     levels: Sequence[float],
     keys: Key,
     curved: bool = True,
-    held_out: Literal["test", "valid"] = "test",
+    held_out: tuple[Split, ...] = HELD_OUT,
 ) -> dict[str, Any]:
     """Train `task` with `opt` once for each of `keys` (runs,), `horizon` steps each.
 
     Plain numbers, None where not finite or a level was not reached:
 
-    - "steps": of the looks; "path": `LOOKED`, each (runs, looks)
-    - "at": level → `LOOKED`, and `MEASURED` if `curved`, each (runs,); "end" → the same at θ_T
+    - "steps": of the looks; "path": `looked`, each (runs, looks)
+    - "at": point → `looked`, the `CALIBRATION` of a classifier, `MEASURED` if `curved`, each
+      (runs,). Points are the levels; "stop", the look of least validation loss, with its "step";
+      and "end", θ_T
 
     Equal keys mean equal starts and batches for every optimizer. Losses are on up to 2000 training
-    examples, where curvature is measured too, and on the whole split `held_out`, which stands for
-    {}.
+    examples, where curvature is measured too, and on the whole splits `held_out`. Without "valid"
+    there is no stop, and calibration only with both.
     """
     at_least(1, "descend", horizon=horizon, every=every)
     reals("descend", levels=tuple(levels))
@@ -73,22 +78,35 @@ def descend(
             f"{every}."
         )
     levels = sorted((float(level) for level in levels), reverse=True)
-    path, reached, points = _run(
+    held_out = tuple(held_out)
+    path, reached, stop, points = _run(
         task, opt, jnp.asarray(levels, jnp.float32), keys, horizon, every, curved, held_out
     )
-    looks = np.asarray(path, np.float64)  # (runs, looks, LOOKED)
-    at = np.array(points, np.float64)  # (runs, levels + 1, LOOKED + MEASURED)
-    at[:, :-1][~np.asarray(reached)] = np.nan
-    looked = [name.format(held_out) for name in LOOKED]
-    names = [*looked, *MEASURED * curved]
-    return {
-        "steps": list(range(every, horizon + 1, every)),
-        "path": {name: plain(looks[..., i]) for i, name in enumerate(looked)},
-        "at": {
-            where: {name: plain(at[:, k, i]) for i, name in enumerate(names)}
-            for k, where in enumerate([*map(str, levels), "end"])
-        },
+    looks = np.asarray(path, np.float64)  # (runs, looks, names)
+    at = {name: np.array(values, np.float64) for name, values in points.items()}  # (runs, points)
+    unreached = ~np.asarray(reached)
+    for values in at.values():
+        values[:, : len(levels)][unreached] = np.nan
+    places = [*map(str, levels), *(["stop"] if "valid" in held_out else []), "end"]
+    steps = list(range(every, horizon + 1, every))
+    found = {
+        where: {name: plain(values[:, k]) for name, values in at.items()}
+        for k, where in enumerate(places)
     }
+    if "stop" in found:
+        found["stop"]["step"] = [steps[k] for k in np.asarray(stop)]
+    names = looked(held_out)
+    return {
+        "steps": steps,
+        "path": {name: plain(looks[..., i]) for i, name in enumerate(names)},
+        "at": found,
+    }
+
+
+def looked(held_out: tuple[Split, ...] = HELD_OUT) -> tuple[str, ...]:
+    """Names of what is measured at every look; size: ‖θ‖²."""
+    others = (f"{split}_{what}" for split in held_out for what in ("loss", "accuracy"))
+    return ("train_loss", *others, "size")
 
 
 @eqx.filter_jit  # once for all optimizers of one kind on a task
@@ -100,41 +118,63 @@ def _run(
     horizon: int,
     every: int,
     curved: bool,
-    held_out: Split,
-) -> tuple[Float[Array, "runs looks 4"], Bool[Array, "runs levels"], Float[Array, "runs points m"]]:
+    held_out: tuple[Split, ...],
+) -> tuple[
+    Float[Array, "runs looks names"],
+    Bool[Array, "runs levels"],
+    Int[Array, " runs"],
+    dict[str, Float[Array, "runs points"]],
+]:
     begins, measures = jax.vmap(jr.split, out_axes=1)(keys)
+    names = looked(held_out)
+    judge = names.index("valid_loss") if "valid" in held_out else None
 
-    def losses(instance: Instance, key: Key) -> tuple[Problem, Problem]:
+    def training(instance: Instance, key: Key) -> Problem:
         batch = rows(task.full_batch(instance, split="train"), TRAIN_ROWS)
-        other = task.full_batch(instance, split=held_out)
-        return Problem(task, instance, batch, key), Problem(task, instance, other, key)
+        return Problem(task, instance, batch, key)
 
-    def seen(train: Problem, other: Problem, params: Params) -> Float[Array, " 4"]:
-        metrics = task.metrics(params, train.instance, other.batch, train.key)
-        accuracy = metrics.get("accuracy", jnp.nan)
-        found = train.value(params), other.value(params), accuracy, tree.dot(params, params)
+    def seen(train: Problem, params: Params) -> Float[Array, " names"]:
+        found = [train.value(params)]
+        for split in held_out:
+            batch = task.full_batch(train.instance, split=split)
+            metrics = task.metrics(params, train.instance, batch, train.key)
+            loss = Problem(task, train.instance, batch, train.key).value(params)
+            found += [loss, metrics.get("accuracy", jnp.nan)]
+        found += [tree.dot(params, params)]
         return jnp.stack([jnp.asarray(x, jnp.float32) for x in found])
 
     def look(episode: Episode, key: Key) -> tuple:
-        at = seen(*losses(episode.instance, key), episode.params)
+        at = seen(training(episode.instance, key), episode.params)
         return at, episode.instance, episode.params
 
     def one(_: PyTree, lane: tuple) -> tuple:
         (path, instances, points), key = lane  # looks in front
-        train, other = losses(jtu.tree_map(lambda leaf: leaf[0], instances), key)
+        train = training(jtu.tree_map(lambda leaf: leaf[0], instances), key)
         below = path[:, :1] <= levels[None]  # (looks, levels)
         reached, first = below.any(0), below.argmax(0)
-        last = jnp.append(first, len(path) - 1)
+        stop = _stop(path[:, judge]) if judge is not None else jnp.zeros((), first.dtype)
+        kept = [stop] * (judge is not None)
+        last = jnp.stack([*first, *kept, jnp.asarray(len(path) - 1, first.dtype)])
 
-        def numbers(params: Params) -> Array:
-            curvature = _curvature(train, params, key) if curved else jnp.zeros(0)
-            return jnp.concatenate([seen(train, other, params), curvature])
+        def numbers(params: Params) -> dict[str, Array]:
+            found = dict(zip(names, seen(train, params), strict=True))
+            if set(held_out) >= set(HELD_OUT):
+                found |= calibration(task, train.instance, params, key)
+            if curved:
+                found |= dict(zip(MEASURED, _curvature(train, params, key), strict=True))
+            return {name: jnp.asarray(x, jnp.float32) for name, x in found.items()}
 
-        return path, reached, jax.lax.map(numbers, jtu.tree_map(lambda leaf: leaf[last], points))
+        at = jtu.tree_map(lambda leaf: leaf[last], points)
+        return path, reached, stop, jax.lax.map(numbers, at)
 
     at = range(every, horizon + 1, every)
     found = episodes(task, opt, begins, horizon, look, beside=measures, at=at, batch_size=1)
     return map_lanes(one, (), (found.looks, measures), batch_size=1)
+
+
+def _stop(losses: Float[Array, " looks"]) -> Int[Array, ""]:
+    """The look of least validation loss, the first of equals; what is not finite is no least."""
+    return jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
 
 
 def _curvature(train: Problem, params: Params, key: Key) -> Float[Array, " 4"]:

@@ -66,12 +66,29 @@ class Record:
 
     def final(self, metric: str) -> list[Number]:
         """The last value of a metric, seed by seed."""
+        return [row[-1] for row in self._rows(metric)]
+
+    def stopped(self, metric: str) -> list[Number]:
+        """The value of a metric where the validation loss is least, seed by seed.
+
+        What early stopping keeps, looking at `points`. None where no validation loss is finite.
+        """
+        rows = zip(self._rows(metric), self._rows("valid_loss"), strict=True)
+        least = [(row, _least(losses)) for row, losses in rows]
+        return [None if k is None else row[k] for row, k in least]
+
+    def _rows(self, metric: str) -> list[list[Number]]:
         if metric not in self.metrics:
             raise ValueError(
                 f"The record of {self.optimizer} on {self.task} has no metric {metric!r}; "
                 f"use one of {', '.join(self.metrics)}."
             )
-        return [row[-1] for row in self.metrics[metric]]
+        return self.metrics[metric]
+
+
+def _least(losses: list[Number]) -> int | None:
+    known = [(x, k) for k, x in enumerate(losses) if x is not None]
+    return min(known)[1] if known else None
 
 
 def number(x: float) -> Number:

@@ -34,9 +34,15 @@ from ..store.describe import describe
 from ..train import mesh as meshes
 from ..train.step import OPTIMIZER, TASK
 from ..zoo.registry import check_players
+from .calibration import calibration
 from .records import Record, number
 
 TRAIN_ROWS = 2000  # training examples used for "train_loss" and the like
+MEASURED_ON: tuple[tuple[Split, int | None], ...] = (  # and how many rows of it
+    ("train", TRAIN_ROWS),
+    ("valid", None),
+    ("test", None),
+)
 BINS = 100  # points of the minibatch curve that are kept
 Train = Callable[[AbstractOptimizer, Key], tuple]  # see `trainer`
 STREAMS = {"evaluate": 0, "tune": 1}  # of keys: tuning never sees a seed of the evaluation
@@ -60,8 +66,9 @@ def evaluate(
     """Train `task` with `opt` for `horizon` steps on every seed and measure on the way.
 
     The loss and the task's metrics are taken at the start and after every
-    ⌈horizon / points⌉ steps, the last step included, on the test split and on up to 2000
-    training examples; with them the counts of a rule that has any, such as rejections.
+    ⌈horizon / points⌉ steps, the last step included, on the validation and the test split and on
+    up to 2000 training examples; with them the calibration of a classifier (`calibration`), and the
+    counts of a rule that has any, such as rejections.
     `learned` defaults to "not from optax"; `ms_per_step` is measured (`time_step`) unless given.
     `train`: a `trainer` of these steps and points, made for an optimizer that differs from this
     one in its numbers alone, so that it is not compiled again.
@@ -153,15 +160,14 @@ def measure_all(
 
 
 def measure(task: AbstractTask, instance: PyTree, params: Params, key: Key) -> dict[str, Scalar]:
-    """Loss and metrics on training examples and on the test split."""
+    """Loss and metrics on training examples, on the validation and the test split; calibration."""
     measured = {}
-    splits: tuple[tuple[Split, int | None], ...] = (("train", TRAIN_ROWS), ("test", None))
-    for split, limit in splits:
+    for split, limit in MEASURED_ON:
         batch = rows(task.full_batch(instance, split=split), limit)
         measured[f"{split}_loss"] = Problem(task, instance, batch, key).merit(params)
         for metric, value in task.metrics(params, instance, batch, key).items():
             measured[f"{split}_{metric}"] = value
-    return measured
+    return measured | calibration(task, instance, params, key)
 
 
 def rows(batch: Batch, limit: int | None) -> Batch:

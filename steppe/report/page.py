@@ -55,7 +55,8 @@ def write_report(
     records = list(records)
     style = plots.styles([*plots.order(records), *(rule.optimizer for rule in rules)])
     groups, scored = compare.cases(records), _scored(rows)
-    comparisons = [c for case in groups for c in compare.compare(case)]
+    judged = compare.with_stops(groups)
+    comparisons = [c for case in judged for c in compare.compare(case)]
     page = render(
         "steppe.report",
         TEMPLATE,
@@ -63,9 +64,13 @@ def write_report(
         facts={name: value for name, value in (facts or {}).items() if value not in ("", None)},
         verdict=list(verdict) or compare.sentences(records),
         command=command,
-        answers=[(answer.sentence(grid), grid) for grid in answer.grids(groups)],
+        answers=[(answer.sentence(grid), grid) for grid in answer.grids(judged)],
         legend=[{"name": name, "i": i} for name, i in style.items()],
         cases=[_case(case, style) for case in groups],
+        tables=[
+            {"name": case.name, "metrics": compare.metrics(case), "rows": compare.table(case)}
+            for case in judged
+        ],
         glyphs=answer.SIGNS,
         differences=[
             safe(plots.differences(comparisons, style, metric))
@@ -92,7 +97,7 @@ def write_report(
             certificate_panel.panel(cert) | {"success": safe(certificate_panel.success(cert))}
             for cert in certificates
         ],
-        losses=losses(groups),
+        losses=losses(judged),
         slowness=slowness(groups),
         fairness=fairness(groups),
         comparisons=len(comparisons),
@@ -308,8 +313,6 @@ def gradients(groups: Sequence[compare.Case]) -> tuple[bool, str]:
 def _case(case: compare.Case, style: Mapping[str, int]) -> dict[str, Any]:
     return {
         "name": case.name,
-        "metrics": compare.metrics(case),
-        "rows": compare.table(case),
         "records": case.records,
         "by_step": safe(plots.training(case, style, by="step")),
         "by_time": safe(plots.training(case, style, by="time")),

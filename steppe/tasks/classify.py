@@ -60,8 +60,13 @@ class Classify(AbstractTask):
     def metrics(
         self, params: Params, instance: tuple[()], batch: Batch, key: Key
     ) -> dict[str, Scalar]:
+        return {"accuracy": accuracy(*self.predictions(params, instance, batch, key))}
+
+    def predictions(
+        self, params: Params, instance: tuple[()], batch: Batch, key: Key
+    ) -> tuple[Float[Array, "rows classes"], Int[Array, " rows"]]:
         x, y = batch
-        return {"accuracy": accuracy(self.logits(params, x), y)}
+        return self.logits(params, x), y
 
     def logits(self, params: Params, x: Float[Array, "rows ..."]) -> Float[Array, "rows classes"]:
         return self.network.apply(params, x.astype(jnp.result_type(*jtu.tree_leaves(params))))
@@ -76,9 +81,14 @@ def cross_entropy(z: Float[Array, "rows classes"], y: Int[Array, " rows"]) -> Sc
 
 def accuracy(z: Float[Array, "rows classes"], y: Int[Array, " rows"]) -> Scalar:
     """The share of rows whose largest logit, the first one if several, is that of the label."""
+    return jnp.mean(correct(z, y))
+
+
+def correct(z: Float[Array, "rows classes"], y: Int[Array, " rows"]) -> Float[Array, " rows"]:
+    """1 where the largest logit is that of the label, else 0."""
     # Rows with a NaN count as wrong; argmax alone would answer with the place of the NaN.
-    right = (jnp.argmax(z, axis=-1) == y) & ~jnp.any(jnp.isnan(z), axis=-1)  # (rows,)
-    return jnp.mean(right.astype(z.dtype))
+    right = (jnp.argmax(z, axis=-1) == y) & ~jnp.any(jnp.isnan(z), axis=-1)
+    return right.astype(z.dtype)
 
 
 def mask(z: Float[Array, "rows classes"], y: Int[Array, " rows"]) -> Bool[Array, "rows classes"]:

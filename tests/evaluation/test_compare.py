@@ -99,3 +99,43 @@ def test_spread_keeps_two_digits_of_the_half_width():
 def test_enumeration():
     found = [compare.enumeration(list("abc"[:n])) for n in (1, 2, 3)]
     assert found == ["a", "a and b", "a, b and c"]
+
+
+def looked(optimizer, valid, test):
+    """A record whose validation and test losses are these, one row a seed."""
+    rows = {"train_loss": [[2.0, 1.0, 0.5]] * len(test), "valid_loss": valid, "test_loss": test}
+    return made_up(optimizer, metrics=rows, ms_per_step=1.0)
+
+
+def test_the_validated_stop_is_where_the_validation_loss_is_least():
+    """And not where the test loss is: seed by seed, another look each."""
+    valid = [[2.0, 0.4, 0.6], [2.0, 0.9, 0.7], [None, None, None]]
+    test = [[2.1, 0.5, 0.3], [2.1, 0.8, 0.9], [2.1, 0.1, 0.2]]
+    record = looked("Adam", valid, test)
+    assert record.stopped("test_loss") == [0.5, 0.9, None]
+    assert record.final("test_loss") == [0.3, 0.9, 0.2]
+
+
+def test_a_case_is_judged_at_the_end_and_at_the_validated_stop():
+    """Learned is ahead by 0.2 at its stop, and behind by 0.4 at the end."""
+    valid = [[2.0, 0.4, 0.9]] * 3
+    ends = [(0.50, 1.10), (0.51, 1.12), (0.52, 1.11)]
+    ours = looked("Learned", valid, [[2.0, a, b] for a, b in ends])
+    theirs = looked("Adam", valid, [[2.0, a + 0.2, b - 0.4 + a / 9] for a, b in ends])
+    end, stop = compare.with_stops(compare.cases([ours, theirs]))
+    assert (end.name, stop.name) == (
+        "digits, 10 steps",
+        "digits, 10 steps, at the validated stop",
+    )
+    verdicts = [{c.metric: c.paired.verdict for c in compare.compare(case)} for case in (end, stop)]
+    assert [found["test_loss"] for found in verdicts] == ["worse", "better"]
+    said = compare.sentences([ours, theirs])
+    assert said[0].startswith("digits, 10 steps: Learned is worse than Adam (test loss)")
+    assert said[1].startswith("digits, 10 steps, at the validated stop: Learned is better than")
+    assert "at the validated stop\n" in compare.text_table([ours, theirs])
+
+
+def test_what_has_no_validation_data_of_its_own_has_no_stop():
+    same = looked("Learned", [[2.0, 0.4, 0.9]] * 3, [[2.0, 0.4, 0.9]] * 3)
+    assert len(compare.with_stops(compare.cases([same]))) == 1
+    assert len(compare.with_stops(compare.cases([ADAM, LEARNED]))) == 1  # of an older evaluation

@@ -101,8 +101,10 @@ def test_same_key_same_starts_for_every_optimizer(pair):
 
 def test_metrics_are_those_of_the_task(pair):
     assert set(pair[1]["sgd"].metrics) == {
-        f"{split}_{metric}" for split in ("train", "test") for metric in ("loss", "accuracy")
-    }
+        f"{split}_{metric}"
+        for split in ("train", "valid", "test")
+        for metric in ("loss", "accuracy")
+    } | {"valid_temperature", "test_ece", "test_scaled_loss"}
 
 
 def test_diverged_seeds_are_counted_not_hidden(getkey):

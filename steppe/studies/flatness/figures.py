@@ -120,7 +120,7 @@ def flatness(points: Mapping[str, Sequence[Mapping[str, Any]]], style: Mapping[s
     def draw(figure: "Figure") -> None:
         for axes, metric in zip(figure.subplots(1, 2), ("trace", "top_eigenvalue"), strict=True):
             for k, (arm, seeds) in enumerate(points.items()):
-                levels = [level for level in seeds[0] if level != "end"]
+                levels = [level for level in seeds[0] if level not in ("stop", "end")]
                 for level in levels:
                     found = [mean_log(at[level][metric]) for at in seeds]
                     known = [x for x in found if x is not None]

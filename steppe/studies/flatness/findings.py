@@ -185,7 +185,7 @@ def general(tasks: Sequence[str]) -> dict[str, Callable[[Result, Result], Number
 
 def matched(a: Result, b: Result, metric: str) -> Number:
     """At the lowest level that all runs of both pass; None if there is none."""
-    levels = [level for level in a["at"] if level != "end"]
+    levels = [level for level in a["at"] if level not in ("stop", "end")]
     for level in sorted(levels, key=float):
         sides = [side["at"][level] for side in (a, b)]
         if all(x is not None for side in sides for x in side["train_loss"]):

@@ -10,7 +10,7 @@ of the networks. Two cells with the same s are pairs, whatever else differs betw
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -18,8 +18,8 @@ import numpy as np
 
 from ...core.optimizer import AbstractOptimizer
 from ...core.task import AbstractTask
-from ...core.types import Key
-from ...evaluation.levels import descend, plain
+from ...core.types import Key, Split
+from ...evaluation.levels import HELD_OUT, descend, plain
 from ...evaluation.records import number
 from ...evaluation.run import time_step
 from ...evaluation.tuning import tune
@@ -65,7 +65,7 @@ def learned(cell: Mapping[str, Any]) -> dict[str, Any]:
 def search(cell: Mapping[str, Any]) -> dict[str, Any]:
     opt, meta = train(cell)
     found = {
-        label: look(cell, how, opt, cell["horizon"], held_out="valid")
+        label: look(cell, how, opt, cell["horizon"], held_out=("valid",))
         for label, how in cell["tasks"].items()
     }
     return {"meta": meta, "tasks": found}
@@ -140,7 +140,7 @@ def look(
     how: Mapping[str, Any],
     opt: AbstractOptimizer,
     steps: int,
-    held_out: Literal["test", "valid"] = "test",
+    held_out: tuple[Split, ...] = HELD_OUT,
 ) -> dict[str, Any]:
     """`descend` on a task; of each run's path the mean over the runs of a meta-seed is kept."""
     seeds = cell.get("meta_seeds", [cell.get("meta_seed")])

@@ -112,4 +112,9 @@ class TwoClasses(AbstractTask):
         return self.network.apply(params, x.astype(jnp.result_type(*jtu.tree_leaves(params))))
 
     def metrics(self, params: Params, instance: Truth, batch: Batch, key: Key) -> dict[str, Scalar]:
-        return {"accuracy": accuracy(self.logits(params, batch[0]), batch[1])}
+        return {"accuracy": accuracy(*self.predictions(params, instance, batch, key))}
+
+    def predictions(
+        self, params: Params, instance: Truth, batch: Batch, key: Key
+    ) -> tuple[Float[Array, "rows 2"], Int[Array, " rows"]]:
+        return self.logits(params, batch[0]), batch[1]

@@ -98,8 +98,13 @@ class PromptTuning(AbstractTask):
     def metrics(
         self, params: Params, instance: tuple[()], batch: Rows, key: Key
     ) -> dict[str, Scalar]:
+        return {"accuracy": accuracy(*self.predictions(params, instance, batch, key))}
+
+    def predictions(
+        self, params: Params, instance: tuple[()], batch: Rows, key: Key
+    ) -> tuple[Float[Array, "rows classes"], Int[Array, " rows"]]:
         ids, mask, y = batch
-        return {"accuracy": accuracy(self.logits(params, ids, mask), y)}
+        return self.logits(params, ids, mask), y
 
     def logits(
         self,
