@@ -1,4 +1,4 @@
-"""`steppe theory`: the checks E1 to E5 of docs/theory.md, run here and now, as a table."""
+"""`steppe theory`: the checks E1 to E8 of docs/theory.md, run here and now, as a table."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ NUMBERS = {"computed": 10, "": 1, "expected": 10, "error": 6, "allowed": 7}  # a
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Theory:
-    """Check the theory behind the flatness measures by numbers, here and now (docs/theory.md).
+    """Check the theory of flatness and of new tasks by numbers, here and now (docs/theory.md).
 
     Every line compares two ways to one number, or the two sides of an inequality, in double
     precision; random ones may be off by 4 standard errors. Exit code 1 if a line does not hold.

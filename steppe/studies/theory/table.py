@@ -1,4 +1,4 @@
-"""The whole table: E1 to E5 of docs/theory.md, in float64 whatever the caller uses.
+"""The whole table: E1 to E8 of docs/theory.md, in float64 whatever the caller uses.
 
 | | checks |
 |---|---|
@@ -7,6 +7,9 @@
 | `temperature` | E3, wide and narrow wells at temperatures 1 and 1e-8 |
 | `bounds` | E4, the inequalities B1 to B5 |
 | `estimators` | E5, Hutchinson, Lanczos quadrature, eigenvalue, log-determinant |
+| `carry_over` | E6, M1 to M3: flatness on training tasks and on new ones |
+| `to_test_loss` | E7, M4 and M5: from there to the test loss |
+| `promise` | E8, M6 and M7: a penalty in meta-training |
 """
 
 import math
@@ -19,11 +22,29 @@ import jax.random as jr
 from ...core.types import Key
 from ...evaluation.engines import Row as CellRow
 from ..study import Cell, Conclusion, Study, Verdict, markdown, records
-from . import bounds, chain, closed_form, estimators, temperature
+from . import (
+    bounds,
+    carry_over,
+    chain,
+    closed_form,
+    estimators,
+    promise,
+    temperature,
+    to_test_loss,
+)
 from .row import Row
 from .settings import Theory
 
-PARTS = (closed_form, chain, temperature, bounds, estimators)
+PARTS = (
+    closed_form,
+    chain,
+    temperature,
+    bounds,
+    estimators,
+    carry_over,
+    to_test_loss,
+    promise,
+)
 
 
 def parts(key: Key) -> Iterator[tuple[str, list[Row]]]:
