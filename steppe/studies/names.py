@@ -75,6 +75,11 @@ STUDIES = {
         "symbolic.settings:SCALES",
         "symbolic.symbolic:STUDY",
     ),
+    "llm-catalyst": Entry(
+        "Does a language model that sees what was tried help gradients more than chance?",
+        "llm_catalyst.settings:SCALES",
+        "llm_catalyst.llm_catalyst:STUDY",
+    ),
     "games": Entry(
         "Do learned rules play games well, and what does a guard promise and cost?",
         "games.settings:SCALES",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..evaluation.engines import Row
 from ..report import page, plots
 from .study import Verdict
 
@@ -60,6 +61,21 @@ def write_study_page(
         "steppe.report", TEMPLATE, title=title, command=command, facts=facts or {}, **values
     )
     return page.write_page(path, text)
+
+
+def facts(rows: Sequence[Row]) -> dict[str, str]:
+    """The place and time at which the records were made."""
+    places = [row.environment for row in rows if row.environment]
+    if not places:
+        return {}
+    last = max(places, key=lambda place: str(place.get("date", "")))
+    versions, minutes = last.get("versions", {}), sum(row.seconds or 0 for row in rows) / 60
+    return {
+        "records": f"{len(rows)} cells, {minutes:.0f} minutes of work",
+        "last of them": str(last.get("date", "")),
+        "machine": f"{last.get('processor', '')}, {last.get('cores', '')} cores",
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
 
 
 @dataclasses.dataclass(frozen=True)

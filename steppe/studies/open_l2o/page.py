@@ -6,6 +6,7 @@ from typing import Any
 
 from ...evaluation.engines import Row
 from ...report.page import render, write_page
+from ..page import facts
 from ..study import NOT_CLAIMED, NOT_MEASURED, Verdict
 from ..suite import Cost, Panel, tally
 from . import figures, outcome, taxonomy
@@ -93,18 +94,3 @@ def command(settings: OpenL2O) -> str:
     if settings.optimizers:
         words.append(f"--optimizers {','.join(settings.optimizers)}")
     return " ".join(words)
-
-
-def facts(rows: Sequence[Row]) -> dict[str, str]:
-    """The place and time at which the records were made."""
-    places = [row.environment for row in rows if row.environment]
-    if not places:
-        return {}
-    last = max(places, key=lambda place: str(place.get("date", "")))
-    versions, minutes = last.get("versions", {}), sum(row.seconds or 0 for row in rows) / 60
-    return {
-        "records": f"{len(rows)} cells, {minutes:.0f} minutes of work",
-        "last of them": str(last.get("date", "")),
-        "machine": f"{last.get('processor', '')}, {last.get('cores', '')} cores",
-        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-    }
