@@ -156,8 +156,7 @@ def bootstrap(
     mean = math.fsum(x) / n
     d = x - mean
 
-    picks = np.random.default_rng(seed).integers(n, size=(draws, n))
-    means = mean + d[picks].mean(1)  # (draws,)
+    means = mean + d[_resamples(n, draws, seed)].mean(1)  # (draws,)
     below = (np.mean(means < mean) + np.mean(means <= mean)) / 2
     normal = NormalDist()
     z0 = normal.inv_cdf(min(max(float(below), 1 / draws), 1 - 1 / draws))
@@ -317,6 +316,14 @@ def _signed_ranks(values: Sequence[float | None]) -> tuple[np.ndarray, np.ndarra
 
 def _finite(values: Sequence[float | None]) -> list[float | None]:
     return [x if x is not None and math.isfinite(x) else None for x in values]
+
+
+@functools.lru_cache(maxsize=8)  # a study resamples hundreds of samples of the same few sizes
+def _resamples(n: int, draws: int, seed: int) -> np.ndarray:
+    """(draws, n), the places of the values of each resample."""
+    picks = np.random.default_rng(seed).integers(n, size=(draws, n))
+    picks.flags.writeable = False  # it is shared
+    return picks
 
 
 @functools.cache  # the same few sizes of samples come a thousand times in a report

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from ..core.messages import brief
-from ..evaluation.engines import Row, usable_cores
+from ..evaluation.engines import Row, cell_id, usable_cores
 from ..evaluation.grid import LARGEST, Grid, read_rows, run_grid
 from ..evaluation.stats import interval
 from ..store.untrusted import FileError, Source, checked, parse_json, read_lines
@@ -104,6 +104,8 @@ class Study(Generic[S]):
     - `cost`: time and memory in words, from the settings; "" if it is not known
     - `workers`: cells under way at most; 1 where time is measured, None for one a core
     - `keep_programs`: whether compiled programs are kept in the folder, for workers to share
+    - `further`: from the settings and the rows so far to the cells that follow from them, such as
+      those of a grid that was too short; asked until it names none that is new
     """
 
     cells: Callable[[S], Iterable[Cell]]
@@ -112,6 +114,7 @@ class Study(Generic[S]):
     cost: Callable[[S], str] = lambda settings: ""
     workers: int | None = None
     keep_programs: bool = False
+    further: Callable[[S, Sequence[Row]], Iterable[Cell]] = lambda settings, rows: ()
 
 
 def reproduce(
@@ -136,15 +139,24 @@ def reproduce(
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str((folder / ".compiled").resolve()))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     most = study.workers or len(usable_cores())
-    grid = run_grid(
-        study.cells(settings),
-        study.work,
+    run = functools.partial(
+        run_grid,
+        work=study.work,
         out=folder / ROWS,
         engine=engine,
         workers=workers or most,
         say=say,
     )
-    conclusion = study.conclude(settings, read(folder / ROWS))
+    grid = run(study.cells(settings))
+    while True:
+        rows = read(folder / ROWS)
+        asked = {row.id for row in (*grid.done, *grid.failed)}
+        new = [cell for cell in study.further(settings, rows) if cell_id(cell) not in asked]
+        if not new:
+            break
+        more = run(new)
+        grid = Grid([*grid.done, *more.done], [*grid.failed, *more.failed])
+    conclusion = study.conclude(settings, rows)
     write(conclusion, folder)
     return conclusion, grid
 

@@ -35,12 +35,16 @@ def rows(effect: Effect, scale: design.Scale = SCALE, noise: float = 0.02) -> li
 
 def result(cell: dict, effect: Effect, noise: float = 0.02) -> dict:
     own = random.Random(cell_id(cell))
-    if cell["part"] == "classic":
+    if cell["part"] != "learned":
         seeds = len(cell["meta_seeds"])
-        shift = lambda metric: 0.3 if metric == "test_loss" else -0.02
+        worse = 0.3 if cell["part"] == "classic" else 0.6
+        shift = lambda metric: worse if metric == "test_loss" else -0.02
+        found = lambda: look(own, own, shift, cell["runs"] * seeds, noise, seeds)
         told = {"lr": 0.1, "edge": "", "setting": 0.0, "trials": 60, "steps": 500}
         told |= {"gradients": 500, "ms_per_step": 0.2}
-        return told | {"task": look(own, own, shift, cell["runs"] * seeds, noise, seeds)}
+        if cell["part"] == "untuned":
+            return told | {"tasks": {name: found() for name in cell["tasks"]}}
+        return told | {"task": found()}
     shared = random.Random(str((cell["optimizer"], cell["technique"], cell["meta_seed"])))
     shift = lambda metric: effect(cell["optimizer"], cell["technique"], cell["arm"], metric)
     tasks = {name: look(shared, own, shift, cell["runs"], noise) for name in cell["tasks"]}

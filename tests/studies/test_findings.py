@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from steppe.studies.flatness import design, findings, summary
+from steppe.studies.flatness import design, findings, lines, rivals, summary
 from steppe.studies.flatness.reproduce import conclude
 from steppe.studies.study import content
 from tests.studies.made import SCALE, look, nothing, row, rows, works
@@ -105,9 +105,9 @@ def test_matched_is_at_the_lowest_level_that_both_sides_reach():
     far = side({"0.2": 0.2, "0.05": 0.05, "end": 0.01}, 4.0)
     near = side({"0.2": 0.2, "0.05": None, "end": 0.1}, 8.0)
     nowhere = side({"0.2": None, "0.05": None, "end": 0.3}, 1.0)
-    assert findings.matched(far, near, "trace") == pytest.approx(math.log(0.5))
-    assert findings.matched(far, nowhere, "trace") is None
-    assert findings.matched(far, near, "rise") is None  # not measured on this task
+    assert lines.matched(far, near, "trace") == pytest.approx(math.log(0.5))
+    assert lines.matched(far, nowhere, "trace") is None
+    assert lines.matched(far, near, "rise") is None  # not measured on this task
 
 
 def test_what_is_missing_is_counted_and_nothing_stands_in_for_it():
@@ -132,19 +132,17 @@ def test_what_is_missing_is_counted_and_nothing_stands_in_for_it():
 
 def test_tuned_optimizers_are_compared_on_equal_networks(without):
     made, found = without
-    rivals = {line.theirs for line in found.rivals}
-    assert {"adam", "sam, equal steps", "sam, equal gradients"} < rivals
+    names = {line.theirs for line in found.rivals}
+    assert {"adam", "sam, equal steps", "sam, equal gradients"} < names
     assert list(found.by_task) == list(SCALE.tasks)
-    for lines in (found.rivals, *found.by_task.values()):
-        assert len(lines) == 3 * 2 * 8  # optimizers, metrics, rivals with budgets
+    for compared in (found.rivals, *found.by_task.values()):
+        assert len(compared) == CELLS * 2 * 8  # metrics, rivals with budgets
     said = summary.winners(found)
     assert len(said) == 8 and any(s.startswith("Against tuned adam: ") for s in said)
 
     # By hand, for one rival on one task: what `made.py` wrote, seed by seed.
-    which = lambda line: (
-        (line.optimizer, line.theirs, line.metric) == ("dm", "adam", "ln test_loss")
-    )
-    [line] = filter(which, found.by_task["MNIST"])
+    wanted = {"optimizer": "dm", "technique": "plain", "theirs": "adam", "metric": "ln test_loss"}
+    line = lines.pick(found.by_task["MNIST"], **wanted)
     task, flat = SCALE.tasks["MNIST"], SCALE.flat["dm"]
     [adam] = [
         r.result["task"]
@@ -179,9 +177,10 @@ def test_runs_of_a_meta_seed_are_those_at_its_place():
     import random
 
     draw = random.Random(0)
-    made = look(draw, draw, nothing, 6, 0.1) | {"runs": 2}
-    split = findings.by_seed(made, [7, 8, 9])
-    assert split[8]["trace"] == made["at"]["end"]["trace"][2:4]
+    made = look(draw, draw, nothing, 6, 0.1, 3)
+    split = rivals.by_seed(made, [7, 8, 9])
+    assert split[8]["at"]["end"]["trace"] == made["at"]["end"]["trace"][2:4]
+    assert split[9]["path"]["test_loss"] == made["path"]["test_loss"][2:]
 
 
 def test_the_tables_are_plain_values_and_text(worked):

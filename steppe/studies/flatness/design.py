@@ -2,6 +2,7 @@
 
     {DM, RNNProp, L2O-Scale} × {plain, CL, CL-IL} × arms × meta-seeds        "learned" cells
     {SGD, momentum, Adam, RMSProp, SAM, Entropy-SGD} × tasks × budgets       "classic" cells
+    {SGD, momentum, Adam, RMSProp}, tuned on the task of meta-training alone "untuned" cells
 
 An *arm* is what is added to meta-training: nothing, a measure of flatness, or a control. All arms
 of one optimizer, technique and meta-seed begin with the same weights and draw the same problems.
@@ -61,6 +62,8 @@ WEIGHTS = {  # searched
     "rnnprop": (0.3, 1.0, 3.0),
     "l2o-scale": (0.03, 0.1, 0.3, 1.0),
 }
+# Half a decade apart: where a search goes on whose best weight is the last one tried
+LADDER = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +81,9 @@ class Scale:
       the plain technique alone; `ablation`: with that and `ablation_seeds` alone
     - `horizon`, `every`, `levels`: see `evaluation.levels`; `runs`: networks trained for a
       meta-seed; a task may have its own
-    - `rivals`: of `CLASSIC`, tuned with `tuning_seeds` trainings a setting
+    - `rivals`: of `CLASSIC`, tuned with `tuning_seeds` trainings a setting; `untuned`: those that
+      are also looked at with what was best on the task of meta-training. These were added after
+      the other numbers were known
     - `promised`: time on two cores, and memory
     """
 
@@ -101,6 +106,7 @@ class Scale:
     levels: tuple[float, ...]
     runs: int
     rivals: tuple[str, ...]
+    untuned: tuple[str, ...]
     tuning_seeds: int
     promised: str  # time and memory
 
@@ -129,6 +135,8 @@ def cells(scale: Scale) -> Iterator[Cell]:
         for optimizer in scale.recipes:
             for arm in ablation_arms(scale, optimizer):
                 yield learned(scale, optimizer, "plain", arm, seed)
+    for optimizer in scale.untuned:
+        yield untuned(scale, optimizer)
 
 
 def main_arms(scale: Scale, optimizer: str) -> list[str]:
@@ -147,13 +155,15 @@ def search(scale: Scale) -> Iterator[Cell]:
     """Arms at every weight, scored on the validation split of the validation tasks."""
     for seed in SEARCH_SEEDS:
         for optimizer in scale.recipes:
-            for weight in (
-                0.0,
-                *WEIGHTS[optimizer],
-            ):  # so that neighbours compile different programs
-                for arm in SEARCHED if weight else (NONE,):
-                    cell = learned(scale, optimizer, "plain", arm, seed, weight=weight)
-                    yield cell | {"part": "search", "tasks": scale.validation, "weight": weight}
+            yield searched(scale, optimizer, NONE, seed, 0.0)
+            for weight in WEIGHTS[optimizer]:  # so that neighbours compile different programs
+                for arm in SEARCHED:
+                    yield searched(scale, optimizer, arm, seed, weight)
+
+
+def searched(scale: Scale, optimizer: str, arm: str, seed: int, weight: float) -> Cell:
+    cell = learned(scale, optimizer, "plain", arm, seed, weight=weight)
+    return cell | {"part": "search", "tasks": scale.validation, "weight": weight}
 
 
 def learned(
@@ -206,3 +216,10 @@ def classic(scale: Scale, optimizer: str, task: dict[str, Any], budget: str) -> 
         "grid": list(GRID),
         "tuning_seeds": scale.tuning_seeds,
     }
+
+
+def untuned(scale: Scale, optimizer: str) -> Cell:
+    """The optimizer tuned on the task of meta-training, and on no task on which it is looked at."""
+    cell = classic(scale, optimizer, scale.meta_task, "steps")
+    tasks = {label: how | {"curved": False} for label, how in list(scale.tasks.items())[1:]}
+    return cell | {"part": "untuned", "tasks": tasks}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...report.plots import INK, SERIES, log_axes, nanmedian, plain_log, series, svg
-from .findings import Line, lower_is_better, mean_log
+from .lines import Line, lower_is_better, mean_log
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,12 +45,7 @@ def forest(lines: Sequence[Line], metric: str, name: str) -> str:
                 mfc=filled,
                 mew=1.8,
             )
-        against = {line.theirs for line in shown}
-        labels = [
-            f"{line.optimizer} · {line.theirs if len(against) > 1 else line.technique}"
-            f" · {line.ours}"
-            for line in shown
-        ]
+        labels = [" · ".join(name) for name in apart(shown)]
         axes.set_yticks(range(len(shown)), labels)
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
@@ -64,6 +59,13 @@ def forest(lines: Sequence[Line], metric: str, name: str) -> str:
         axes.spines["left"].set_visible(False)
 
     return svg(draw, f"forest-{name}-{metric}", (9.0, 1.0 + 0.33 * len(shown)))
+
+
+def apart(lines: Sequence[Line]) -> list[list[str]]:
+    """What tells lines apart: optimizer, technique and rival where they differ, and the arm."""
+    names = [(line.optimizer, line.technique, line.theirs, line.ours) for line in lines]
+    kept = [len(set(column)) > 1 for column in zip(*names, strict=True)]
+    return [[x for x, keep in zip(name, (*kept[:3], True), strict=True) if keep] for name in names]
 
 
 def reach(lines: Sequence[Line]) -> tuple[float, float]:

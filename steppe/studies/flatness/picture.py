@@ -8,7 +8,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from .findings import Findings, Line
+from .findings import Findings
+from .lines import Line
 
 METRIC, ARM, RIVAL = "ln test_loss", "relative-trace", "adam"
 NAMES = {"dm": "DM", "rnnprop": "RNNProp", "l2o-scale": "L2O-Scale"}
@@ -95,8 +96,7 @@ def _dots(lines: Sequence[Line], y: float) -> list[str]:
     parts = []
     for i, line in enumerate(lines):
         at, found = y + 6 * (i - (len(lines) - 1) / 2), line.found
-        sure = found.adjusted < 0.05 and (line.seen or line.worse)
-        kind = "open" if not sure else "good" if line.seen else "bad"
+        kind = "good" if line.better else "bad" if line.lost else "open"
         ends = found.difference.low, found.mean, found.difference.high
         low, middle, high = (_x(math.exp(x or 0.0)) for x in ends)
         parts += [

@@ -27,7 +27,8 @@ def conclude(scale: Scale, rows: Sequence[Row]) -> Conclusion:
         PICTURE: lambda path: path.write_text(picture(found), encoding="utf-8"),
     }
     if scale.ablation:
-        files[TABLES] = lambda path: path.write_text(tables(scale, rows) + "\n", encoding="utf-8")
+        told = lambda: tables(scale, rows, found) + "\n"
+        files[TABLES] = lambda path: path.write_text(told(), encoding="utf-8")
     return Conclusion(
         summary.text(scale, found),
         summary.content(scale, found),
@@ -60,7 +61,7 @@ def estimate(scale: Scale) -> dict[str, Any]:
 
 
 def inner_steps(cell: Cell) -> float:
-    tasks = cell["tasks"].values() if cell["part"] == "learned" else [cell["task"]]
+    tasks = [cell["task"]] if cell["part"] == "classic" else cell["tasks"].values()
     looked = sum(
         how.get("horizon", cell["horizon"]) * how.get("runs", cell["runs"]) for how in tasks
     )

@@ -118,6 +118,7 @@ SMALL = Scale(
     levels=(0.2, 0.1, 0.05, 0.02),
     runs=4,
     rivals=CLASSIC,
+    untuned=(),
     tuning_seeds=2,
     promised="about 3 hours and 4 GB on two cores",
 )
@@ -135,6 +136,7 @@ TINY = dataclasses.replace(
         "sigmoid": SMALL_TASKS["sigmoid"],
     },
     rivals=("adam", "sam"),
+    untuned=("adam",),
     controls=(),
     ablation=(),
     meta_seeds=(0, 1, 2),
