@@ -42,7 +42,7 @@ from . import page, summary
 from .made import absent, problem
 from .made import schedule as schedule_of
 from .problems import Problem, Texts
-from .settings import ANSWERS, ASKED, FIRST, SUPERGLUE, Catalysed
+from .settings import ANSWERS, ASKED, CONTROLLED, FIRST, SUPERGLUE, Catalysed
 
 EXPECTATIONS = Path(__file__).with_name("expectations.toml")
 LONGEST_FIRST = (*SUPERGLUE, "newsgroups", "settings", "words", "numbers")
@@ -76,7 +76,8 @@ def cells(settings: Catalysed) -> Iterator[Cell]:
                 sizes |= {field: getattr(settings, field) for field in given}
             yield {**sizes, "arms": ["alone", *by_hand]}
             for arm in asked:
-                yield {**sizes, "arms": [arm], **_model(settings)}
+                if arm == "llm" or name in CONTROLLED:
+                    yield {**sizes, "arms": [arm], **_model(settings)}
 
 
 def silent(settings: Catalysed) -> bool:

@@ -10,6 +10,7 @@ SUPERGLUE = {name.lower(): name for name in ("BoolQ", "COPA", "RTE", "WiC", "WSC
 PROBLEMS = (*USUAL, *SUPERGLUE)
 BY_HAND = ("random", "good", "bad", "echo")  # proposers that ask nobody
 ASKED = ("llm", "llm-shuffled")
+CONTROLLED = ("numbers", "settings")  # problems that llm-shuffled takes part in
 ARMS = (*BY_HAND, *ASKED)
 FIRST = 10  # seed of the study; those below were looked at in tries
 MODEL = "smollm2-135m-instruct"  # whose answers lie in the repository
