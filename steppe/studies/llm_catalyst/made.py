@@ -11,13 +11,15 @@ from . import problems, texts
 from .problems import Problem
 from .settings import SUPERGLUE, Catalysed
 
-SCHEDULES = {  # of a factor of 1
-    "numbers": Alternate(steps=20, probation=8, snapshots=4),
-    "words": Alternate(steps=24, probation=16, snapshots=4),
-    "settings": Alternate(steps=12, probation=8, snapshots=2),
-    "newsgroups": Alternate(steps=10, probation=8, snapshots=2),
+# Of a factor of 1. Rungs of a probation are whole numbers of gaps between two looks, so that each
+# look at gradients alone beside proposals has its like in the run without them.
+SCHEDULES = {
+    "numbers": Alternate(steps=20, probation=8, snapshots=5),
+    "words": Alternate(steps=24, probation=16, snapshots=3),
+    "settings": Alternate(steps=12, probation=8, snapshots=3),
+    "newsgroups": Alternate(steps=12, probation=8, snapshots=3),
 }
-SCHEDULES |= dict.fromkeys(SUPERGLUE, Alternate(steps=50, snapshots=5))
+SCHEDULES |= dict.fromkeys(SUPERGLUE, Alternate(steps=48, probation=16, snapshots=6))
 
 
 def problem(cell: Mapping[str, Any]) -> Problem:
