@@ -47,7 +47,7 @@ MAY_IMPORT = {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
         "train", "zoo", "certificates", "evaluation",
     },
-    "prompt": {"core", "store"},
+    "prompt": {"core", "store", "data.fetch"},
     "report": {
         "core", "store", "train", "certificates", "evaluation", "distillation", "solvers", "prompt",
     },

@@ -1,8 +1,9 @@
 """`steppe catalyst`: numbers tuned by gradients and a proposer in turn, with two rivals beside."""
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..runs.alternation import Tunable
     from ..runs.asking import Asking
 
+UNNAMED = "default"  # the model, where a server has but one
 RECORD, PAGE, TALK = "catalyst.json", "catalyst.html", "transcript.jsonl"
 
 
@@ -98,7 +100,12 @@ class Catalyst:
         "http://localhost:8080)",
         metavar="URL",
     )
-    model: str = setting("default", "model to ask the server for")
+    serve: bool = setting(
+        False,
+        "start a small language model on this machine for the time of the run; it is that of "
+        "`steppe fetch xllamacpp smollm2`",
+    )
+    model: str = setting(UNNAMED, "model to ask the server for")
     key_env: str | None = setting(
         None, "name of the environment variable that holds the server's key"
     )
@@ -148,6 +155,13 @@ class Catalyst:
             raise ValueError(
                 "`encoder` is for a prompt, which takes three `sizes` and no `recipe` or `bounds`."
             )
+        if self.serve and (self.base_url is not None or self.script is not None):
+            raise ValueError("`serve` starts a server; leave `base_url` and `script` out.")
+        if self.serve and self.proposer not in (None, "llm"):
+            raise ValueError(
+                f"`serve` is for a language model, but `proposer {self.proposer}` is none; leave "
+                "one of them out."
+            )
         if self.base_url is not None and self.proposer not in (None, "llm"):
             raise ValueError(
                 f"`base_url` is for a language model, but `proposer {self.proposer}` is none; "
@@ -176,8 +190,8 @@ def run(values: dict) -> int:
     about = subject(options.opt, next(iter(TASKS)) if options.encoder else options.task)
     check_rate(about, options.lr)
     say = speaker(options.quiet)
-    with new_files(options.out, (RECORD, TALK, PAGE, MODEL)):
-        asking = who(options)
+    with new_files(options.out, (RECORD, TALK, PAGE, MODEL)), served(options, say) as url:
+        asking = who(options, url)
         goes = about.name if how is None else f"meta-training of {how.optimizer.name}"
         say(f"steppe catalyst · {options.task} · {goes} and {asking.proposer} in turn")
         result, found = tuned(options, asking, how or about, say)
@@ -196,21 +210,39 @@ def run(values: dict) -> int:
     return 0
 
 
-def who(options: Catalyst) -> "Asking":
-    """The proposer and its limits; what cannot be is refused before anything is computed."""
+@contextlib.contextmanager
+def served(options: Catalyst, say: Callable[[str], None]) -> Iterator[str | None]:
+    """The address of the server to ask: that given, or one of ours that runs meanwhile."""
+    if not options.serve or options.cache_mode == "replay":
+        yield options.base_url
+        return
+    from ..prompt.local import serve
+
+    with serve(threads=options.cores) as server:
+        say(f"{server.model} answers at {server.base_url}")
+        yield server.base_url
+
+
+def who(options: Catalyst, url: str | None) -> "Asking":
+    """The proposer and its limits; what cannot be is refused before anything is computed.
+
+    - `url`: the server to ask
+    """
     from ..prompt.budget import Budget
+    from ..prompt.local import NAME
     from ..prompt.secret import Secret
     from ..prompt.wire import Address
     from ..runs.asking import Asking, usual
 
     Secret(options.key_env)
-    if options.base_url is not None:
-        Address.of(options.base_url)
+    if url is not None:
+        Address.of(url)
+    usually = "llm" if options.serve else usual(url, options.script, options.cache_mode)
     return Asking(
-        proposer=options.proposer or usual(options.base_url, options.script, options.cache_mode),
+        proposer=options.proposer or usually,
         script=options.script,
-        base_url=options.base_url,
-        model=options.model,
+        base_url=url,
+        model=NAME if options.serve and options.model == UNNAMED else options.model,
         key=options.key_env,
         cache=options.cache,
         mode=options.cache_mode,

@@ -33,6 +33,7 @@ VERBS = {
     "learn": Verb("learn", "Learn", "find the best solver for a family of problems"),
     "adapt": Verb("adapt", "Adapt", "adapt a trained optimizer to other problems"),
     "catalyst": Verb("catalyst", "Catalyst", "tune numbers by gradients and a language model"),
+    "prompt": Verb("prompt", "Prompt", "serve a small language model on this machine"),
     "distill": Verb("distill", "Distill", "turn an optimizer into a formula"),
     "eval": Verb("evaluate", "Eval", "compare an optimizer with tuned baselines on a task"),
     "curvature": Verb("curvature", "Curvature", "curvature of the loss where an optimizer ends"),

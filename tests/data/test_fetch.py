@@ -1,5 +1,6 @@
 """Packages into the cache: only what is named, only of the right bytes, only when asked."""
 
+import dataclasses
 import hashlib
 import io
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 
 from steppe.cli.main import main
 from steppe.data import fetch as module
-from steppe.data.fetch import PACKAGES, Package, fetch, fetched, place
+from steppe.data.fetch import PACKAGES, Package, fetch, fetched, pinned, place
 from steppe.store.untrusted import FileError
 
 MEMBERS = {"a/model/config.json": b"{}", "a/model/weights": b"w" * 3000}
@@ -84,6 +85,21 @@ def test_a_wrong_inside_is_refused(data, members, words, add):
     assert not place("a").exists()
 
 
+def test_a_member_that_is_run_is_hashed_and_taken_out_again(add, monkeypatch):
+    members = {"a/lib.so": b"code"}
+    folder = add(wheel(members), members=members)
+    digest = hashlib.sha256(b"code").hexdigest()
+    with pytest.raises(ValueError, match="a has no member to run"):
+        pinned("a")
+    monkeypatch.setitem(PACKAGES, "a", dataclasses.replace(PACKAGES["a"], pinned=digest))
+    with pytest.raises(FileError, match="run steppe fetch a"):
+        pinned("a")
+    path = fetch("a", folder) / "lib.so"
+    assert pinned("a") == (path, digest) and fetch("a") == path.parent
+    path.write_bytes(b"evil")  # of the same size
+    assert fetch("a", folder) == path.parent and path.read_bytes() == b"code"
+
+
 def test_pip_is_asked_for_one_file_by_its_hash(add, monkeypatch, tmp_path, capsys):
     data, asked = wheel(), []
     folder = add(data)
@@ -106,7 +122,8 @@ def test_pip_is_asked_for_one_file_by_its_hash(add, monkeypatch, tmp_path, capsy
     assert {"--no-deps", "--require-hashes"} <= set(asked[1]) and asked[1][3] == "download"
 
 
-def test_what_there_is_is_told(capsys, tmp_path):
+def test_what_there_is_is_told(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEPPE_CACHE", str(tmp_path / "cache"))
     assert main(["fetch"]) == 0
     assert set(PACKAGES) <= {line.split()[0] for line in capsys.readouterr().out.splitlines()}
     assert main(["fetch", "minilmm"]) == 2
