@@ -37,9 +37,9 @@ class Catalyst:
 
     task: str = setting(
         dataclasses.MISSING,
-        "task whose parameters are tuned, 64 numbers at most, e.g. rastrigin-shifted; that of the "
-        "meta-training with --recipe; with --encoder a file of labelled texts: .csv, .tsv, .jsonl, "
-        ".tab",
+        "task whose parameters are tuned: 64 numbers at most, e.g. rastrigin-shifted, or a soft "
+        "prompt, newsgroups-prompt; that of the meta-training with --recipe; with --encoder a file "
+        "of labelled texts: .csv, .tsv, .jsonl, .tab",
         positional=True,
     )
     opt: str = setting(
@@ -62,7 +62,9 @@ class Catalyst:
         (), "other settings of --recipe, e.g. horizon=20,unroll=5", metavar="NAME=VALUE"
     )
     encoder: Path | None = setting(
-        None, "folder of a BERT or RoBERTa, in front of whose texts a soft prompt is tuned"
+        None,
+        "folder of a BERT or RoBERTa, in front of whose texts a soft prompt is tuned (default for "
+        "newsgroups-prompt: that of `steppe fetch minilm newsgroups`)",
     )
     words: int = setting(8, "rows of the prompt", least=1, most=512)
     length: int = setting(32, "tokens of a text, the first ones", least=1)
@@ -79,6 +81,13 @@ class Catalyst:
     )
     rounds: int = setting(3, "questions to the proposer", least=0, most=10_000)
     steps: int = setting(50, "gradient steps before each question, and after the last", least=1)
+    snapshots: int | None = setting(
+        None,
+        "points on the way of each stage that are scored, and told as texts (default: 10, or 3 of "
+        "a soft prompt: to score one there costs as much as about ten steps)",
+        least=1,
+        most=10_000,
+    )
     candidates: int = setting(3, "proposals that are asked for at once", least=1, most=1000)
     probation: int | None = setting(
         None, "steps after which proposals are decided on (default: a quarter of --steps)", least=0
@@ -151,9 +160,9 @@ class Catalyst:
             raise ValueError("`cost` needs prices; add `price`, e.g. --price 0.15,0.6.")
         if bool(self.tune) is (self.recipe is None):
             raise ValueError("`recipe` and `tune` go together: give both, or neither of them.")
-        if self.encoder is not None and (self.recipe or self.bounds or len(self.sizes) != 3):
+        if self.tells_texts and (self.recipe or self.bounds or len(self.sizes) != 3):
             raise ValueError(
-                "`encoder` is for a prompt, which takes three `sizes` and no `recipe` or `bounds`."
+                "A prompt in front of texts takes three `sizes` and no `recipe` or `bounds`."
             )
         if self.serve and (self.base_url is not None or self.script is not None):
             raise ValueError("`serve` starts a server; leave `base_url` and `script` out.")
@@ -168,6 +177,16 @@ class Catalyst:
                 "leave one of them out."
             )
 
+    @property
+    def named(self) -> bool:
+        """True for the name of a task on texts."""
+        return self.task in TASKS and TASKS[self.task].family == "texts"
+
+    @property
+    def tells_texts(self) -> bool:
+        """True if a soft prompt in front of texts is tuned."""
+        return self.encoder is not None or (self.named and self.recipe is None)
+
 
 def run(values: dict) -> int:
     options = make(Catalyst, values)
@@ -175,7 +194,7 @@ def run(values: dict) -> int:
         known(options.task, TASKS, "task")
     idle = sorted({"opt", "lr", "bounds"} & set(values)) if options.recipe else []
     idle += sorted({"given"} & set(values)) if not options.recipe else []
-    silent = [] if options.encoder else sorted({"words", "length", "sizes"} & set(values))
+    silent = [] if options.tells_texts else sorted({"words", "length", "sizes"} & set(values))
     if silent:
         raise BadInput(f"`{silent[0]}` is about a prompt in front of texts; add `encoder`.")
     if idle:
@@ -186,8 +205,8 @@ def run(values: dict) -> int:
         from ..runs.knobs import recipe_of
 
         how = recipe_of(options.recipe, options.task, options.given)
-    # Of a prompt there is no name of a task: any one lets the optimizer be looked up.
-    about = subject(options.opt, next(iter(TASKS)) if options.encoder else options.task)
+    # A file is no name of a task: any one lets the optimizer be looked up.
+    about = subject(options.opt, next(iter(TASKS)) if options.tells_texts else options.task)
     check_rate(about, options.lr)
     say = speaker(options.quiet)
     with new_files(options.out, (RECORD, TALK, PAGE, MODEL)), served(options, say) as url:
@@ -276,6 +295,7 @@ def tuned(
     schedule = Alternate(
         rounds=options.rounds,
         steps=options.steps,
+        snapshots=options.snapshots or (3 if options.tells_texts else 10),
         probation=options.probation,
         gradients=options.gradients,
     )
@@ -300,7 +320,7 @@ def problem(options: Catalyst, about: Subject | Recipe, say: Callable[[str], Non
     """The numbers of a task, the settings of a recipe, or a prompt in front of texts."""
     import jax
 
-    from ..runs.alternation import numbers, settings
+    from ..runs.alternation import check_few, numbers, settings
     from ..runs.knobs import knob
 
     if isinstance(about, Recipe):
@@ -311,12 +331,11 @@ def problem(options: Catalyst, about: Subject | Recipe, say: Callable[[str], Non
         prepare(about.optimizer, task, horizon=options.steps, lr=options.lr, key=key, say=say).opt
     )
     how = {"about": options.about, "optimizer": about.name, "seed": options.seed}
-    if options.encoder is not None:
-        from ..runs.soft_prompt import prompt, prompt_task, texts_of
+    if options.tells_texts:
+        from ..runs.soft_prompt import prompt, prompt_task
 
-        texts = texts_of(options.task)
-        task = prompt_task(
-            texts,
+        task, encoder = prompt_task(
+            options.task,
             options.encoder,
             rows=options.words,
             sizes=options.sizes,
@@ -324,8 +343,9 @@ def problem(options: Catalyst, about: Subject | Recipe, say: Callable[[str], Non
             seed=options.seed,
         )
         name = Path(options.task).name[:100]
-        return prompt(task, options.encoder, ready(task), labels=texts.names, name=name, **how)
+        return prompt(task, encoder, ready(task), labels=task.texts.names, name=name, **how)
     task = about.build_task()
+    check_few(task, options.task)  # before a rate is tuned
     bounds = None if options.bounds is None else (options.bounds[0], options.bounds[1])
     return numbers(task, ready(task), bounds=bounds, name=options.task, **how)
 

@@ -45,7 +45,8 @@ class Secret:
             raise ChatError(f"The function that gives the key raised a {kind}.") from None
         if not found:
             raise ChatError(
-                "There is no key: set the environment variable that `key` names, or give key=None."
+                "There is no key: the environment variable that was named for it is not set, or is "
+                "empty; set it, or name none for a server without keys."
             )
         if not isinstance(found, str) or re.search(r"[^!-~]", found := found.strip()):
             raise ChatError("The key holds characters that no header can; it is not shown.")

@@ -76,13 +76,7 @@ def numbers(
     Raises BadInput for more than 64 numbers.
     """
     name = name or type(task).__name__
-    shapes = jtu.tree_leaves(eqx.filter_eval_shape(_start, task, jr.key(0)))
-    size = sum(math.prod(leaf.shape) for leaf in shapes)
-    if size > MOST or not shapes:
-        raise BadInput(
-            f"{name} has {size:,} numbers, of which a text can tell {MOST} at most; give a "
-            "task of a few numbers, such as rastrigin-shifted, or texts and their `encoder`."
-        )
+    check_few(task, name)
     parts = {
         _word(path, i): _codec(_word(path, i), np.asarray(leaf), bounds, name)
         for i, (path, leaf) in enumerate(jtu.tree_leaves_with_path(_starts(task)))
@@ -109,6 +103,17 @@ def numbers(
         told=told,
         test=lambda params: test.score_at(params).loss,
     )
+
+
+def check_few(task: AbstractTask, name: str) -> None:
+    """Refuse a task of more parameters than a text can tell. Nothing is computed."""
+    shapes = jtu.tree_leaves(eqx.filter_eval_shape(_start, task, jr.key(0)))
+    size = sum(math.prod(leaf.shape) for leaf in shapes)
+    if size > MOST or not shapes:
+        raise BadInput(
+            f"{name} has {size:,} numbers, of which a text can tell {MOST} at most; give a "
+            "task of a few numbers, such as rastrigin-shifted, or texts and their `encoder`."
+        )
 
 
 def settings(

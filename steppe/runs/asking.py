@@ -61,6 +61,12 @@ class Asking:
                 f"{self.cache} is no folder, so that there are no answers to replay; give the one "
                 "that they were kept in as `cache`."
             )
+        asks = self.proposer == "llm" and self.mode != "replay"
+        if asks and isinstance(self.key, str) and not os.environ.get(self.key):
+            raise ValueError(  # without the name, which may be the key itself
+                "`key_env` names an environment variable that is not set, or is empty; set it to "
+                "the key, or leave `key_env` out for a server without keys."
+            )
 
     def made(
         self, codec: AbstractCodec, instruction: Instruction, transcript: Transcript | None = None

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
+from ..data.fetch import fetched
 from ..data.texts import Texts, divide, orange, table
 from ..data.tokens import TextTokenizer, tokenised
 from ..prompt.codecs import CodecError
@@ -16,8 +17,10 @@ from ..prompt.descent import Descent
 from ..prompt.instruction import Instruction
 from ..prompt.soft_prompt import SoftPrompt, Tokenizer, readable
 from ..tasks.text.encoder import load_encoder
-from ..tasks.text.prompts import PromptTuning
+from ..tasks.text.prompts import PromptTuning, newsgroups
 from .alternation import Tunable
+
+NEWSGROUPS = "newsgroups-prompt"
 
 
 def texts_of(path: str | os.PathLike) -> Texts:
@@ -26,22 +29,29 @@ def texts_of(path: str | os.PathLike) -> Texts:
 
 
 def prompt_task(
-    texts: Texts,
-    encoder: str | os.PathLike,
+    texts: str | os.PathLike,
+    encoder: str | os.PathLike | None = None,
     *,
     rows: int = 8,
     sizes: tuple[int, ...] = (128, 256, 256),
     length: int = 32,
     seed: int = 0,
-) -> PromptTuning:
-    """The task of tuning a prompt of some rows in front of texts.
+) -> tuple[PromptTuning, Path]:
+    """The task of tuning a prompt of some rows in front of texts, and the folder of its encoder.
 
-    - `encoder`: the folder of a BERT or RoBERTa
+    - `texts`: a file of labelled texts, or "newsgroups-prompt"
+    - `encoder`: the folder of a BERT or RoBERTa; None: that of `steppe fetch minilm`
     - `sizes`: texts to train on, to choose by, and to test on
     - `length`: tokens of a text, the first ones
+    - `seed`: of the draw of the texts of a file
     """
-    parts = tokenised(divide(texts, sizes, seed=seed), TextTokenizer(encoder), length=length)
-    return PromptTuning(parts, load_encoder(encoder), rows=rows)
+    folder = fetched("minilm") if encoder is None else Path(encoder)
+    if texts == NEWSGROUPS:
+        how = {"sizes": sizes, "length": length, "rows": rows}
+        return newsgroups(fetched("newsgroups"), folder, **how), folder
+    parts = divide(texts_of(texts), sizes, seed=seed)
+    tokens = tokenised(parts, TextTokenizer(folder), length=length)
+    return PromptTuning(tokens, load_encoder(folder), rows=rows), folder
 
 
 def prompt(

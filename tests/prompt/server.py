@@ -3,6 +3,8 @@
 import contextlib
 import http.server
 import json
+import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -44,8 +46,19 @@ class Server:
         self.url = ""
 
 
+class Quiet(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """Say nothing of who hangs up, or does not trust a certificate."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 @contextlib.contextmanager
-def serving(*acts: Callable) -> Iterator[Server]:
+def serving(*acts: Callable, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """A server that does these acts.
+
+    - `tls`: with a certificate, for https
+    """
     server = Server(*acts)
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -58,9 +71,13 @@ def serving(*acts: Callable) -> Iterator[Server]:
         def log_message(self, format, *args):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as own:
+    with Quiet(("127.0.0.1", 0), Handler) as own:
         own.daemon_threads, own.block_on_close = True, False
-        server.url = f"http://127.0.0.1:{own.server_address[1]}"
+        if tls is not None:
+            own.socket = tls.wrap_socket(
+                own.socket, server_side=True, do_handshake_on_connect=False
+            )
+        server.url = f"{'https' if tls else 'http'}://127.0.0.1:{own.server_address[1]}"
         thread = threading.Thread(target=own.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
