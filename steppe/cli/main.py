@@ -44,7 +44,7 @@ VERBS = {
     "doctor": Verb("doctor", "Doctor", "check the installation, or why a run went wrong"),
     "theory": Verb("theory", "Theory", "check the theory of flatness by numbers"),
     "reproduce": Verb("reproduce", "options", "do a study again: tables and verdicts"),
-    "fetch": Verb("fetch", "Fetch", "models and texts for soft prompts, into the cache"),
+    "fetch": Verb("fetch", "Fetch", "models, texts and llama.cpp, into the cache"),
     "export": Verb("export", "Export", "hand a trained optimizer on: file, Hub"),
     "convert": Verb(
         "export", "Convert", "published Open-L2O weights to a checkpoint", "run_convert"

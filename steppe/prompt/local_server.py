@@ -77,7 +77,7 @@ def load(path: str) -> ModuleType:
 def started(library: ModuleType, asked: dict[str, Any]) -> Any:
     """A server that answers one question at a time."""
     params = library.CommonParams()
-    params.model.path, params.model_alias = asked["weights"], asked["model"]
+    params.model.path, params.model_alias = asked["weights"], [asked["model"]]
     params.hostnames, params.port = ["127.0.0.1"], asked["port"]
     params.n_ctx, params.n_ubatch, params.n_parallel = asked["context"], TOGETHER, 1
     # Of what was asked before, the last question alone is kept: what it has in common with the next

@@ -19,6 +19,7 @@ from ..prompt.instruction import Instruction
 from ..prompt.pool import Text
 from ..prompt.proposers import LLM, AbstractProposer, Echo, RandomRestart, Scripted
 from ..prompt.transcript import Transcript
+from ..prompt.wire import Address, Limits
 from ..store.untrusted import Length, Source, checked, read_document
 
 LOCAL = "http://localhost:8080"  # where llama.cpp listens
@@ -93,7 +94,10 @@ class Asking:
 
     def _meter(self) -> BudgetedClient:
         url = self.base_url or LOCAL
-        server = HTTPClient(url, self.model, key=self.key, deadline=self.deadline)
+        # A server of this machine that is slow computes; it is not asked again meanwhile.
+        patient = Limits(read=self.deadline) if Address.of(url).loopback else Limits()
+        how = {"key": self.key, "deadline": self.deadline, "limits": patient}
+        server = HTTPClient(url, self.model, **how)
         return BudgetedClient(Breaker(server), self.budget)
 
 

@@ -47,7 +47,7 @@ def handler(params):
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             choice = {"message": {"content": TEXTS}, "finish_reason": "stop"}
-            data = json.dumps({"model": params.model_alias, "choices": [choice]}).encode()
+            data = json.dumps({"model": params.model_alias[0], "choices": [choice]}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -26,7 +26,7 @@ def test_named_posts_are_those_that_were_fetched(tmp_path, monkeypatch):
         8, 4, 16,
     ]  # fmt: skip
     own, there = prompt_task(
-        tmp_path / "newsgroups/20newsgroups-train.tab", folder, sizes=(8, 4, 2), seed=1
+        tmp_path / "newsgroups/20newsgroups-train.tab", folder, sizes=(8, 4, 2), length=6, seed=1
     )
     assert there == folder and own.texts.names == tuple(sorted(TOPICS))
     assert np.asarray(own.full_batch((), split="test")[0]).shape[0] == 2
