@@ -22,6 +22,7 @@ from steppe.optimizers.classic.proximal import FISTA, ISTA
 from steppe.optimizers.classic.pso import PSO
 from steppe.optimizers.classic.resolvent import Halpern, ProximalPoint
 from steppe.optimizers.classic.sam import SAM
+from steppe.optimizers.classic.schedule_free import schedule_free_adamw
 from steppe.optimizers.guarded import Guarded
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.extragradient import LearnedExtragradient
@@ -36,6 +37,7 @@ from steppe.optimizers.learned.step_fista import StepFISTA
 from steppe.optimizers.learned.swarm import Swarm
 from steppe.optimizers.learned.symbolic import Symbolic
 from steppe.optimizers.learned.twin import Twin
+from steppe.optimizers.scheduled import Scheduled
 from steppe.optimizers.self_adapting import SelfAdapting
 from steppe.optimizers.sparse_updates import SparseUpdates
 from steppe.optimizers.unrolled.coupled import ALISTA, LISTACP, TiLISTA
@@ -47,6 +49,7 @@ from steppe.optimizers.unrolled.na_alista import NAALISTA
 from steppe.optimizers.unrolled.step_lista import StepLISTA
 from steppe.optimizers.unrolled.tista import TISTA
 from steppe.optimizers.watchdog import Watchdog
+from steppe.optimizers.weight_decay import WeightDecay
 from steppe.prompt.apart import Apart
 from steppe.runs.probe import WithReference
 
@@ -115,6 +118,10 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "descent-ascent": lambda: DescentAscent(momentum(0.1)),
     "sam": lambda: SAM(momentum(0.1)),
     "sam-adaptive": lambda: SAM(momentum(0.1), 0.5, adaptive=True),
+    "schedule-free": lambda: schedule_free_adamw(0.1, weight_decay=0.1),
+    "scheduled": lambda: Scheduled(RNNProp(hidden=(2,), features=2, key=jr.key(0)), 0.5, 5),
+    "scheduled-forever": lambda: Scheduled(adam(0.1), 2.0),
+    "weight-decay": lambda: WeightDecay(momentum(0.1), 0.1),
     "entropy-sgd": lambda: EntropySGD(0.5, 0.3, 3, 0.1, scoping=0.1),
     "watchdog": lambda: Watchdog(RNNProp(hidden=(2,), features=2, key=jr.key(0)), adam(0.1), 2),
     "adaptable": lambda: Adaptable(LearnedAdam(0.1)),

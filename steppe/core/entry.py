@@ -66,6 +66,7 @@ class Entry:
     - `learned`: it has weights to train
     - `tunable`: names of the hyper-parameters that are worth tuning
     - `needs`: the structure of a loss that it cannot do without, a class of `core.loss`
+    - `tries`: hyper-parameter → values that are tried with each learning rate, the customary first
     """
 
     name: str
@@ -76,6 +77,7 @@ class Entry:
     learned: bool = False
     tunable: tuple[str, ...] = ()
     needs: str = ""
+    tries: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
 
     def load(self) -> Any:
         """Import the class or function that makes it."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from .loss import AbstractLoss, Saddle, as_loss
 from .types import Batch, Instance, Key, Params, Scalar, Split
@@ -16,6 +16,9 @@ class AbstractTask(eqx.Module):
 
     A task holds what is large (data sets); an *instance* holds what differs from
     one problem to the next, so that many episodes side by side copy only that.
+
+    A task that classifies gives the logits (rows, classes) and the labels (rows,) of a batch as
+    `predictions(params, instance, batch, key)`, by which `evaluate` tells its calibration.
     """
 
     @abc.abstractmethod
@@ -49,12 +52,6 @@ class AbstractTask(eqx.Module):
         self, params: Params, instance: Instance, batch: Batch, key: Key
     ) -> dict[str, Scalar]:
         """Further numbers for reports, e.g. accuracy in [0, 1]. `{}` if none."""
-
-    def predictions(
-        self, params: Params, instance: Instance, batch: Batch, key: Key
-    ) -> tuple[Array, Array] | None:
-        """Logits (rows, classes) and labels (rows,) of a batch; None for what does not classify."""
-        return None
 
     @abc.abstractmethod
     def target(self, instance: Instance) -> Params | None:

@@ -32,12 +32,13 @@ Labels = Int[Array, " rows"]
 
 def calibration(task: AbstractTask, instance: Instance, params: Params, key: Key) -> dict:
     """The three numbers at `params`, whole splits; {} of a task that does not classify."""
+    predictions = getattr(task, "predictions", None)
+    if predictions is None:
+        return {}
     valid, test = (
-        task.predictions(params, instance, task.full_batch(instance, split=split), key)
+        predictions(params, instance, task.full_batch(instance, split=split), key)
         for split in ("valid", "test")
     )
-    if valid is None or test is None:
-        return {}
     T = temperature(*valid)
     return {
         "valid_temperature": T,

@@ -43,7 +43,7 @@ class Case:
         return f"{self.task}, {self.horizon:,} steps{where}"
 
     def values(self, record: Record, metric: str) -> list[Number]:
-        """What a record is judged by, seed by seed."""
+        """Values that a record is judged by, seed by seed."""
         return record.stopped(metric) if self.stop else record.final(metric)
 
 

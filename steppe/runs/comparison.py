@@ -31,6 +31,12 @@ RATES = {
     "nesterov": 0.01,
     "adam": 1e-3,
     "rmsprop": 1e-3,
+    "adam-cosine": 1e-3,
+    "adamw-cosine": 1e-3,
+    "momentum-cosine": 0.05,
+    "sam-cosine": 0.05,
+    "sam-cosine-half": 0.05,
+    "schedule-free-adamw": 2.5e-3,
     **dict.fromkeys(by_needs("Saddle"), 0.1),
 }
 

@@ -183,9 +183,9 @@ def prepare(
     - `horizon`: steps for which a rate is tuned on the validation split, where none is given
     - `lr`: learning rate of a hand-made one; None: tuned
     """
-    from ..evaluation.tuning import tune
+    from ..evaluation.tuning import tune_all
     from ..zoo.io import load
-    from ..zoo.registry import build, check_players
+    from ..zoo.registry import build, check_players, tries, with_rate
 
     name = optimizer.stem if isinstance(optimizer, Path) else optimizer
     if isinstance(optimizer, Path):
@@ -193,15 +193,23 @@ def prepare(
     elif optimizer in ready_made():
         ready = Prepared(build(optimizer), None, {})
     else:
-        ready = Prepared(build(optimizer, lr=1.0 if lr is None else lr), lr, {})
+        first = with_rate(optimizer, 1.0 if lr is None else lr, steps=horizon)
+        ready = Prepared(first, lr, {})
     check_players(name, ready.opt, task)
     if isinstance(optimizer, Path) or optimizer in ready_made() or lr is not None:
         return ready
     say(f"tuning the learning rate of {optimizer}…")
-    found = tune(task, lambda lr: build(optimizer, lr=lr), horizon=horizon, key=key)
+    makers = {
+        tuple(setting.items()): lambda lr, setting=setting: with_rate(
+            optimizer, lr, steps=horizon, **setting
+        )
+        for setting in tries(optimizer)
+    }
+    setting, found = tune_all(task, makers, horizon=horizon, key=key)
     if found.edge:
         say(f"{optimizer}: the best learning rate, {found.best:g}, is the {found.edge} tried")
-    return Prepared(build(optimizer, lr=found.best), found.best, dataclasses.asdict(found))
+    told = dataclasses.asdict(found) | {"setting": dict(setting)}
+    return Prepared(makers[setting](found.best), found.best, told)
 
 
 def check_rate(about: Subject, lr: float | None) -> None:

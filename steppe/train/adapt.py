@@ -154,8 +154,3 @@ class OneInstance(AbstractTask):
         self, params: Params, instance: Instance, batch: Batch, key: Key
     ) -> dict[str, Scalar]:
         return self.task.metrics(params, instance, batch, key)
-
-    def predictions(
-        self, params: Params, instance: Instance, batch: Batch, key: Key
-    ) -> tuple[Array, Array] | None:
-        return self.task.predictions(params, instance, batch, key)

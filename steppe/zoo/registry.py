@@ -7,6 +7,7 @@ No JAX until something is built.
 
 import functools
 import inspect
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -210,6 +211,30 @@ def build(
     if key is None:
         raise ValueError(f"{name} starts from random weights; give key=jax.random.key(seed).")
     return make(**options, key=key)
+
+
+def with_rate(
+    name: str, lr: Any, *, steps: int, task: "AbstractTask | None" = None, **settings: Any
+) -> "AbstractOptimizer":
+    """Build a hand-made optimizer from a learning rate, for a training of so many steps.
+
+    - `lr`: a number or an array
+    - `steps`: for those whose rate falls over the training
+    - `settings`: its other hyper-parameters
+    """
+    entry = find("optimizer", OPTIMIZERS, name)
+    falls = "steps" in inspect.signature(entry.load()).parameters
+    return build(name, task=task, lr=lr, **({"steps": steps} if falls else {}), **settings)
+
+
+def tries(name: str) -> list[dict[str, float]]:
+    """Settings that are tried with each learning rate of a hand-made optimizer; [{}] for none.
+
+    The first has the customary values.
+    """
+    known = find("optimizer", OPTIMIZERS, name).tries
+    combined = itertools.product(*known.values())
+    return [dict(zip(known, values, strict=True)) for values in combined]
 
 
 def check_players(name: str, opt: "AbstractOptimizer", task: "AbstractTask") -> None:
