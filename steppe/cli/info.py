@@ -115,6 +115,8 @@ def sheet(card: Card) -> list[str]:
         f"  after {card.horizon} steps, Adam and SAM tuned for each task",
         *columns(card.table),
     ]
+    if card.known:
+        lines += ["  what is known of it", *(f"    {said}" for said in card.known)]
     lines += ["  known failures", *(f"    {said}" for said in card.failures)]
     return ["  card", *lines, *([] if card.formula is None else as_formula(card.formula))]
 

@@ -135,6 +135,11 @@ STUDIES = {
         "shipped_weights.settings:SCALES",
         "shipped_weights.ship:STUDY",
     ),
+    "shipped_weights.cifar10": Entry(
+        "How do the shipped optimizers do on a ConvNet on CIFAR-10, with nothing tuned?",
+        "shipped_weights.settings:ELSEWHERE",
+        "shipped_weights.cifar10:STUDY",
+    ),
     "guard": Entry(
         "Is a guarded optimizer safe where it was not trained, and what does that cost?",
         "guard.settings:SCALES",

@@ -7,7 +7,8 @@
 
 Those that come trained are one safetensors file each, in `weights/`: the numbers, and in the
 manifest the card. Nothing of a card is written by hand: `steppe reproduce shipped_weights` trains,
-judges, and writes both; `steppe reproduce symbolic` adds the formula.
+judges, and writes both; `steppe reproduce symbolic` adds the formula, `steppe reproduce
+shipped_weights.cifar10` what is known of it.
 
 JAX is imported by `save` and `load` alone.
 """
@@ -100,6 +101,7 @@ class Card:
     - `seconds`: of meta-training, on `cores` cores of `processor`
     - `tasks`: what it was judged on, for `horizon` steps: label → arguments of `tasks.build`
     - `table`: what came out; `failures`: where it should not be trusted
+    - `known`: what studies found of its recipe, and of it elsewhere
     - `formula`: the optimizer, or the one that it stands for, as a formula
     """
 
@@ -120,6 +122,7 @@ class Card:
     table: Annotated[tuple[Line, ...], Length(1000)]
     failures: Annotated[tuple[Words, ...], Length(1000)]
     licence: Words = LICENCE
+    known: Annotated[tuple[Words, ...], Length(1000)] = ()
     formula: Formula | None = None
 
 
@@ -222,7 +225,9 @@ def write_shipped(path: str | os.PathLike, opt: "AbstractOptimizer", card: Card)
     options = {name: x for name, x in card.meta_task.items() if name != "name"}
     # What `steppe eval` goes by.
     recipe = {"task": card.meta_task["name"], "horizon": card.recipe["horizon"]}
-    said = {name: x for name, x in dataclasses.asdict(card).items() if x is not None}
+    nothing = {"formula": None, "known": ()}  # is not written
+    facts = dataclasses.asdict(card).items()
+    said = {name: x for name, x in facts if name not in nothing or x != nothing[name]}
     write(path, opt, recipe=recipe | {"task_options": options}, card=said)
 
 

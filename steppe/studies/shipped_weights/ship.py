@@ -40,7 +40,7 @@ from ..flatness.scales import SMALL
 from ..study import Cell, Conclusion, Study, markdown
 from ..symbolic.cards import likeness_of
 from ..symbolic.symbolic import HORIZONS, TASK, places
-from .settings import Shipped
+from .settings import MUCH, UNKNOWN, Shipped
 
 FLAT_ARM = SMALL.flat  # optimizer → what is added to the objective of the flat twin
 VERSION, SYMBOLIC = "v1", "-symbolic"
@@ -57,7 +57,6 @@ METRICS = {  # as shown: (where, name) in what `descend` found
     "test accuracy": ("end", "test_accuracy"),
     f"trace of the Hessian at training loss {LEVEL}": (LEVEL, "trace"),
 }
-MUCH = 1.1  # times as large is a failure
 
 Found = Mapping[str, Any]  # what `work.look` returns
 
@@ -230,7 +229,7 @@ def failures(ours: Mapping[str, Found], adam: Mapping[str, Found], horizon: int)
     largest = max(weights(work.build_task(how)) for how in TASKS.values())
     yield (
         f"Judged on fully connected networks of at most {largest:,} weights, one meta-seed, "
-        f"{SMALL.runs} trainings each; nothing is known of convolutions or of larger networks."
+        f"{SMALL.runs} trainings each; {UNKNOWN}."
     )
 
 

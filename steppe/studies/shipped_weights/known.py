@@ -1,0 +1,193 @@
+"""Sentences on the card of a shipped optimizer, from the records of studies that looked at it.
+
+what it is                  from its own card
+what its recipe is worth    from `studies/flatness/small.jsonl`, twelve meta-seeds
+how it does elsewhere       from `studies/shipped_weights/cifar10.jsonl`
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ...evaluation.compare import figure
+from ...runs.folder import BadInput
+from ...zoo.io import Card, card, load, write_shipped
+from ..flatness.design import FLAT, NONE
+from ..flatness.findings import Findings, findings
+from ..flatness.lines import Line, pick
+from ..flatness.scales import SMALL
+from ..flatness.summary import change, label
+from ..study import Record, read
+from .settings import MUCH, ONE_LOOK, UNKNOWN
+
+FLATNESS = Path(__file__).parents[1] / "flatness" / "small.jsonl"
+LOSS, ACCURACY = "ln test_loss", "test_accuracy"
+
+
+def release(path: Path, name: str, elsewhere: Sequence[Record]) -> None:
+    """Write a shipped optimizer as it is, with what the records say of it on its card."""
+    if not FLATNESS.is_file():
+        raise BadInput(
+            f"What is known of {name} goes by the record {FLATNESS}, which comes with a clone of "
+            "the repository and not with the wheel; run this from a clone."
+        )
+    write_shipped(path, load(name), informed(card(name), study(), elsewhere))
+
+
+@functools.cache
+def study() -> Findings:
+    return findings(SMALL, read(FLATNESS))
+
+
+def informed(made: Card, found: Findings, elsewhere: Sequence[Record]) -> Card:
+    """The card with what is known; `elsewhere`: records of `cifar10`."""
+    known = [what_it_is(made), *recipe(made, found), *seen(made.name, elsewhere)]
+    failures = [said.replace(UNKNOWN, ONE_LOOK) for said in made.failures if PLACE not in said]
+    failures[:0] = missed(made.name, elsewhere)
+    return dataclasses.replace(made, known=tuple(known), failures=tuple(failures))
+
+
+def what_it_is(made: Card) -> str:
+    penalty = made.recipe.get("penalty")
+    added = "no measure of flatness"
+    if penalty is not None:
+        added = f"{arm_of(made)} at weight {penalty['weight']:g} in the meta-objective"
+    return (
+        f"It is meta-trained plainly, without curriculum or imitation, with {added}, from one "
+        f"meta-seed; of {made.meta_steps} meta-steps the optimizer of {made.kept} is kept."
+    )
+
+
+def arm_of(made: Card) -> str:
+    """The arm of the study of flatness that has the card's penalty."""
+    penalty = made.recipe.get("penalty", {})
+    own = {"kind": penalty.get("kind"), "units": penalty.get("units", "absolute")}
+    for arm, how in FLAT.items():
+        if own == {"kind": how["kind"], "units": how.get("units", "absolute")}:
+            return arm
+    return NONE
+
+
+def recipe(made: Card, found: Findings) -> list[str]:
+    """What the recipe is worth over the meta-seeds of the study of flatness."""
+    family = made.name.removesuffix("-v1").removesuffix("-flat")
+    if family not in SMALL.recipes:
+        return []  # a formula
+    plain = "-flat" not in made.name
+    arm = SMALL.flat[family] if plain else arm_of(made)
+    place = {"optimizer": family, "technique": "plain", "ours": arm}
+    both = lambda lines, **more: [pick(lines, **place, **more, metric=m) for m in (LOSS, ACCURACY)]
+    seeds = len(SMALL.meta_seeds)
+    said = [
+        f"Over {seeds} meta-seeds of the study of flatness, on tasks never seen, "
+        f"{f'the same with {arm}' if plain else 'it'} less {'it' if plain else 'the same without'}:"
+        f" {worth(both(found.generalisation))}. Less a penalty on ‖θ‖²: "
+        f"{worth(both(found.control))}. Less Adam tuned for each task: "
+        f"{worth(both(found.rivals, theirs='adam'))}."
+    ]
+    later = [x for x in found.post_hoc.recipes if x.optimizer == family and x.technique == "cl"]
+    if later and not plain:
+        better = ", ".join(f"{label(x.metric)} {change(x)}" for x in later)
+        said.append(
+            f"Better, and not shipped, is {family} with a curriculum and {later[0].ours}: {better} "
+            f"less the recipe of this one, over {seeds} meta-seeds; looked at after the numbers "
+            "were known."
+        )
+    return said
+
+
+def worth(lines: Sequence[Line]) -> str:
+    """Both numbers, and whether they are beyond chance after Holm's correction."""
+    sure = lambda x: "better" if x.better else "worse" if x.lost else "not beyond chance"
+    return ", ".join(f"{label(x.metric)} {change(x)} ({sure(x)})" for x in lines)
+
+
+PLACE = "CIFAR-10 ConvNet"
+FITTED = 0.5  # training loss of a network that begins to fit its images; by chance it is ln 10
+
+
+def seen(name: str, elsewhere: Sequence[Record]) -> list[str]:
+    """How it does on the ConvNet, beside its twin and AdamW. Few seeds: a hint."""
+    own = [record for record in elsewhere if record["optimizer"] == name]
+    if not own:
+        return []
+    mine, first = means(own), own[0]
+    rival = f"AdamW at the best of {rates(elsewhere)} constant rates {told(best(elsewhere))}"
+    beside = [rival] if rates(elsewhere) else []
+    flat = "-flat" in name
+    twin = name.replace("-flat", "", 1) if flat else name.replace("-v", "-flat-v")
+    other = [record for record in elsewhere if record["optimizer"] == twin]
+    if other:
+        beside.insert(0, f"its {'plain' if flat else 'flat'} twin {told(means(other))}")
+    said = [
+        f"{PLACE} of {first['weights']:,} weights, {first['images'][0]:,} images, "
+        f"{first['steps']} steps, {len(own)} seed{'s' * (len(own) > 1)}, nothing tuned (a "
+        f"hint, no result): {'; '.join([told(mine), *beside])}."
+    ]
+    sides = (mine, means(other)) if flat else (means(other), mine)
+    return [*said, *regime(*sides)] if other else said
+
+
+def regime(flat: "Means", plain: "Means") -> list[str]:
+    """Whether flatness pays there, and whether training ended before the images were fitted."""
+    if flat.test_loss is None or plain.test_loss is None:
+        return []
+    early = min(flat.train_loss or 0.0, plain.train_loss or 0.0) > FITTED
+    return [
+        f"There flatness {'pays' if flat.test_loss < plain.test_loss else 'does not pay'}: the "
+        f"training loss is {figure(flat.train_loss)} with it and {figure(plain.train_loss)} "
+        f"without it{'; training ends before either network fits its images' * early}."
+    ]
+
+
+def missed(name: str, elsewhere: Sequence[Record]) -> list[str]:
+    """The sentence of a failure, if it is one."""
+    own, rival = [record for record in elsewhere if record["optimizer"] == name], best(elsewhere)
+    if not own or rival.test_loss is None:
+        return []
+    mine = means(own).test_loss
+    if mine is None:
+        return [f"{PLACE}: diverges."]
+    if mine <= MUCH * rival.test_loss:
+        return []
+    return [
+        f"{PLACE}: its test loss after {own[0]['steps']} steps, {figure(mine)}, is "
+        f"{100 * (mine / rival.test_loss - 1):.0f} % above that of AdamW at the best of "
+        f"{rates(elsewhere)} constant rates, {figure(rival.test_loss)}."
+    ]
+
+
+class Means(NamedTuple):
+    """Over seeds; None where a training diverged."""
+
+    train_loss: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+
+
+def means(own: Sequence[Record]) -> Means:
+    columns = [[record[metric] for record in own] for metric in Means._fields]
+    return Means(*(None if None in x or not x else sum(x) / len(x) for x in columns))
+
+
+def best(elsewhere: Sequence[Record]) -> Means:
+    """AdamW at the constant rate of the lowest test loss."""
+    by: dict[float, list[Record]] = {}
+    for record in elsewhere:
+        if record.get("schedule") == "constant":
+            by.setdefault(record["lr"], []).append(record)
+    inf = lambda found: math.inf if found.test_loss is None else found.test_loss
+    return min(map(means, by.values()), key=inf, default=Means(None, None, None))
+
+
+def rates(elsewhere: Sequence[Record]) -> int:
+    return len({record["lr"] for record in elsewhere if record.get("schedule") == "constant"})
+
+
+def told(found: Means) -> str:
+    if found.test_loss is None:
+        return "diverges"
+    return f"test loss {figure(found.test_loss)}, accuracy {figure(found.test_accuracy)}"
