@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..core.settings import setting
 from ..runs.diagnostics import line, of_folder, of_installation
+from ..runs.folder import BadInput
 from .parse import document, make, reword
 from .train import Train
 
@@ -20,13 +21,20 @@ class Doctor:
     run: Path | None = setting(
         None, "folder that `steppe train`, `eval --out` or `demo` wrote", positional=True
     )
+    rerun: Path | None = setting(
+        None,
+        "folder of another run of the same recipe and seed: also judge whether the two are steady "
+        "and alike, as runs that are compared should be",
+    )
     json: bool = setting(False, "print the findings as one JSON document")
     quiet: bool = setting(False, "print only what failed")
 
 
 def run(values: dict) -> int:
     options = make(Doctor, values)
-    findings = of_installation() if options.run is None else of_folder(options.run)
+    if options.run is None and options.rerun is not None:
+        raise BadInput("--rerun is compared with a run; give the folder of that one as well.")
+    findings = of_installation() if options.run is None else of_folder(options.run, options.rerun)
     bad = [finding for finding in findings if not finding.ok]
     if options.json:
         document({"ok": not bad, "findings": list(map(dataclasses.asdict, findings))})

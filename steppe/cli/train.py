@@ -24,6 +24,7 @@ from .parse import document, flag, make, reword, speaker
 
 if TYPE_CHECKING:
     from ..runs.session import Result
+    from ..train.loop import History
 
 # Options that are about a call and not about its run.
 CALL = ("out", "resume", "config", "no_probe", "json", "quiet")
@@ -38,8 +39,8 @@ class Train:
     given besides it counts.
 
     The run folder gets config.json, env.json, metrics.jsonl, checkpoints, and at the end
-    model.safetensors: the optimizer with the best validation score. A run that was stopped, in
-    whatever way, goes on exactly where it was with `steppe train --resume DIR`.
+    model.safetensors: the optimizer with the best validation score, or what --keep says. A run that
+    was stopped, in whatever way, goes on exactly where it was with `steppe train --resume DIR`.
     """
 
     recipe: Recipe = group(dataclasses.MISSING, inline=True)
@@ -97,7 +98,8 @@ def prepare(values: Mapping[str, object]) -> tuple[Train, Path]:
     options = make(Train, values)
     recipe = options.recipe
     check_idle(recipe, given)
-    check(str(recipe.task.name), TASKS, "task")
+    for name in (str(recipe.task.name), *recipe.task.others):
+        check(name, TASKS, "task")
     check(recipe.optimizer.name, OPTIMIZERS, "optimizer")
     if recipe.optimizer.name not in learned():
         raise BadInput(
@@ -188,6 +190,8 @@ def content(result: "Result", recipe: Recipe) -> dict[str, object]:
         "steps": recipe.run.steps,
         "best_step": history.best_step,
         "valid_loss": history.best,
+        "keep": history.weights,
+        "averaged": history.averaged,
         "seconds": history.seconds,
         "compile_seconds": history.compile_seconds,
         "memory_bytes": history.memory_bytes,
@@ -197,20 +201,28 @@ def content(result: "Result", recipe: Recipe) -> dict[str, object]:
 
 def summary(result: "Result", recipe: Recipe) -> str:
     history = result.history
-    score = (
-        f"best validation loss {history.best:.4g}, of meta-step {history.best_step}"
-        if history.best is not None
-        else f"no finite validation loss; kept the optimizer of meta-step {history.best_step}"
-    )
+    steady = [finding.evidence for finding in result.findings if finding.what == "steadiness"]
     return "\n".join(
         [
             f"{recipe.run.steps} meta-steps in {history.seconds:.1f} s "
-            f"({history.compile_seconds:.1f} s of it compiling): {score}",
+            f"({history.compile_seconds:.1f} s of it compiling): {kept(history)}",
             f"model     {result.model} (read back, identical)",
             f"evaluate  steppe eval {result.folder} ; steppe report {result.folder}",
+            *(f"steady    {evidence}" for evidence in steady),
             *advice(result.findings),
         ]
     )
+
+
+def kept(history: "History") -> str:
+    """The optimizer that the run ended with, and its score."""
+    what = f"meta-step {history.best_step}"
+    if history.averaged:
+        what = f"the mean of {history.averaged} meta-steps up to {history.best_step}"
+    if history.best is None:
+        return f"no finite validation loss; kept the optimizer of {what}"
+    best = "best " if history.weights == "best" else ""
+    return f"{best}validation loss {history.best:.4g}, of {what}"
 
 
 def advice(findings: Collection[Finding]) -> list[str]:

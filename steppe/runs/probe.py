@@ -26,6 +26,7 @@ from ..core.task import AbstractTask, Problem
 from ..core.types import Key, OptState, Params, Scalar, Updates
 from ..train import mesh as meshes
 from .findings import Finding, Probe, of_probe, of_rows
+from .steadiness import steady
 
 ADAM = optax.adam(1e-3)  # the usual rate, a yardstick and no rival
 LONGER = 5  # horizons of meta-training
@@ -44,12 +45,14 @@ def examine(
     *,
     horizon: int | None,
     key: Key,
+    logarithmic: bool = False,
 ) -> list[Finding]:
     """All findings about a run, good and bad: of its rows, and of a probe of what came of it.
 
-    `horizon` is that of meta-training; None leaves the probe out. A probe that fails is a finding.
+    - `horizon`: that of meta-training; None leaves the probe out. A probe that fails is a finding
+    - `logarithmic`: the meta-loss is a mean of logarithms
     """
-    found = of_rows(rows)
+    found = [*of_rows(rows), steady(rows, logarithmic=logarithmic)]
     if horizon is None:
         return found
     try:

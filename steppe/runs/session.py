@@ -5,8 +5,8 @@
     result = resume("runs/a", steps=4000)
 
 The folder gets config.json, env.json, metrics.jsonl, checkpoints, findings.json, and at the end
-model.safetensors: the optimizer with the best validation score. A run that was stopped, in whatever
-way, goes on exactly where it was.
+model.safetensors: the optimizer with the best validation score, or what `run.keep` says. A run that
+was stopped, in whatever way, goes on exactly where it was.
 """
 
 import contextlib
@@ -40,6 +40,7 @@ from ..zoo.recipe import Penalty, Recipe, change
 from ..zoo.recipe_json import from_json, to_json
 from . import config, diagnostics
 from . import folder as folders
+from .diagnostics import logarithmic
 from .findings import Finding
 from .folder import Failed
 from .probe import LONGER, examine
@@ -50,7 +51,7 @@ LINES = 20  # progress lines of a run that has no live line
 class Result(NamedTuple):
     """A finished run."""
 
-    opt: AbstractOptimizer  # the best by validation, the last where there was none
+    opt: AbstractOptimizer  # by `run.keep`: the best by validation, the last, or an average
     history: History
     findings: list[Finding]  # of the doctor, good and bad
     folder: Path
@@ -141,6 +142,7 @@ def train_opened(
             raise
     path = folder / folders.MODEL
     known = {"best_step": history.best_step, "valid_loss": history.best}
+    known |= {"averaged": history.averaged} if history.averaged else {}
     save(path, best, **to_json(recipe), **known)
     check_identity(path, best)
     seen = populated(recipe, task)
@@ -242,7 +244,8 @@ def _examine(
     if probe:
         say(f"doctor: trying the optimizer for {LONGER * horizon} steps…")
     rows = read_rows(folder / folders.METRICS)
-    found = examine(task, opt, rows, horizon=horizon if probe else None, key=key)
+    how = {"horizon": horizon if probe else None, "logarithmic": logarithmic(recipe)}
+    found = examine(task, opt, rows, key=key, **how)
     diagnostics.keep(folder, found)
     return found
 

@@ -5,9 +5,11 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, get_args
 
 import equinox as eqx
 import jax
@@ -19,7 +21,7 @@ import optax
 
 from ..core.arguments import expect_kind
 from ..core.estimator import AbstractEstimator, Stats
-from ..core.messages import at_least, reals
+from ..core.messages import at_least, brief, reals
 from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
@@ -33,12 +35,13 @@ from ..store.lock import locked
 from ..store.manifest import LISTED, STEPS
 from . import mesh as meshes
 from . import preflight
+from .average import Weights, after_step, averaged
 from .curriculum import AbstractCurriculum, Stage
 from .sinks import JSONL, Row, Sink
 from .step import TrainState, check_parts, meta_step, start
 from .stopping import Stop, heeded
 from .tally import Tally, kept
-from .validate import Run, Validation, begin_run, judged, scored, stage_of
+from .validate import Run, Validation, begin_run, horizon_of, judged, scored, stage_of
 
 # Fields of a run's state as files of 0.1 name them
 RENAMED = {"left": "steps_left", "over": "finished"}
@@ -54,10 +57,12 @@ class History:
 
     rows: list[Row]  # one per `log_every` meta-steps of this process
     best: float | None  # validation score of the optimizer returned, None without validation
-    best_step: int  # the meta-step it stems from
+    best_step: int  # the meta-step it stems from, the last one of several
     seconds: float  # of this process, compilation included
     compile_seconds: float
     memory_bytes: int | None = None  # of a meta-step, by XLA's count
+    weights: Weights = "best"  # of the optimizer returned
+    averaged: int = 0  # meta-steps that they are the mean of, 0: of none
 
 
 def meta_train(
@@ -77,12 +82,15 @@ def meta_train(
     log_every: int = 10,
     keep: int = 3,
     bad_share: float = 0.5,
+    weights: Weights = "best",
     recipe: Mapping | None = None,
 ) -> tuple[AbstractOptimizer, History]:
     """Meta-train `opt` on `task` for `steps` meta-steps.
 
     Returns the optimizer with the best validation score (the last one without
-    `validation`) and the history.
+    `validation`) and the history. With `weights="last"` it is the last one in any case, with
+    "average" the mean of its weights over the last quarter of `steps`. A stage of a curriculum
+    begins that mean anew; where a curriculum ends before that quarter, the best one is returned.
 
     With a `folder`, the complete state is saved there every `checkpoint_every` steps,
     the rows go to `metrics.jsonl`, and a call with the same arguments on the same
@@ -122,6 +130,9 @@ def meta_train(
     reals("meta_train", bad_share=bad_share)
     if not 0 <= bad_share <= 1:
         raise ValueError(f"meta_train: bad_share must be a share from 0 to 1, got {bad_share}.")
+    if weights not in get_args(Weights):
+        known = ", ".join(get_args(Weights))
+        raise ValueError(f"meta_train: weights must be one of {known}, got {brief(weights)}.")
     check_parts("meta_train", task, opt, estimator, objective, meta_tx, key)
     for what, x, kind in (
         ("validation", validation, Validation),
@@ -138,9 +149,10 @@ def meta_train(
     with _held(folder) as stop, meshes.watched(), meshes.active(mesh):
         meshes.agree(
             "The task, optimizer, estimator, objective or another argument of meta_train",
-            (task, opt, estimator, objective, key, steps, validation, curriculum, recipe),
+            (task, opt, estimator, objective, key, steps, validation, curriculum, weights, recipe),
             "Call it with the same arguments everywhere.",
         )
+        span = lambda run: horizon_of(run, curriculum, validation)
         at = functools.cache(lambda n: stage_of(curriculum, n, estimator, objective, opt))
         state = start(
             task,
@@ -150,7 +162,7 @@ def meta_train(
             meta_tx=meta_tx,
             key=key_start,
         )
-        run = begin_run(state, curriculum)
+        run = begin_run(state, curriculum, averaged=steps if weights == "average" else None)
         if folder is not None:
             run = _resume(folder, run, recipe, sinks)
             if meshes.leads():  # a crash may have come before this was done
@@ -180,7 +192,8 @@ def meta_train(
                 if run.finished or stop.signal is not None:
                     break
                 state, stats = step_fn(run.state, at(run.stage))
-                run = eqx.tree_at(lambda r: r.state, run, state)
+                mean = after_step(run.mean, state.opt, step, steps)
+                run = dataclasses.replace(run, state=state, mean=mean)
                 pace.stepped(state, step)
                 tally.add(stats)
                 last = step == steps
@@ -189,7 +202,7 @@ def meta_train(
                     row = tally.row(step)
                     _check(row, bad_share, estimator)
                     if validate and validation is not None and score is not None:
-                        run, found = judged(run, score, curriculum, validation.horizon)
+                        run, found = judged(run, score, curriculum, span(run))
                         row |= found
                     if validate and share is not None:
                         row["flatness_share"] = share(run.state)
@@ -210,18 +223,42 @@ def meta_train(
                     f"Stopped; {int(run.state.step)} meta-steps are safe in {folder}: the same "
                     "call goes on from there."
                 )
+            opt, known = _result(run, weights, lambda opt: score and score(opt, span(run)), say)
         finally:
             for sink in sinks:
                 sink.close()
-    chosen = bool(jnp.isfinite(run.best_score))
-    return _on_host(run.best if chosen else run.state.opt), History(
+    return _on_host(opt), History(
         rows=rows,
-        best=float(run.best_score) if chosen else None,
-        best_step=int(run.best_step if chosen else run.state.step),
+        **known,
         seconds=time.perf_counter() - began,
         compile_seconds=compile_seconds,
         memory_bytes=None if step_fn.memory is None else step_fn.memory.whole,
     )
+
+
+def _result(
+    run: Run,
+    weights: Weights,
+    score: Callable[[AbstractOptimizer], float | None],
+    say: Callable[[str], object],
+) -> tuple[AbstractOptimizer, dict[str, Any]]:
+    """The optimizer that a run ends with, and its fields of the `History`."""
+    step = int(run.state.step)
+    if weights == "average" and (run.mean is None or not int(run.mean.count)):
+        if run.finished:
+            say("The curriculum ended before the last quarter of the meta-steps: the best is kept.")
+        weights = "best"
+    if weights == "best":
+        chosen = bool(jnp.isfinite(run.best_score))
+        known = {"best": float(run.best_score) if chosen else None}
+        known |= {"best_step": int(run.best_step) if chosen else step}
+        return run.best if chosen else run.state.opt, known
+    opt, count = run.state.opt, 0
+    if weights == "average" and run.mean is not None:
+        opt, count = averaged(run.mean, opt), int(run.mean.count)
+    value = score(opt)
+    known = {"best": value if value is not None and math.isfinite(value) else None}
+    return opt, known | {"best_step": step, "weights": weights, "averaged": count}
 
 
 @contextlib.contextmanager

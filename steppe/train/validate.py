@@ -4,6 +4,7 @@ A `Run` is the state of meta-training with the part that validation decides: the
 the place in the curriculum.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -23,6 +24,7 @@ from ..core.task import AbstractTask, Problem, draw
 from ..core.types import Key, Scalar
 from ..core.window import Window, score
 from .adapt import Adapter
+from .average import Mean, begin_mean, start_of
 from .curriculum import AbstractCurriculum, AbstractProgress, Stage
 from .step import TrainState
 
@@ -143,6 +145,7 @@ class Run(eqx.Module):
     best_step: Int[Array, ""]
     progress: AbstractProgress | None  # in a curriculum
     pending: Mapping[str, ArrayLike]  # statistics since the last row of the log, see `tally.py`
+    mean: Mean | None = None  # of the weights, where the run ends with that
 
     @property
     def stage(self) -> int:
@@ -153,7 +156,10 @@ class Run(eqx.Module):
         return self.progress is not None and bool(self.progress.finished)
 
 
-def begin_run(state: TrainState, curriculum: AbstractCurriculum | None) -> Run:
+def begin_run(
+    state: TrainState, curriculum: AbstractCurriculum | None, *, averaged: int | None = None
+) -> Run:
+    """A run before its first meta-step; `averaged`: of so many the weights are averaged."""
     return Run(
         state,
         best=state.opt,
@@ -161,6 +167,7 @@ def begin_run(state: TrainState, curriculum: AbstractCurriculum | None) -> Run:
         best_step=jnp.zeros((), jnp.int32),
         progress=None if curriculum is None else curriculum.begin(state.meta_state),
         pending={},
+        mean=None if averaged is None else begin_mean(state.opt, start_of(averaged)),
     )
 
 
@@ -177,6 +184,15 @@ def stage_of(
     return curriculum.stage(number, estimator, objective, opt)
 
 
+def horizon_of(
+    run: Run, curriculum: AbstractCurriculum | None, validation: Validation | None
+) -> int:
+    """Inner steps of a validation where the run stands; 0 without one."""
+    if curriculum is not None:
+        return curriculum.validation_horizon(run.stage)
+    return 0 if validation is None else validation.horizon
+
+
 def judged(
     run: Run,
     score: Callable[[AbstractOptimizer, int], float],
@@ -185,11 +201,8 @@ def judged(
 ) -> tuple[Run, dict[str, float]]:
     """The run after a validation, and its numbers for the log.
 
-    `score(opt, steps)` is the validation loss after so many inner steps, `horizon` how many where
-    there is no curriculum to say it.
+    `score(opt, steps)` is the validation loss after so many inner steps, `horizon` how many.
     """
-    if curriculum is not None:
-        horizon = curriculum.validation_horizon(run.stage)
     value = score(run.state.opt, horizon)
     better = value < float(run.best_score)
     found: dict[str, float] = {"valid_loss": value}
@@ -206,6 +219,9 @@ def judged(
         run = eqx.tree_at(lambda r: r.state.opt, run, run.best)
         if (meta_state := curriculum.meta_state(progress)) is not None:
             run = eqx.tree_at(lambda r: r.state.meta_state, run, meta_state)
+        if run.mean is not None:  # of the weights of this stage alone
+            afresh = begin_mean(run.state.opt, int(run.mean.since))
+            run = dataclasses.replace(run, mean=afresh)
         run = scored(run, score, curriculum)
     return run, found
 

@@ -5,9 +5,10 @@ opt, how = assemble(recipe("dm-cl-il"), task, key=jax.random.key(0))
 best, history = meta_train(how.pop("task"), opt, **how, key=jax.random.key(1))
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import equinox as eqx
 import optax
 
 from ..core import loss
@@ -20,7 +21,7 @@ from ..core.types import Key
 from ..estimators.adapted import Adapted
 from ..estimators.bptt import BPTT
 from ..estimators.imitation import Imitation
-from ..estimators.mix import Mix
+from ..estimators.mix import Mix, Part
 from ..estimators.names import ESTIMATORS
 from ..estimators.self_paced import SelfPaced
 from ..estimators.whole import Whole
@@ -34,6 +35,7 @@ from ..objectives.trajectory import Trajectory
 from ..optimizers.adaptable import Adaptable
 from ..optimizers.classic.from_optax import FromOptax, adam, rmsprop, sgd
 from ..optimizers.unrolled.base import AbstractUnrolled
+from ..tasks import suite
 from ..tasks.wrappers.population import Population
 from ..tasks.wrappers.scaled import Scaled
 from ..tasks.wrappers.with_bowl import WithBowl
@@ -45,6 +47,8 @@ from ..train.validate import Validation
 from .recipe import Estimator, Meta, Penalty, Recipe
 from .registry import build, check_players
 
+FIRST = "first"  # name of the recipe's own task among several
+
 MAKE: dict[str, Callable[[float], AbstractOptimizer]] = {  # teachers by name
     "adam": adam,
     "rmsprop": rmsprop,
@@ -54,24 +58,32 @@ MAKE: dict[str, Callable[[float], AbstractOptimizer]] = {  # teachers by name
 
 
 def assemble(
-    recipe: Recipe, task: AbstractTask, *, key: Key
+    recipe: Recipe,
+    task: AbstractTask,
+    *,
+    key: Key,
+    others: Mapping[str, AbstractTask] | None = None,
 ) -> tuple[AbstractOptimizer, dict[str, Any]]:
     """The optimizer, with random weights from `key`, and the keyword arguments of `meta_train`.
 
     `key`, `folder` and what else is about a run and not about its recipe are left to the caller.
 
     - `recipe`: its settings; the name of its task and its seed are not used
-    - `task`: the problems to train on
+    - `task`: the problems to train on, and to validate on
+    - `others`: further tasks by name, for the meta-gradient alone; None: those of the recipe
     """
+    others = others_of(recipe) if others is None else others
     problems = augmented(recipe, task)
     opt = build(recipe.optimizer.name, key=key, task=problems, **recipe.optimizer.arguments)
-    check_players(recipe.optimizer.name, opt, task)
+    for each in (task, *others.values()):
+        check_players(recipe.optimizer.name, opt, each)
     layers = None if recipe.curriculum.layers is None else layerwise(recipe, opt)
     if recipe.adapted.rate is not None and recipe.adapted.learn_rate:
         opt = Adaptable(opt, recipe.adapted.rate)
     main = _adapted(recipe, _main(recipe.estimator, growing=layers is not None))
     if recipe.curriculum.easiest is not None and isinstance(main, BPTT):
         main = SelfPaced(main, recipe.curriculum.easiest, recipe.curriculum.easiest_until)
+    main = among(recipe, main, task, others) if others else main
     imitated, run = recipe.imitation, recipe.run
     teachers = {name: _imitation(recipe, name, opt) for name in imitated.teachers}
     chances = [_chances(ratio, len(teachers)) for ratio in imitated.ratio]
@@ -85,6 +97,7 @@ def assemble(
         if teachers and not imitated.shared
         else tx,
         "steps": run.steps,
+        "weights": run.keep,
         "validation": (
             Validation(
                 run.validate_every,
@@ -107,6 +120,34 @@ def assemble(
             else layers
         ),
     }
+
+
+def others_of(recipe: Recipe) -> dict[str, AbstractTask]:
+    """The further tasks that a recipe names."""
+    return {name: suite.build(name) for name in recipe.task.others}
+
+
+def among(
+    recipe: Recipe,
+    main: AbstractEstimator,
+    task: AbstractTask,
+    others: Mapping[str, AbstractTask],
+) -> AbstractEstimator:
+    """The estimator on the task of the call and on others: the mean of their meta-gradients."""
+
+    first = objective(recipe, populated(recipe, task))
+
+    def part(other: AbstractTask) -> Part:
+        own = objective(recipe, populated(recipe, other))
+        return Part(main, augmented(recipe, other), None if eqx.tree_equal(own, first) else own)
+
+    parts = {name: part(other) for name, other in others.items()}
+    if FIRST in parts:
+        raise ValueError(
+            f"assemble: {FIRST!r} is the task of the recipe; name the other otherwise."
+        )
+    count = 1 + len(parts)
+    return Mix({FIRST: main, **parts}, [1 / count] * count)
 
 
 def augmented(recipe: Recipe, task: AbstractTask) -> AbstractTask:

@@ -41,6 +41,13 @@ class Task:
     name: str | None = setting(
         None, "task to train on, see `steppe list tasks`", flag="task", required=True
     )
+    others: tuple[str, ...] = setting(
+        (),
+        "further tasks to train on in each meta-step, with as many episodes and the same weight "
+        "(default: the task alone)",
+        metavar="NAME",
+        flag="other-tasks",
+    )
     scaling: float = setting(
         0.0, "half width, in ln, of a random scaling of every coordinate; 0: none", least=0
     )
@@ -313,6 +320,11 @@ class Run:
         "valid",
         "score of a validation: the loss on held-out data, or the objective of meta-training",
     )
+    keep: Literal["best", "last", "average"] = setting(
+        "best",
+        "weights that a run ends with: the best by validation, the last, or the mean over the "
+        "last quarter of the meta-steps",
+    )
     checkpoint_every: int = setting(100, "meta-steps between two checkpoints", least=1, free=True)
     log: Literal["tensorboard"] | None = setting(
         None,
@@ -381,6 +393,17 @@ class Recipe:
         if self.objective.entropy and self.task.particles is None:
             raise ValueError(
                 "`objective.entropy` is of what several particles know; add `task.particles 4`."
+            )
+        if self.task.others and (layers or self.adapted.rate is not None):
+            other = "curriculum.layers" if layers else "adapted.rate"
+            raise ValueError(
+                f"`task.others` mixes meta-gradients of several tasks, which `{other}` takes of "
+                "one; leave one of them out."
+            )
+        if self.task.others and self.curriculum.easiest is not None:
+            raise ValueError(
+                "`curriculum.easiest` picks among the episodes of one task, but `task.others` was "
+                "given; leave one of them out."
             )
         self.adapted.check_with(self.estimator.kind, self.estimator.rows)
         if stages and self.penalty.active != "always":

@@ -16,6 +16,7 @@ from .recipe import Recipe
 FLAT = {  # setting: its name in a flat recipe
     "optimizer.name": "opt",
     **{f"task.{name}": name for name in ("scaling", "convex", "particles")},
+    "task.others": "other_tasks",
     "estimator.kind": "estimator",
     **{
         f"estimator.{name}": name
@@ -42,7 +43,7 @@ FLAT = {  # setting: its name in a flat recipe
     "meta.clip_each": "clip_each",
     **{
         f"run.{name}": name
-        for name in ("steps", "validate_every", "validation_episodes", "validate_by")
+        for name in ("steps", "validate_every", "validation_episodes", "validate_by", "keep")
     },
 }
 LATER = ("mean",)  # settings of a penalty that older cells do not have: told where they are set

@@ -334,3 +334,41 @@ def test_a_flat_recipe_says_what_differs_from_0_1():
     clipped = Recipe(optimizer=DM)
     assert to_flat(clipped) == {"opt": "dm", "clip": 1.0}
     assert from_json(to_flat(clipped)) == clipped
+
+
+def test_several_tasks_give_the_mean_of_their_meta_gradients():
+    """In one run with the task of the call; each scaled alike, none validated but the first."""
+    how = recipe("dm", scaling=0.5, episodes=2, unroll=2, horizon=4, hidden=(2,))
+    tasks = {"wide": Quadratic(3), "long": Quadratic(5)}
+    opt, parts = assemble(how, Quadratic(2), key=jr.key(0), others=tasks)
+    mix, task = parts["estimator"], parts["task"]
+    assert mix.names == ("first", "wide", "long") and not mix.draw
+    assert [part.task for part in mix.parts] == [None, *(Scaled(t, 0.5) for t in tasks.values())]
+    assert all(part.objective is None for part in mix.parts)  # the same objective: one strength
+    state = mix.init(task, opt, parts["objective"], key=jr.key(1))
+    mean, _, stats = mix(task, opt, state, parts["objective"], key=jr.key(2))
+    assert {"first_loss", "wide_loss", "long_loss"} <= set(stats.parts)
+    _, *keys = jr.split(jr.key(2), 4)
+    alone = [
+        part.estimator(part.task or task, opt, s, parts["objective"], key=k)[0]
+        for part, s, k in zip(mix.parts, state, keys, strict=True)
+    ]
+    expected = jax.tree_util.tree_map(lambda *g: sum(g) / 3, *alone)
+    for a, b in zip(*map(jax.tree_util.tree_leaves, (mean, expected)), strict=True):
+        assert jnp.allclose(a, b, rtol=1e-12)
+
+
+def test_several_tasks_are_named_in_the_recipe():
+    how = recipe("dm", other_tasks=("quadratic", "booth"), keep="average", **SMALL)
+    assert from_json(to_flat(how)) == from_json(to_json(how)) == how
+    _, parts = assemble(how, Quadratic(2), key=jr.key(0))
+    assert parts["estimator"].names == ("first", "quadratic", "booth")
+    assert parts["weights"] == "average"
+    imitating = recipe("dm-cl-il", other_tasks=("booth",), **SMALL)
+    _, parts = assemble(imitating, Quadratic(2), key=jr.key(0))
+    assert parts["estimator"].names == ("main", "adam")
+    assert parts["estimator"].parts[0].estimator.names == ("first", "booth")
+    with pytest.raises(ValueError, match=r"`task.others` mixes .* `adapted.rate` takes of one"):
+        recipe("m-l2o", other_tasks=("booth",))
+    with pytest.raises(ValueError, match="There is no task 'boot'"):
+        assemble(recipe("dm", other_tasks=("boot",)), Quadratic(2), key=jr.key(0))
