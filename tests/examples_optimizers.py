@@ -62,6 +62,12 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     "dm": lambda: DM(hidden=(2, 2), key=jr.key(0)),
     "dm-plain": lambda: DM(hidden=(2,), preprocess="none", scale=1.0, key=jr.key(1)),
     "rnnprop": lambda: RNNProp(hidden=(2,), features=2, key=jr.key(0)),
+    "dm-timed": lambda: DM(
+        hidden=(2,), time_scales=(2.0,), horizon=9, weight_decay=0.1, key=jr.key(2)
+    ),
+    "rnnprop-timed": lambda: RNNProp(
+        (2,), 2, scale=0.1, time_scales=(1.0, 30.0), horizon=2, weight_decay=0.2, key=jr.key(2)
+    ),
     "l2o-scale": lambda: Scale((3, 2, 2), 2, (0.01, 0.1), key=jr.key(0)),
     "l2o-scale-attention": lambda: Scale((2,), 1, (0.01, 0.1), attention=True, key=jr.key(0)),
     "math-l2o": lambda: MathL2O(("p", "a", "b", "b1", "b2"), hidden=(2,), live=True, key=jr.key(0)),

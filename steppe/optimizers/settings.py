@@ -28,6 +28,8 @@ Width = Annotated[int, Between(0, 2**16)]  # units of a layer
 Widths = Annotated[tuple[Width, ...], Length(64)]
 Block = Annotated[int, Between(1, 2**31)]
 Scales = Annotated[int, Between(1, 32)]
+TimeScales = Annotated[tuple[Real, ...], Length(64)]  # in steps
+Horizon = Annotated[int, Between(1, 2**31)] | None  # steps of a training; None: not told
 Shapes = dict[str, tuple[int, ...]]
 Settings = TypeVar("Settings", "DM", "RNNProp", "Scale", "Symbolic")
 
@@ -45,8 +47,12 @@ class DM:
     scale: Real = 0.01
     block: Block = 1024
     zero_head: bool = False
+    time_scales: TimeScales = ()
+    horizon: Horizon = None
+    weight_decay: Real = 0.0
 
     def __post_init__(self):
+        check_extras("DM", self)
         if self.preprocess not in ("log_and_sign", "none"):
             raise ValueError(
                 f"DM: preprocess is {self.preprocess!r}, expected 'log_and_sign' or 'none'."
@@ -56,12 +62,12 @@ class DM:
 
     @property
     def features(self) -> int:
-        """Numbers that the network sees of a coordinate."""
-        return 2 if self.preprocess == "log_and_sign" else 1
+        """Numbers that the network sees of a coordinate, and of time."""
+        return (2 if self.preprocess == "log_and_sign" else 1) + times(self)
 
     @property
     def shapes(self) -> Shapes:
-        return lstm(self.features, self.hidden)
+        return lstm(self.features, self.hidden) | decay_shapes(self, self.features)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,16 +80,20 @@ class RNNProp:
     beta2: Real = 0.95
     scale: Real = 0.01
     block: Block = 1024
+    time_scales: TimeScales = ()
+    horizon: Horizon = None
+    weight_decay: Real = 0.0
 
     def __post_init__(self):
+        check_extras("RNNProp", self)
         for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
             if not 0 <= beta < 1:
                 raise ValueError(f"RNNProp: {name} must be in [0, 1), got {beta}.")
 
     @property
     def shapes(self) -> Shapes:
-        inputs = {".inputs.w": (2, self.features), ".inputs.b": (self.features,)}
-        return inputs | lstm(self.features, self.hidden)
+        inputs = {".inputs.w": (2 + times(self), self.features), ".inputs.b": (self.features,)}
+        return inputs | lstm(self.features, self.hidden) | decay_shapes(self, self.features)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -231,6 +241,30 @@ def of(kind: type[Settings], optimizer: object) -> Settings:
     """The settings that an optimizer keeps as its fields. ValueError for one out of range."""
     names = [field.name for field in dataclasses.fields(kind)]
     return kind(**{name: getattr(optimizer, name) for name in names})
+
+
+def check_extras(owner: str, settings: DM | RNNProp) -> None:
+    """Refuse features of time, or a weight decay, that cannot be."""
+    for tau in settings.time_scales:
+        if not 0 < tau < math.inf:
+            raise ValueError(f"{owner}: time_scales must be positive numbers of steps, got {tau}.")
+    if not 0 <= settings.weight_decay < 1:
+        raise ValueError(
+            f"{owner}: weight_decay must be a share from 0 to below 1, the largest that a step "
+            f"takes away, got {settings.weight_decay}."
+        )
+
+
+def times(settings: DM | RNNProp) -> int:
+    """Number of features of time."""
+    return len(settings.time_scales) + (settings.horizon is not None)
+
+
+def decay_shapes(settings: DM | RNNProp, inputs: int) -> Shapes:
+    """Shapes of the layer that decides the weight decay, where there is one."""
+    width = (inputs, *settings.hidden)[-1]
+    there = {".decay_head.w": (width, 1), ".decay_head.b": (1,)}
+    return there if settings.weight_decay else {}
 
 
 def lstm(inputs: int, hidden: tuple[int, ...]) -> Shapes:

@@ -23,6 +23,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..store.manifest import CheckpointError
+
 BLOCK = 16384  # coordinates at once
 EPSILON = 1.1920929e-07  # in DM's logarithm (published code)
 EPS = 1e-8  # in RNNProp's roots (published code)
@@ -179,7 +181,9 @@ class DMRule(AbstractCoordinatewiseRule):
         self.weights = weights
         self.preprocess, self.p, self.scale = hyper["preprocess"], hyper["p"], hyper["scale"]
         self.hidden = hyper["hidden"]
-        self.features = 2 if self.preprocess == "log_and_sign" else 1
+        self.time = Time("DM", hyper)
+        self.seen = 2 if self.preprocess == "log_and_sign" else 1
+        self.features = self.seen + self.time.features
         self.rows = lstm_rows(self.hidden)
 
     def begin(self, g: Tensor, state: State, count: int, x: Tensor) -> None:
@@ -188,6 +192,8 @@ class DMRule(AbstractCoordinatewiseRule):
             x[1] = (g * math.exp(self.p)).clamp(-1.0, 1.0)
         else:
             x[0] = g
+        if self.time.features:
+            x[self.seen :] = self.time(count, g)[:, None]
 
     def end(self, y: Tensor) -> Tensor:
         return y.mul_(self.scale)
@@ -200,6 +206,7 @@ class RNNPropRule(AbstractCoordinatewiseRule):
         self.weights = weights
         self.beta1, self.beta2, self.scale = hyper["beta1"], hyper["beta2"], hyper["scale"]
         self.hidden = hyper["hidden"]
+        self.time = Time("RNNProp", hyper)
         self.features = len(weights[".inputs.b"])
         self.rows = {"m": 1, "v": 1} | lstm_rows(self.hidden)
 
@@ -210,11 +217,34 @@ class RNNPropRule(AbstractCoordinatewiseRule):
         root = v.sqrt().mul_((1 - self.beta2**count) ** -0.5).add_(EPS)
         pair = torch.stack([m, g]).div_(root)
         pair[0] /= 1 - self.beta1**count
-        w = self.weights
-        elu(torch.addmm(w[".inputs.b"][:, None], w[".inputs.w"].T, pair), out=x)
+        w, b = self.weights[".inputs.w"], self.weights[".inputs.b"]
+        if self.time.features:
+            b = torch.addmv(b, w[2:].T, self.time(count, g))
+        elu(torch.addmm(b[:, None], w[:2].T, pair), out=x)
 
     def end(self, y: Tensor) -> Tensor:
         return y.tanh_().mul_(self.scale)
+
+
+class Time:
+    """Features of time, alike for all coordinates; see `optimizers/learned/extras.py`."""
+
+    def __init__(self, owner: str, hyper: Mapping):
+        if hyper["weight_decay"]:
+            raise CheckpointError(
+                f"This {owner} decides its own weight decay (weight_decay="
+                f"{hyper['weight_decay']:g}), for which a rule in PyTorch would need the "
+                "parameters; run it in JAX, or train one with weight_decay=0."
+            )
+        self.time_scales, self.horizon = hyper["time_scales"], hyper["horizon"]
+        self.features = len(self.time_scales) + (self.horizon is not None)
+
+    def __call__(self, count: int, like: Tensor) -> Tensor:
+        """Those of step number `count`, from 1."""
+        found = [math.tanh((count - 1) / tau - 1) for tau in self.time_scales]
+        if self.horizon is not None:
+            found.append(min((count - 1) / self.horizon, 1.0))
+        return like.new_tensor(found)
 
 
 class LSTM:

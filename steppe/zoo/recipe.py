@@ -31,6 +31,8 @@ from .penalty import Penalty
 
 R = TypeVar("R", bound="Recipe")
 TEACHERS = ("adam", "rmsprop", "nag", "sgd", "self")
+# Options of optimizers that have a setting each, beside `hidden`
+NAMED = ("scale", "layers", "formula", "time_scales", "horizon", "weight_decay")
 SEEDS = 2**32  # jax.random.key takes 32 bits where float64 is off
 
 
@@ -87,6 +89,28 @@ class Optimizer:
         "update of the optimizer symbolic, e.g. '-0.01 * tanh(mn95)' (default: that of Adam)",
         metavar="TEXT",
     )
+    time_scales: tuple[float, ...] = setting(
+        (),
+        "steps of the features of time that rnnprop and dm can have, e.g. 10,100,1000 (default: "
+        "none)",
+        above=0,
+        unit="steps",
+    )
+    horizon: int | None = setting(
+        None,
+        "steps of a training that rnnprop or dm is told, for the feature t/T (default: not told)",
+        least=1,
+        most=2**31,
+        unit="steps",
+        flag="opt-horizon",
+    )
+    weight_decay: float | None = setting(
+        None,
+        "largest share of a parameter that a step of rnnprop or dm takes away besides, e.g. 0.001; "
+        "the share is learned (default: none)",
+        above=0,
+        most=0.5,
+    )
     options: Mapping[str, Any] = setting(
         {}, "other options of the optimizer by name; in files only", flag="opt-options"
     )
@@ -97,8 +121,8 @@ class Optimizer:
             raise ValueError("`optimizer.options` has 'hidden'; give it as `optimizer.hidden`.")
         if self.formula is not None:
             canonical(self.formula, None)  # raises for what is no formula, or lacks numbers
-        for name in ("scale", "layers", "formula"):
-            if name in self.options and getattr(self, name) is not None:
+        for name in NAMED:
+            if name in self.options and getattr(self, name) not in (None, ()):
                 raise ValueError(
                     f"`optimizer.{name}` was given, and {name!r} in `optimizer.options` too."
                 )
@@ -106,9 +130,8 @@ class Optimizer:
     @property
     def arguments(self) -> dict[str, Any]:
         """Arguments of the optimizer's class."""
-        own = {"hidden": self.hidden or None}
-        own |= {"scale": self.scale, "layers": self.layers, "formula": self.formula}
-        return {name: x for name, x in own.items() if x is not None} | dict(self.options)
+        own = {"hidden": self.hidden, **{name: getattr(self, name) for name in NAMED}}
+        return {name: x for name, x in own.items() if x not in (None, ())} | dict(self.options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -99,6 +99,8 @@ def from_flat(fields: Mapping[str, Any]) -> Recipe:
     chosen = dict(fields.get("options") or {})
     table = USUAL | {paths.get(name, name): x for name, x in fields.items() if name != "options"}
     table |= {"optimizer.hidden": chosen.pop("hidden", ()), "optimizer.options": chosen}
-    table |= {f"optimizer.{name}": chosen.pop(name, None) for name in ("layers", "formula")}
+    alone = ("layers", "formula", "horizon", "weight_decay")
+    table |= {f"optimizer.{name}": chosen.pop(name, None) for name in alone}
+    table["optimizer.time_scales"] = chosen.pop("time_scales", ())
     table = {name: x for name, x in table.items() if name != "penalty" or x is not None}
     return build(Recipe, from_table(Recipe, table, "recipe"))

@@ -33,10 +33,12 @@ FORMULAS = (
 def options(kind: str, rng: random.Random) -> dict:
     """Settings drawn at random among those that the constructor takes."""
     layers = tuple(rng.randint(0, 4) for _ in range(rng.randint(0, 3)))
+    extras = {"time_scales": tuple(rng.uniform(1, 99) for _ in range(rng.randint(0, 2)))}
+    extras |= {"horizon": rng.choice([None, 500]), "weight_decay": rng.choice([0.0, 1e-3])}
     if kind == "DM":
-        return {"hidden": layers, "preprocess": rng.choice(["log_and_sign", "none"])}
+        return {"hidden": layers, "preprocess": rng.choice(["log_and_sign", "none"]), **extras}
     if kind == "RNNProp":
-        return {"hidden": layers, "features": rng.randint(1, 4)}
+        return {"hidden": layers, "features": rng.randint(1, 4), **extras}
     if kind == "Symbolic":
         return rng.choice(FORMULAS)
     made: dict = {"levels": tuple(rng.randint(1, 4) for _ in range(rng.randint(1, 3)))}

@@ -372,3 +372,17 @@ def test_several_tasks_are_named_in_the_recipe():
         recipe("m-l2o", other_tasks=("booth",))
     with pytest.raises(ValueError, match="There is no task 'boot'"):
         assemble(recipe("dm", other_tasks=("boot",)), Quadratic(2), key=jr.key(0))
+
+
+@pytest.mark.parametrize("name", ["rnnprop", "dm"])
+def test_time_and_decay_reach_the_optimizer_and_come_back_from_json(name):
+    chosen = {"time_scales": (10.0, 100.0), "opt_horizon": 500, "weight_decay": 1e-3}
+    how = recipe(name, **chosen, **SMALL)
+    opt, _ = assemble(how, Quadratic(2), key=jr.key(0))
+    assert (opt.time_scales, opt.horizon, opt.weight_decay) == ((10.0, 100.0), 500, 1e-3)
+    for kept in (to_flat(how), to_json(how), json.loads(json.dumps(to_json(how)))):
+        assert from_json(kept) == how
+    plain, _ = assemble(recipe(name, **SMALL), Quadratic(2), key=jr.key(0))
+    assert (plain.time_scales, plain.horizon, plain.weight_decay) == ((), None, 0.0)
+    with pytest.raises(ValueError, match="l2o-scale has no option 'time_scales'"):
+        assemble(recipe("l2o-scale", time_scales=(10.0,)), Quadratic(2), key=jr.key(0))
