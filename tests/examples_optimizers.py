@@ -33,6 +33,7 @@ from steppe.optimizers.learned.learned_adam import LearnedAdam, LearningRateSche
 from steppe.optimizers.learned.math_l2o import MathL2O
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
+from steppe.optimizers.learned.small_mlp import SmallMLP
 from steppe.optimizers.learned.step_fista import StepFISTA
 from steppe.optimizers.learned.swarm import Swarm
 from steppe.optimizers.learned.symbolic import Symbolic
@@ -70,6 +71,8 @@ OPTIMIZERS: dict[str, Callable[[], AbstractOptimizer]] = {
     ),
     "l2o-scale": lambda: Scale((3, 2, 2), 2, (0.01, 0.1), key=jr.key(0)),
     "l2o-scale-attention": lambda: Scale((2,), 1, (0.01, 0.1), attention=True, key=jr.key(0)),
+    "small-mlp": lambda: SmallMLP((3, 2), (0.5, 0.9), 0.9, (2.0,), 0.1, key=jr.key(0)),
+    "small-mlp-decayed": lambda: SmallMLP((2, 2), weight_decay=0.1, key=jr.key(1)),
     "math-l2o": lambda: MathL2O(("p", "a", "b", "b1", "b2"), hidden=(2,), live=True, key=jr.key(0)),
     "math-l2o-monotone": lambda: MathL2O(("p",), (2,), monotone=True, live=True, key=jr.key(0)),
     "lista": lambda: LISTA.from_dictionary(MATRIX, **NETWORK),

@@ -49,6 +49,13 @@ OPTIMIZERS = table(
         learned=True,
     ),
     Entry(
+        "small-mlp",
+        "small MLP on momentum at several time scales, normalised steps (Metz et al. 2022)",
+        LEARNED + "small_mlp:SmallMLP",
+        family="networks",
+        learned=True,
+    ),
+    Entry(
         "gru",
         "GRU on scaled gradients, a rate for each coordinate (Wichrowska et al. 2017)",
         LEARNED + "gru:CoordinatewiseGRU",

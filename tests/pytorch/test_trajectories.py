@@ -167,3 +167,14 @@ def test_formulas_have_identities_of_their_own():
     rules += [("c0 * g", (0.1,), 1.0)]
     assert len({identity(*rule) for rule in rules}) == 4
     assert identity("0.1 * g", None, 0.0) == identity("c0 * g", (0.1,), 0.0)
+
+
+@pytest.mark.parametrize("kind", [steppe.DM, steppe.RNNProp])
+def test_features_of_time_are_the_same(kind, tmp_path):
+    path = tmp_path / "timed.safetensors"
+    make = lambda **extra: kind(hidden=(4,), key=jax.random.key(0), scale=0.1, **extra)
+    steppe.save(path, make(time_scales=(1.0, 20.0), horizon=30))
+    assert difference(in_torch(path, "float64"), in_jax(load(path), "float64")) < 1e-9
+    with pytest.raises(steppe.store.manifest.CheckpointError, match="decides its own weight decay"):
+        steppe.save(path, make(weight_decay=1e-3))
+        LearnedOptimizer([torch.nn.Parameter(torch.zeros(2))], path)

@@ -1,0 +1,204 @@
+"""A small MLP on momentum at several time scales, its step normalised over each tensor.
+
+    m_k ← β_k m_k + (1−β_k) g,   v ← β v + (1−β) g²,   m̂_k, v̂ without bias
+    x = [g, m̂_k, g/√v̂, m̂_k/√v̂, θ],  each over its root mean square over the tensor
+    z = [tanh(t/τ − 1), cos(g, m̂_k), ln ‖g‖/‖√v̂‖, ln rms θ, ln n]        a tensor of n numbers
+    d = a·x + MLP(x, z),   ℓ = w·z + b,   λ = bound · σ(w'·z + b')
+    θ ← θ − scale · e^(3 tanh(ℓ/3)) · d/rms(d) − λ θ
+
+The MLP has two layers of a few units, the state is 4 numbers a coordinate: a step costs a small
+part of that of an LSTM. All that the network sees is free of the scale of the loss, and what it
+gives is a direction: how far a tensor moves is said by ℓ, which knows of time, so that the rule
+has a schedule. The shortcut a begins as normalised Adam.
+
+In the manner of Metz, Freeman, Harrison, Maheswaranathan & Sohl-Dickstein, "Practical tradeoffs
+between memory, compute, and performance in learned optimizers", CoLLAs 2022 (features, their
+normalisation, two layers of a few units), and of "Celo2", arXiv 2602.19142 (a normalised step with
+decoupled decay). Ours: no factored second moments, the shortcut, rate and decay by tensor.
+"""
+
+import math
+from typing import Annotated
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+from jaxtyping import Array, Float, Int
+
+from ...core import tree
+from ...core.optimizer import AbstractOptimizer, split_meta
+from ...core.types import Key, Params, Updates
+from ...store.untrusted import Between, Length, Real
+from ..settings import TimeScales
+from .coordinates import Linear, tanh, truncated_normal
+from .tensors import Layout, over, sigmoid, weights
+
+Units = Annotated[int, Between(1, 2**10)]
+EPS = 1e-24  # added to mean squares under roots and logarithms
+LIMIT = 1e15  # of |g| and |θ| as the network sees them, so that no square is infinite
+LOGS = 0.1  # of logarithms, so that they are about 1
+RANGE = 3.0  # largest |ln| of a rate over `scale`
+
+
+class SmallMLPState(eqx.Module):
+    """State, arrays (height, columns) as in `Layout`, features first."""
+
+    count: Int[Array, ""]
+    m: Float[Array, "scales height columns"]
+    v: Float[Array, "height columns"]
+
+
+class SmallMLP(AbstractOptimizer):
+    """A small MLP, see the head of this file. State: 4 floats a coordinate.
+
+    - `hidden`: units of its two layers
+    - `betas`: β_k of the averages of gradients, in [0, 1)
+    - `beta`: β of the average of squares, in [0, 1)
+    - `time_scales`: τ, in steps
+    - `scale`: root mean square of the step of a tensor before training, besides the decay
+    - `weight_decay`: largest share of a parameter that a step takes away besides; 0: none
+    """
+
+    shortcut: Float[Array, " features"]  # a
+    first: Linear
+    of_tensor: Float[Array, "tensor_features hidden"]
+    second: Linear
+    head: Linear
+    read_rate: Linear
+    read_decay: Linear | None
+    hidden: tuple[int, int] = eqx.field(static=True)
+    betas: tuple[float, ...] = eqx.field(static=True)
+    beta: float = eqx.field(static=True)
+    time_scales: tuple[float, ...] = eqx.field(static=True)
+    scale: float = eqx.field(static=True)
+    weight_decay: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        hidden: tuple[Units, Units] = (8, 8),
+        betas: Annotated[tuple[Real, ...], Length(16)] = (0.9, 0.99, 0.999),
+        beta: float = 0.999,
+        time_scales: TimeScales = (10.0, 100.0, 1000.0, 10000.0),
+        scale: float = 0.01,
+        weight_decay: float = 0.0,
+        *,
+        key: Key,
+    ):
+        self.hidden, self.betas, self.beta = (hidden[0], hidden[1]), tuple(betas), beta
+        self.time_scales, self.scale = tuple(time_scales), scale
+        self.weight_decay = weight_decay
+        check(self)
+        key_first, key_tensor, key_second, key_head = jr.split(key, 4)
+        seen, about = self.features, self.tensor_features
+        self.shortcut = jnp.zeros((seen,)).at[-2].set(1.0)  # the slowest m̂/√v̂
+        self.first = Linear(seen, hidden[0], key=key_first)
+        self.of_tensor = truncated_normal(key_tensor, (about, hidden[0]), about)
+        self.second = Linear(hidden[0], hidden[1], key=key_second)
+        head = Linear(hidden[1], 1, key=key_head)
+        self.head = eqx.tree_at(lambda h: h.w, head, 0.1 * head.w)  # the shortcut counts at first
+        still = jtu.tree_map(jnp.zeros_like, Linear(about, 1, key=key))
+        self.read_rate, self.read_decay = still, still if weight_decay else None
+
+    @property
+    def features(self) -> int:
+        """Numbers that the network sees of a coordinate."""
+        return 2 * (1 + len(self.betas)) + 1
+
+    @property
+    def tensor_features(self) -> int:
+        """Numbers that it sees of a tensor."""
+        return len(self.time_scales) + len(self.betas) + 3
+
+    def init(self, params: Params, *, key: Key | None = None) -> SmallMLPState:
+        params = tree.real(params, "SmallMLP")
+        layout, dtype = Layout(params), self.dtype(params)
+        zeros = lambda *features: jnp.zeros((*features, *layout.shape), dtype)
+        return SmallMLPState(jnp.zeros((), jnp.int32), zeros(len(self.betas)), zeros())
+
+    def update(
+        self, grads: Updates, state: SmallMLPState, params: Params, **extra
+    ) -> tuple[Updates, SmallMLPState]:
+        if params is None:
+            raise ValueError("SmallMLP looks at the parameters: give update(grads, state, params).")
+        layout, dtype, count = Layout(params), self.dtype(params), state.count + 1
+        if not layout.sizes:
+            return params, eqx.tree_at(lambda s: s.count, state, count)
+        with jax.numpy_dtype_promotion("standard"):  # θ may be narrower than the state
+            g, theta = layout.pack(grads, dtype), layout.pack(params, dtype)
+            g = jnp.clip(g, -LIMIT, LIMIT)
+            u, m, v = self.advance(g, theta, state, layout)
+        return layout.unpack(u), tree.cast_like(SmallMLPState(count, m, v), state)
+
+    def advance(
+        self, g: Array, theta: Array, state: SmallMLPState, layout: Layout
+    ) -> tuple[Array, Array, Array]:
+        """Updates to be added, m and v after the step; arrays as `Layout` packs them."""
+        count = (state.count + 1).astype(g.dtype)
+        betas = over(jnp.asarray(self.betas, g.dtype), state.m)
+        m = betas * state.m + (1 - betas) * g[None]
+        v = self.beta * state.v + (1 - self.beta) * g**2
+        m_hat, v_hat = m / (1 - betas**count), v / (1 - self.beta**count)
+        plain = jnp.concatenate([g[None], m_hat])
+        seen = jnp.clip(theta, -LIMIT, LIMIT)[None]
+        x = jnp.concatenate([plain, plain / jnp.sqrt(v_hat + EPS)[None], seen])
+        square = layout.means(x**2)  # (features, tensors)
+        x = x / layout.spread(jnp.sqrt(square + EPS))
+        z = self.about(x, v_hat, square, state.count, layout)
+        d = self.direction(x, z, layout)
+        rms = jnp.sqrt(layout.means(d**2) + EPS)
+        rate = jnp.exp(RANGE * tanh(self.read_rate(z)[0] / RANGE))
+        moved = square[len(self.betas)] / (square[len(self.betas)] + EPS)  # 0 without gradients
+        u = layout.spread(-self.scale * rate * moved / rms) * d
+        if self.read_decay is not None:
+            share = self.weight_decay * sigmoid(self.read_decay(z)[0])
+            u = u - layout.spread(share) * theta
+        return u, m, v
+
+    def about(
+        self, x: Array, v_hat: Array, square: Array, taken: Int[Array, ""], layout: Layout
+    ) -> Float[Array, "tensor_features tensors"]:
+        """z of every tensor.
+
+        - `x`: the features of coordinates
+        - `square`: their mean squares, before they were divided by them
+        - `taken`: steps so far
+        """
+        t = taken.astype(jnp.promote_types(x.dtype, jnp.float32))
+        time = jnp.tanh(t / jnp.asarray(self.time_scales, t.dtype) - 1).astype(x.dtype)
+        time = jnp.broadcast_to(time[:, None], (len(time), len(layout.sizes)))
+        aligned = layout.means(x[:1] * x[1 : 1 + len(self.betas)])
+        log = lambda square: 0.5 * jnp.log(square + EPS)[None]
+        size = jnp.log(jnp.asarray(layout.sizes, x.dtype))[None]
+        logs = [log(square[0]) - log(layout.means(v_hat)), log(square[-1]), size]
+        return jnp.concatenate([time, aligned, *(LOGS * x for x in logs)])
+
+    def direction(self, x: Array, z: Array, layout: Layout) -> Float[Array, "height columns"]:
+        """d of every coordinate."""
+        b = layout.spread(weights(self.of_tensor, z) + over(self.first.b, z))
+        h = jax.nn.relu(weights(self.first.w, x) + b)
+        h = jax.nn.relu(weights(self.second.w, h) + over(self.second.b, h))
+        short = weights(self.shortcut[:, None], x)[0]
+        return short + weights(self.head.w, h)[0] + self.head.b[0]
+
+    def dtype(self, params: Params) -> jnp.dtype:
+        """The dtype of θ, or that of a wider parameter; float32 at least."""
+        return tree.working_dtype((split_meta(self)[0], params))
+
+
+def check(opt: SmallMLP) -> None:
+    """Refuse settings out of range."""
+    if not opt.betas:
+        raise ValueError("SmallMLP: betas must be some numbers in [0, 1), got none.")
+    for name, betas in (("betas", opt.betas), ("beta", (opt.beta,))):
+        for beta in betas:
+            if not 0 <= beta < 1:
+                raise ValueError(f"SmallMLP: {name} must be in [0, 1), got {beta}.")
+    for tau in opt.time_scales:
+        if not 0 < tau < math.inf:
+            raise ValueError(f"SmallMLP: time_scales must be positive, got {tau}.")
+    if not 0 < opt.scale < math.inf:
+        raise ValueError(f"SmallMLP: scale must be positive, got {opt.scale}.")
+    if not 0 <= opt.weight_decay < 1:
+        raise ValueError(f"SmallMLP: weight_decay must be in [0, 1), got {opt.weight_decay}.")

@@ -1,0 +1,187 @@
+"""The small MLP against its equations, tensor by tensor in NumPy, and what follows from them."""
+
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+import pytest
+
+from steppe.core import tree
+from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.optimizers.learned.small_mlp import SmallMLP
+from steppe.testing import gradients
+from steppe.zoo import build
+from tests.optimizers.learning import meta_train
+from tests.reference.lstm import logistic
+
+STEPS = 5
+SHAPES = {"a": (4, 3), "b": (5,), "c": ()}
+EPS = 1e-24
+
+
+def rule(**changes):
+    """One whose rate and decay differ from tensor to tensor and from step to step."""
+    opt = SmallMLP((3, 2), weight_decay=0.1, key=jr.key(0), **changes)
+    read = jr.normal(jr.key(1), (2, opt.tensor_features, 1))
+    where = lambda o: (o.read_rate.w, o.read_decay.w, o.head.w)
+    return eqx.tree_at(where, opt, (read[0], read[1], 10 * opt.head.w))
+
+
+def problem(seed=0):
+    rng = np.random.default_rng(seed)
+    params = {name: rng.standard_normal(shape) for name, shape in SHAPES.items()}
+    grads = {name: rng.standard_normal((STEPS, *shape)) for name, shape in SHAPES.items()}
+    return params, grads
+
+
+@eqx.filter_jit
+def run(opt, grads, params):
+    """Parameters after each step on given gradients."""
+
+    def step(carry, g):
+        params, state = carry
+        u, state = opt.update(g, state, params)
+        params = tree.apply_updates(params, u)
+        return (params, state), params
+
+    return jax.lax.scan(step, (params, opt.init(params)), grads)[1]
+
+
+def slow(opt, grads, theta):
+    """`run` on one tensor, in NumPy."""
+    w = {jtu.keystr(at): np.asarray(x) for at, x in jtu.tree_leaves_with_path(opt)}
+    linear = lambda name, x: x @ w[f".{name}.w"] + w[f".{name}.b"]
+    rms = lambda x: np.sqrt(np.mean(x**2) + EPS)
+    m, v, out = [0.0] * len(opt.betas), 0.0, []
+    theta = np.array(theta, float)
+    for t, g in enumerate(grads):
+        m = [b * old + (1 - b) * g for b, old in zip(opt.betas, m, strict=True)]
+        v = opt.beta * v + (1 - opt.beta) * g**2
+        m_hat = [x / (1 - b ** (t + 1)) for b, x in zip(opt.betas, m, strict=True)]
+        v_hat = v / (1 - opt.beta ** (t + 1))
+        plain = [g, *m_hat]
+        x = [*plain, *(p / np.sqrt(v_hat + EPS) for p in plain), theta]
+        sizes = [rms(f) for f in x]
+        x = np.stack([f / s for f, s in zip(x, sizes, strict=True)], -1)
+        z = [np.tanh(t / tau - 1) for tau in opt.time_scales]
+        z += [np.mean(x[..., 0] * x[..., k]) for k in range(1, 1 + len(opt.betas))]
+        usual = np.sqrt(np.mean(v_hat) + EPS)
+        z += [0.1 * np.log(sizes[0] / usual), 0.1 * np.log(sizes[-1]), 0.1 * np.log(g.size)]
+        h = np.maximum(linear("first", x) + z @ w[".of_tensor"], 0)
+        h = np.maximum(linear("second", h), 0)
+        d = x @ w[".shortcut"] + linear("head", h)[..., 0]
+        rate = np.exp(3 * np.tanh(linear("read_rate", np.array(z))[0] / 3))
+        share = opt.weight_decay * logistic(linear("read_decay", np.array(z))[0])
+        theta = theta - opt.scale * rate * d / rms(d) - share * theta
+        out.append(theta)
+    return np.stack(out)
+
+
+def test_a_slow_loop_over_tensors_takes_the_same_steps():
+    opt, (params, grads) = rule(), problem()
+    found = run(opt, jtu.tree_map(jnp.asarray, grads), jtu.tree_map(jnp.asarray, params))
+    for name in SHAPES:
+        expected = slow(opt, grads[name], params[name])
+        np.testing.assert_allclose(found[name], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_without_gradients_parameters_shrink_by_exactly_the_learned_share():
+    opt = SmallMLP(weight_decay=0.01, key=jr.key(0))
+    opt = eqx.tree_at(lambda o: o.read_decay.b, opt, jnp.array([0.7]))
+    params = jtu.tree_map(jnp.asarray, problem()[0])
+    zeros = jtu.tree_map(lambda p: jnp.zeros((STEPS, *p.shape)), params)
+    found = run(opt, zeros, params)
+    factor = (1 - 0.01 * logistic(0.7)) ** STEPS
+    for name in SHAPES:
+        np.testing.assert_allclose(found[name][-1], factor * params[name], rtol=1e-12)
+    still = run(SmallMLP(key=jr.key(0)), zeros, params)
+    assert eqx.tree_equal(jtu.tree_map(lambda x: x[-1], still), params)
+
+
+@pytest.mark.parametrize("a", [1e-6, 1e8])
+def test_the_scale_of_the_loss_does_not_matter(a):
+    opt, (params, grads) = rule(), problem()
+    params, grads = (jtu.tree_map(jnp.asarray, x) for x in (params, grads))
+    plain, scaled = run(opt, grads, params), run(opt, tree.scale(a, grads), params)
+    for name in SHAPES:
+        np.testing.assert_allclose(scaled[name], plain[name], rtol=1e-7)
+
+
+def test_a_step_has_the_size_that_is_said_for_its_tensor():
+    """`scale` before training, whatever the network; between e^-3 and e^3 of it ever after."""
+    params, grads = (jtu.tree_map(jnp.asarray, x) for x in problem())
+    first = jtu.tree_map(lambda g: g[0], grads)
+    size = lambda opt, name: np.sqrt(
+        np.mean(np.square(opt.update(first, opt.init(params), params)[0][name]))
+    )
+    opt = SmallMLP(scale=0.3, key=jr.key(3))
+    for name in SHAPES:
+        assert size(opt, name) == pytest.approx(0.3, rel=1e-10)
+    far = eqx.tree_at(lambda o: o.read_rate.b, opt, jnp.array([1e6]))
+    assert size(far, "a") == pytest.approx(0.3 * np.exp(3), rel=1e-10)
+
+
+@pytest.mark.parametrize("a", [0.0, 1e30, 1e-40])
+def test_gradients_of_any_size_give_finite_steps_in_float32(a):
+    params, grads = (jtu.tree_map(lambda x: jnp.asarray(x, "float32"), x) for x in problem())
+    opt = jtu.tree_map(lambda x: x.astype(jnp.float32), SmallMLP(key=jr.key(0)))
+    found = run(opt, jtu.tree_map(lambda g: g * jnp.float32(a), grads), params)
+    assert tree.finite(found)
+
+
+def test_it_learns():
+    """Its rate goes down where that is what pays: at the minimum of a parabola."""
+    from tests.optimizers.test_rates import Bowl
+
+    opt = SmallMLP((4, 4), scale=0.3, time_scales=(2.0, 8.0), key=jr.key(0))
+    _, losses = meta_train(opt, Bowl(), length=8, episodes=1, steps=60, lr=0.03)
+    assert float(losses[-1]) < 0.2 * float(losses[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"betas": ()}, "betas must be some numbers"),
+        ({"betas": (0.9, 1.0)}, r"betas must be in \[0, 1\), got 1.0"),
+        ({"beta": -0.1}, r"beta must be in \[0, 1\)"),
+        ({"time_scales": (0.0,)}, "time_scales must be positive"),
+        ({"scale": 0.0}, "scale must be positive"),
+        ({"weight_decay": 1.0}, r"weight_decay must be in \[0, 1\)"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(changes, words):
+    with pytest.raises(ValueError, match=f"SmallMLP: {words}"):
+        build("small-mlp", key=jr.key(0), **changes)
+
+
+def test_it_needs_the_parameters():
+    opt = SmallMLP(key=jr.key(0))
+    with pytest.raises(ValueError, match="looks at the parameters"):
+        opt.update(jnp.ones(2), opt.init(jnp.ones(2)), None)
+
+
+@pytest.mark.slow
+def test_a_step_costs_less_than_a_quarter_of_that_of_an_lstm():
+    """In pairs, so that other work on the machine slows both down."""
+    like = {"w": (300, 300), "b": (300,), "out": (300, 33)}
+    params = {name: jnp.ones(shape, jnp.float32) for name, shape in like.items()}
+    grads = gradients(params, 0)
+    steps = {}
+    for name, opt in {"small": SmallMLP(key=jr.key(0)), "lstm": RNNProp(key=jr.key(0))}.items():
+        opt = jtu.tree_map(lambda x: x.astype(jnp.float32), opt)
+        step = eqx.filter_jit(lambda state, opt=opt: opt.update(grads, state, params))
+        state = step(opt.init(params))[1]
+        steps[name] = lambda step=step, state=state: jax.block_until_ready(step(state)[0])
+    ratios = []
+    for _ in range(9):
+        took = {}
+        for name, step in steps.items():
+            began = time.process_time()
+            step()
+            took[name] = time.process_time() - began
+        ratios.append(took["small"] / took["lstm"])
+    assert np.median(ratios) < 0.25
