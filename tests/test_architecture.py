@@ -167,6 +167,7 @@ def test_questions_of_the_library_are_asked_from_outside(path):
 def test_sibling_algorithms_do_not_import_each_other(folder):
     shared = {
         "coordinates",
+        "extras",
         "tensors",
         "networks",
         "names",

@@ -64,7 +64,7 @@ def of_folder(folder: Path, rerun: Path | None = None) -> list[Finding]:
 
 
 def logarithmic(recipe: Recipe) -> bool:
-    """Whether the meta-loss of a run is a mean of logarithms."""
+    """True where the meta-loss of a run is a mean of logarithms."""
     return recipe.objective.of != "reward" and recipe.objective.transform == "log"
 
 

@@ -1,4 +1,4 @@
-"""How steady a meta-training is at its end, and how alike two runs of it are.
+"""Steadiness of a meta-training at its end, and likeness of two runs of it.
 
     sd        standard deviation of the meta-loss over the last quarter of the meta-steps
     spread    difference of two runs in the mean of that quarter
@@ -87,7 +87,7 @@ def steady(rows: Sequence[Mapping], *, logarithmic: bool = False) -> Finding:
 def gate(
     rows: Sequence[Mapping], again: Sequence[Mapping] | None = None, *, logarithmic: bool = False
 ) -> list[Finding]:
-    """Whether a run is steady enough to be compared: sd below 10 %, a rerun within 5 %.
+    """Judge whether a run may be compared: sd below 10 %, a rerun within 5 %.
 
     - `rows`, `again`: logs of two runs of one recipe and seed; None: of one run alone
     """

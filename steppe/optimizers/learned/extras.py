@@ -1,4 +1,4 @@
-"""What a coordinatewise network may have besides: features of time, and a learned weight decay.
+"""Parts that a coordinatewise network may have: features of time, and a learned weight decay.
 
     φ(t) = [tanh(t/τ₁ − 1), …, tanh(t/τ_k − 1),  min(t/T, 1)]      t steps taken, alike for all rows
     θ ← θ + u − λ θ,     λ = bound · σ(w · h + b)                  h what the network has seen
@@ -69,7 +69,7 @@ def decay(
 
 
 def gradients_and_params(inputs: Inputs) -> tuple[Array, Array | None]:
-    """What a rule is handed: gradients, and where it asks for them the parameters."""
+    """Gradients, and the parameters where the rule asks for them."""
     return (inputs["grads"], inputs["params"]) if isinstance(inputs, dict) else (inputs, None)
 
 
