@@ -202,7 +202,7 @@ def meta_train(
                     row = tally.row(step)
                     _check(row, bad_share, estimator)
                     if validate and validation is not None and score is not None:
-                        run, found = judged(run, score, curriculum, span(run))
+                        run, found = judged(run, score, curriculum, validation.horizon)
                         row |= found
                     if validate and share is not None:
                         row["flatness_share"] = share(run.state)

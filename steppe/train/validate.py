@@ -201,8 +201,11 @@ def judged(
 ) -> tuple[Run, dict[str, float]]:
     """The run after a validation, and its numbers for the log.
 
-    `score(opt, steps)` is the validation loss after so many inner steps, `horizon` how many.
+    `score(opt, steps)` is the validation loss after so many inner steps, `horizon` how many where
+    there is no curriculum to say it.
     """
+    if curriculum is not None:
+        horizon = curriculum.validation_horizon(run.stage)
     value = score(run.state.opt, horizon)
     better = value < float(run.best_score)
     found: dict[str, float] = {"valid_loss": value}
