@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from steppe.evaluation.engines import Row, cell_id
 from steppe.studies.flatness import design
+from steppe.studies.flatness.rivals import further
 from steppe.studies.flatness.scales import SMALL
 
 # Small, with two techniques and a task less.
@@ -30,7 +31,8 @@ def row(cell: dict, result: dict | None, error: str | None = None) -> Row:
 def rows(effect: Effect, scale: design.Scale = SCALE, noise: float = 0.02) -> list[Row]:
     """Every cell of `scale`, its numbers shifted by `effect`; pairs share most of their noise."""
     cells = CELLS if scale is SCALE else design.cells(scale)
-    return [row(cell, result(cell, effect, noise)) for cell in cells]
+    made = [row(cell, result(cell, effect, noise)) for cell in cells]
+    return made + [row(cell, result(cell, effect, noise)) for cell in further(scale, made)]
 
 
 def result(cell: dict, effect: Effect, noise: float = 0.02) -> dict:
@@ -39,12 +41,12 @@ def result(cell: dict, effect: Effect, noise: float = 0.02) -> dict:
         seeds = len(cell["meta_seeds"])
         worse = 0.3 if cell["part"] == "classic" else 0.6
         shift = lambda metric: worse if metric == "test_loss" else -0.02
-        found = lambda: look(own, own, shift, cell["runs"] * seeds, noise, seeds)
-        told = {"lr": 0.1, "edge": "", "setting": 0.0, "trials": 60, "steps": 500}
-        told |= {"gradients": 500, "ms_per_step": 0.2}
+        task = look(own, own, shift, cell["runs"] * seeds, noise, seeds)
         if cell["part"] == "untuned":
-            return told | {"tasks": {name: found() for name in cell["tasks"]}}
-        return told | {"task": found()}
+            return {"task": task}
+        lr = {"digits-relu": 0.1, "digits-mlp": 0.1}.get(cell["task"]["name"], 0.01)
+        told = {"lr": lr, "edge": "", "setting": 0.0, "trials": 60, "steps": 500}
+        return told | {"gradients": 500, "ms_per_step": 0.2, "task": task}
     shared = random.Random(str((cell["optimizer"], cell["technique"], cell["meta_seed"])))
     shift = lambda metric: effect(cell["optimizer"], cell["technique"], cell["arm"], metric)
     tasks = {name: look(shared, own, shift, cell["runs"], noise) for name in cell["tasks"]}

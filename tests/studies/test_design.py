@@ -23,7 +23,7 @@ def test_cells_are_plain_and_no_two_are_the_same(name):
 def test_recipes_and_tasks_can_be_made(name):
     looking = {"name", "curved", "runs", "every", "horizon"}
     for cell in design.cells(SCALES[name]):
-        tasks = [cell["task"]] if cell["part"] == "classic" else cell["tasks"].values()
+        tasks = cell["tasks"].values() if cell["part"] == "learned" else [cell["task"]]
         for how in tasks:
             assert set(how) - looking <= set(options(how["name"]))
             steps = how.get("horizon", cell["horizon"])
@@ -45,19 +45,6 @@ def test_the_small_study_is_what_was_promised():
     assert any(arm.startswith("valid+") for arm in arms)
     rivals = {(c["optimizer"], c["budget"]) for c in design.cells(SMALL) if c["part"] == "classic"}
     assert {("adam", "steps"), ("sam", "steps"), ("sam", "gradients")} <= rivals
-
-
-def test_untuned_rivals_are_tuned_on_the_task_of_meta_training_and_looked_at_elsewhere():
-    names = ("sgd", "adam")
-    scale = design.change(SMALL, untuned=names)
-    made = [cell for cell in design.cells(scale) if cell["part"] == "untuned"]
-    assert [cell["optimizer"] for cell in made] == [*names]
-    same, *others = SMALL.tasks
-    for cell in made:
-        assert cell["task"] == SMALL.meta_task == SMALL.tasks[same]
-        assert [*cell["tasks"]] == others
-        tuned = design.classic(SMALL, cell["optimizer"], SMALL.meta_task, "steps")
-        assert {name: cell[name] for name in tuned} == tuned | {"part": "untuned"}
 
 
 def test_pairs_differ_in_their_penalty_alone():

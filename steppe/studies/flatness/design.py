@@ -2,7 +2,7 @@
 
     {DM, RNNProp, L2O-Scale} × {plain, CL, CL-IL} × arms × meta-seeds        "learned" cells
     {SGD, momentum, Adam, RMSProp, SAM, Entropy-SGD} × tasks × budgets       "classic" cells
-    {SGD, momentum, Adam, RMSProp}, tuned on the task of meta-training alone "untuned" cells
+    some of these × tasks, at the rate of the task of meta-training         "untuned" cells
 
 An *arm* is what is added to meta-training: nothing, a measure of flatness, or a control. All arms
 of one optimizer, technique and meta-seed begin with the same weights and draw the same problems.
@@ -81,9 +81,9 @@ class Scale:
       the plain technique alone; `ablation`: with that and `ablation_seeds` alone
     - `horizon`, `every`, `levels`: see `evaluation.levels`; `runs`: networks trained for a
       meta-seed; a task may have its own
-    - `rivals`: of `CLASSIC`, tuned with `tuning_seeds` trainings a setting; `untuned`: those that
-      are also looked at with what was best on the task of meta-training. These were added after
-      the other numbers were known
+    - `rivals`: of `CLASSIC`, tuned with `tuning_seeds` trainings a setting; `untuned`: those with a
+      rate alone that are also looked at, on every task, at the rate that was best on the task of
+      meta-training. They were added after the other numbers were known
     - `promised`: time on two cores, and memory
     """
 
@@ -135,8 +135,6 @@ def cells(scale: Scale) -> Iterator[Cell]:
         for optimizer in scale.recipes:
             for arm in ablation_arms(scale, optimizer):
                 yield learned(scale, optimizer, "plain", arm, seed)
-    for optimizer in scale.untuned:
-        yield untuned(scale, optimizer)
 
 
 def main_arms(scale: Scale, optimizer: str) -> list[str]:
@@ -218,8 +216,8 @@ def classic(scale: Scale, optimizer: str, task: dict[str, Any], budget: str) -> 
     }
 
 
-def untuned(scale: Scale, optimizer: str) -> Cell:
-    """The optimizer tuned on the task of meta-training, and on no task on which it is looked at."""
-    cell = classic(scale, optimizer, scale.meta_task, "steps")
-    tasks = {label: how | {"curved": False} for label, how in list(scale.tasks.items())[1:]}
-    return cell | {"part": "untuned", "tasks": tasks}
+def untuned(scale: Scale, optimizer: str, how: dict[str, Any], lr: float) -> Cell:
+    """An optimizer on a task that it is not tuned for."""
+    cell = classic(scale, optimizer, how | {"curved": False}, "steps")
+    kept = {name: x for name, x in cell.items() if name not in ("grid", "tuning_seeds")}
+    return kept | {"part": "untuned", "lr": lr}

@@ -121,7 +121,7 @@ def post_hoc(scale: Scale, learned: Learned, rows: Sequence[Row]) -> PostHoc:
         trained=pooled(general(unseen, TRAINED), every),
         best=compared(learned, to_norm, general(unseen, BEST), seeds),
         best_rivals=against(scale, learned, tuned(scale, rows, unseen), arms, unseen, BEST),
-        untuned=against(scale, learned, untuned(rows), arms, unseen),
+        untuned=against(scale, learned, untuned(scale, rows), arms, unseen),
         fresh=compared(
             learned, [((o, t, arm), (o, t, NONE)) for o, t, arm in later], general(unseen), fresh
         ),

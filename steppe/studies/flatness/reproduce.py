@@ -13,6 +13,7 @@ from .findings import findings
 from .outcome import tables
 from .picture import picture
 from .report import write_report
+from .rivals import further
 
 REPORT, TABLES, PICTURE = "report.html", "tables.md", "flatness.svg"
 SIZES = {"digits": 1_500, "mnist5k": 16_000, "mnist": 16_000, "cifar10": 13_600}  # coordinates
@@ -61,7 +62,7 @@ def estimate(scale: Scale) -> dict[str, Any]:
 
 
 def inner_steps(cell: Cell) -> float:
-    tasks = [cell["task"]] if cell["part"] == "classic" else cell["tasks"].values()
+    tasks = cell["tasks"].values() if cell["part"] == "learned" else [cell["task"]]
     looked = sum(
         how.get("horizon", cell["horizon"]) * how.get("runs", cell["runs"]) for how in tasks
     )
@@ -79,4 +80,4 @@ def core_seconds(cell: Cell) -> float:
     return inner_steps(cell) * coordinates * PER_COORDINATE * BACKWARD
 
 
-STUDY = Study(cells, WORK, conclude, cost=cost, keep_programs=True)
+STUDY = Study(cells, WORK, conclude, cost=cost, keep_programs=True, further=further)

@@ -1,10 +1,11 @@
 """Learned optimizers against those made by hand, on equal networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...evaluation.engines import Row
-from .design import COSTLY, Scale
+from .design import COSTLY, Cell, Scale
+from .design import untuned as untuned_cell
 from .lines import END, Arm, Learned, Line, Number, Place, Readings, Result, every, family, minus
 
 Looks = Mapping[str, Mapping[str, Mapping[int, Result]]]  # rival → task → meta-seed → what it found
@@ -22,16 +23,51 @@ def tuned(scale: Scale, rows: Sequence[Row], tasks: Sequence[str]) -> Looks:
     return found
 
 
-def untuned(rows: Sequence[Row]) -> Looks:
-    """The optimizers whose settings are those that were best on the task of meta-training."""
+def untuned(scale: Scale, rows: Sequence[Row]) -> Looks:
+    """The optimizers at the rate that was best on the task of meta-training, on every other task.
+
+    Where tuning on a task came to the same rate, this is what was found there.
+    """
+    found: dict[str, dict[str, dict[int, Result]]] = {}
+    rates = base_rates(scale, rows)
+    for row in rows:
+        name, result = row.cell["optimizer"], row.result
+        if row.cell["part"] not in ("classic", "untuned") or name not in rates or result is None:
+            continue
+        label = task_of(scale, row.cell["task"])
+        if label in list(scale.tasks)[1:] and row.cell.get("lr", result.get("lr")) == rates[name]:
+            looks = by_seed(result["task"], row.cell["meta_seeds"])
+            found.setdefault(name, {})[label] = looks
+    return found
+
+
+def further(scale: Scale, rows: Sequence[Row]) -> Iterator[Cell]:
+    """The cells that `untuned` needs: tasks for which tuning came to another rate."""
+    rates = base_rates(scale, rows)
+    for row in rows:
+        name = row.cell["optimizer"]
+        if row.cell["part"] != "classic" or name not in rates or row.result is None:
+            continue
+        if row.result["lr"] != rates[name]:
+            yield untuned_cell(scale, name, row.cell["task"], rates[name])
+
+
+def base_rates(scale: Scale, rows: Sequence[Row]) -> dict[str, float]:
+    """Rates that were tuned on the task of meta-training."""
     return {
-        rival(row.cell): {
-            label: by_seed(look, row.cell["meta_seeds"])
-            for label, look in row.result["tasks"].items()
-        }
+        row.cell["optimizer"]: row.result["lr"]
         for row in rows
-        if row.cell["part"] == "untuned" and row.result is not None
+        if row.cell["part"] == "classic"
+        and row.result is not None
+        and row.cell["optimizer"] in scale.untuned
+        and row.cell["task"] == scale.meta_task
     }
+
+
+def task_of(scale: Scale, how: Mapping[str, Any]) -> str:
+    """The label of a task, "" if it is none of the scale's; curved or not."""
+    bare = lambda task: {name: x for name, x in task.items() if name != "curved"}
+    return next((label for label, x in scale.tasks.items() if bare(x) == bare(how)), "")
 
 
 def against(

@@ -3,7 +3,7 @@
     "learned"   recipe, meta-seed → meta-train → `descend` on every task
     "search"    the same, but scored on the validation split of the validation tasks alone
     "classic"   tune on the validation split of a task → `descend` on it
-    "untuned"   tune on that of the task of meta-training → `descend` on every other
+    "untuned"   `descend` on a task at a given rate
 
 Whatever is random in cell s goes by s: starts of the optimizer, meta-training, starts and batches
 of the networks. Two cells with the same s are pairs, whatever else differs between them.
@@ -74,20 +74,6 @@ def search(cell: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def classic(cell: Mapping[str, Any]) -> dict[str, Any]:
-    opt, told = tuned(cell)
-    return {"task": look(cell, cell["task"], opt, told["steps"])} | told
-
-
-def untuned(cell: Mapping[str, Any]) -> dict[str, Any]:
-    opt, told = tuned(cell)
-    steps = cell["horizon"]
-    return {
-        "tasks": {label: look(cell, how, opt, steps) for label, how in cell["tasks"].items()}
-    } | {name: told[name] for name in ("lr", "edge", "setting", "trials", "ms_per_step")}
-
-
-def tuned(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any]]:
-    """The optimizer with what is best on the validation split of the cell's task; how it went."""
     settings, make = CLASSIC[cell["optimizer"]]
     cost = make(1.0, settings[-1]).gradients_per_step
     assert cost is not None  # no line search is among them
@@ -110,7 +96,8 @@ def tuned(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any]]:
     score = lambda found: found.scores[found.grid.index(found.best)]
     setting = min(tried, key=lambda s: score(tried[s]))
     opt = make(jnp.asarray(tried[setting].best), setting)
-    return opt, {
+    return {
+        "task": look(cell, cell["task"], opt, steps),
         "lr": tried[setting].best,
         "edge": tried[setting].edge,
         "setting": setting,
@@ -119,6 +106,12 @@ def tuned(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any]]:
         "gradients": steps * cost,
         "ms_per_step": number(time_step(task, opt, key=key)),
     }
+
+
+def untuned(cell: Mapping[str, Any]) -> dict[str, Any]:
+    [setting], make = CLASSIC[cell["optimizer"]]
+    opt = make(jnp.asarray(cell["lr"]), setting)
+    return {"task": look(cell, cell["task"], opt, cell["horizon"])}
 
 
 def train(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any]]:
