@@ -207,13 +207,13 @@ def _cause(log: IO[bytes]) -> str:
 
 
 def _ended(process: subprocess.Popen) -> None:
-    """End the process: it ends with its input; one that does not is killed."""
+    """End the process at once; it keeps nothing that could be lost."""
+    for end in (process.terminate, process.kill):
+        end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+            break
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.close()
-    for end in (lambda: None, process.terminate, process.kill):
-        end()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(3)
-            return

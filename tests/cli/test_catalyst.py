@@ -106,7 +106,9 @@ def test_a_server_of_this_machine_runs_meanwhile(steppe, tmp_path, monkeypatch):
 
 
 def test_too_many_numbers_are_refused_before_a_rate_is_tuned(steppe, monkeypatch):
-    monkeypatch.setattr("steppe.evaluation.tuning.tune", lambda *_, **__: pytest.fail("it was tuned"))
+    monkeypatch.setattr(
+        "steppe.evaluation.tuning.tune", lambda *_, **__: pytest.fail("it was tuned")
+    )
     assert "a text can tell 64 at most" in steppe("catalyst", "sparse-recovery", "--quiet").sentence
 
 

@@ -25,7 +25,7 @@ from steppe.store.untrusted import FileError
 
 ROOT = Path(__file__).parents[2]
 ASK = [Message("user", "Two numbers, please.")]
-SOON = 10.0  # seconds
+SOON = 60.0  # seconds, on a machine with much else to do
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_it_answers_and_is_gone_after_the_block(cache):
         assert answer.texts == (stand_in.TEXTS,) and answer.model == local.NAME
         with pytest.raises(ServeError, match=r"cannot be taken \(Address already in use\); give"):
             serve(port=port_of(server.base_url)).__enter__()
-    assert server.process.poll() == 0 and refused(server.base_url)
+    assert server.process.poll() == -signal.SIGTERM and refused(server.base_url)
     # The same port at once, whatever becomes of the block.
     with pytest.raises(ZeroDivisionError), serve(port=port_of(server.base_url)) as again:
         raise ZeroDivisionError
