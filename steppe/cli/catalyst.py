@@ -118,7 +118,11 @@ class Catalyst:
     key_env: str | None = setting(
         None, "name of the environment variable that holds the server's key"
     )
-    cache: Path | None = setting(None, "folder that answers are kept in, and taken from")
+    cache: Path | None = setting(
+        None,
+        "folder that answers and scores are kept in, and taken from, so that a run that was broken "
+        "off goes on",
+    )
     cache_mode: Literal["use", "refresh", "replay", "off"] = setting(
         "use",
         "use what is in the cache, ask anew, or replay: no server is asked, and an answer that is "
@@ -310,6 +314,7 @@ def tuned(
             candidates=options.candidates,
             seed=options.seed,
             transcript=talk,
+            kept=options.cache if options.cache_mode == "use" else None,
             say=say,
         )
     except (TypeError, ReplayError) as error:  # a task without the structure; no such answer

@@ -8,6 +8,7 @@ The tokenizer is that of the folder of the encoder: `tokenizer.json`, by the pac
 (`pip install "steppe[text]"`), imported where it is needed.
 """
 
+import hashlib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,11 @@ SPLITS = get_args(Split)
 
 
 class TextTokenizer:
-    """The tokenizer of a folder. Raises FileError, one sentence, where there is none."""
+    """The tokenizer of a folder. Raises FileError, one sentence, where there is none.
+
+    - `size`: of its vocabulary; `special`: tokens that mark something
+    - `digest`: SHA-256 of its file
+    """
 
     def __init__(self, folder: str | os.PathLike):
         try:
@@ -56,7 +61,7 @@ class TextTokenizer:
         self.special = frozenset(
             i for i, token in own.get_added_tokens_decoder().items() if token.special
         )
-        self._own = own
+        self._own, self.digest = own, hashlib.sha256(data).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, none of them special."""

@@ -38,6 +38,7 @@ from .proposers import AbstractProposer as AbstractProposer
 from .proposers import Echo as Echo
 from .proposers import RandomRestart as RandomRestart
 from .proposers import Scripted as Scripted
+from .remembered import Remembered as Remembered
 from .scripted import FunctionClient as FunctionClient
 from .scripted import ScriptedClient as ScriptedClient
 from .soft_prompt import AbstractTokenizer as AbstractTokenizer

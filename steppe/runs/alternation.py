@@ -8,6 +8,7 @@ print(record.verdict)
 
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,12 +29,15 @@ from ..prompt.descent import AbstractDescent, Descent
 from ..prompt.history import plain
 from ..prompt.instruction import Instruction
 from ..prompt.proposers import RandomRestart
+from ..prompt.remembered import Remembered
 from ..prompt.state import Alternate, Result
 from ..prompt.transcript import Transcript
+from ..tasks import suite
 from ..train.environment import environment
 from ..zoo.recipe import Recipe
 from .asking import Asked
 from .folder import BadInput
+from .identity import identity
 from .knobs import Knob
 from .recipe_descent import RecipeDescent
 
@@ -47,6 +51,7 @@ class Tunable:
 
     - `told`: parameters as a table of numbers and words, for the record
     - `test`: the loss of parameters on data that nothing is chosen by, None where it is not known
+    - `identity`: tells the problem from all others, see `identity`; "" where it is not known
     """
 
     descent: AbstractDescent
@@ -56,6 +61,7 @@ class Tunable:
     optimizer: str
     told: Callable[[Any], dict[str, float | str | None]]
     test: Callable[[Any], float] | None = None
+    identity: str = ""
 
 
 def numbers(
@@ -102,6 +108,7 @@ def numbers(
         optimizer=optimizer or type(opt).__name__,
         told=told,
         test=lambda params: test.score_at(params).loss,
+        identity=identity(task, opt, descent.episode, codec),
     )
 
 
@@ -138,6 +145,7 @@ def settings(
         optimizer=f"meta-gradients, {recipe.estimator.kind}",
         told=descent.told,
         test=descent.test,
+        identity=identity(repr(recipe), repr(knobs), suite.build(str(recipe.task.name)), seed),
     )
 
 
@@ -150,16 +158,21 @@ def alternate(
     candidates: int = 3,
     seed: int = 0,
     transcript: Transcript | None = None,
+    kept: str | os.PathLike | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Result, Alternation]:
     """Tune by the catalyst, by gradients alone, and by restarts at random; each at equal cost.
 
     - `schedule`: with as many gradients as all its rounds need, where it does not say how many
     - `proposer`: the word for who is asked
+    - `kept`: a folder for scores, by which a run that was broken off goes on (`Remembered`)
 
     Raises what a client raises that is no answer to be replayed.
     """
-    began, descent = time.monotonic(), tunable.descent
+    began = time.monotonic()
+    descent = Remembered(tunable.descent, kept if tunable.identity else None, tunable.identity)
+    if len(descent):
+        say(f"{len(descent):,} scores and texts of an earlier run are kept, and not computed again")
     each = descent.gradients_per_step
     if each is None:
         schedule = dataclasses.replace(schedule, gradients=None)

@@ -19,6 +19,7 @@ from ..prompt.soft_prompt import SoftPrompt, Tokenizer, readable
 from ..tasks.text.encoder import load_encoder
 from ..tasks.text.prompts import PromptTuning, newsgroups
 from .alternation import Tunable
+from .identity import identity
 
 NEWSGROUPS = "newsgroups-prompt"
 
@@ -96,4 +97,5 @@ def prompt(
         optimizer=optimizer or type(opt).__name__,
         told=told,
         test=lambda params: test.score_at(params).loss,
+        identity=identity(task, opt, descent.episode, own.digest),
     )

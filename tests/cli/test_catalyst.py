@@ -13,6 +13,7 @@ from tasks.text.tiny import WORDS, write
 import steppe as library
 from steppe.prompt.alternation import Alternation
 from steppe.prompt.local import NAME
+from steppe.prompt.proposers import Scripted
 from steppe.prompt.transcript import Transcript
 from steppe.store.untrusted import Source, checked
 
@@ -71,7 +72,7 @@ def test_a_server_is_asked_and_replayed(steppe, tmp_path, monkeypatch):
     assert again["catalyst"] == told["catalyst"] and again["paid"]["calls"] == 0
     assert "kept from before" in again["price"]
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
-    assert len(files) == 4 and not any(KEY in p.read_text() for p in files)
+    assert len(files) == 5 and not any(KEY in p.read_text() for p in files)
     assert KEY not in first.out + first.err
     other = steppe(*line, "--cache-mode", "replay", "--seed", 1)
     assert other.code == 2 and "no such answer was recorded" in other.err
@@ -103,6 +104,29 @@ def test_a_server_of_this_machine_runs_meanwhile(steppe, tmp_path, monkeypatch):
     monkeypatch.setenv("STEPPE_CACHE", "nowhere")  # nothing is started for a replay
     again = steppe(*line, "--cache-mode", "replay")
     assert json.loads(again.out)["catalyst"] == told["catalyst"] and "answers at" not in again.err
+
+
+def test_a_run_that_was_broken_off_goes_on(steppe, tmp_path, monkeypatch):
+    (tmp_path / "s.json").write_text(json.dumps([["x1 = -0.5, x2 = 2.4"], ["x1 = 0, x2 = 0"]]))
+    line = (*PROBLEM, "--rounds", 2, "--steps", 4, "--script", "s.json", "--json")
+    expected = json.loads(steppe(*line).out)
+    asked, own = [], Scripted.propose
+
+    def propose(self, pool, n):
+        asked.append(n)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return own(self, pool, n)
+
+    monkeypatch.setattr(Scripted, "propose", propose)
+    assert steppe(*line, "--cache", "kept").code == 130
+    again = steppe(*line, "--cache", "kept")
+    told = json.loads(again.out)
+    assert re.search(r"\n\d\d scores and texts of an earlier run are kept", again.err)
+    for way in ("catalyst", "alone", "restart"):
+        assert told[way] == expected[way]
+    assert "are kept" not in steppe(*line, "--cache", "kept", "--seed", 1).err
+    assert "are kept" not in steppe(*line, "--cache", "kept", "--cache-mode", "off").err
 
 
 def test_too_many_numbers_are_refused_before_a_rate_is_tuned(steppe, monkeypatch):
