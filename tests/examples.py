@@ -40,6 +40,7 @@ from steppe.tasks.synthetic.norm import Norm
 from steppe.tasks.synthetic.quadratic import Bowl
 from steppe.tasks.synthetic.rastrigin import Rastrigin
 from steppe.tasks.synthetic.two_classes import TwoClasses
+from steppe.tasks.text.next_letter import next_letter
 from steppe.tasks.text.prompts import PromptTuning
 from steppe.tasks.wrappers.combined import Log, Rescaled, Sum
 from steppe.tasks.wrappers.flattened import Flattened
@@ -111,6 +112,9 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
         pictures(), ConvNet(channels=(2,), kernels=(3,), strides=(1,)), batch_size=8
     ),
     "prompt-tuning": lambda: PromptTuning(texts(), encoder(), rows=2, batch_size=3),
+    "next-letter": lambda: next_letter(
+        sizes=(2000, 4, 4), length=3, width=4, heads=2, blocks=1, batch_size=2
+    ),
     "classify-nas": lambda: Classify(pictures(), NASCell(channels=1), batch_size=8),
 }
 

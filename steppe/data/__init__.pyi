@@ -4,8 +4,10 @@ from .dataset import minibatch as minibatch
 from .dataset import whole as whole
 from .images import cifar10 as cifar10
 from .images import digits as digits
+from .images import fashion as fashion
 from .images import load as load
 from .images import mnist as mnist
 from .images import mnist5k as mnist5k
 from .images import raw_mnist5k as raw_mnist5k
 from .names import DATA as DATA
+from .variants import varied as varied

@@ -1,15 +1,16 @@
-"""Digits, MNIST and CIFAR-10 as `Dataset`s.
+"""Digits, MNIST, Fashion-MNIST and CIFAR-10 as `Dataset`s.
 
     name     rows x pixels       train  valid   test   splits
     digits    1797 x 8x8          1197    300    300   one permutation of all rows
     mnist5k   5000 x 28x28        3500    500   1000   one permutation (sorted by class in the file)
     mnist    70000 x 28x28       55000   5000  10000   official test set, valid = 1/12 of train
+    fashion  70000 x 28x28       55000   5000  10000   as mnist
     cifar10  60000 x 32x32x3     45000   5000  10000   official test set, valid = 1/10 of train
 
 Pixels are kept as stored and scaled by 1/255 (digits: 1/16). No mean is subtracted, nothing is
 augmented. The permutations are those of `arrange`: `numpy.random.default_rng(0)`.
 
-The first two come with Python packages. The last two are read from the folder (or the npz file)
+The first two come with Python packages. The others are read from the folder (or the npz file)
 given as `folder=` or in the environment variable STEPPE_DATA; nothing is ever downloaded. Looked
 for, in this order: NAME.npz, the original files, a single NAME_*.npz.
 """
@@ -92,14 +93,32 @@ def mnist(folder: str | os.PathLike | None = None) -> Dataset:
     Other data in the same format and of the same shape (Fashion-MNIST) is read as well.
     """
     wanted = "mnist.npz or the four IDX files (train-images-idx3-ubyte and so on)"
-    place = _locate("mnist", folder, wanted, ("", "mnist", "MNIST/raw"), "t*idx[13]-ubyte*")
+    return _idx("mnist", folder, wanted, ("", "mnist", "MNIST/raw"))
+
+
+def fashion(folder: str | os.PathLike | None = None) -> Dataset:
+    """Fashion-MNIST (Xiao et al. 2017), in the format and the shape of MNIST.
+
+    Its IDX files have the names of MNIST's, so that they are looked for in folders of its name; in
+    `folder` itself only where that is given.
+    """
+    wanted = "fashion.npz, or the folder fashion-mnist with the four IDX files"
+    homes = ("fashion", "fashion-mnist", "FashionMNIST/raw", *(["."] if folder else []))
+    return _idx("fashion", folder, wanted, homes)
+
+
+def _idx(
+    name: str, folder: str | os.PathLike | None, wanted: str, homes: tuple[str, ...]
+) -> Dataset:
+    """Four IDX files, or an npz file, of images (28, 28)."""
+    place = _locate(name, folder, wanted, homes, "t*idx[13]-ubyte*")
     if place.is_file():
         arrays, sources = _from_npz(place)
     else:
-        paths = {part: _idx_path(place, *start) for part, start in IDX_FILES.items()}
+        paths = {part: _idx_path(name, place, *start) for part, start in IDX_FILES.items()}
         arrays = {part: read_idx(path, IDX_FILES[part][1]) for part, path in paths.items()}
         sources = {part: str(path) for part, path in paths.items()}
-    return _official("mnist", arrays, sources, shape=(28, 28), share=12)
+    return _official(name, arrays, sources, shape=(28, 28), share=12)
 
 
 def cifar10(folder: str | os.PathLike | None = None) -> Dataset:
@@ -187,7 +206,7 @@ def _from_npz(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return read_npz(path), {part: f"{path}: {part}" for part in IDX_FILES}
 
 
-def _idx_path(folder: Path, stem: str, axes: int) -> Path:
+def _idx_path(name: str, folder: Path, stem: str, axes: int) -> Path:
     for path in (
         folder / f"{stem}{dot}idx{axes}-ubyte{end}" for dot in "-." for end in ("", ".gz")
     ):
@@ -196,7 +215,7 @@ def _idx_path(folder: Path, stem: str, axes: int) -> Path:
         if (path / path.name).is_file():  # a folder of the file's name, as on Kaggle
             return path / path.name
     raise FileNotFoundError(
-        f"mnist: {folder} holds IDX files, but not {stem}-idx{axes}-ubyte (plain or .gz); put it "
+        f"{name}: {folder} holds IDX files, but not {stem}-idx{axes}-ubyte (plain or .gz); put it "
         "there."
     )
 

@@ -2,7 +2,7 @@
 
 from ..core.entry import Entry, table
 
-SHIPPED, LOCAL = "with a Python package", "from a local folder"
+SHIPPED, LOCAL, DRAWN = "with a Python package", "from a local folder", "drawn"
 
 DATA = table(
     Entry(
@@ -28,5 +28,29 @@ DATA = table(
         "CIFAR-10 from a local folder (45000 / 5000 / 10000 when complete)",
         ".data.images:cifar10",
         family=LOCAL,
+    ),
+    Entry(
+        "fashion",
+        "Fashion-MNIST from a local folder (55000 / 5000 / 10000 when complete)",
+        ".data.images:fashion",
+        family=LOCAL,
+    ),
+    Entry(
+        "breast-cancer",
+        "569 tumours by 30 measures, shipped with scikit-learn (369 / 100 / 100)",
+        ".data.tabular:breast_cancer",
+        family=SHIPPED,
+    ),
+    Entry(
+        "wine",
+        "178 wines by 13 measures, shipped with scikit-learn (98 / 40 / 40)",
+        ".data.tabular:wine",
+        family=SHIPPED,
+    ),
+    Entry(
+        "mixture",
+        "3000 points of 16 normal clusters in 4 classes, drawn (1200 / 600 / 1200)",
+        ".data.tabular:mixture",
+        family=DRAWN,
     ),
 )

@@ -405,14 +405,20 @@ IMAGES = {  # data set: how it is called in a task's line
     "mnist5k": "5000 MNIST digits",
     "mnist": "MNIST from a local folder",
     "cifar10": "CIFAR-10 from a local folder",
+    "fashion": "Fashion-MNIST from a local folder",
+    "breast-cancer": "569 tumours",
+    "wine": "178 wines",
+    "mixture": "3000 points of 16 clusters",
 }
 CONSTANT = {"padding": "VALID", "norm": "constant"}
 UNPOOLED = {"channels": (8, 8), "pool": 1, "norm": "none", "batch_size": 64}
+THREE = {"channels": (16, 32, 32), "kernels": (3, 3, 3), "strides": (1, 1, 1), "start": "he"}
+TABULAR = {"activation": "relu", "start": "he", "batch_size": 32}
 SIXTEEN = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
 def _images(data: str, ending: str, about: str, network: str, **arguments: Any) -> Entry:
-    """`batch_size` is the task's; what else is given, the network's."""
+    """`batch_size` is the task's, `noise` the data's; what else is given, the network's."""
     task = {"dataset": data, "network": Made(NETWORKS + network)}
     words = f"{IMAGES[data]}, {about}"
     return Entry(f"{data}-{ending}", words, ".tasks.classify:Classify", task | arguments, data)
@@ -484,9 +490,30 @@ IMAGE_TASKS = (
     _images("cifar10", "vgg16", "VGG-16 with batch norm (DM)", "VGG", stages=SIXTEEN),
     _images("cifar10", "resnet", "ResNet of 8 layers with group norm", "ResNet"),
     _images("cifar10", "resnet20", "ResNet of 20 layers with group norm", "ResNet", blocks=3),
+    _images("cifar10", "conv3", "three padded 3x3 convolutions, batch norm", "ConvNet", **THREE),
+    _images("fashion", "relu", "784-20-10 ReLU", "MLP", activation="relu"),
+    _images("fashion", "conv", "the published ConvNet", "ConvNet", padding="VALID"),
+    _images("fashion", "lenet", "LeNet with batch norm (DM)", "LeNet"),
+    _images("fashion", "resnet", "ResNet of 8 layers with group norm", "ResNet"),
+    _images("breast-cancer", "mlp", "30-20-2 ReLU", "MLP", **TABULAR),
+    _images("wine", "mlp", "13-20-3 ReLU", "MLP", **TABULAR),
+    _images("mixture", "mlp", "10-50-4 ReLU", "MLP", **TABULAR | {"hidden": (50,)}),
+    _images(
+        "mixture",
+        "noisy",
+        "10-50-4 ReLU, a fifth of the labels wrong",
+        "MLP",
+        **TABULAR | {"hidden": (50,), "noise": 0.2},
+    ),
 )
 
 TEXT_TASKS = (
+    Entry(
+        "next-letter",
+        "a transformer of 2 blocks on sequences of 16 letters, whose entropy is known",
+        ".tasks.text.next_letter:next_letter",
+        family="texts",
+    ),
     Entry(
         "newsgroups-prompt",
         "four newsgroups told apart by a soft prompt and a head on MiniLM; see `steppe fetch`",
@@ -511,8 +538,12 @@ SUITES: dict[str, tuple[str, ...]] = {  # named lists of tasks
     ),
     **{
         data: tuple(name for name, entry in TASKS.items() if entry.family == data)
-        for data in ("digits", "mnist5k", "mnist", "cifar10")
+        for data in ("digits", "mnist5k", "mnist", "cifar10", "fashion")
     },
+    "not-digits": (
+        "cifar10-conv3", "fashion-conv", "breast-cancer-mlp", "wine-mlp", "mixture-noisy",
+        "next-letter",
+    ),
     "dm-synthetic": (
         "quadratic-dm", "lasso-dm", "lasso-dm-fixed", "rastrigin-dm", "square-cos-dm",
     ),

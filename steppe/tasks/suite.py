@@ -13,6 +13,7 @@ from ..core.messages import did_you_mean
 from ..core.task import AbstractTask
 from ..data.images import load
 from ..data.names import DATA, LOCAL
+from ..data.variants import varied
 from .classify import Classify
 from .names import SUITES, TASKS
 from .wrappers.population import Population
@@ -47,8 +48,18 @@ def build(name: str, *, particles: int | None = None, **overrides) -> AbstractTa
     if entry.load() is not Classify:
         return entry.load()(**given)
     dataset = load(entry.arguments["dataset"], given.pop("folder", None))
+    dataset = varied(dataset, **{option: given.pop(option) for option in VARIED})
     around = {option: given.pop(option) for option in ("batch_size", "report")}
     return Classify(dataset, entry.arguments["network"].load()(**given), **around)
+
+
+def defaults(cls: Callable) -> dict[str, Any]:
+    """The arguments that have a default, with it."""
+    given = inspect.signature(cls).parameters.values()
+    return {each.name: each.default for each in given if each.default is not each.empty}
+
+
+VARIED = defaults(varied)  # options of every task on a data set
 
 
 def makers(name: str) -> list[Callable]:
@@ -61,7 +72,8 @@ def makers(name: str) -> list[Callable]:
 def options(name: str) -> dict[str, Any]:
     """Options of `build` for this task, with their values where nothing is said.
 
-    Of a task on images, its own options and those of its network.
+    Of a task on images or tables, its own options, those of its data (`data.variants`) and those
+    of its network.
 
     >>> options("quadratic-dm")["instances"]
     128
@@ -72,10 +84,4 @@ def options(name: str) -> dict[str, Any]:
     arguments = dict(entry.arguments)
     data, network = arguments.pop("dataset"), arguments.pop("network")
     folder = {"folder": None} if DATA[data].family == LOCAL else {}
-    return folder | defaults(Classify) | defaults(network.load()) | arguments
-
-
-def defaults(cls: type) -> dict[str, Any]:
-    """The constructor arguments that have a default, with it."""
-    given = inspect.signature(cls).parameters.values()
-    return {each.name: each.default for each in given if each.default is not each.empty}
+    return folder | VARIED | defaults(Classify) | defaults(network.load()) | arguments

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steppe.data import DATA, cifar10, digits, load, mnist, mnist5k, raw_mnist5k, whole
+from steppe.data import DATA, cifar10, digits, fashion, load, mnist, mnist5k, raw_mnist5k, whole
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(
@@ -230,7 +230,7 @@ def test_the_table_of_names_is_what_load_knows():
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("mnits", "did you mean 'mnist'"), ("imagenet", "use one of digits, mnist5k, mnist, cifar10")],
+    [("mnits", "did you mean 'mnist'"), ("imagenet", "the closest are .* see `steppe list`")],
 )
 def test_an_unknown_name_gets_a_suggestion(name, words):
     refuses(ValueError, words, load, name)
@@ -374,3 +374,20 @@ def test_a_wrong_cifar_batch_is_refused_by_name(tmp_path, damage, words):
     path = write_cifar(tmp_path) / "data_batch_2"
     path.write_bytes(damage(path.read_bytes()))
     refuses(ValueError, f"data_batch_2 .*{words}", cifar10, tmp_path)
+
+
+def test_fashion_is_read_from_a_folder_of_its_name_and_never_from_that_of_mnist(
+    tmp_path, monkeypatch
+):
+    write_mnist(tmp_path)
+    monkeypatch.setenv("STEPPE_DATA", str(tmp_path))
+    assert mnist().name == "mnist"
+    refuses(FileNotFoundError, "put fashion.npz, or the folder fashion-mnist", fashion)
+    write_mnist(tmp_path / "fashion-mnist", n=36)
+    found = fashion()
+    assert (found.name, found.splits) == ("fashion", ((0, 33), (33, 36), (36, 41)))
+    assert fashion(tmp_path).splits == found.splits  # the folder of its name comes first
+    alone = write_mnist(tmp_path / "alone", n=12)
+    assert fashion(alone).splits == ((0, 11), (11, 12), (12, 17))
+    write_npz(tmp_path / "fashion.npz", n=48)
+    assert fashion().splits[-1] == (48, 53)

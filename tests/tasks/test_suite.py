@@ -17,7 +17,14 @@ from steppe.tasks import MLP, TASKS, Classify, Quadratic, build, options, suite
 from steppe.tasks.names import SUITES
 from steppe.tasks.text import prompts
 
-SHAPES = {"digits": (8, 8), "mnist5k": (28, 28), "mnist": (28, 28), "cifar10": (32, 32, 3)}
+SHAPES = {
+    "digits": (8, 8),
+    "mnist5k": (28, 28),
+    "mnist": (28, 28),
+    "cifar10": (32, 32, 3),
+    "fashion": (28, 28),
+}
+TABLES = {"breast-cancer": ((30,), 2), "wine": ((13,), 3), "mixture": ((10,), 4)}
 WIDTHS = (1, 16, 16, 32, 32, 64, 64)
 VGG_6 = sum(9 * a * b + b for a, b in itertools.pairwise(WIDTHS))
 COUNTS = {
@@ -120,6 +127,20 @@ COUNTS = {
     "cifar10-vgg16": 14_714_688 + 512 * 10 + 10,
     "cifar10-resnet": 75_290,
     "cifar10-resnet20": 269_722,
+    "cifar10-conv3": 27 * 16 + 16 + 9 * 16 * 32 + 32 + 9 * 32 * 32 + 32 + 16 * 32 * 10 + 10,
+    "fashion-relu": 15_910,
+    "fashion-conv": 18_122,
+    "fashion-lenet": 61_706 - 400 * 120 + 256 * 120,
+    "fashion-resnet": 75_290 - 2 * 9 * 16,
+    "breast-cancer-mlp": 30 * 20 + 20 + 20 * 2 + 2,
+    "wine-mlp": 13 * 20 + 20 + 20 * 3 + 3,
+    **dict.fromkeys(("mixture-mlp", "mixture-noisy"), 10 * 50 + 50 + 50 * 4 + 4),
+    # embeddings, blocks of attention and MLP with two norms, norm, head
+    "next-letter": (16 + 32) * 32
+    + 2 * (32 * 96 + 96 + 32 * 32 + 32 + 32 * 64 + 64 + 64 * 32 + 32 + 2 * 64)
+    + 64
+    + 32 * 16
+    + 16,
     "newsgroups-prompt": 8 * 384 + 384 * 4 + 4,
 }
 
@@ -131,6 +152,9 @@ def loaded(monkeypatch):
 
     def load(name, folder=None):
         asked.append((name, folder))
+        if name in TABLES:
+            shape, classes = TABLES[name]
+            return pictures(shape, classes=classes)
         return pictures(SHAPES[name], classes=10)
 
     @functools.wraps(prompts.newsgroups)
@@ -176,9 +200,19 @@ def test_overrides_reach_data_network_and_task(loaded):
     )
 
 
+def test_the_division_the_noise_and_the_size_of_data_are_options(loaded):
+    one, other = (build("digits-mlp", split=k, noise=0.5, train=9).dataset for k in (0, 1))
+    assert one.splits == other.splits == ((0, 9), (9, 109), (109, 209))
+    assert not jax.numpy.array_equal(one.x, other.x)
+    assert options("mixture-noisy")["noise"] == 0.2 and options("mixture-mlp")["noise"] == 0.0
+    assert build("next-letter", split=1).text.letters.shape == (1536, 33)
+    with pytest.raises(ValueError, match="split must be a whole number from 0"):
+        build("digits-mlp", split=-1)
+
+
 def test_overrides_do_not_stay(loaded):
     build("quadratic", n=3)
-    build("mnist-conv", pool=1)
+    build("mnist-conv", pool=1, split=2)
     assert build("quadratic").n == 20 and options("mnist-conv")["pool"] == 2
 
 

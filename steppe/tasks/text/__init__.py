@@ -1,4 +1,4 @@
-"""Texts: a frozen encoder, and what is put in front of its words."""
+"""Texts: a frozen encoder, and what is put in front of its words; a transformer that is trained."""
 
 from ...core.lazy import submodules
 
