@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
         "train",
     },
-    "certificates": {"core", "store", "optimizers", "train"},
+    "certificates": {"core", "store", "flatness", "optimizers", "train"},
     "evaluation": {
         "core", "store", "flatness", "data", "tasks", "optimizers", "objectives", "estimators",
         "train", "zoo", "certificates",

@@ -5,9 +5,10 @@
     certificates.verify(certificates.load("certificate.json"))     []: nothing is wrong with it
 
 `bounds.py` is the statistics, `claims.py` what can be claimed, `plan.py` how δ is shared, `runs.py`
-and `episodes.py` how anything is run and its error read off, `twins.py` how equal tasks are found,
-`certify.py` the verb, `entries.py` the file, `audit.py` the check by other code; `pac_bayes.py`,
-`randomised.py` and `transfer.py` are for tasks that all went into training.
+and `episodes.py` how anything is run and its error read off, `measured.py` and `ends.py` are for
+measures where runs end, `twins.py` tells how equal tasks are found; `certify.py` is the verb,
+`entries.py` the file, `audit.py` the check by other code; `pac_bayes.py`, `randomised.py` and
+`transfer.py` are for tasks that all went into training.
 """
 
 from ..core.lazy import attach

@@ -8,7 +8,9 @@ from .claims import Iterations as Iterations
 from .claims import MeanIterations as MeanIterations
 from .claims import Quantile as Quantile
 from .claims import Success as Success
+from .ends import Ends as Ends
 from .episodes import Episodes as Episodes
+from .measured import Measured as Measured
 from .runs import Calls as Calls
 from .runs import FixedPoint as FixedPoint
 from .runs import Metric as Metric

@@ -19,8 +19,9 @@ from ..core.arguments import told
 from . import audit_bounds, audit_counts
 from .audit_bounds import NEAR, near
 from .certificate import ASSUMPTIONS, Certificate, well_formed
-from .claims import KINDS, AbstractClaim, Holds
+from .claims import AbstractClaim, Holds
 from .entries import LEAST_TASKS, SHARES, B, C
+from .kinds import KINDS
 from .plan import BANDS, Item, Plan
 from .wording import OTHER, ROSE, SET, reservations, summary, taken_from_a_set, too_coarse
 
@@ -45,10 +46,9 @@ def verify(cert: Certificate) -> list[str]:
     if found:
         return found
     for i, claim in enumerate(cert.claims, start=1):
-        found += [
-            f"Claim {i} ({claim['type']}): {wrong}" for wrong in faults(cert, claim, failures)
-        ]
-        if (said := words(cert, claim)) != claim["statement"]:
+        wrong = faults(cert, claim, failures)
+        found += [f"Claim {i} ({claim['type']}): {fault}" for fault in wrong]
+        if not wrong and (said := words(cert, claim)) != claim["statement"]:
             found.append(f"Claim {i} says {claim['statement']!r}, its numbers say {said!r}.")
     found += plan_faults(cert)
     if not found:
@@ -142,7 +142,9 @@ def statement(cert: Certificate) -> str:
 def words(cert: Certificate, claim: Mapping[str, Any]) -> str:
     """The statement that the numbers of a claim give."""
     named = {claim["name"]: len} if claim["type"] == Holds.kind else {}
-    bound = math.inf if claim["bound"] is None else claim["bound"]
+    known = lambda x: math.inf if x is None else x
+    given = claim["bound"]
+    bound = tuple(map(known, given)) if isinstance(given, list) else known(given)
     return rebuild_claim(claim, named).statement(bound, cert.metric["name"], cert.steps)
 
 
@@ -193,6 +195,9 @@ def bound_faults(cert: Certificate, claim: Mapping[str, Any]) -> Iterator[str]:
         seen = sum(x * count for x, count in evidence["values"]) / (n * cert.steps)
         if not audit_bounds.of_mean(bound, seen, n, delta, method):
             yield f"a mean of {seen:.6g} of all iterations does not bear out the bound {bound}."
+    elif "rows" in evidence:
+        if not audit_bounds.of_box(bound, evidence["rows"], claim["level"], delta):
+            yield f"its rows bear out other bounds than {bound}."
     elif all(bound != x for x, _ in evidence["values"]):
         yield f"a bound is one of the values that were seen, and not of {bound}."
     elif not audit_bounds.of_order(bound, evidence["values"], claim["level"], n, delta):
@@ -288,8 +293,8 @@ def plan_faults(cert: Certificate) -> Iterator[str]:
         )
     if cert.stage is not None and cert.n % 2 ** (cert.stage - 1):
         yield f"Stage {cert.stage} takes a multiple of {2 ** (cert.stage - 1)} tasks, not {cert.n}."
-    named = ("type", "tolerance", "k", "level", "semantics", "name")
-    if len({tuple(c.get(name) for name in named) for c in cert.claims}) < len(cert.claims):
+    named = ("type", "tolerance", "k", "level", "semantics", "name", "at_loss", "measures")
+    if len({str([c.get(name) for name in named]) for c in cert.claims}) < len(cert.claims):
         yield "Two of its claims are the same."
     if not set.intersection(*map(methods, cert.claims)):
         yield "Its bounds are of several methods, where one is chosen for all claims."

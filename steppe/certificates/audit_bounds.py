@@ -3,6 +3,7 @@
     share of failures      the binomial tail, added up from its largest term: δ at the bound
     mean of capped counts  n · kl(mean‖bound) = ln(1/δ), kl by its textbook formula in 40 digits
     order statistic        the rank from the tail added up, the value from the stored counts
+    box of measures        the same rank; runs set aside one by one, from a heap for each measure
 
 A bound is borne out if it is the right one to 1e-10 of itself: one that is lower is false, one that
 is higher is none that `certify` writes. Nothing is imported from `bounds.py`. A tail is added up in
@@ -12,8 +13,9 @@ grows as √n.
 
 import decimal
 import functools
+import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -71,6 +73,53 @@ def of_order(bound: float | None, values: Values, level: float, n: int, delta: f
         log_at_least(below + values[place][1], n, level) <= target + noise
         and log_at_least(below, n, level) >= target - noise
     )
+
+
+def of_box(
+    bound: Sequence[float | None],
+    rows: Sequence[Sequence[float | None]],
+    level: float,
+    delta: float,
+) -> bool:
+    """True if these are the measures x_j of the last runs set aside, see `ends.py`.
+
+    Where the tail of a rank is δ up to rounding, that rank may be in or out.
+    """
+    n, target = len(rows), math.log(delta)
+    noise = ROOM * min(1, -target) + 2e-12 + 1e-15 * n * math.log(n + 1)
+    tail = lambda rank: log_at_least(rank, n, level)
+    high = next((r for r in _halved(n, lambda r: tail(r) <= target - noise)), n + 1)
+    low = next((r for r in _halved(n, lambda r: tail(r) <= target + noise)), n + 1)
+    return any(list(bound) == _box(rows, n + 1 - rank) for rank in range(low, high + 1))
+
+
+def _halved(n: int, holds: Callable[[int], bool]) -> list[int]:
+    """The least of 1 … n for which `holds` is true, which then is for all above; [] if none."""
+    if not holds(n):
+        return []
+    low, high = 0, n
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return [high]
+
+
+def _box(rows: Sequence[Sequence[float | None]], count: int) -> list[float | None]:
+    """The bounds after so many runs are set aside."""
+    number = lambda x: math.inf if x is None else x
+    heaps = [[(-number(row[j]), i) for i, row in enumerate(rows)] for j in range(len(rows[0]))]
+    for heap in heaps:
+        heapq.heapify(heap)
+    gone: set[int] = set()
+    found: list[float | None] = [None] * len(heaps)
+    for turn in range(count):
+        heap = heaps[turn % len(heaps)]
+        while heap[0][1] in gone:
+            heapq.heappop(heap)
+        run = heap[0][1]
+        gone.add(run)
+        found[turn % len(heaps)] = rows[run][turn % len(heaps)]
+    return found
 
 
 def near(x: float, right: float, room: float = NEAR) -> bool:

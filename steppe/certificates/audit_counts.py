@@ -47,6 +47,8 @@ def of_claim(cert: Certificate, claim: Mapping[str, Any], failures: Mapping) -> 
         yield f"{most} failures of {n} are impossible."
     elif "values" in evidence:
         yield from _values(cert, claim)
+    elif "rows" in evidence:
+        yield from _rows(cert, claim)
     elif claim["type"] == "success":
         counted = int(failures[claim["tolerance"]][claim["k"]])
         member = _largest(cert.posterior)
@@ -79,6 +81,23 @@ def _values(cert: Certificate, claim: Mapping[str, Any]) -> Iterator[str]:
         yield f"{cert.metric['name']} cannot be negative, and some of its values are."
 
 
+def _rows(cert: Certificate, claim: Mapping[str, Any]) -> Iterator[str]:
+    rows, measures = claim["evidence"]["rows"], claim["measures"]
+    wide = len(measures)
+    if len(rows) != cert.n:
+        yield f"its measures are of {len(rows)} tasks, and not of {cert.n}."
+    if any(len(row) != wide for row in rows) or len(claim["bound"]) != wide:
+        yield f"some of its rows, or its bounds, are not of {wide} measures."
+        return
+    if len({m["name"] for m in measures}) < wide:
+        yield "two of its measures have one name."
+    for j, measure in enumerate(measures):
+        if not measure["signed"] and any(row[j] is not None and row[j] < 0 for row in rows):
+            yield f"{measure['name']} cannot be negative, and some of its values are."
+    if sum(all(x is None for x in row) for row in rows) < cert.diverged:
+        yield f"{cert.diverged} runs diverged, and fewer have no measures."
+
+
 def of_all(cert: Certificate, failures: Mapping) -> Iterator[str]:
     """Faults of the evidence of several claims against each other and against the counts.
 
@@ -86,6 +105,8 @@ def of_all(cert: Certificate, failures: Mapping) -> Iterator[str]:
     """
     known: dict[tuple, tuple[int, Any]] = {}
     for i, claim in enumerate(cert.claims, start=1):
+        if "rows" in claim["evidence"]:
+            yield from _same_rows(cert, i)
         if "values" not in claim["evidence"]:
             continue
         about = tuple(claim.get(name) for name in ("type", "tolerance", "semantics", "k"))
@@ -106,6 +127,14 @@ def of_all(cert: Certificate, failures: Mapping) -> Iterator[str]:
             before = _by_step(values, cert.steps) < _by_step(stays, cert.steps)
             if before.any():
                 yield f"By claims {i} and {later}, runs stay within {tolerance:g} before they come."
+
+
+def _same_rows(cert: Certificate, i: int) -> Iterator[str]:
+    """The i-th claim, from 1, against the first one about measures at the ends of runs."""
+    about = lambda claim: (claim["measures"], claim["at_loss"], claim["evidence"]["rows"])
+    first = next(k for k, c in enumerate(cert.claims, start=1) if "rows" in c["evidence"])
+    if about(cert.claims[first - 1]) != about(cert.claims[i - 1]):
+        yield f"Claims {first} and {i} are of the same runs, and their measures differ."
 
 
 def _errors(cert: Certificate, claim: Mapping[str, Any], failures: Mapping) -> Iterator[str]:

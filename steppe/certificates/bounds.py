@@ -162,16 +162,18 @@ def order_rank(level: float, n: int, delta: float) -> int | None:
     return high if high <= n else None
 
 
-def min_samples(level: float, delta: float) -> int:
+def min_samples(level: float, delta: float, ranks: int = 1) -> int:
     """The smallest sample that can certify a `level`-quantile: level^n ≤ δ.
 
-    >>> min_samples(0.9, 0.05), min_samples(0.99, 1e-4)
-    (29, 917)
+    - `ranks`: how many of its largest values bound the quantile, ≥ 1
+
+    >>> min_samples(0.9, 0.05), min_samples(0.99, 1e-4), min_samples(0.9, 0.05, 3)
+    (29, 917, 61)
     """
     check_level(level)
     check_delta(delta)
     low = max(0, math.ceil(math.log(delta) / math.log(level)) - 2)
-    enough = lambda n: order_rank(level, n, delta) is not None
+    enough = lambda n: (order_rank(level, n, delta) or n + 1) <= n + 1 - ranks
     step = 1
     while not enough(low + step):
         low, step = low + step, 2 * step

@@ -20,20 +20,20 @@ from ..core.arguments import told
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..train.environment import environment
-from . import bounds
 from .certificate import ASSUMPTIONS, SCHEMA, Certificate
 from .claims import (
     AbstractClaim,
     Iterations,
-    MeanIterations,
     hitting_times,
     tolerance_of,
     within,
 )
+from .ends import Ends
 from .entries import Counts, Environment, Error, Semantics, Simultaneous
 from .episodes import Episodes, Measure, usual_metric
+from .evidence import entry
+from .measured import Measured
 from .plan import (
-    Item,
     Plan,
     check_claims,
     check_settings,
@@ -65,7 +65,8 @@ def certify(
     task: AbstractTask | None = None,
     *,
     steps: int,
-    metric: str | Measure | None = None,
+    metric: str | Measure | Sequence[str] | None = None,
+    at_loss: float | None = None,
     tolerances: Sequence[float] = (),
     levels: Sequence[float] = (),
     at: Sequence[int] = (),
@@ -89,11 +90,12 @@ def certify(
     - `task`: the task of an optimizer, and None otherwise
     - `steps`: iterations of each run, K ≥ 1
     - `metric`: the error of an optimizer on a task, see `Episodes`; None: the loss, or of a game
-      the merit
+      the merit. A list: measures where a run ends, see `Measured`, bounded together
+    - `at_loss`: measure where the training loss first comes to this; None: at the end
     - `tolerances`: errors to reach, in the unit of the metric; each gives a claim of success after
       each k of `at`
     - `levels`: fractions of tasks, in (0, 1); each gives the iterations to each tolerance, or
-      without tolerances the error after each k of `at`
+      without tolerances the error after each k of `at`, or the measures where runs end
     - `at`: numbers of iterations, in 0 … K; () for K alone
     - `semantics`: iterations until the error is first so small, "first_hit", or for good, "stay"
     - `claims`: further claims
@@ -110,12 +112,14 @@ def certify(
 
     Raises ValueError for what cannot be certified, before anything runs where that can be known.
     """
-    run = as_run(subject, task, metric)
+    run = as_run(subject, task, metric, at_loss)
     check_settings(steps=steps, seed=seed, batch=batch, repeats=repeats, say=say)
-    wanted = [
-        *standard_claims(steps, tolerances, levels, at, semantics),
-        *several("claims", claims),
-    ]
+    usual = (
+        claims_of_ends(run, tolerances, levels, at)
+        if run.measures
+        else standard_claims(steps, tolerances, levels, at, semantics)
+    )
+    wanted = [*usual, *several("claims", claims)]
     check_claims(wanted, steps, run.metric.signed)
     planned = plan(
         wanted,
@@ -218,15 +222,35 @@ def write_down(
     )
 
 
+def claims_of_ends(
+    run: AbstractRun, tolerances: Sequence[float], levels: Sequence[float], at: Sequence[int]
+) -> list[AbstractClaim]:
+    """A claim for each level about the measures where runs end."""
+    if tuple(several("tolerances", tolerances)) or tuple(several("at", at)):
+        raise ValueError(
+            "Tolerances and iterations are of a metric that is read after every step; measures "
+            "where runs end take levels alone."
+        )
+    return [Ends(a, run.measures, run.at_loss) for a in several("levels", levels)]
+
+
 def as_run(
-    subject: Subject, task: AbstractTask | None, metric: str | Measure | None
+    subject: Subject,
+    task: AbstractTask | None,
+    metric: str | Measure | Sequence[str] | None,
+    at_loss: float | None = None,
 ) -> AbstractRun:
     """The runs of any subject that `certify` takes."""
-    if metric is not None and not (isinstance(metric, str) or callable(metric)):
-        raise ValueError(f"A metric is a name or a function, got {told(metric)}.")
+    several_named = isinstance(metric, list | tuple)
+    if metric is not None and not (isinstance(metric, str) or callable(metric) or several_named):
+        raise ValueError(f"A metric is a name, a function or a list of names, got {told(metric)}.")
+    if at_loss is not None and not several_named:
+        raise ValueError("at_loss is of measures where runs end; give a list of them as metric.")
     if isinstance(subject, (AbstractOptimizer, optax.GradientTransformation)):
         if task is None:
             raise ValueError("An optimizer is certified on a task; give it as second argument.")
+        if isinstance(metric, list | tuple):
+            return Measured(task, subject, metric, at_loss=at_loss)
         return Episodes(task, subject, metric=usual_metric(task) if metric is None else metric)
     if task is not None or metric is not None:
         raise ValueError("task and metric belong to an optimizer; leave them away here.")
@@ -237,59 +261,6 @@ def as_run(
     raise ValueError(
         f"certify takes an optimizer, a function or an AbstractRun, got {type(subject).__name__}."
     )
-
-
-def entry(item: Item, values: np.ndarray, metric: str, steps: int) -> dict[str, Any]:
-    """A claim as a certificate writes it: its numbers, its bound, and the counts behind it.
-
-    - `item`: the claim and its share of δ
-    - `values`: one number a task, (n,)
-    - `metric`: name of the error
-    - `steps`: length of the runs, K
-    """
-    claim, n = item.claim, len(values)
-    if item.method == "dkw":
-        bound = min(1.0, values.sum() / n + bounds.dkw(n, item.delta))
-    else:
-        bound = claim.bound(values, item.delta, item.method)
-    fields = {
-        field.name: getattr(claim, field.name)
-        for field in dataclasses.fields(claim)  # pyright: ignore[reportArgumentType]
-        if field.name != "holds"
-    }
-    return {
-        "type": claim.kind,
-        **fields,
-        "n": n,
-        "delta": item.delta,
-        "method": method_of(item),
-        "evidence": evidence(claim, values, steps),
-        "bound": None if np.isinf(bound) else float(bound),
-        "statement": claim.statement(float(bound), metric, steps),
-    }
-
-
-def evidence(claim: AbstractClaim, values: np.ndarray, steps: int) -> dict[str, Any]:
-    """Failures of a binary claim, or the count of each value of another; None stands for ∞."""
-    if claim.binary:
-        return {"failures": int(values.sum())}
-    if isinstance(claim, MeanIterations):
-        values = np.round(values * steps)
-    found, counts = np.unique(values, return_counts=True)
-    return {
-        "values": [
-            [None if np.isinf(x) else float(x), int(count)]
-            for x, count in zip(found, counts, strict=True)
-        ]
-    }
-
-
-def method_of(item: Item) -> str:
-    if item.claim.binary:
-        return item.method
-    if isinstance(item.claim, MeanIterations):
-        return "kl" if item.method in ("clopper_pearson", "dkw") else item.method
-    return "order_statistic"
 
 
 def gather(
@@ -317,6 +288,7 @@ def gather(
     prints: Counter[str] = Counter()
     sketches: list[Sketches] = []
     may_repeat = repeats or run.population is not None
+    check_ends(claims, run)
     diverged, returned, dtype = 0, 0, ""
     for runs in batches(run, planned.n, seed, steps, batch):
         errors = runs.errors
@@ -328,7 +300,7 @@ def gather(
             if len(sketches) == 1:  # at once, and all of them in the end
                 check_different(sketches[0])
         for part, claim in zip(parts, claims, strict=True):
-            part.append(claim.values(errors))
+            part.append(claim.values(ends_of(runs) if isinstance(claim, Ends) else errors))
         for i, tolerance in enumerate(tolerances):
             above[i] += (~within(errors, tolerance)).sum(axis=0)
         diverged += int((~np.isfinite(errors)).any(axis=1).sum())
@@ -344,6 +316,24 @@ def gather(
 def batches(run: AbstractRun, n: int, seed: int, steps: int, batch: int) -> Iterator[Runs]:
     for first in range(0, n, batch):
         yield run.run(seed, range(first, min(first + batch, n)), steps)
+
+
+def check_ends(claims: Sequence[AbstractClaim], run: AbstractRun) -> None:
+    """Refuse claims about measures that the runs do not have."""
+    for claim in claims:
+        if isinstance(claim, Ends) and (
+            (claim.measures, claim.at_loss) != (run.measures, run.at_loss)
+        ):
+            raise ValueError(
+                "A claim about measures where runs end is of other measures than the runs have; "
+                "take those of the run, `Ends(level, run.measures, run.at_loss)`."
+            )
+
+
+def ends_of(runs: Runs) -> np.ndarray:
+    if runs.ends is None:
+        raise ValueError("A run with `measures` must give them as `ends` of its Runs.")
+    return runs.ends
 
 
 def check_errors(errors: np.ndarray, run: AbstractRun) -> None:

@@ -8,6 +8,8 @@ Each task gives one number, so that n independent tasks give n independent numbe
     Iterations(a, ε)    a count    a fraction a of tasks needs ≤ x steps     x: order statistic
     MeanIterations(ε)   a count    on average min(steps to ε, K) ≤ x · K     x: bound of a mean
 
+Ends, of several numbers a task, is in `ends.py`.
+
 A claim over all k needs no union over k, since "first at or below ε" is one number a task. An error
 that is NaN or infinite never counts as small.
 """
@@ -16,7 +18,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -40,8 +42,10 @@ class AbstractClaim(abc.ABC):
         """One number a task, from its errors after 0, 1, …, K steps."""
 
     @abc.abstractmethod
-    def bound(self, values: Values, delta: float, method: str) -> float:
+    def bound(self, values: Values, delta: float, method: str) -> Any:
         """The certified number, valid with probability 1 − δ over the sample; ∞ if there is none.
+
+        Of `Ends` one a measure, valid together.
 
         - `values`: one number a task, (n,), as `values` gives them
         - `delta`: probability that the bound is wrong, in (0, 1)
@@ -49,7 +53,7 @@ class AbstractClaim(abc.ABC):
         """
 
     @abc.abstractmethod
-    def statement(self, bound: float, metric: str, steps: int) -> str:
+    def statement(self, bound: Any, metric: str, steps: int) -> str:
         """The claim in English, without its confidence.
 
         - `bound`: the certified number, as `bound` gives it
@@ -199,15 +203,10 @@ class MeanIterations(AbstractClaim):
         )
 
 
-KINDS: dict[str, type[AbstractClaim]] = {
-    claim.kind: claim for claim in (Success, Holds, Quantile, Iterations, MeanIterations)
-}
-
-
 def least_sample(claim: AbstractClaim, delta: float) -> int:
     """The smallest sample that can certify this claim at δ = `delta`."""
-    level = getattr(claim, "level", None)
-    return 1 if level is None else bounds.min_samples(level, delta)
+    level, measures = getattr(claim, "level", None), getattr(claim, "measures", (None,))
+    return 1 if level is None else bounds.min_samples(level, delta, len(measures))
 
 
 def tolerance_of(claim: AbstractClaim) -> float | None:

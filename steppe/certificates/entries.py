@@ -14,6 +14,7 @@ STEPS = 10_000_000  # iterations of a run
 CLAIMS = 4096
 CANDIDATES = 2**53
 STAGES = 64
+MEASURES = 20  # at the end of a run
 SEEDS = 2**32  # of `certify`: jax.random.key takes 32 bits where float64 is off
 NAME = 2000  # characters
 BYTES = 2**25  # of a file
@@ -61,6 +62,21 @@ class OfMembers(TypedDict, total=False):
 
     failures: Tasks
     failures_of_members: list[Tasks]
+
+
+class Rows(TypedDict):
+    """Measures of each run, in the order of the runs; null stands for ∞."""
+
+    rows: list[Annotated[list[float | None], Length(MEASURES, 1)]]
+
+
+class Error(TypedDict):
+    """The metric: see `Metric`."""
+
+    name: Annotated[str, Length(NAME, 1), Line]
+    definition: Words
+    unit: Words
+    signed: bool
 
 
 class AbstractEntry(TypedDict):
@@ -116,6 +132,16 @@ class MeanIterations(AbstractEntry):
     bound: Share
 
 
+class Ends(AbstractEntry):
+    type: Literal["ends"]
+    level: Inside
+    measures: Annotated[list[Error], Length(MEASURES, 1)]
+    at_loss: float | None
+    method: Literal["joint_order_statistic"]
+    evidence: Rows
+    bound: Annotated[list[float | None], Length(MEASURES, 1)]
+
+
 class AbstractRandomised(TypedDict):
     """Further entries of a PAC-Bayes bound."""
 
@@ -160,6 +186,7 @@ Entry = Annotated[
             "quantile": Quantile,
             "iterations": Iterations,
             "mean_iterations": MeanIterations,
+            "ends": Ends,
         },
     ),
 ]
@@ -170,15 +197,6 @@ class Counts(TypedDict):
 
     tolerances: list[float]
     failures: list[list[Tasks]]
-
-
-class Error(TypedDict):
-    """The metric: see `Metric`."""
-
-    name: Annotated[str, Length(NAME, 1), Line]
-    definition: Words
-    unit: Words
-    signed: bool
 
 
 class Grid(TypedDict):

@@ -120,26 +120,15 @@ class Episodes(AbstractRun):
         trained_on: Key | None = None,
     ):
         check_subject(task, opt)
-        warn_of_matrix(opt, task)
         for what, keys in (("tasks", tasks), ("trained_on", trained_on)):
             if keys is not None:
                 check_keys(what, keys)
-        if isinstance(opt, optax.GradientTransformation):
-            opt = FromOptax(functools.partial(_itself, opt))
+        opt, self.about = frozen(task, opt, name, task_name, task_options)
         read, self.metric = reading(task, metric, split)
         arrays, static = split_arrays((task, opt))
         self.program = Program(_Frozen(static, read), arrays, tasks=tasks, trained_on=trained_on)
         self.population = self.program.population
-        self.about = {
-            "optimizer": {"name": name or type(opt).__name__, **described(opt)},
-            "tasks": {
-                "name": task_name or type(task).__name__,
-                "options": task_options or {},
-                "data": digest(numbers(task)),
-            },
-        }
-        if not jax.tree.leaves(eqx.filter_eval_shape(task.sample, jr.key(0))):
-            self.notes = (SAME_DATA,)
+        self.notes = same_data(task)
 
     def run(self, seed: int, which: range, steps: int) -> Runs:
         return self.program(seed, which, steps)
@@ -188,6 +177,33 @@ def check_subject(task: object, opt: object) -> None:
         raise ValueError(f"A task of steppe is needed, got {told(task)}.")
     if not isinstance(opt, AbstractOptimizer | optax.GradientTransformation):
         raise ValueError(f"An optimizer of steppe or optax is needed, got {told(opt)}.")
+
+
+def frozen(
+    task: AbstractTask,
+    opt: AbstractOptimizer | optax.GradientTransformation,
+    name: str | None,
+    task_name: str | None,
+    task_options: dict[str, Any] | None,
+) -> tuple[AbstractOptimizer, dict[str, Any]]:
+    """The optimizer as one of steppe, and the description of the runs; arguments of `Episodes`."""
+    warn_of_matrix(opt, task)
+    if isinstance(opt, optax.GradientTransformation):
+        opt = FromOptax(functools.partial(_itself, opt))
+    about = {
+        "optimizer": {"name": name or type(opt).__name__, **described(opt)},
+        "tasks": {
+            "name": task_name or type(task).__name__,
+            "options": task_options or {},
+            "data": digest(numbers(task)),
+        },
+    }
+    return opt, about
+
+
+def same_data(task: AbstractTask) -> tuple[str, ...]:
+    """The warning that all problems of a task have the same data, if they have."""
+    return () if jax.tree.leaves(eqx.filter_eval_shape(task.sample, jr.key(0))) else (SAME_DATA,)
 
 
 def check_keys(what: str, keys: Any) -> None:

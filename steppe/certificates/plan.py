@@ -29,6 +29,7 @@ from .claims import (
     least_sample,
     tolerance_of,
 )
+from .ends import Ends
 from .entries import (
     CANDIDATES,
     CLAIMS,
@@ -221,6 +222,8 @@ def check_size(claims: Sequence[AbstractClaim], n: int, steps: int) -> None:
     for claim in claims:
         if isinstance(claim, Quantile):
             most += 3 * n
+        elif isinstance(claim, Ends):
+            most += (2 + len(claim.measures)) * n
         elif isinstance(claim, Iterations | MeanIterations):
             most += 3 * min(n, steps + 2)
     if most > VALUES:

@@ -19,10 +19,11 @@ from ..core.task import AbstractTask
 from ..core.types import Key, Split
 from . import bounds, pac_bayes
 from .certificate import Certificate
-from .certify import Outcome, entry, gather, write_down
+from .certify import Outcome, gather, write_down
 from .claims import AbstractClaim
 from .entries import SEEDS, TASKS
 from .episodes import Episodes, Measure, Reading, check_keys, play, reading
+from .evidence import entry
 from .pac_bayes import Finite, Gaussian
 from .plan import (
     Item,

@@ -1,6 +1,7 @@
 """Runs of one task each: draw it, run an optimizer on it, read the error off.
 
     Episodes(task, opt)               a steppe or optax optimizer on a task     episodes.py
+    Measured(task, opt, names)        the same, and measures where it ends      measured.py
     FixedPoint(sample, start, map)    z ← T(z, task), written in JAX            below
     Calls(solve)                      any Python function                       below
 
@@ -54,12 +55,14 @@ class Runs(NamedTuple):
     - `prints`: a digest of each task; empty if tasks are not seen
     - `dtype`: precision of the errors; "" if not known
     - `sketches`: numbers of each task by which twins are found, see `twins.py`; None if not known
+    - `ends`: (n, m), measures where each run ends; None if there are none
     """
 
     errors: Errors
     prints: list[str]
     dtype: str = ""
     sketches: Sketches | None = None
+    ends: Errors | None = None
 
 
 class Program:
@@ -250,6 +253,8 @@ class AbstractRun(abc.ABC):
     metric: Metric
     population: int | None = None  # number of tasks, each taken at most once; None: no limit
     notes: tuple[str, ...] = ()  # further warnings of a certificate
+    measures: tuple[Metric, ...] = ()  # at the end of each run, see `Ends`
+    at_loss: float | None = None  # the training loss at which they are taken, if not at the end
 
     @abc.abstractmethod
     def run(self, seed: int, which: range, steps: int) -> Runs:

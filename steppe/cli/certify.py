@@ -1,17 +1,19 @@
-"""`steppe certify` and `steppe verify`: what holds of future problems, and whether it does."""
+"""`steppe certify`: what holds of future problems, with a confidence."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.settings import check, setting
-from ..runs.folder import BadInput, Failed, new_files
+from ..runs.folder import BadInput, new_files
 from ..runs.subject import Subject, check_rate, prepare, subject
 from ..zoo.recipe import SEEDS
 from .parse import document, make, speaker
 
 if TYPE_CHECKING:
     from ..certificates.certificate import Certificate
+    from ..certificates.runs import AbstractRun
     from ..core.optimizer import AbstractOptimizer
     from ..core.task import AbstractTask
 
@@ -40,16 +42,23 @@ class Certify:
         "points from which it sees each problem together, as a swarm (default: as trained)",
         least=1,
     )
-    metric: str | None = setting(
-        None,
+    metric: tuple[str, ...] = setting(
+        (),
         "error of a run: loss, error (1 - accuracy), gradient, residual, distance, nmse, or a "
-        "metric of the task's own (default: loss; of a game merit)",
+        "metric of the task's own (default: loss; of a game merit). Or one or more measures where "
+        "runs end, bounded together: train-loss, test-loss, test-error, gap (test less training "
+        "loss), trace, top-eigenvalue and all others of `steppe list measures`",
+    )
+    at_loss: float | None = setting(
+        None,
+        "training loss at which the measures are taken, where a run first comes to it; not at the "
+        "end",
     )
     tolerances: tuple[float, ...] = setting((), "errors to come down to")
     levels: tuple[float, ...] = setting(
         (0.5, 0.9),
         "fractions of problems: how many steps do so many need to each tolerance? Without "
-        "tolerances: what error do they end at?",
+        "tolerances: what error, or what measures, do they end at?",
     )
     steps: int | None = setting(
         None, "steps of each run (default: the horizon of meta-training, or 200)", least=1
@@ -69,23 +78,6 @@ class Certify:
 
     def __post_init__(self):
         check(self)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Verify:
-    """Check a certificate, every bound by other code; or the claim of an optimizer, by attack."""
-
-    certificate: Path = setting(
-        dataclasses.MISSING,
-        "certificate file, or the folder that `steppe certify --out` wrote; or the .safetensors "
-        "file of an optimizer that makes a claim",
-        positional=True,
-    )
-    again: str | None = setting(
-        None, "also run all its problems again, with the optimizer of this name or file"
-    )
-    json: bool = setting(False, "print the findings as one JSON document")
-    quiet: bool = setting(False, "print nothing")
 
 
 def run(values: dict) -> int:
@@ -122,10 +114,11 @@ def certified(options: Certify, about: Subject, steps: int, say) -> "Certificate
     from ..certificates.episodes import usual_metric
 
     task = about.build_task()
+    names = options.metric or (usual_metric(task),)
+    check_metrics(names, options)
     opt, how = ready(about, task, steps, options.lr, options.seed, say)
-    metric = options.metric or usual_metric(task)
     return certify(
-        episodes(about, task, opt, metric, how),
+        runs_of(about, task, opt, names, how, options.at_loss),
         steps=steps,
         tolerances=options.tolerances,
         levels=options.levels,
@@ -137,17 +130,59 @@ def certified(options: Certify, about: Subject, steps: int, say) -> "Certificate
     )
 
 
-def episodes(about: Subject, task: "AbstractTask", opt: "AbstractOptimizer", metric: str, how: str):
-    from ..certificates.episodes import Episodes
+def check_metrics(names: Sequence[str], options: Certify) -> None:
+    """Refuse metrics that do not go together, before anything runs."""
+    from ..certificates.measured import NAMES
 
-    return Episodes(
-        task,
-        opt,
-        metric=metric,
-        name=f"{about.name}{how}",
-        task_name=about.task,
-        task_options=dict(about.task_options),
-    )
+    ends = [name for name in names if name in NAMES]
+    if ends and len(ends) < len(names):
+        other = next(name for name in names if name not in NAMES)
+        raise BadInput(
+            f"`metric` {ends[0]} is measured where runs end, and {other} after every step; give "
+            "one or the other."
+        )
+    if not ends and len(names) > 1:
+        raise BadInput(
+            f"`metric` {names[0]} is read after every step, one in a certificate; measures where "
+            f"runs end may be several: {', '.join(NAMES)}."
+        )
+    if ends and (options.tolerances or options.stay):
+        raise BadInput(
+            f"`metric` {ends[0]} is measured where runs end: leave `tolerances` and `stay` out, "
+            "which are of errors after every step; `levels` are the fractions of problems."
+        )
+    if not ends and options.at_loss is not None:
+        raise BadInput(
+            f"`at_loss` is of measures where runs end, such as gap, trace or test-loss, and not "
+            f"of the metric {names[0]}."
+        )
+
+
+def runs_of(
+    about: Subject,
+    task: "AbstractTask",
+    opt: "AbstractOptimizer",
+    names: Sequence[str],
+    how: str,
+    at_loss: float | None,
+) -> "AbstractRun":
+    """The runs to certify, with one error after every step or measures where they end.
+
+    - `names`: of the error, or of the measures
+    - `how`: words about the learning rate
+    - `at_loss`: the training loss at which measures are taken
+    """
+    from ..certificates.episodes import Episodes
+    from ..certificates.measured import NAMES, Measured
+
+    named = {
+        "name": f"{about.name}{how}",
+        "task_name": about.task,
+        "task_options": dict(about.task_options),
+    }
+    if names[0] in NAMES:
+        return Measured(task, opt, names, at_loss=at_loss, **named)
+    return Episodes(task, opt, metric=names[0], **named)
 
 
 def ready(
@@ -166,115 +201,7 @@ def text(cert: "Certificate") -> str:
 
     lines = [f"With confidence {percent(1 - cert.joint_delta)}, all of it together:"]
     lines += [f"  · {claim['statement']}" for claim in cert.claims]
-    lines += [f"({cert.n} tasks, {cert.metric['name']}: {cert.metric['definition']})"]
+    metrics = cert.claims[0].get("measures", [cert.metric])
+    lines += [f"({cert.n} tasks, {m['name']}: {m['definition']})" for m in metrics]
     lines += [f"! {warning}" for warning in cert.warnings]
     return "\n".join(lines)
-
-
-def run_verify(values: dict) -> int:
-    options = make(Verify, values)
-    path = options.certificate
-    if path.is_dir():  # of `steppe certify`, or of `steppe learn`
-        solver = path / SOLVER
-        path = solver if solver.exists() and not (path / FILE).exists() else path / FILE
-    inside = kept_inside(path) if path.suffix == ".safetensors" else None
-    if inside is None and path.suffix == ".safetensors":
-        return run_claims(options)
-
-    from ..certificates.audit import statement, verify
-    from ..certificates.certificate import load
-
-    cert = load(path) if inside is None else inside
-    found = verify(cert)
-    if inside is not None and not found:
-        from ..solvers.solver import stranger
-        from ..zoo.io import load as load_optimizer
-
-        found = [wrong] if (wrong := stranger(cert, load_optimizer(path))) else []
-    if not found and options.again is not None:
-        found = once_more(cert, options.again)
-    if options.json:
-        document({"certificate": path, "digest": cert.digest, "wrong": found})
-    elif not found and not options.quiet:
-        how = "bears out" if options.again is None else "bears out, and its runs came out again,"
-        print(f"{path}: intact; the evidence {how} all {len(cert.claims)} claims")
-        print(f"  {statement(cert)}")
-    if found:
-        more = len(found) - 1
-        rest = f" ({more} more: `steppe verify --json`)" if more else ""
-        raise Failed(f"{path}: {found[0]}{rest}")
-    return 0
-
-
-def kept_inside(path: Path) -> "Certificate | None":
-    """The certificate in the file of a solver, None if there is none in it."""
-    from ..certificates.certificate import REMEDY, CertificateError, from_document
-    from ..optimizers.settings import verified
-    from ..store.untrusted import Source
-
-    document = verified(path).manifest.get("certificate")
-    source = Source(str(path), REMEDY, CertificateError)
-    return None if document is None else from_document(document, source)
-
-
-def run_claims(options: Verify) -> int:
-    """Check what the file of an optimizer claims: by its settings, then by attack."""
-    from ..optimizers.settings import verified
-
-    path = options.certificate
-    claimed = verified(path).manifest.get("claims")  # refuses what is not intact, and false claims
-    if not claimed:
-        raise BadInput(
-            f"{path} claims nothing that could be checked; MathL2O and GoMathL2O with "
-            "monotone=True do, and `steppe certify` makes a certificate for any optimizer."
-        )
-    if options.again is not None:
-        raise BadInput("--again is for certificates; the claim of an optimizer needs none.")
-
-    from ..certificates.attack import PROBLEMS, STEPS, broken
-    from ..zoo.io import load
-
-    wrong = broken(load(path), claimed)
-    if options.json:
-        document({"optimizer": path, "claims": claimed, "wrong": wrong})
-    elif not wrong and not options.quiet:
-        for said in claimed.values():
-            print(
-                f"{path}: intact; its settings prove, and {PROBLEMS} random problems of "
-                f"{STEPS} steps bear out: {said}"
-            )
-    if wrong:
-        raise Failed(f"{path}: {wrong[0]}")
-    return 0
-
-
-def once_more(cert: "Certificate", source: str) -> list[str]:
-    """Run its problems again; the sentences of what is wrong."""
-    from ..certificates.audit import recheck
-    from ..certificates.entries import Options
-    from ..store.untrusted import Source, checked
-
-    name, hyper = cert.tasks.get("name"), cert.optimizer
-    if cert.optimizer.get("kind") == "function" or not isinstance(name, str):
-        raise BadInput("A certificate of a function is rechecked in Python, by `recheck`.")
-    if cert.kind != "holdout":
-        raise BadInput("A PAC-Bayes certificate is made again in Python, by certify_randomised.")
-    about = subject(source, name)
-    for word in ("hyper", "hyper", "learning_rate"):
-        hyper = hyper.get(word) if isinstance(hyper, dict) else None
-    place = Source("The certificate", "give that of `steppe certify`")
-    options = checked(cert.tasks.get("options", {}), Options, place, "tasks.options")
-    lr = checked(hyper, float | None, place, "optimizer.hyper.hyper.learning_rate")
-    about = about._replace(task_options=options)
-    try:
-        task = about.build_task()
-    except ValueError as error:
-        raise BadInput(f"The task of the certificate cannot be built: {error}") from None
-    from ..solvers.family import WithMinimum
-    from ..solvers.solver import certified_error, runs
-
-    opt, how = ready(about, task, cert.steps, lr, cert.seed, print)
-    if (error := certified_error(cert)) is not None:
-        named = {"name": cert.optimizer.get("name"), "task_name": name, "task_options": options}
-        return recheck(cert, runs(WithMinimum(task), opt, error, **named))
-    return recheck(cert, episodes(about, task, opt, cert.metric["name"], how))

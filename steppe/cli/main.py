@@ -38,7 +38,7 @@ VERBS = {
     "eval": Verb("evaluate", "Eval", "compare an optimizer with tuned baselines on a task"),
     "curvature": Verb("curvature", "Curvature", "curvature of the loss where an optimizer ends"),
     "certify": Verb("certify", "Certify", "guarantees for future problems"),
-    "verify": Verb("certify", "Verify", "check a certificate by other code", "run_verify"),
+    "verify": Verb("verify", "Verify", "check a certificate by other code"),
     "report": Verb("report", "Report", "one HTML page about runs"),
     "info": Verb("info", "Info", "contents of a checkpoint"),
     "doctor": Verb("doctor", "Doctor", "check the installation, or why a run went wrong"),

@@ -64,6 +64,13 @@ def seen(claim: Mapping[str, Any]) -> str:
         return f"{n - evidence['failures']} of {n}"
     if "failures_of_members" in evidence:
         return f"{percent(1 - claim['on_tasks'])} of {n}"
+    if "rows" in evidence:
+        inf = lambda x: np.inf if x is None else x
+        inside = [
+            all(map(np.less_equal, map(inf, row), map(inf, claim["bound"])))
+            for row in evidence["rows"]
+        ]
+        return f"{sum(inside)} of {n} within all"
     values = [(np.inf if x is None else x, count) for x, count in evidence["values"]]
     if claim["type"] == "mean_iterations":
         return f"mean {sum(x * c for x, c in values) / n:.4g} over {n}"

@@ -78,6 +78,22 @@ def test_printed_in_words_or_json(steppe):
     assert [claim["type"] for claim in document["claims"]] == ["quantile"]
 
 
+def test_measures_where_runs_end(steppe, tmp_path):
+    words = ("certify", "sgd", "--task", "softmax-10", "--lr", 0.3, "--n", 40, "--steps", 5)
+    words = (*words, "--levels", 0.5, "--metric", "test-loss,gap,squared-norm")
+    answer = steppe(*words, "--out", tmp_path / "ends")
+    assert "50 % of future tasks end, after 5 iterations, with test loss ≤ " in answer.out
+    assert "gap: the loss on the whole test split, less" in answer.out
+    page = (tmp_path / "ends" / "certificate.html").read_text()
+    assert "of 40 within all" in page and "joint order statistic" in page
+    again = steppe("verify", tmp_path / "ends", "--again", "sgd")
+    assert again.code == 0 and "came out again, all 1 claims" in again.out
+    document = json.loads((tmp_path / "ends" / "certificate.json").read_text())
+    assert [m["name"] for m in document["claims"][0]["measures"]] == [
+        *("test loss", "gap", "squared norm")
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -88,6 +104,11 @@ def test_printed_in_words_or_json(steppe):
         ((*WAY, "--n", 5), "take n of at least"),
         ((*WAY, "--metric", "los"), "did you mean 'loss'"),
         (("verify", "nowhere.json"), "found no file"),
+        ((*WAY, "--metric", "gap"), "is of test examples"),
+        ((*WAY, "--metric", "gap,tracee"), "measured where runs end, and tracee after every"),
+        ((*WAY, "--metric", "loss,residual"), "one in a certificate; measures where runs end may"),
+        ((*WAY, "--metric", "trace", "--tolerances", 0.1), "leave --tolerances and --stay out"),
+        ((*WAY, "--at-loss", 0.1), "--at-loss is of measures where runs end"),
     ],
 )
 def test_refused_in_a_sentence(steppe, words, sentence):

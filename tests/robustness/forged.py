@@ -49,6 +49,19 @@ class Descents(AbstractRun):
         return {"optimizer": {"name": "descent"}, "tasks": {"name": "rates"}}
 
 
+class Ended(Descents):
+    """The same, with a gap and a trace at the end; those that are lost have none."""
+
+    measures = (Metric("gap", "test less training loss", signed=True), Metric("trace", "tr H"))
+
+    def run(self, seed, which, steps):
+        runs = super().run(seed, which, steps)
+        rng = np.random.default_rng((seed, which.start, 1))
+        lost = ~np.isfinite(runs.errors).all(axis=1, keepdims=True)
+        found = np.stack([rng.normal(1.0, 0.3, len(which)), rng.gamma(3.0, size=len(which))], -1)
+        return runs._replace(ends=np.where(lost, np.nan, found))
+
+
 def never_rises(errors: np.ndarray) -> bool:
     return bool(np.all(errors[1:] <= errors[:-1]))
 
@@ -84,6 +97,7 @@ def valid() -> dict[str, Document]:
     for name, how in HOLDOUT.items():
         how = {"steps": 8, "n": 60, "delta": 0.1, "claims": CLAIMS} | how
         made[name] = certify.certify(Descents(how.pop("population", None)), **how)
+    made["ends"] = certify.certify(Ended(), steps=8, n=60, delta=0.1, levels=[0.5, 0.7])
     step = lambda rate: Step(jnp.asarray(rate, jnp.float32))
     way = {"steps": 4, "metric": "size", "tolerances": [0.3, 0.1], "delta": 0.1}
     tasks = task_keys(0, 24)

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from steppe.certificates import audit, certify, pac_bayes
+from steppe.certificates import audit, bounds, pac_bayes
 
 Document = dict[str, Any]
 
@@ -46,6 +46,12 @@ def values(kind: str, change: Callable[[list], object], i: int = 0) -> Callable:
     return lambda document: change(claim(document, kind, i)["evidence"]["values"])
 
 
+def rows(change: Callable[[list], object], i: int = 0) -> Callable:
+    """Change the rows of all claims about ends, or of the i-th alone with i > 0."""
+    found = lambda d: [c for c in d["claims"] if c["type"] == "ends"]
+    return lambda d: [change(c["evidence"]["rows"]) for c in found(d)[i : len(found(d))]]
+
+
 def counts(change: Callable[[list], object]) -> Callable[[Document], object]:
     return lambda document: change(document["counts"]["failures"])
 
@@ -67,7 +73,7 @@ def cheap_success(document: Document) -> None:
     """No failures where there were some, with the bound that none would have."""
     one = claim(document, "success")
     one["evidence"]["failures"] = 0
-    one["bound"] = certify.bounds.clopper_pearson(0, one["n"], one["delta"])
+    one["bound"] = bounds.clopper_pearson(0, one["n"], one["delta"])
 
 
 def whole_delta(document: Document) -> None:
@@ -75,7 +81,7 @@ def whole_delta(document: Document) -> None:
     for one in document["claims"]:
         one["delta"] = document["joint_delta"]
         if "failures" in one["evidence"]:
-            one["bound"] = certify.bounds.clopper_pearson(
+            one["bound"] = bounds.clopper_pearson(
                 one["evidence"]["failures"], one["n"], one["delta"]
             )
 
@@ -87,7 +93,7 @@ def hundredfold(document: Document) -> None:
         one["n"] *= 100
         if "failures" in one["evidence"]:
             one["evidence"]["failures"] *= 100
-            one["bound"] = certify.bounds.clopper_pearson(
+            one["bound"] = bounds.clopper_pearson(
                 one["evidence"]["failures"], one["n"], one["delta"]
             )
         else:
@@ -111,7 +117,7 @@ def sooner(document: Document) -> None:
     mean = claim(document, "mean_iterations")
     seen = sum(x * count for x, count in mean["evidence"]["values"])
     seen /= mean["n"] * document["steps"]
-    mean["bound"] = certify.bounds.kl_bound(seen, mean["n"], mean["delta"])
+    mean["bound"] = bounds.kl_bound(seen, mean["n"], mean["delta"])
 
 
 def better_posterior(document: Document) -> None:
@@ -130,6 +136,15 @@ def other_weights(document: Document) -> None:
         one["on_tasks"] = sum(w * f / one["n"] for w, f in zip(q, failed, strict=True))
         one["budget"] = pac_bayes.budget(about["divergence"], about["tasks"], one["delta"])
         one["bound"] = pac_bayes.risk_bound(one["on_tasks"], one["budget"])
+
+
+def shrink(one: Document, factor: float) -> None:
+    one["bound"] = [x * factor for x in one["bound"]]
+
+
+def min_row(found: list) -> int:
+    """The number of a row far below any bound."""
+    return min(range(len(found)), key=lambda i: (found[i][0] is None, found[i][0]))
 
 
 FORGERIES: dict[str, Forgery] = {
@@ -238,6 +253,40 @@ FORGERIES: dict[str, Forgery] = {
         "Claim 8",
     ),
     "errors of a tenth": Forgery("grid", tenth, "of its values are above 0.1, and the counts have"),
+    # Measures where runs end.
+    "a box a little smaller": Forgery(
+        "ends", lambda d: shrink(claim(d, "ends"), 1 - 1e-12), "bear out other bounds"
+    ),
+    "a box that is larger": Forgery(
+        "ends", lambda d: shrink(claim(d, "ends"), 1.01), "bear out other bounds"
+    ),
+    "the box of a lower level": Forgery(
+        "ends", lambda d: put("ends", bound=claim(d, "ends", 0)["bound"], i=1)(d), "other bounds"
+    ),
+    "nothing about a measure": Forgery(
+        "ends", lambda d: claim(d, "ends")["bound"].__setitem__(1, None), "bear out other bounds"
+    ),
+    "a bound less": Forgery("ends", lambda d: claim(d, "ends")["bound"].pop(), "not of 2 measures"),
+    "a run less among the rows": Forgery("ends", rows(lambda r: r.pop()), "are of 59 tasks"),
+    "a row of one measure": Forgery("ends", rows(lambda r: r[3].pop()), "not of 2 measures"),
+    "rows of one of two claims": Forgery(
+        "ends", rows(lambda r: r[min_row(r)].__setitem__(0, -9.0), 1), "their measures differ"
+    ),
+    "a measure that cannot be negative": Forgery(
+        "ends", rows(lambda r: r[min_row(r)].__setitem__(1, -1.0)), "trace cannot be negative"
+    ),
+    "a measure under two names": Forgery(
+        "ends",
+        lambda d: [c["measures"][1].update(name="gap") for c in d["claims"]],
+        "have one name|hold together",
+    ),
+    "measures of runs that diverged": Forgery(
+        "ends", rows(lambda r: [row.__setitem__(0, 0.0) for row in r if row[0] is None]), "fewer"
+    ),
+    "another training loss": Forgery(
+        "ends", put("ends", at_loss=0.5), "and their measures differ"
+    ),
+    "measures of words": Forgery("ends", rows(lambda r: r[0].__setitem__(0, "0")), "found '0'"),
     # Numbers of the whole.
     "a claim of fewer tasks": Forgery("grid", put("success", n=59), "of 59 tasks, and the cert"),
     "twice the tasks": Forgery("grid", top(n=120), "of 60 tasks, and the certificate of 120"),
@@ -287,7 +336,7 @@ FORGERIES: dict[str, Forgery] = {
         "grid",
         lambda d: claim(d, "holds").update(
             method="kl",
-            bound=certify.bounds.failure_bound(
+            bound=bounds.failure_bound(
                 claim(d, "holds")["evidence"]["failures"], 60, claim(d, "holds")["delta"], "kl"
             ),
         ),
@@ -342,7 +391,7 @@ FORGERIES: dict[str, Forgery] = {
         "gaussian",
         lambda d: claim(d, "success").update(
             budget=0.01,
-            bound=certify.bounds.kl_upper(claim(d, "success")["on_tasks"], 0.01).item(),
+            bound=bounds.kl_upper(claim(d, "success")["on_tasks"], 0.01).item(),
         ),
         "does not bear out the budget 0.01",
     ),

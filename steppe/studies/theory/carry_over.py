@@ -91,7 +91,7 @@ def gaussian(mean: float, spread: float, prior_mean: float, prior_spread: float)
 
 
 def _threshold(runs: tasks.Runs) -> Row:
-    """From a mean of clipped values to a share of values, for thresholds up to the clip."""
+    """Shares of values against means of clipped values, for thresholds up to the clip."""
     levels = np.linspace(0.02, 1, 50)
     above = (runs.flat[..., None] >= levels) * runs.chance[:, None]  # (members, kinds, levels)
     bound = [[transfer.share_above(s, t) for t in levels] for s in runs.flat @ runs.chance]

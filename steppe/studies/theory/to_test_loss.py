@@ -97,7 +97,7 @@ class Surface:
         on_new = np.minimum(test, CLIP) @ np.array(tasks.CHANCE)
 
         def bound(values: Array, delta: float) -> Array:
-            """Of the clipped mean on new tasks, (outcomes, posteriors)."""
+            """Bound of the clipped mean on new tasks, (outcomes, posteriors)."""
             budget = np.array([pac_bayes.budget(kl, N, delta) for kl in paid])
             S_N = seen / N @ (cells @ transfer.unit(values, CLIP)).T
             return transfer.mean_on_new_tasks(CLIP * np.clip(S_N, 0, 1), budget, CLIP)
