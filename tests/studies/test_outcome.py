@@ -11,6 +11,7 @@ from steppe.evaluation.engines import cell_id
 from steppe.studies.flatness import design, outcome, summary
 from steppe.studies.flatness.findings import findings
 from steppe.studies.flatness.picture import ARM, METRIC, picture
+from steppe.studies.flatness.rivals import base_rates, further
 from steppe.studies.flatness.scales import SMALL
 from steppe.studies.study import read
 
@@ -35,7 +36,7 @@ def told(rows, found):
 
 
 def test_every_cell_of_the_design_is_on_record_once(rows):
-    wanted = {cell_id(cell) for cell in design.cells(SMALL)}
+    wanted = {cell_id(cell) for cell in (*design.cells(SMALL), *further(SMALL, rows))}
     assert sorted(row.id for row in rows) == sorted(wanted)
     assert sum(row.result is None for row in rows) <= 1  # one diverged; it is named in README
 
@@ -92,6 +93,22 @@ def test_what_is_said_of_rivals_and_of_the_shipped_arm_is_so(found):
     worse = {x.metric for x in found.control if x.optimizer == "dm" and x.lost}
     assert worse == {METRIC, "test_accuracy"}
     assert not any(x.lost for x in found.control if x.optimizer == "l2o-scale")
+
+
+def test_what_is_said_of_no_trials_on_either_side_is_so(rows, found):
+    assert base_rates(SMALL, rows) == {"adam": 0.01}
+    at = {
+        (x.technique, x.ours, x.metric): x
+        for x in found.post_hoc.untuned
+        if x.optimizer == "rnnprop"
+    }
+    assert len(at) == 18 and {x.found.n for x in at.values()} == {len(SMALL.meta_seeds)}
+    for technique in SMALL.techniques:
+        for metric in (METRIC, "test_accuracy"):
+            assert at[technique, design.NONE, metric].lost
+            assert not at[technique, design.NORM, metric].lost  # nor after correction
+            assert not (x := at[technique, ARM, metric]).lost and not x.better
+        assert at[technique, design.NORM, METRIC].worse  # in both intervals
 
 
 def test_how_long_arms_were_meta_trained_is_so(rows):

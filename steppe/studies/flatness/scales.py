@@ -118,7 +118,7 @@ SMALL = Scale(
     levels=(0.2, 0.1, 0.05, 0.02),
     runs=4,
     rivals=CLASSIC,
-    untuned=(),
+    untuned=("adam",),
     tuning_seeds=2,
     promised="about 3 hours and 4 GB on two cores",
 )
