@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from ..core.settings import check, setting
 from ..runs.comparison import compare, decide, place, usual
-from ..runs.folder import RECORDS, new_files
-from ..runs.subject import subject
+from ..runs.folder import RECORDS, BadInput, new_files
+from ..runs.subject import Subject, subject
+from ..runs.trials import WORDS
+from ..tasks.names import TASKS
 from ..zoo.recipe import SEEDS
+from ..zoo.registry import ready_made, tunable
 from .parse import document, make, speaker
 
 if TYPE_CHECKING:
@@ -46,6 +49,16 @@ class Eval:
         "hand-made optimizers to compare with; none: nothing (default: sgd momentum adam; of a "
         "game gda optimistic-gda extragradient)",
     )
+    trials: tuple[str, ...] = setting(
+        ("0-k",),
+        "who may try on the task before it is judged: the baselines alone (0-k); nobody, with "
+        "rates from the task of meta-training (0-0); both sides equally often (k-k); several are "
+        "compared one after the other",
+        choices=tuple(WORDS),
+    )
+    split: int | None = setting(
+        None, "number of a random division of the data set of the task (default: its own)", least=0
+    )
     no_tune: bool = setting(
         False, "take customary learning rates for the baselines instead of tuning them"
     )
@@ -69,8 +82,10 @@ class Eval:
 def run(values: dict) -> int:
     options = make(Eval, values)
     about = subject(options.optimizer, options.task, options.particles)
+    if options.split is not None:
+        about = divided(about, options.split)
     baselines = usual(about.task) if options.baselines == () else options.baselines or ()
-    plan = decide(about, options.horizons, baselines)
+    plan = decide(about, options.horizons, baselines, options.trials, home(options))
     say = speaker(options.quiet)
     where = place(about, options.out)
     seeds = f"{options.seeds} seeds from {options.seed}"
@@ -94,6 +109,30 @@ def run(values: dict) -> int:
     return 0
 
 
+def divided(about: Subject, split: int) -> Subject:
+    """The subject on another division of the data of its task."""
+    if not {"dataset", "split"} & TASKS[about.task].arguments.keys():
+        raise BadInput(
+            f"The task {about.task} has no data set to divide anew; leave `split` out, or take a "
+            "task on data, such as digits-mlp."
+        )
+    return about._replace(task_options={**about.task_options, "split": split})
+
+
+def home(options: Eval) -> Subject | None:
+    """The optimizer on the task of its meta-training, where rates are to be those of that task."""
+    if options.no_tune and "k-k" in options.trials:
+        raise BadInput("In k-k both sides are tuned; leave `no_tune` out, or k-k.")
+    if options.no_tune or "0-0" not in options.trials:
+        return None
+    if options.optimizer in (*tunable(), *ready_made()):
+        raise BadInput(
+            f"In 0-0 the baselines have the rates that are best on the task of meta-training, and "
+            f"{options.optimizer} was not meta-trained; add `no_tune` for customary rates."
+        )
+    return subject(options.optimizer, None, options.particles)
+
+
 def text(records: "list[Record]") -> str:
     """The tables, and in words where the optimizer wins and where it loses."""
     from ..evaluation.compare import of_game, sentences, text_table
@@ -109,7 +148,8 @@ def content(records: "list[Record]") -> dict:
     from ..evaluation.compare import cases, table, with_stops
 
     rows = [
-        dataclasses.asdict(row) | {"horizon": case.horizon, "stop": case.stop}
+        dataclasses.asdict(row)
+        | {"horizon": case.horizon, "stop": case.stop, "comparison": case.comparison}
         for case in with_stops(cases(records))
         for row in table(case)
     ]

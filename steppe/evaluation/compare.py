@@ -30,17 +30,20 @@ class Case:
     """The records of one task at one horizon, learned optimizers first.
 
     - `stop`: judged at the validated stop, else at the last step
+    - `comparison`: who had trials on the task, see `Record`
     """
 
     task: str
     horizon: int
     records: list[Record]
     stop: bool = False
+    comparison: str = ""
 
     @property
     def name(self) -> str:
+        who = f", {self.comparison.replace('-', ' against ')} trials" if self.comparison else ""
         where = ", at the validated stop" if self.stop else ""
-        return f"{self.task}, {self.horizon:,} steps{where}"
+        return f"{self.task}, {self.horizon:,} steps{who}{where}"
 
     def values(self, record: Record, metric: str) -> list[Number]:
         """Values that a record is judged by, seed by seed."""
@@ -67,7 +70,8 @@ class Row:
     case: str
     optimizer: str
     learned: bool
-    setting: str  # the learning rate found, "" if there is none
+    setting: str  # the numbers found, "" if there are none
+    trials: int  # trainings on the task that it took to find them
     values: dict[str, Interval]  # metric → its last value over the seeds
     verdicts: dict[str, str]  # metric → the learned optimizer's verdict against this one
     diverged: int
@@ -77,13 +81,14 @@ class Row:
 
 
 def cases(records: Sequence[Record]) -> list[Case]:
-    """Records by task and horizon, in the order of their first appearance."""
-    groups: dict[tuple[str, int], list[Record]] = {}
+    """Records by task, horizon and comparison, in the order of their first appearance."""
+    groups: dict[tuple[str, int, str], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.task, record.horizon), []).append(record)
+        place = record.task, record.horizon, record.comparison
+        groups.setdefault(place, []).append(record)
     return [
-        Case(task, horizon, sorted(group, key=lambda r: not r.learned))
-        for (task, horizon), group in groups.items()
+        Case(task, horizon, sorted(group, key=lambda r: not r.learned), comparison=comparison)
+        for (task, horizon, comparison), group in groups.items()
     ]
 
 
@@ -191,13 +196,14 @@ def table(case: Case) -> list[Row]:
             case=case.name,
             optimizer=record.optimizer,
             learned=record.learned,
-            setting=f"lr {record.tuning['best']:g}" if record.tuning else "",
+            setting=setting(record),
             values={metric: interval(case.values(record, metric)) for metric in metrics(case)},
             verdicts={
                 metric: found[record.optimizer, metric]
                 for metric in metrics(case)
                 if (record.optimizer, metric) in found
             },
+            trials=record.trials,
             diverged=len(record.diverged),
             seeds=len(record.seeds),
             ms_per_step=record.ms_per_step,
@@ -205,6 +211,38 @@ def table(case: Case) -> list[Row]:
         )
         for record in case.records
     ]
+
+
+def setting(record: Record) -> str:
+    """The numbers found by tuning: "lr 0.01, weight decay 0.1", "factor 0.5, cosine"."""
+    if not record.tuning:
+        return ""
+    name = record.tuning.get("of", "learning rate")
+    said = [f"{'lr' if name == 'learning rate' else name} {record.tuning['best']:g}"]
+    for other, value in record.tuning.get("setting", {}).items():
+        if isinstance(value, bool):
+            said += [label(other)] if value else []
+        else:
+            said.append(f"{label(other)} {value:g}")
+    return ", ".join(said)
+
+
+def trials(case: Case) -> list[str]:
+    """A sentence about numbers that were tuned on another task, or with equal trials."""
+    if case.comparison == "0-0":
+        told: dict[str, list[str]] = {}
+        for record in case.records:
+            if record.tuning.get("task"):
+                told.setdefault(record.tuning["task"], []).append(record.optimizer)
+        apart = [
+            f"; the rates of {enumeration(names)} are the best on {task}, that of meta-training"
+            for task, names in told.items()
+        ]
+        return [f"{case.name}: no trials{''.join(apart)}."]
+    if case.comparison == "k-k":
+        each = [f"{record.optimizer} {record.trials}" for record in case.records]
+        return [f"{case.name}: trials on this task: {enumeration(each)}."]
+    return []
 
 
 def sentences(records: Sequence[Record]) -> list[str]:
@@ -301,13 +339,14 @@ def text_table(records: Sequence[Record]) -> str:
     blocks = []
     for case in with_stops(cases(records)):
         names = metrics(case)
-        head = ["", *map(label, names), "ms/step", "state B/param"]
+        head = ["", "trials", *map(label, names), "ms/step", "state B/param"]
         lines = [head]
         for row in table(case):
             title = f"{row.optimizer} {row.setting}".rstrip()
             title += f" ({row.diverged} of {row.seeds} diverged)" if row.diverged else ""
             cost = [figure(row.ms_per_step), figure(row.state_bytes_per_param)]
-            lines.append([title, *(spread(row.values[m]) for m in names), *cost])
+            values = [spread(row.values[m]) for m in names]
+            lines.append([title, str(row.trials), *values, *cost])
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
         pad = lambda line, widths=widths: "  ".join(
             [
@@ -316,6 +355,6 @@ def text_table(records: Sequence[Record]) -> str:
             ]
         )
         rule = "─" * (sum(widths) + 2 * len(widths) - 2)
-        counted = [] if case.stop else counts(case)
+        counted = [] if case.stop else [*counts(case), *trials(case)]
         blocks.append("\n".join([case.name, rule, *map(pad, lines), *counted]))
     return "\n\n".join(blocks)

@@ -34,7 +34,11 @@ LARGEST = 2**26  # bytes of a file
 Number = float | None  # None: not finite
 Count = Annotated[int, Between(0, 2**53)]
 Name = Annotated[str, Length(500)]
-TUNING = {"best": float, "trials": Count, "edge": Name, "split": Name}  # what readers ask for
+# What readers ask for. "task": the number was tuned on that one; "of": what it is; "setting":
+# others that were found with it. Older records have none of the three.
+TUNING = {"best": float, "trials": Count, "edge": Name, "split": Name}
+TUNING |= {"task": Name, "of": Name, "setting": dict[Name, float | bool]}
+OPTIONAL = {"edge": "", "split": "", "task": "", "of": "learning rate", "setting": {}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +66,13 @@ class Record:
     ms_per_step: Annotated[float, Between(1e-12, 1e12)]  # one episode alone
     gradients_per_step: Count | None  # None: their number varies
     state_bytes_per_param: Annotated[float, Between(0, 1e12)]
-    tuning: dict[str, Any]  # {} if nothing was tuned, else `tune.Tuning` as a dict
+    tuning: dict[str, Any]  # {} if nothing was tuned, else `Tuning` as a dict, and OPTIONAL
+    comparison: Name = ""  # who had trials on the task: "0-0", "k-k"; "": the baselines alone
+
+    @property
+    def trials(self) -> int:
+        """Trainings on the task itself that went into choosing its numbers."""
+        return 0 if self.tuning.get("task") else self.tuning.get("trials", 0)
 
     def final(self, metric: str) -> list[Number]:
         """The last value of a metric, seed by seed."""
@@ -131,9 +141,7 @@ def read_records(path: str | os.PathLike) -> tuple[list[Record], dict[str, Any]]
 def _record(text: bytes, source: Source) -> Record:
     record = checked(parse_json(text, source), Record, source)
     for name, hint in TUNING.items() if record.tuning else ():
-        checked(
-            record.tuning.get(name, "" if hint is Name else None), hint, source, f"tuning.{name}"
-        )
+        checked(record.tuning.get(name, OPTIONAL.get(name)), hint, source, f"tuning.{name}")
     seeds, last = len(record.seeds), record.points[-1]
     if list(record.points) != sorted(set(record.points)) or last != record.horizon:
         raise source.refuse(f"points up to {last}", f"rising ones, up to {record.horizon}")

@@ -266,7 +266,7 @@ def fairness(groups: Sequence[compare.Case]) -> list[tuple[bool, str]]:
                 said.append(
                     (
                         False,
-                        f"{case.name}: the rate of {record.optimizer} lies at the "
+                        f"{case.name}: the {of(found)} of {record.optimizer} lies at the "
                         f"{found['edge']} end of its grid; a wider one may do better.",
                     )
                 )
@@ -290,8 +290,15 @@ def fairness(groups: Sequence[compare.Case]) -> list[tuple[bool, str]]:
         )
     if groups:
         said.append(gradients(groups))
+    said += [(True, line) for case in groups for line in compare.trials(case)]
     said += [(True, line) for case in groups for line in compare.counts(case)]
     return said
+
+
+def of(tuning: Mapping[str, Any]) -> str:
+    """The word for the number that was tuned."""
+    name = tuning.get("of", "learning rate")
+    return "rate" if name == "learning rate" else name
 
 
 def gradients(groups: Sequence[compare.Case]) -> tuple[bool, str]:
@@ -343,12 +350,13 @@ def _renamed(found: list[Record], known: list[Record], folder: str) -> list[Reco
     """`found` without repeats of `known`, namesakes marked with their folder."""
     from dataclasses import replace
 
-    taken = {(r.task, r.horizon, r.optimizer) for r in known}
+    place = lambda r: (r.task, r.horizon, r.comparison)
+    taken = {(*place(r), r.optimizer) for r in known}
     fresh = []
     for r in found:
-        if any((r.task, r.horizon, r.metrics) == (k.task, k.horizon, k.metrics) for k in known):
+        if any((place(r), r.metrics) == (place(k), k.metrics) for k in known):
             continue
-        clash = (r.task, r.horizon, r.optimizer) in taken
+        clash = (*place(r), r.optimizer) in taken
         fresh.append(replace(r, optimizer=f"{r.optimizer} ({folder})") if clash else r)
     return fresh
 

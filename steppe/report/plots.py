@@ -38,6 +38,11 @@ def styles(names: Sequence[str]) -> dict[str, int]:
     return {name: i % len(SERIES) for i, name in enumerate(dict.fromkeys(names))}
 
 
+def place(case: Case) -> str:
+    """Part of the name of a figure."""
+    return "-".join(filter(None, (case.task, str(case.horizon), case.comparison)))
+
+
 def training(case: Case, style: Mapping[str, int], *, by: str) -> str:
     """Minibatch training loss, median and 10–90 % band over seeds, `by` "step" or "time"."""
 
@@ -53,7 +58,7 @@ def training(case: Case, style: Mapping[str, int], *, by: str) -> str:
         axes.set_xlabel("seconds of one run alone" if by == "time" else "inner steps")
         axes.set_ylabel("training loss")
 
-    return svg(draw, f"training-{by}-{case.task}-{case.horizon}", (5.6, 3.6))
+    return svg(draw, f"training-{by}-{place(case)}", (5.6, 3.6))
 
 
 def train_test(case: Case, style: Mapping[str, int]) -> str:
@@ -77,7 +82,7 @@ def train_test(case: Case, style: Mapping[str, int]) -> str:
             axes.plot(ends, ends, color=INK, lw=0.8, alpha=0.5, zorder=0)
         log_axes(axes, "training loss", "test loss")
 
-    return svg(draw, f"train-test-{case.task}-{case.horizon}", (4.6, 3.6))
+    return svg(draw, f"train-test-{place(case)}", (4.6, 3.6))
 
 
 def meta_training(rows: Sequence[Mapping]) -> str:

@@ -10,14 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.messages import did_you_mean
 from ..evaluation.records import read_records
 from ..tasks.names import TASKS
 from ..zoo.registry import by_needs, ready_made, tunable
 from . import folder as folders
 from .folder import BadInput
-from .subject import Subject, check, prepare
+from .subject import Prepared, Subject, check, prepare
+from .trials import WORDS, tuned_equally
 
 if TYPE_CHECKING:
+    from ..core.task import AbstractTask
+    from ..core.types import Key
     from ..evaluation.records import Record
 
 HORIZONS = (100, 500)  # for optimizers that were never meta-trained
@@ -43,11 +47,18 @@ RATES = {
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A comparison with everything decided."""
+    """A comparison with everything decided.
+
+    - `trials`: who has trials on the task, of `trials.WORDS`, one comparison after the other
+    - `home`: the optimizer on the task of its meta-training, whose rates the baselines of 0-0 have;
+      None: they have customary ones
+    """
 
     about: Subject
     horizons: tuple[int, ...]
     baselines: tuple[str, ...]
+    trials: tuple[str, ...] = ("0-k",)
+    home: Subject | None = None
 
 
 def usual(task: str) -> tuple[str, ...]:
@@ -55,12 +66,22 @@ def usual(task: str) -> tuple[str, ...]:
     return OF_GAMES if TASKS[task].family == "games" else USUAL
 
 
-def decide(about: Subject, horizons: tuple[int, ...], baselines: tuple[str, ...]) -> Plan:
+def decide(
+    about: Subject,
+    horizons: tuple[int, ...],
+    baselines: tuple[str, ...],
+    trials: tuple[str, ...] = ("0-k",),
+    home: Subject | None = None,
+) -> Plan:
     """Fill in the rest; no JAX.
 
     - `horizons`: inner steps; (): as in meta-training, and LONGER times that
     - `baselines`: hand-made optimizers
+    - `trials`, `home`: as in `Plan`
     """
+    for word in trials:
+        if word not in WORDS:
+            raise BadInput(f"There is no comparison {word!r}; {did_you_mean(word, WORDS)}")
     if not horizons:
         trained = about.horizon
         horizons = HORIZONS if trained is None else (trained, LONGER * trained)
@@ -68,7 +89,7 @@ def decide(about: Subject, horizons: tuple[int, ...], baselines: tuple[str, ...]
         check(baseline, [*tunable(), *ready_made()], "baseline")
     # Twice the same is measured once.
     others = tuple(b for b in dict.fromkeys(baselines) if b != about.optimizer)
-    return Plan(about, tuple(dict.fromkeys(horizons)), others)
+    return Plan(about, tuple(dict.fromkeys(horizons)), others, tuple(dict.fromkeys(trials)), home)
 
 
 def place(about: Subject, out: Path | None) -> Path | None:
@@ -102,7 +123,8 @@ def compare(
 
     - `seeds`: inner trainings of each optimizer
     - `seed`: of everything random
-    - `tuned`: tune the learning rate of each baseline for each horizon; else take RATES
+    - `tuned`: tune the learning rate of each baseline for each horizon; else take RATES, except in
+      k-k
     - `cores`: to spread seeds over; None: all
     - `out`: file for the records; what it has of other tasks and horizons stays in it
     """
@@ -119,30 +141,57 @@ def compare(
     about, devices = plan.about, jax.devices()
     say(f"{len(devices)} × {devices[0].device_kind} · compiling…")
     task, key = about.build_task(), jr.key(seed)
+    prepared = sides(plan, task, key=key, tuned=tuned, say=say)
     records: list[Record] = []
     speeds: dict[str, float] = {}
-    for horizon in plan.horizons:
-        for name in (about.optimizer, *plan.baselines):
-            shown = about.name if name == about.optimizer else str(name)
-            say(f"{shown}, {horizon} steps…")
-            lr = None if tuned or isinstance(name, Path) else RATES.get(name)
-            ready = prepare(name, task, horizon=horizon, lr=lr, key=key, say=say)
-            record = evaluate(
-                task,
-                ready.opt,
-                name=shown,
-                task_name=about.task_name,
-                horizon=horizon,
-                seeds=seeds,
-                key=key,
-                learned=name == about.optimizer,
-                tuning=ready.tuning,
-                ms_per_step=speeds.get(shown),
-            )
-            speeds[shown] = record.ms_per_step
-            records.append(record)
+    same: dict[tuple, Record] = {}  # runs that several comparisons have in common
+    for trials in plan.trials:
+        for horizon in plan.horizons:
+            for name in (about.optimizer, *plan.baselines):
+                shown = about.name if name == about.optimizer else str(name)
+                say(f"{shown}, {horizon} steps…")
+                ready = prepared(trials, name, horizon)
+                numbers = tuple(ready.tuning.get("setting", {}).items())
+                run = (shown, horizon, ready.lr, numbers)
+                if run not in same:
+                    same[run] = evaluate(
+                        task,
+                        ready.opt,
+                        name=shown,
+                        task_name=about.task_name,
+                        horizon=horizon,
+                        seeds=seeds,
+                        key=key,
+                        learned=name == about.optimizer,
+                        ms_per_step=speeds.get(shown),
+                    )
+                comparison = trials if WORDS[trials] else ""
+                record = dataclasses.replace(same[run], tuning=ready.tuning, comparison=comparison)
+                speeds[shown] = record.ms_per_step
+                records.append(record)
     if out is not None:
-        done = {(record.task, record.horizon) for record in records}
-        others = [record for record in earlier if (record.task, record.horizon) not in done]
+        at = lambda record: (record.task, record.horizon, record.comparison)
+        done = {at(record) for record in records}
+        others = [record for record in earlier if at(record) not in done]
         write_records(out, [*others, *records], environment())
     return records
+
+
+def sides(
+    plan: Plan, task: "AbstractTask", *, key: "Key", tuned: bool, say: Callable[[str], None]
+) -> Callable[[str, str | Path, int], Prepared]:
+    """f(comparison, optimizer, horizon) → the optimizer with the trials that it is allowed."""
+    home = None if plan.home is None else plan.home.build_task()
+
+    def ready(trials: str, name: str | Path, horizon: int) -> Prepared:
+        if trials == "k-k":
+            return tuned_equally(name, task, horizon=horizon, key=key, say=say)
+        customary = not tuned or (trials == "0-0" and plan.home is None)
+        lr = RATES.get(name) if customary and not isinstance(name, Path) else None
+        on = home if trials == "0-0" and home is not None else task
+        found = prepare(name, on, horizon=horizon, lr=lr, key=key, say=say)
+        if trials != "0-0" or not found.tuning or plan.home is None:
+            return found
+        return found._replace(tuning=found.tuning | {"task": plan.home.task_name})
+
+    return ready

@@ -512,6 +512,7 @@ TEXT_TASKS = (
         "next-letter",
         "a transformer of 2 blocks on sequences of 16 letters, whose entropy is known",
         ".tasks.text.next_letter:next_letter",
+        {"split": 0},
         family="texts",
     ),
     Entry(

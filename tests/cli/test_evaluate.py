@@ -4,15 +4,19 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
 from cli.runs import contents
+from evaluation.problems import Bowl
 
 from steppe.cli.evaluate import content, text
 from steppe.evaluation.records import Record, read_records
 from steppe.evaluation.tuning import GRID
 from steppe.runs.comparison import RATES, compare, decide, usual
 from steppe.runs.subject import subject
-from steppe.zoo.registry import tunable
+from steppe.runs.trials import FACTORS, tuned_equally
+from steppe.zoo import save
+from steppe.zoo.registry import build, tunable
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +140,62 @@ def test_what_is_not_said_follows_from_the_checkpoint(finished):
     assert plan.baselines == rivals
     plan = decide(subject("adam", "digits-mlp"), (), rivals)
     assert (plan.horizons, plan.baselines) == ((100, 500), ("sgd", "momentum"))
+
+
+def test_both_sides_may_try_or_neither(finished, steppe, tmp_path):
+    """DM against SGD: with no trials, with 63 of SGD alone, and with 20 of each."""
+    run = shutil.copytree(finished, tmp_path / "run")
+    words = ("--horizons", "4", "--cores", "2", "--baselines")
+    answer = steppe("eval", run, *words, "sgd", "--seeds", "2", "--trials", "0-0,0-k,k-k")
+    assert answer.code == 0, answer.err
+    found = {(r.comparison, r.optimizer): r for r in read_records(run / "records.jsonl")[0]}
+    trials = {place: record.trials for place, record in found.items()}
+    assert trials == {
+        ("0-0", "DM"): 0, ("0-0", "sgd"): 0,
+        ("", "DM"): 0, ("", "sgd"): 63,
+        ("k-k", "DM"): 20, ("k-k", "sgd"): 20,
+    }  # fmt: skip
+    assert found["0-0", "DM"].metrics == found["", "DM"].metrics
+    assert found["0-0", "sgd"].tuning["task"] == "quadratic"
+    assert found["k-k", "DM"].tuning["best"] in FACTORS
+    assert found["k-k", "DM"].hyper["kind"] == "Scheduled"
+    said = ("4 steps, 0 against 0 trials", "are the best on quadratic", "DM 20 and sgd 20")
+    assert all(part in answer.out for part in said)
+    again = steppe("eval", run, *words, "none", "--seeds", "3", "--trials", "0-0", "--json")
+    assert [row["comparison"] for row in json.loads(again.out)["rows"]] == ["0-0"]
+    kept = [(r.comparison, len(r.seeds)) for r in read_records(run / "records.jsonl")[0]]
+    assert kept == [("", 2), ("", 2), ("k-k", 2), ("k-k", 2), ("0-0", 3)]
+    assert steppe("report", run, "-o", "page.html").code == 0
+    assert "4 steps, k against k trials" in (tmp_path / "page.html").read_text()
+
+
+def test_trials_that_cannot_be_are_refused(finished, steppe):
+    for words, sentence in (
+        (("sgd", "--task", "quadratic", "--trials", "0-0"), "sgd was not meta-trained; add"),
+        ((finished, "--trials", "k-k", "--no-tune"), "In k-k both sides are tuned; leave"),
+        ((finished, "--trials", "1-1"), "trials"),
+        ((finished, "--split", "1"), "quadratic has no data set to divide anew; leave"),
+    ):
+        answer = steppe("eval", *words)
+        assert answer.code == 2 and sentence in answer.sentence
+
+
+def test_equal_trials_find_the_factor_that_is_missing(tmp_path):
+    """Gradient descent on ½ 4 x² with half of the rate that is exact: the factor is 2."""
+    path = tmp_path / "half.safetensors"
+    save(path, build("learned-rate", lr=0.125))
+    how = {"horizon": 5, "key": jax.random.key(0), "say": lambda text: None}
+    ours, theirs = (tuned_equally(x, Bowl(4.0), **how) for x in (path, "sgd"))
+    assert (ours.lr, ours.tuning["setting"]) == (2.0, {"cosine": False})
+    assert ours.tuning["of"] == "factor"
+    assert ours.tuning["trials"] == theirs.tuning["trials"] == 20
+    assert theirs.lr in (0.1, 0.316)  # the rates beside 1/4
+
+
+def test_a_task_is_compared_on_another_division_of_its_data(steppe):
+    words = "eval sgd --task digits-mlp --baselines none --no-tune --horizons 2 --seeds 1 --json"
+    answers = [steppe(*words.split(), "--cores", 2, "--split", k) for k in (0, 3)]
+    documents = [json.loads(answer.out) for answer in answers]
+    assert [found["task"] for found in documents] == ["digits-mlp, split 0", "digits-mlp, split 3"]
+    losses = [found["rows"][0]["values"]["test_loss"]["mean"] for found in documents]
+    assert losses[0] != losses[1]

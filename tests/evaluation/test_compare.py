@@ -139,3 +139,39 @@ def test_what_has_no_validation_data_of_its_own_has_no_stop():
     same = looked("Learned", [[2.0, 0.4, 0.9]] * 3, [[2.0, 0.4, 0.9]] * 3)
     assert len(compare.with_stops(compare.cases([same]))) == 1
     assert len(compare.with_stops(compare.cases([ADAM, LEARNED]))) == 1  # of an older evaluation
+
+
+ELSEWHERE = ADAM.tuning | {"task": "digits-relu, start he"}
+SCALED = {"best": 0.5, "grid": [0.5, 1.0], "scores": [0.1, 0.2], "seeds": 2, "trials": 4,
+          "horizon": 10, "split": "valid", "edge": "lowest", "of": "factor",
+          "setting": {"cosine": True}}  # fmt: skip
+
+
+def test_comparisons_with_other_trials_are_cases_of_their_own():
+    """The trials of each side stand in the table, and in words whose they were."""
+    untuned = made_up(comparison="0-0", tuning=ELSEWHERE)
+    ours = made_up("Learned", comparison="k-k", tuning=SCALED)
+    setting = ADAM.tuning | {"setting": {"weight_decay": 0.1}}
+    theirs = made_up(comparison="k-k", tuning=setting)
+    records = [ADAM, LEARNED, untuned, made_up("Learned", comparison="0-0"), ours, theirs]
+    found = compare.cases(records)
+    assert [case.name for case in found] == [
+        "digits, 10 steps",
+        "digits, 10 steps, 0 against 0 trials",
+        "digits, 10 steps, k against k trials",
+    ]
+    rows = [[(row.setting, row.trials) for row in compare.table(case)] for case in found]
+    assert rows == [
+        [("", 0), ("lr 0.0316", 4)],
+        [("", 0), ("lr 0.0316", 0)],
+        [("factor 0.5, cosine", 4), ("lr 0.0316, weight decay 0.1", 4)],
+    ]
+    text = compare.text_table(records)
+    assert (
+        "digits, 10 steps, 0 against 0 trials: no trials; the rates of Adam are the best on "
+        "digits-relu, start he, that of meta-training."
+    ) in text
+    assert "k against k trials: trials on this task: Learned 4 and Adam 4." in text
+    heads = [line.split()[0] for line in text.splitlines() if "ms/step" in line]
+    assert heads == ["trials"] * 3
+    assert compare.trials(found[0]) == []

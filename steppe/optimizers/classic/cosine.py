@@ -22,8 +22,8 @@ def adam_cosine(lr: float | Scalar, steps: int) -> Scheduled:
 
 def adamw_cosine(lr: float | Scalar, steps: int, weight_decay: float | Scalar = 0.01) -> Scheduled:
     """AdamW (Loshchilov & Hutter 2019): a step also takes lr · weight_decay · θ away."""
-    numbers = {"learning_rate": _number(lr), "weight_decay": _number(weight_decay)}
-    return Scheduled(FromOptax("adamw", **numbers), steps=steps)
+    base = FromOptax("adamw", learning_rate=_number(lr), weight_decay=_number(weight_decay))
+    return Scheduled(base, steps=steps)
 
 
 def momentum_cosine(

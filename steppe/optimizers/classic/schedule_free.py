@@ -88,6 +88,12 @@ def schedule_free_adamw(
     - `steps`: of the training; None, or fewer than 20: the rate is there from the first step
     """
     warm = None if steps is None or steps < 20 else steps // 20
-    numbers = {"learning_rate": lr, "weight_decay": weight_decay}
-    real = {name: jnp.asarray(x, jnp.result_type(float)) for name, x in numbers.items()}
-    return ScheduleFree(FromOptax("contrib.schedule_free_adamw", warmup_steps=warm, **real))
+    real = lambda x: jnp.asarray(x, jnp.result_type(float))
+    return ScheduleFree(
+        FromOptax(
+            "contrib.schedule_free_adamw",
+            learning_rate=real(lr),
+            weight_decay=real(weight_decay),
+            warmup_steps=warm,
+        )
+    )

@@ -62,7 +62,7 @@ def forest(lines: Sequence[Line], metric: str, name: str) -> str:
 
 
 def apart(lines: Sequence[Line]) -> list[list[str]]:
-    """What tells lines apart: optimizer, technique and rival where they differ, and the arm."""
+    """Words that tell lines apart: optimizer, technique, rival where they differ, and the arm."""
     names = [(line.optimizer, line.technique, line.theirs, line.ours) for line in lines]
     kept = [len(set(column)) > 1 for column in zip(*names, strict=True)]
     return [[x for x, keep in zip(name, (*kept[:3], True), strict=True) if keep] for name in names]

@@ -19,7 +19,7 @@ from .summary import answer, change, contests, label, leader, shown
 
 
 def tables(scale: Scale, rows: Sequence[Row], found: Findings) -> str:
-    """What the study was designed to tell, and below it what was looked at afterwards."""
+    """Claims that the study was designed for, and below them what was looked at afterwards."""
     return f"{registered(scale, rows, found)}\n\n{posthoc_tables.tables(scale, rows, found)}"
 
 
@@ -150,7 +150,7 @@ def against_tuned(scale: Scale, found: Findings) -> str:
 
 
 def both(found: Findings) -> str:
-    """Who wins in test loss and accuracy: the best flat optimizer and technique, or a rival."""
+    """Winners in test loss and accuracy: the best flat optimizer and technique, or a rival."""
     made = contests(found)
     named = lambda kept: ", ".join(kept) or "none"
     ours = ", ".join(dict.fromkeys(at.ours for at in made))

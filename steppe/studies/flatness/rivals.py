@@ -102,7 +102,7 @@ def rival(cell: Mapping[str, Any]) -> str:
 
 
 def by_seed(found: Result, seeds: Sequence[int]) -> dict[int, Result]:
-    """What was found on a task, for each meta-seed its runs."""
+    """Numbers found on a task, for each meta-seed its runs."""
     runs = found["runs"]
     of = lambda i, point: {x: values[i * runs : (i + 1) * runs] for x, values in point.items()}
     return {

@@ -72,7 +72,7 @@ def arm_of(made: Card) -> str:
 
 
 def recipe(made: Card, found: Findings) -> list[str]:
-    """What the recipe is worth over the meta-seeds of the study of flatness."""
+    """Worth of the recipe over the meta-seeds of the study of flatness."""
     family = made.name.removesuffix("-v1").removesuffix("-flat")
     if family not in SMALL.recipes:
         return []  # a formula

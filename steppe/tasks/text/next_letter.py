@@ -169,7 +169,7 @@ def next_letter(
     - `length`: letters that are told of each
     - the others: as in `Transformer` and `NextLetter`
     """
-    text = sequences(tuple(sizes), length + 1, split)
+    text = sequences(sizes, length + 1, split)
     return NextLetter(text, Transformer(width, heads, blocks, wide), batch_size, report)
 
 
