@@ -35,7 +35,9 @@ class Prompt:
     context: int = setting(
         4096, "tokens of a question and its answer together", least=64, most=2**22
     )
-    cores: int | None = setting(None, "processor cores to use", least=1, nothing="all")
+    cores: int | None = setting(
+        None, "processor cores to use (default: half of them)", least=1, most=1024
+    )
     json: bool = setting(False, "print where it answers as one JSON document")
     quiet: bool = setting(False, "print where it answers only")
 

@@ -34,6 +34,7 @@ NAME = "smollm2-135m-instruct"
 SCRIPT = Path(__file__).with_name("local_server.py")
 CONTEXT = 4096  # tokens of a question and its answer together
 PATIENCE = 300.0  # seconds that a model may take to load
+NEEDED = ("PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TMPDIR")  # of the environment
 STAMP = re.compile(r"[\d.]+ [A-Z] +")  # of a line of llama.cpp
 LINE = 2**16  # bytes of what the process says first
 
@@ -69,7 +70,7 @@ def serve(
     - `weights`: a GGUF file of yours; None: the SmolLM2-135M that was fetched
     - `port`: on 127.0.0.1; 0: one that is free
     - `context`: tokens of a question and its answer together
-    - `threads`: that compute; None: as many as there are cores
+    - `threads`: that compute; None: half as many as there are cores
     - `patience`: seconds to wait for the model to load
 
     Raises FileError where a file is missing, and ServeError where the server does not start; each
@@ -83,7 +84,7 @@ def serve(
         "model": NAME if weights is None else Path(weights).stem[:100],
         "port": port,
         "context": context,
-        "threads": threads,
+        "threads": max(1, (os.cpu_count() or 1) // 2) if threads is None else threads,
         "parent": os.getpid(),
     }
     if real("serve: patience", patience) <= 0:
@@ -152,10 +153,13 @@ def _check_free(port: int) -> None:
 
 def _started(asked: dict[str, Any], log: IO[bytes]) -> subprocess.Popen:
     command = [sys.executable, "-I", "-S", "-B", str(SCRIPT), json.dumps(asked)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
+    # Of the environment only what a process needs: there may be keys in it. Threads that wait
+    # sleep: spinning takes nine times the work where others compute on the same cores.
+    env = {name: os.environ[name] for name in NEEDED if name in os.environ}
+    env["OMP_WAIT_POLICY"] = "passive"
     try:
-        return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd="/"
-        )
+        return subprocess.Popen(command, cwd="/", env=env, **pipes)
     except OSError as error:
         raise ServeError(f"No process for the server can be started ({error}).") from None
 

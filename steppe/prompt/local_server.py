@@ -89,9 +89,7 @@ def started(library: ModuleType, asked: dict[str, Any]) -> Any:
     params.offline, params.ui, params.endpoint_slots = True, False, False
     params.n_threads_http, params.verbosity = 2, 1
     for cpu in (params.cpuparams, params.cpuparams_batch):
-        cpu.poll = 0  # do not spin: who waits for the answer computes on the same cores
-        if asked["threads"] is not None:
-            cpu.n_threads = asked["threads"]
+        cpu.poll, cpu.n_threads = 0, asked["threads"]  # without spinning
     return library.Server(params)
 
 

@@ -56,8 +56,10 @@ def port_of(url):
     return int(url.rpartition(":")[2])
 
 
-def test_it_answers_and_is_gone_after_the_block(cache):
+def test_it_answers_and_is_gone_after_the_block(cache, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "sk-do-not-hand-this-on")
     with serve(threads=1) as server:
+        assert b"sk-do" not in Path(f"/proc/{server.process.pid}/environ").read_bytes()
         assert server.base_url.startswith("http://127.0.0.1:") and server.process.poll() is None
         answer = HTTPClient(server.base_url, server.model).complete(ASK)
         assert answer.texts == (stand_in.TEXTS,) and answer.model == local.NAME
