@@ -47,7 +47,8 @@ class LLM(AbstractProposer):
     - `client`: who is asked
     - `codec`: what a text is
     - `temperature`, `max_tokens`, `seed`: as in `Request`; a seed is another for each question
-    - `repairs`: questions more, with what was wrong, when an answer holds no text that is new
+    - `repairs`: questions more, with what was wrong, when an answer holds no text that is new; the
+      last of several shows no texts, since a small model may do nothing but copy them
     - `shuffled`: a seed by which the scores shown are dealt out anew among the texts: a control,
       which tells whether the model makes use of them
     - `structured`: servers that can are told the form of an answer as a JSON schema
@@ -88,6 +89,8 @@ class LLM(AbstractProposer):
         shown = pool if self.shuffled is None else pool.shuffled(self.shuffled)
         messages = self.instruction.messages(shown, self.codec, n)
         for attempt in range(1 + self.repairs):
+            if attempt == self.repairs > 1:
+                messages = self.instruction.messages(Pool(), self.codec, n)
             line = self._asked(pool, messages, n, attempt)
             if line.candidates:
                 return list(line.candidates[:n])

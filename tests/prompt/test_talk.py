@@ -132,7 +132,14 @@ def test_an_answer_of_no_use_is_asked_again_with_what_was_wrong(tmp_path):
     client = ScriptedClient(["", '["words 0"]', "[]", "never"])
     assert model(client).propose(pool(0.5), 3) == [] and len(client.requests) == 3
     assert "the answer is empty" in client.requests[1].messages[-1].content
-    assert "known already" in client.requests[2].messages[-1].content
+    # The last of several shows nothing that could be copied; what is known is still left out.
+    system, question = client.requests[2].messages
+    assert question.content.startswith("Sort.\n\nWrite 3 texts") and system.role == "system"
+    client = ScriptedClient(["", "", '["words 0", "w5 w6"]'])
+    assert model(client).propose(pool(0.5), 3) == ["w5 w6"]
+    client = ScriptedClient(["", '["words 0"]'])
+    assert model(client, repairs=1).propose(pool(0.5), 3) == []
+    assert "the answer is empty" in client.requests[1].messages[-1].content
     plain = ScriptedClient(['["w1 w2", "w3", "w4 w5", "w6 w7"]'])
     assert model(plain, structured=False).propose(Pool(), 2) == ["w1 w2", "w4 w5"]
     assert plain.requests[0].response_format is None
