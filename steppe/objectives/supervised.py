@@ -31,6 +31,21 @@ def tells_truth(task: AbstractTask) -> bool:
     return isinstance(found, Composite) and found.truth is not None
 
 
+def truth_of(problem: Problem, like: Params, owner: str) -> Params:
+    """x♯ in the dtypes of `like`. TypeError or ValueError, to `owner`, if none is known."""
+    loss, target = problem.loss(), problem.task.target(problem.instance)
+    if not isinstance(loss, Composite) and target is not None:
+        return tree.cast_like(target, like)
+    truth = expect(loss, Composite, owner).truth
+    if truth is None:
+        raise ValueError(
+            f"{owner} needs the truth that data were made from, which "
+            f"{type(problem.task).__name__} does not tell; give the `Composite` of its loss a "
+            "`truth`, or train by the loss itself, with the objective Trajectory."
+        )
+    return tree.cast_like(truth, like)
+
+
 class Supervised(AbstractObjective):
     """Weighted half squared distances to the truth after each step of an unroll.
 
@@ -46,17 +61,7 @@ class Supervised(AbstractObjective):
         check_weights(self.weights, "Supervised")
 
     def start(self, problem: Problem, episode: Episode, *, key: Key) -> Params:
-        loss, target = problem.loss(), problem.task.target(episode.instance)
-        if not isinstance(loss, Composite) and target is not None:
-            return tree.cast_like(target, episode.params)
-        truth = expect(loss, Composite, "Supervised").truth
-        if truth is None:
-            raise ValueError(
-                "Supervised needs the truth that data were made from, which "
-                f"{type(problem.task).__name__} does not tell; give the `Composite` of its loss a "
-                "`truth`, or train by the loss itself, with the objective Trajectory."
-            )
-        return tree.cast_like(truth, episode.params)
+        return truth_of(problem, episode.params, "Supervised")
 
     def observe(self, step: Step, memo: Params) -> Scalar | tuple[()]:
         return () if self.weights == "last" else half_square(step.after.params, memo)

@@ -34,6 +34,7 @@ from steppe.flatness.hessian import (
     TopEigenvalue,
 )
 from steppe.flatness.units import Adaptive, Relative, SquaredNorm
+from steppe.objectives.demonstrated import Demonstrated
 from steppe.objectives.minimax import Merit, Reward
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.supervised import Supervised
@@ -69,6 +70,7 @@ OPTIMIZERS = {
     "Merit": lambda: GDA(0.1),
     "Reward": lambda: GDA(0.1, alternating=True),
     "Located": lambda: LearnedAdam(0.1),
+    "Demonstrated": lambda: LearnedAdam(0.1),
 }
 TASKS = {  # that objective asks for a truth, or for a game
     "Merit": MatrixGame(2),
@@ -76,6 +78,7 @@ TASKS = {  # that objective asks for a truth, or for a game
     "Supervised": SparseRecovery(2, 3, density=0.99, start="normal"),
     "LogError": WithMinimum(SparseRecovery(2, 3, density=0.99, start="normal")),
     "Located": Population(Quadratic(2), 2),
+    "Demonstrated": SparseRecovery(2, 3, density=0.99, start="normal"),
 }
 
 
@@ -104,6 +107,7 @@ OBJECTIVES = {
     "Merit": lambda: Merit("uniform", "log"),
     "Reward": lambda: Reward(),
     "Located": lambda: Located(Trajectory(), 0.1, samples=5, places=4),
+    "Demonstrated": lambda: Demonstrated(2, 0.1),
 }
 MEASURES = {
     "HessianTrace": lambda: HessianTrace(2),

@@ -1,4 +1,4 @@
-"""Supervised: distances to the truth against numbers worked out by hand."""
+"""Supervised and Demonstrated: distances to the truth, and to a path to it, worked out by hand."""
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -9,6 +9,7 @@ from steppe.core.loss import Composite, LeastSquares
 from steppe.core.regularizer import L1
 from steppe.core.task import AbstractFormula
 from steppe.core.window import open_window, score
+from steppe.objectives.demonstrated import Demonstrated
 from steppe.objectives.supervised import Supervised
 from steppe.optimizers.classic.from_optax import sgd
 from steppe.tasks.suite import build
@@ -75,3 +76,31 @@ def test_what_it_lacks_is_said():
         Supervised("first")
     with pytest.raises(ValueError, match=r"have the shape \(2,\), but the unroll has 3 steps"):
         value(Supervised(jnp.ones(2)), Halving())
+
+
+# A walk of two steps of ½ is at ½ and at 0 again, from a start at 0; then comes the truth.
+WALK = np.array([[0.5, 0.5], [0.0, 0.0], TRUTH])
+OFF = np.sum((PATH - WALK) ** 2, axis=1) / 2
+
+
+@pytest.mark.parametrize(("weights", "expected"), [("uniform", OFF.mean()), ("last", OFF[2])])
+def test_the_distance_to_a_walk_and_then_to_the_truth(weights, expected):
+    found = value(Demonstrated(2, 0.5, weights), Halving())
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_walk_goes_on_from_one_unroll_to_the_next():
+    task, opt, objective = Halving(), sgd(0.5), Demonstrated(2, 0.5, "sum")
+    window = open_window(task, opt, objective, jr.key(0), jnp.asarray(3))
+    first, window = score(task, opt, window, objective, 1, key=jr.key(1))[:2]
+    second = score(task, opt, window, objective, 2, key=jr.key(1))[0]
+    assert float(first.value + second.value) == pytest.approx(OFF.sum(), rel=1e-12)
+
+
+def test_a_walk_needs_a_truth_steps_and_a_length():
+    with pytest.raises(ValueError, match="Demonstrated needs the truth"):
+        value(Demonstrated(2, 0.5), Halving(told=False))
+    with pytest.raises(ValueError, match="walk"):
+        Demonstrated(walk=1)
+    with pytest.raises(ValueError, match="stride"):
+        Demonstrated(stride=0.0)
