@@ -13,14 +13,13 @@ import optax
 from jaxtyping import Array, Float
 
 from ...core.loss import Stacked, expect
-from ...core.objective import AbstractObjective
 from ...core.optimizer import AbstractOptimizer
 from ...core.rollout import episodes
 from ...core.task import AbstractTask
 from ...core.types import Key
 from ...estimators.bptt import BPTT
 from ...estimators.es import ES
-from ...objectives.supervised import Supervised
+from ...objectives.demonstrated import Demonstrated
 from ...objectives.swarm import Located
 from ...objectives.trajectory import Trajectory
 from ...optimizers.classic.from_evosax import FromEvosax
@@ -86,27 +85,10 @@ HORIZON, SIGMA = 100, 0.2
 SPREADS, STEPS = (0.1, 10.0), (0.1, 1.0)  # of s and r before training, log-uniform
 
 
-class Stage(NamedTuple):
-    """A part of a meta-training.
-
-    - `share`: of the meta-steps
-    - `length`, `horizon`: inner steps of an unroll and of an episode
-    """
-
-    objective: AbstractObjective
-    unknowns: int
-    length: int
-    horizon: int
-    rate: float
-    share: float
-
-
-# The loss leads into the nearest of many minima, and optimizers that are trained by it alone learn
-# to go there at once. The way to the optimum comes first, and the loss last.
-STAGES = (
-    Stage(Supervised("uniform"), 2, 30, 30, 1e-2, 0.6),
-    Stage(Trajectory("uniform", "log"), 4, 20, 100, 3e-3, 0.4),
-)
+# By the loss, or by the distance to the optimum, they learn to go to the nearest of many minima at
+# once. So a walk over the ripples is demonstrated first, and the optimum after it.
+PATH = Demonstrated(walk=32, stride=0.37)
+UNKNOWNS, LENGTH, RATE = 2, 80, 1e-2
 
 
 class Method(NamedTuple):
@@ -176,7 +158,7 @@ def tuned(name: str, n: int, evaluations: int, problems: int) -> Method:
 
 
 def trained(name: str, updates: int, batch: int, seed: int) -> Method:
-    """The optimizer of this name, trained in stages from random weights."""
+    """The optimizer of this name, trained from random weights."""
     began, key = time.process_time(), streams(seed, TRAIN)
     key_opt, key_train = jr.split(key)
     particles = 1 if name == "dm" else PARTICLES
@@ -185,20 +167,18 @@ def trained(name: str, updates: int, batch: int, seed: int) -> Method:
         if name == "dm"
         else Swarm(**NETWORK | ARMS[name], key=key_opt)
     )
-    losses = []
-    for k, stage in enumerate(STAGES):
-        entropy = name == "lois"
-        opt, history = meta_train(
-            problem(stage.unknowns, particles),
-            opt,
-            estimator=BPTT(batch, stage.length, stage.horizon),
-            objective=Located(stage.objective, **ENTROPY) if entropy else stage.objective,
-            meta_tx=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(stage.rate)),
-            steps=max(1, round(stage.share * updates)),
-            key=jr.fold_in(key_train, k),
-        )
-        losses.append(float(np.mean([float(row["meta_loss"]) for row in history.rows[-50:]])))
-    about = {"losses": losses}
+    opt, history = meta_train(
+        problem(UNKNOWNS, particles),
+        opt,
+        estimator=BPTT(batch, LENGTH, LENGTH),
+        objective=Located(PATH, **ENTROPY) if name == "lois" else PATH,
+        meta_tx=optax.chain(
+            optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(RATE, updates))
+        ),
+        steps=updates,
+        key=key_train,
+    )
+    about = {"losses": [float(np.mean([float(row["meta_loss"]) for row in history.rows[-50:]]))]}
     return Method(opt, particles, True, about, round(time.process_time() - began, 1))
 
 
