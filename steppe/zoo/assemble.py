@@ -27,6 +27,7 @@ from ..estimators.self_paced import SelfPaced
 from ..estimators.whole import Whole
 from ..flatness import names as measures
 from ..flatness.units import Adaptive, Relative
+from ..objectives.demonstrated import Demonstrated
 from ..objectives.minimax import Merit, Reward
 from ..objectives.regularized import Regularized
 from ..objectives.supervised import Supervised, tells_truth
@@ -170,6 +171,8 @@ def objective(recipe: Recipe, task: AbstractTask) -> AbstractObjective:
     horizon = recipe.estimator.horizon
     if how.of == "truth" or (how.of == "either" and tells_truth(task)):
         base = Supervised(how.weights)
+    if how.of == "path":
+        base = Demonstrated(how.walk, how.stride, how.weights)
     if how.of in ("merit", "reward"):
         base = Merit(how.weights, how.transform) if how.of == "merit" else Reward()
     base = Located(base, how.entropy) if how.entropy else base

@@ -88,6 +88,16 @@ SWARM = Recipe(
     meta=Meta(clip=None),
     run=Run(steps=5000, validate_every=100, validation_episodes=32),  # 1000 epochs
 )
+# Ours: by the loss a swarm learns to go to the nearest minimum (the study `swarms`).
+SWARM_PATH = change(
+    SWARM,
+    hidden=(16,),
+    **{"optimizer.options": {"units": 20.0, "scale": 0.5}},
+    estimator=Estimator(episodes=64, unroll=80, horizon=80),
+    objective=Objective(of="path", weights="uniform", transform="identity", entropy=1e-3),
+    meta=Meta(lr=1e-2, clip=1.0, decay="cosine"),
+    steps=1200,
+)
 
 # Games: an epoch is one episode of 50 steps. Of `twin` the objective, the meta-learning rate and
 # the clipping are ours, see docs/games.md; of the published one the steps between two updates, its
@@ -148,6 +158,7 @@ PRESETS: dict[str, Recipe] = {
     "twin-cl": change(TWIN, **{"curriculum.easiest": 0.2, "curriculum.easiest_until": 400}),
     "twin-published": TWIN_PUBLISHED,
     "swarm": SWARM,
+    "swarm-path": SWARM_PATH,
 }
 
 

@@ -183,14 +183,15 @@ class Estimator:
 class Objective:
     """The number that meta-training minimises along an unroll.
 
-    `Trajectory`, `Supervised`; `Merit`, `Reward`.
+    `Trajectory`, `Supervised`, `Demonstrated`; `Merit`, `Reward`.
     """
 
-    of: Literal["loss", "truth", "either", "merit", "reward"] = setting(
+    of: Literal["loss", "truth", "either", "path", "merit", "reward"] = setting(
         "loss",
         "number after each step: the loss, the distance to the truth that data were made from, or "
-        "either: that distance where the task tells a truth, else the loss; of games merit, the "
-        "square of the gradient that is left, or reward, what the players gain by their moves",
+        "either: that distance where the task tells a truth, else the loss; path: the distance to a "
+        "walk that looks around first and then goes to the truth; of games merit, the square of the "
+        "gradient that is left, or reward, what the players gain by their moves",
     )
     weights: Literal["uniform", "ramp", "last", "sum"] = setting(
         "uniform",
@@ -210,6 +211,8 @@ class Objective:
         "weight of the entropy of where a swarm knows the minimum to be; 0: none",
         least=0,
     )
+    walk: int = setting(32, "steps of the walk of a path, there and back", least=2)
+    stride: float = setting(0.37, "length of a step of that walk in every parameter", above=0)
 
     def __post_init__(self):
         check(self, "objective.")

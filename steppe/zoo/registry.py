@@ -79,6 +79,7 @@ PRESETS = table(
         "Twin-L2O as published with Open-L2O: trained by rewards, with the tricks of the code",
     ),
     _preset("swarm", "swarm", "LOIS as in its paper, four particles on any task (Cao et al. 2019)"),
+    _preset("swarm-path", "swarm", "the same, shown a walk over the ripples and then the minimum"),
 )
 
 

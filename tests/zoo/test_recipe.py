@@ -25,6 +25,7 @@ from steppe.flatness.units import Adaptive
 from steppe.objectives.minimax import Merit, Reward
 from steppe.objectives.regularized import Regularized
 from steppe.objectives.supervised import Supervised
+from steppe.objectives.demonstrated import Demonstrated
 from steppe.objectives.swarm import Located
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.adaptable import Adaptable
@@ -68,6 +69,8 @@ def test_a_swarm_sees_one_scaled_problem_from_several_points():
     assert objective(recipe("swarm", **{"objective.entropy": 0.0}), Quadratic(2)) == Trajectory(
         "sum", "identity"
     )
+    shown = objective(recipe("swarm-path", **{"objective.walk": 6}), Quadratic(2))
+    assert shown == Located(Demonstrated(6, 0.37), 1e-3)
     with pytest.raises(ValueError, match=r"`objective.entropy` is of .* add `task.particles 4`"):
         recipe("dm", **{"objective.entropy": 0.1})
     with pytest.raises(StructureError, match=r"Swarm needs a loss of the form Stacked"):
