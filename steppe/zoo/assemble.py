@@ -27,10 +27,9 @@ from ..estimators.self_paced import SelfPaced
 from ..estimators.whole import Whole
 from ..flatness import names as measures
 from ..flatness.units import Adaptive, Relative
-from ..objectives.demonstrated import Demonstrated
 from ..objectives.minimax import Merit, Reward
 from ..objectives.regularized import Regularized
-from ..objectives.supervised import Supervised, tells_truth
+from ..objectives.supervised import Demonstrated, Supervised, tells_truth
 from ..objectives.swarm import Located
 from ..objectives.trajectory import Trajectory
 from ..optimizers.adaptable import Adaptable

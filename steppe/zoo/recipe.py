@@ -189,9 +189,9 @@ class Objective:
     of: Literal["loss", "truth", "either", "path", "merit", "reward"] = setting(
         "loss",
         "number after each step: the loss, the distance to the truth that data were made from, or "
-        "either: that distance where the task tells a truth, else the loss; path: the distance to a "
-        "walk that looks around first and then goes to the truth; of games merit, the square of the "
-        "gradient that is left, or reward, what the players gain by their moves",
+        "either: that distance where the task tells a truth, else the loss; path: the distance to "
+        "a walk that looks around first and then goes to the truth; of games merit, the square of "
+        "the gradient that is left, or reward, what the players gain by their moves",
     )
     weights: Literal["uniform", "ramp", "last", "sum"] = setting(
         "uniform",

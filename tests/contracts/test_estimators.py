@@ -34,10 +34,9 @@ from steppe.flatness.hessian import (
     TopEigenvalue,
 )
 from steppe.flatness.units import Adaptive, Relative, SquaredNorm
-from steppe.objectives.demonstrated import Demonstrated
 from steppe.objectives.minimax import Merit, Reward
 from steppe.objectives.regularized import Regularized
-from steppe.objectives.supervised import Supervised
+from steppe.objectives.supervised import Demonstrated, Supervised
 from steppe.objectives.swarm import Located
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.classic.from_optax import adam

@@ -9,8 +9,7 @@ from steppe.core.loss import Composite, LeastSquares
 from steppe.core.regularizer import L1
 from steppe.core.task import AbstractFormula
 from steppe.core.window import open_window, score
-from steppe.objectives.demonstrated import Demonstrated
-from steppe.objectives.supervised import Supervised
+from steppe.objectives.supervised import Demonstrated, Supervised
 from steppe.optimizers.classic.from_optax import sgd
 from steppe.tasks.suite import build
 

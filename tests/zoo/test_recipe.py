@@ -24,8 +24,7 @@ from steppe.flatness.hessian import HessianTrace, LogDet
 from steppe.flatness.units import Adaptive
 from steppe.objectives.minimax import Merit, Reward
 from steppe.objectives.regularized import Regularized
-from steppe.objectives.supervised import Supervised
-from steppe.objectives.demonstrated import Demonstrated
+from steppe.objectives.supervised import Demonstrated, Supervised
 from steppe.objectives.swarm import Located
 from steppe.objectives.trajectory import Trajectory
 from steppe.optimizers.adaptable import Adaptable

@@ -19,7 +19,7 @@ from ...core.task import AbstractTask
 from ...core.types import Key
 from ...estimators.bptt import BPTT
 from ...estimators.es import ES
-from ...objectives.demonstrated import Demonstrated
+from ...objectives.supervised import Demonstrated
 from ...objectives.swarm import Located
 from ...objectives.trajectory import Trajectory
 from ...optimizers.classic.from_evosax import FromEvosax

@@ -16,7 +16,7 @@ class Swarms:
     problems: int = setting(128, "test problems of a size", least=8)
     evaluations: int = setting(1000, "values of a problem that a run may take", least=40)
     tuned_on: int = setting(32, "other problems, that rivals are tuned on", least=2)
-    updates: int = setting(1200, "meta-steps of a training; a formation has a quarter of them", least=4)
+    updates: int = setting(1200, "meta-steps of a training, of a formation a quarter", least=4)
     batch: int = setting(64, "episodes in a meta-step", least=1)
     tries: int = setting(6, "starts of a formation, the best training of which counts", least=1)
     seeds: int = setting(1, "trainings of each optimizer", least=1)
