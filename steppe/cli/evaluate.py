@@ -51,9 +51,9 @@ class Eval:
     )
     trials: tuple[str, ...] = setting(
         ("0-k",),
-        "who may try on the task before it is judged: the baselines alone (0-k); nobody, with "
-        "rates from the task of meta-training (0-0); both sides equally often (k-k); several are "
-        "compared one after the other",
+        "trials on the task before it is judged: by the baselines alone (0-k); by nobody, with "
+        "rates from the task of meta-training (0-0); by both sides equally often (k-k); several "
+        "are compared one after the other",
         choices=tuple(WORDS),
     )
     split: int | None = setting(

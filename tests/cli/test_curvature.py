@@ -9,7 +9,7 @@ from cli.runs import contents
 from steppe.cli import curvature
 from steppe.cli.curvature import Curvature
 from steppe.evaluation import curvature_record as point
-from steppe.evaluation import run as tuning
+from steppe.evaluation import tuning
 from steppe.runs.subject import subject
 
 SMALL = ["--steps", "3", "--k", "3", "--probes", "4", "--points", "3"]

@@ -29,7 +29,11 @@ OPTIONS = {
     "entropy-sgd": {"learning_rate": 0.1},
     "sam": {"base": adam(0.1)},
     **{name: {"base": adam(0.1)} for name in ("adaptable", "descent-ascent", "sparse-updates")},
+    **{name: {"lr": 0.1, "steps": 9} for name in OPTIMIZERS if "cosine" in name},
     "guarded": {"base": adam(0.1), "fallback": adam(0.1)},
+    "scheduled": {"base": adam(0.1)},
+    "weight-decay": {"base": adam(0.1), "weight": 0.1},
+    "schedule-free": {"base": FromOptax("contrib.schedule_free_adamw", learning_rate=0.1)},
     "self-adapting": {"base": adam(0.1)},
     "watchdog": {"base": adam(0.1), "fallback": adam(0.1)},
 }
@@ -76,7 +80,7 @@ def test_file_holds_weights_constructor_and_recipe(tmp_path):
     assert said["kind"] == "RNNProp"
     assert said["hyper"] == {
         **{"hidden": [3], "features": 2, "beta1": 0.9, "beta2": 0.95, "scale": 0.01},
-        "block": opt.block,
+        **{"block": opt.block, "horizon": None, "time_scales": [], "weight_decay": 0.0},
     }
     assert said["recipe"] == {"task": "mlp", "steps": 100}
     assert said["steppe"] == importlib.metadata.version("steppe")

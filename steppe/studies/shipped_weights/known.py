@@ -110,7 +110,7 @@ FITTED = 0.5  # training loss of a network that begins to fit its images; by cha
 
 
 def seen(name: str, elsewhere: Sequence[Record]) -> list[str]:
-    """How it does on the ConvNet, beside its twin and AdamW. Few seeds: a hint."""
+    """Words on an optimizer on the ConvNet, beside its twin and AdamW. Few seeds: a hint."""
     own = [record for record in elsewhere if record["optimizer"] == name]
     if not own:
         return []
@@ -132,7 +132,7 @@ def seen(name: str, elsewhere: Sequence[Record]) -> list[str]:
 
 
 def regime(flat: "Means", plain: "Means") -> list[str]:
-    """Whether flatness pays there, and whether training ended before the images were fitted."""
+    """Words on what flatness pays there, and on whether images were fitted when training ended."""
     if flat.test_loss is None or plain.test_loss is None:
         return []
     early = min(flat.train_loss or 0.0, plain.train_loss or 0.0) > FITTED
