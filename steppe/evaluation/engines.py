@@ -40,6 +40,7 @@ from typing import Any
 from ..train.environment import environment
 
 LONGEST = 600  # characters of an error kept: XLA prints whole programs
+THREADS = "NPROC"  # the variable that XLA takes the size of its pool of threads from
 PATIENCE = 10.0  # seconds a worker without work has to end
 
 Cell = dict[str, Any]
@@ -127,7 +128,7 @@ def ray_tasks(
     with cluster(workers):
         has = ray.cluster_resources()
         gpus = int(1000 * min(1.0, has.get("GPU", 0) / workers)) / 1000  # without, Ray hides them
-        cores = max(1, int(has["CPU"]) // workers)
+        cores = int(os.environ.get(THREADS) or max(1, int(has["CPU"]) // workers))
         # We count the retries: Ray's own do not end for a worker that is out of memory.
         task = ray.remote(max_retries=0, num_cpus=1, num_gpus=gpus)(_attempt_on_ray)
         flying = {}
@@ -198,7 +199,7 @@ def _attempt(work: str, cell: Cell, attempt: int) -> Row:
 def _attempt_on_ray(work: str, cell: Cell, attempt: int, path: list[str], cores: int) -> Row:
     sys.path += [place for place in path if place not in sys.path]
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    os.environ.setdefault("NPROC", str(cores))  # the size of XLA's pool of threads
+    os.environ.setdefault(THREADS, str(cores))
     return _attempt(work, cell, attempt)
 
 
@@ -266,6 +267,25 @@ def _pinned(share: list[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of XLA in each process that is started inside, and in this one before JAX starts.
+
+    The order in which XLA for CPU adds up a sum depends on how many threads it has, and with
+    several of them also on what else the machine does: sums differ in the last digits, which a
+    meta-training makes differences of any size of. One thread adds up in one order. NPROC is left
+    as it is where somebody has set it.
+    """
+    if THREADS in os.environ:
+        yield
+        return
+    os.environ[THREADS] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(THREADS, None)
 
 
 def usable_cores() -> list[int]:

@@ -12,6 +12,7 @@ import re
 import secrets
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..evaluation.records import read_records
@@ -68,7 +69,7 @@ def logarithmic(recipe: Recipe) -> bool:
     return recipe.objective.of != "reward" and recipe.objective.transform == "log"
 
 
-def rows_of(folder: Path) -> list[Row]:
+def rows_of(folder: Path) -> Sequence[Row]:
     """The log of a run that has one; BadInput for another folder."""
     rows = read_log(folder / folders.METRICS).rows if folder.is_dir() else []
     if not rows:

@@ -108,7 +108,7 @@ def train_opened(
 ) -> Result:
     """Train a recipe in a folder that `config.opened` holds open; see `train`."""
     new = not folders.begun(folder)
-    run, cores = recipe.run, use_cores(recipe.run.cores)
+    run, cores = recipe.run, use_cores(recipe.run.cores, threads=True)
     version, devices = importlib.metadata.version("steppe"), jax.devices()
     say(f"steppe {version} · {len(devices)} × {devices[0].device_kind} · compiling…")
 

@@ -15,6 +15,7 @@ have a result in the folder are not done again, so that a study which was stoppe
     findings.json   the same as plain values
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from ..core.messages import brief
-from ..evaluation.engines import Row, cell_id, usable_cores
+from ..evaluation.engines import Row, cell_id, one_thread, usable_cores
 from ..evaluation.grid import LARGEST, Grid, read_rows, run_grid
 from ..evaluation.stats import interval
 from ..store.untrusted import FileError, Source, checked, parse_json, read_lines
@@ -102,7 +103,8 @@ class Study(Generic[S]):
     - `work`: "package.module:function" from a cell to a plain result
     - `conclude`: from the settings and the rows of all cells to the answer
     - `cost`: time and memory in words, from the settings; "" if it is not known
-    - `workers`: cells under way at most; 1 where time is measured, None for one a core
+    - `workers`: cells under way at most; 1 where time is measured, None for one a core. Then each
+      worker computes with one thread, so that its numbers do not depend on how many there are
     - `keep_programs`: whether compiled programs are kept in the folder, for workers to share
     - `further`: from the settings and the rows so far to the cells that follow from them, such as
       those of a grid that was too short; asked until it names none that is new
@@ -147,15 +149,16 @@ def reproduce(
         workers=workers or most,
         say=say,
     )
-    grid = run(study.cells(settings))
-    while True:
-        rows = read(folder / ROWS)
-        asked = {row.id for row in (*grid.done, *grid.failed)}
-        new = [cell for cell in study.further(settings, rows) if cell_id(cell) not in asked]
-        if not new:
-            break
-        more = run(new)
-        grid = Grid([*grid.done, *more.done], [*grid.failed, *more.failed])
+    with contextlib.nullcontext() if study.workers else one_thread():
+        grid = run(study.cells(settings))
+        while True:
+            rows = read(folder / ROWS)
+            asked = {row.id for row in (*grid.done, *grid.failed)}
+            new = [cell for cell in study.further(settings, rows) if cell_id(cell) not in asked]
+            if not new:
+                break
+            more = run(new)
+            grid = Grid([*grid.done, *more.done], [*grid.failed, *more.failed])
     conclusion = study.conclude(settings, rows)
     write(conclusion, folder)
     return conclusion, grid

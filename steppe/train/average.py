@@ -62,8 +62,8 @@ def after_step(mean: Mean | None, opt: AbstractOptimizer, step: int, steps: int)
     mean = mean if int(mean.since) == since else begin_mean(opt, since)
     count = int(mean.count) + 1
 
-    def moved(old: Array, new: Array) -> np.ndarray:
-        old = np.asarray(old)
+    def moved(before: Array, new: Array) -> np.ndarray:
+        old = np.asarray(before)
         return old + (np.asarray(new).astype(old.dtype) - old) / old.dtype.type(count)
 
     theta = jtu.tree_map(moved, mean.theta, split_meta(opt)[0])

@@ -141,12 +141,16 @@ def _plain(x: jax.Array) -> jax.Array:
     return jr.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
 
 
-def use_cores(count: int | None = None) -> int:
+def use_cores(count: int | None = None, *, threads: bool = False) -> int:
     """Make JAX see this machine's processor as `count` devices (default: its cores).
 
     A learned optimizer's matrices are small: two cores working on an episode each are
     nearly twice as fast as two cores sharing one. To be called before JAX computes
     anything; without effect where JAX runs on an accelerator. Returns the count.
+
+    - `threads`: give XLA as many threads, too, unless NPROC says another number. The order of a sum
+      depends on how many there are, so that a run with as many cores on another machine has the
+      same last digits then
 
     Where XLA_FLAGS says nothing of it, a device waits an hour for the others. XLA would abort the
     process after a minute, which a long step, or a machine with other work, can take.
@@ -165,6 +169,8 @@ def use_cores(count: int | None = None) -> int:
             "use_cores was called after JAX had started, when the number of devices is fixed. "
             "Call it first thing in the program."
         ) from None
+    if threads:
+        os.environ.setdefault("NPROC", str(count))  # read when JAX starts
     return count
 
 
