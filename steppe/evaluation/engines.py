@@ -57,7 +57,9 @@ class Row:
     error: str | None  # None: done
     seconds: float | None  # of the last attempt; None if its worker died
     attempts: int
-    environment: dict[str, Any]  # of the worker, and its "share" of the cores; {} if it died
+    # Of the worker, and its "share" of the cores; "threads" and "flags" of XLA where they were
+    # chosen. {} if it died
+    environment: dict[str, Any]
 
 
 def cell_id(cell: Mapping[str, Any]) -> str:
@@ -205,8 +207,14 @@ def _attempt_on_ray(work: str, cell: Cell, attempt: int, path: list[str], cores:
 
 @functools.cache
 def _surroundings() -> dict[str, Any]:
-    """Asked for after the first cell, which may have settings for JAX to make before it starts."""
-    return {**environment(), "share": len(usable_cores())}
+    """Asked for after the first cell, which may have settings for JAX to make before it starts.
+
+    With what the last digits of a sum depend on: threads of XLA, and what it is told to do.
+    """
+    share = len(usable_cores())
+    threads, flags = os.environ.get(THREADS), os.environ.get("XLA_FLAGS")
+    told = {"threads": int(threads)} if threads and threads.isdigit() else {}
+    return {**environment(), "share": share, **told, **({"flags": flags} if flags else {})}
 
 
 def _serve(pipe: Connection, work: str) -> None:
