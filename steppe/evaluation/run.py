@@ -28,6 +28,7 @@ from ..core.rollout import episodes, rollout, shapes
 from ..core.task import AbstractTask, Problem, length
 from ..core.types import Batch, Key, Params, Scalar, Split
 from ..optimizers.classic.from_optax import FromOptax
+from ..optimizers.scheduled import Scheduled
 from ..optimizers.unrolled.base import warn_of_matrix
 from ..store.checkpoint import CheckpointError
 from ..store.describe import describe
@@ -111,10 +112,18 @@ def evaluate(
         diverged=[s for i, s in enumerate(seeds) if not np.all(np.isfinite([x[i] for x in last]))],
         params=tree.size(params),
         ms_per_step=float(f"{ms_per_step:.4g}"),
-        gradients_per_step=opt.gradients_per_step,
+        gradients_per_step=gradients(opt, horizon),
         state_bytes_per_param=float(f"{state_bytes(opt, params) / tree.size(params):.6g}"),
         tuning=dict(tuning or {}),
     )
+
+
+def gradients(opt: AbstractOptimizer, horizon: int) -> int | None:
+    """Gradients that move the parameters, a step on average; after its schedule none does."""
+    each, steps = opt.gradients_per_step, horizon
+    if isinstance(opt, Scheduled) and opt.steps is not None:
+        steps = min(opt.steps, horizon)
+    return None if each is None else round(each * steps / horizon)
 
 
 def trainer(task: AbstractTask, opt: AbstractOptimizer, *, horizon: int, points: int) -> Train:

@@ -69,5 +69,7 @@ def tuned_equally(
     say(f"tuning the {what} of {name}…")
     how = {"horizon": horizon, "key": key, "grid": grid, "seeds": SEEDS}
     setting, found = tune_all(task, makers, **how)
+    if found.edge:
+        say(f"{name}: the best {what}, {found.best:g}, is the {found.edge} tried")
     told = dataclasses.asdict(found) | {"setting": dict(setting), "of": what}
     return Prepared(makers[setting](found.best), found.best, told)

@@ -11,9 +11,11 @@ from evaluation.problems import NETWORK, Bowl
 from steppe.core.episode import begin
 from steppe.core.rollout import shapes
 from steppe.core.task import Problem
-from steppe.evaluation.run import evaluate, rows, seed_keys, state_bytes, thin, time_step
-from steppe.optimizers.classic.from_optax import adam, momentum, sgd
+from steppe.evaluation.run import evaluate, gradients, rows, seed_keys, state_bytes, thin, time_step
+from steppe.optimizers.classic.cosine import sam_cosine
+from steppe.optimizers.classic.from_optax import FromOptax, adam, momentum, sgd
 from steppe.optimizers.learned.rnnprop import RNNProp
+from steppe.optimizers.scheduled import Scheduled
 from steppe.tasks import Quadratic
 
 
@@ -131,6 +133,16 @@ def test_state_is_given_per_parameter(pair):
     assert other.state_bytes_per_param == 0
     # m, v and the LSTM's h and c of 4 cells, in float64, and the int32 count
     assert learned.state_bytes_per_param == pytest.approx((55 * 10 * 8 + 4) / 55, rel=1e-5)
+
+
+def test_gradients_after_a_schedule_do_not_count():
+    """SAM takes two a step: over half of the steps as many as others take."""
+    take = lambda opt: gradients(opt, 7)
+    assert [take(sam_cosine(0.1, 7, half=half)) for half in (False, True)] == [2, 1]
+    assert (
+        take(sgd(0.1)) == take(Scheduled(sgd(0.1), 2.0)) == take(Scheduled(sgd(0.1), 1.0, 9)) == 1
+    )
+    assert take(FromOptax("lbfgs")) is None
 
 
 def test_a_step_takes_time(getkey):
