@@ -3,7 +3,9 @@
 Where the loss does not see the scale of its parameters, f(cθ) = f(θ), as before a normalisation
 layer, the curvature still does: H(cθ) = H(θ)/c². Two remedies, and a control.
 
-`Relative` multiplies a measure by a power of ‖θ‖: λ‖θ‖² does not change with c.
+`Relative` multiplies a measure by a power of ‖θ‖: λ‖θ‖² does not change with c. With the trace, and
+layer by layer, that is the relative flatness of Petzka, Kamp, Adilova, Sminchisescu & Boley,
+"Relative flatness and generalization", NeurIPS 2021; here it is of all weights at once.
 
 `Adaptive` takes a measure R of the loss as a function of relative changes ξ of the weights, which
 no rescaling of coordinates changes:

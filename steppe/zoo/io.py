@@ -225,10 +225,25 @@ def write_shipped(path: str | os.PathLike, opt: "AbstractOptimizer", card: Card)
     options = {name: x for name, x in card.meta_task.items() if name != "name"}
     # What `steppe eval` goes by.
     recipe = {"task": card.meta_task["name"], "horizon": card.recipe["horizon"]}
-    nothing = {"formula": None, "known": ()}  # is not written
+    write(path, opt, recipe=recipe | {"task_options": options}, card=_facts(card))
+
+
+def write_card(path: str | os.PathLike, source: str | os.PathLike, card: Card) -> None:
+    """Write a trained optimizer as its file has it, with another card.
+
+    - `path`: the file, replaced if there is one
+    - `source`: anything that `load` takes
+    """
+    from ..store import checkpoint
+
+    checkpoint.save(path, load(source), manifest=manifest(source) | {"card": _facts(card)})
+
+
+def _facts(card: Card) -> dict[str, Any]:
+    """The card as it is written, without what there is nothing of."""
+    nothing = {"formula": None, "known": ()}
     facts = dataclasses.asdict(card).items()
-    said = {name: x for name, x in facts if name not in nothing or x != nothing[name]}
-    write(path, opt, recipe=recipe | {"task_options": options}, card=said)
+    return {name: x for name, x in facts if name not in nothing or x != nothing[name]}
 
 
 def read_card(manifest: Mapping[str, Any]) -> Card | None:

@@ -5,16 +5,63 @@ from pathlib import Path
 
 import pytest
 
+from steppe.studies.flatness.lines import pick
+from steppe.studies.flatness.summary import change
 from steppe.studies.shipped_weights import cifar10, known
-from steppe.zoo import card
-from steppe.zoo.io import load
+from steppe.studies.shipped_weights.settings import ELSEWHERE, ONE_LOOK, UNKNOWN
+from steppe.studies.study import read, records
+from steppe.zoo import PRETRAINED, card
+from steppe.zoo.io import load, manifest
 
 FOLDER = Path(cifar10.__file__).parent
 
 
 @pytest.fixture(scope="module")
+def rows():
+    return read(FOLDER / "cifar10.jsonl")
+
+
+@pytest.fixture(scope="module")
 def found():
     return known.study()
+
+
+def test_readme_has_the_table_of_the_record_and_says_who_made_it(rows):
+    found = records(rows)
+    assert all(record["seeds"] == 2 and record["source"] for record in found)
+    twins = [name for name in PRETRAINED if "symbolic" not in name]
+    assert [r["optimizer"] for r in found if r["optimizer"] != cifar10.ADAMW] == twins
+    conclusion = cifar10.conclude(ELSEWHERE["small"], rows)
+    assert conclusion.text in (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert set(conclusion.files) == {f"{name}.safetensors" for name in PRETRAINED}
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_what_stands_on_a_card_is_what_the_records_say(name, rows, found):
+    there = card(name)
+    bare = dataclasses.replace(
+        there,
+        known=(),
+        failures=tuple(
+            said.replace(ONE_LOOK, UNKNOWN) for said in there.failures if known.PLACE not in said
+        ),
+    )
+    made = known.informed(bare, found, records(rows))
+    assert (made.known, made.failures) == (there.known, there.failures)
+    assert known.informed(there, found, records(rows)) == there
+
+
+def test_the_card_of_the_flat_rnnprop_says_what_it_is_and_that_dm_fails_elsewhere():
+    said = " ".join(card("rnnprop-flat-v1").known)
+    assert "with jacobian at weight 3" in said and "the optimizer of 150 is kept" in said
+    assert "test loss 0.65 times [0.54, 0.79] (better)" in said
+    assert "test accuracy +0.74 points [-0.30, +1.78] (not beyond chance)" in said
+    assert "rnnprop with a curriculum and relative-trace" in said
+    assert any(known.PLACE in failure for failure in card("dm-v1").failures)
+    looks = {
+        name: any(ONE_LOOK in failure for failure in card(name).failures) for name in PRETRAINED
+    }
+    assert looks == {name: "symbolic" not in name for name in PRETRAINED}
 
 
 def record(name, test_loss, seed=0, **more):
@@ -82,7 +129,24 @@ def test_a_card_with_what_is_known_keeps_the_numbers(tmp_path, found):
     known.release(tmp_path / "dm-v1.safetensors", name="dm-v1", elsewhere=[record("dm-v1", 1.0)])
     new, old = card(tmp_path / "dm-v1.safetensors"), card("dm-v1")
     assert equinox.tree_equal(load(tmp_path / "dm-v1.safetensors"), load("dm-v1"))
+    kept = [manifest(x) | {"card": None} for x in (tmp_path / "dm-v1.safetensors", "dm-v1")]
+    assert kept[0] == kept[1]  # arguments that the class has since then are not written down
     assert "test loss 1.00, accuracy 0.500" in new.known[2]
     same = {"known", "failures"}
     for field in dataclasses.fields(new):
         assert field.name in same or getattr(new, field.name) == getattr(old, field.name)
+
+
+def test_what_readme_says_of_the_convnet_is_so(rows, found):
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    elsewhere = records(rows)
+    loss = lambda name: known.means([r for r in elsewhere if r["optimizer"] == name]).test_loss
+    rivals = [r for r in elsewhere if r["optimizer"] == cifar10.ADAMW]
+    by = lambda schedule: min(r["test_loss"] for r in rivals if r["schedule"] == schedule)
+    assert loss("rnnprop-v1") < by("constant") and "every constant rate that was tried" in text
+    assert by("cosine") < loss("rnnprop-v1") <= 1.05 * by("cosine") and "within 5 %" in text
+    assert loss("rnnprop-flat-v1") > loss("rnnprop-v1")
+    assert loss("dm-flat-v1") < loss("dm-v1") and loss("l2o-scale-flat-v1") < loss("l2o-scale-v1")
+    wanted = {"optimizer": "rnnprop", "technique": "plain", "ours": "jacobian"}
+    line = pick(found.generalisation, **wanted, metric="ln test_loss")
+    assert change(line).replace(" times", "") in text

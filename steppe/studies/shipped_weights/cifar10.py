@@ -19,7 +19,7 @@ from ...data import load
 from ...evaluation.compare import figure
 from ...evaluation.engines import Row
 from ..study import Cell, Conclusion, Record, Study, markdown, records
-from .known import Means, means, release
+from .known import Means, count, means, release
 from .settings import Elsewhere
 
 if TYPE_CHECKING:
@@ -146,12 +146,11 @@ def conclude(settings: Elsewhere, rows: Sequence[Row]) -> Conclusion:
         by.setdefault(named(record), []).append(record)
     table = markdown(
         ["", "n", *(metric.replace("_", " ") for metric in Means._fields)],
-        [[name, str(len(own)), *map(figure, means(own))] for name, own in by.items()],
+        [[name, str(count(own)), *map(figure, means(own))] for name, own in by.items()],
     )
     files = {
         f"{name}.safetensors": functools.partial(release, name=name, elsewhere=found)
         for name in settings.names
-        if name in by
     }
     return Conclusion(table, {"records": found}, files=files)
 

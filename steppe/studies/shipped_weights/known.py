@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ...evaluation.compare import figure
 from ...runs.folder import BadInput
-from ...zoo.io import Card, card, load, write_shipped
+from ...zoo.io import Card, card, write_card
 from ..flatness.design import FLAT, NONE
 from ..flatness.findings import Findings, findings
 from ..flatness.lines import Line, pick
@@ -24,7 +24,7 @@ from ..study import Record, read
 from .settings import MUCH, ONE_LOOK, UNKNOWN
 
 FLATNESS = Path(__file__).parents[1] / "flatness" / "small.jsonl"
-LOSS, ACCURACY = "ln test_loss", "test_accuracy"
+METRICS = ("ln test_loss", "test_accuracy")
 
 
 def release(path: Path, name: str, elsewhere: Sequence[Record]) -> None:
@@ -34,7 +34,7 @@ def release(path: Path, name: str, elsewhere: Sequence[Record]) -> None:
             f"What is known of {name} goes by the record {FLATNESS}, which comes with a clone of "
             "the repository and not with the wheel; run this from a clone."
         )
-    write_shipped(path, load(name), informed(card(name), study(), elsewhere))
+    write_card(path, name, informed(card(name), study(), elsewhere))
 
 
 @functools.cache
@@ -45,7 +45,9 @@ def study() -> Findings:
 def informed(made: Card, found: Findings, elsewhere: Sequence[Record]) -> Card:
     """The card with what is known; `elsewhere`: records of `cifar10`."""
     known = [what_it_is(made), *recipe(made, found), *seen(made.name, elsewhere)]
-    failures = [said.replace(UNKNOWN, ONE_LOOK) for said in made.failures if PLACE not in said]
+    failures = [said for said in made.failures if PLACE not in said]
+    if any(record["optimizer"] == made.name for record in elsewhere):
+        failures = [said.replace(UNKNOWN, ONE_LOOK) for said in failures]
     failures[:0] = missed(made.name, elsewhere)
     return dataclasses.replace(made, known=tuple(known), failures=tuple(failures))
 
@@ -73,28 +75,28 @@ def arm_of(made: Card) -> str:
 
 def recipe(made: Card, found: Findings) -> list[str]:
     """Worth of the recipe over the meta-seeds of the study of flatness."""
-    family = made.name.removesuffix("-v1").removesuffix("-flat")
+    family, seeds = made.name.removesuffix("-v1").removesuffix("-flat"), len(SMALL.meta_seeds)
     if family not in SMALL.recipes:
         return []  # a formula
     plain = "-flat" not in made.name
-    arm = SMALL.flat[family] if plain else arm_of(made)
-    place = {"optimizer": family, "technique": "plain", "ours": arm}
-    both = lambda lines, **more: [pick(lines, **place, **more, metric=m) for m in (LOSS, ACCURACY)]
-    seeds = len(SMALL.meta_seeds)
+    place = {"optimizer": family, "technique": "plain"}
+    place["ours"] = arm = SMALL.flat[family] if plain else arm_of(made)
+    both = lambda lines, **more: worth([pick(lines, **place, **more, metric=m) for m in METRICS])
+    over = f"Over {seeds} meta-seeds of the study of flatness, on tasks never seen, "
+    gain = both(found.generalisation)
+    if plain:
+        return [f"{over}the same recipe with {arm} less this one: {gain}."]
     said = [
-        f"Over {seeds} meta-seeds of the study of flatness, on tasks never seen, "
-        f"{f'the same with {arm}' if plain else 'it'} less {'it' if plain else 'the same without'}:"
-        f" {worth(both(found.generalisation))}. Less a penalty on ‖θ‖²: "
-        f"{worth(both(found.control))}. Less Adam tuned for each task: "
-        f"{worth(both(found.rivals, theirs='adam'))}."
+        f"{over}this recipe less the same without {arm}: {gain}. Less a penalty on ‖θ‖²: "
+        f"{both(found.control)}. Less Adam tuned for each task: "
+        f"{both(found.rivals, theirs='adam')}."
     ]
     later = [x for x in found.post_hoc.recipes if x.optimizer == family and x.technique == "cl"]
-    if later and not plain:
+    if later:
         better = ", ".join(f"{label(x.metric)} {change(x)}" for x in later)
         said.append(
             f"Better, and not shipped, is {family} with a curriculum and {later[0].ours}: {better} "
-            f"less the recipe of this one, over {seeds} meta-seeds; looked at after the numbers "
-            "were known."
+            f"less this recipe, over {seeds} meta-seeds; looked at after the numbers were known."
         )
     return said
 
@@ -122,10 +124,12 @@ def seen(name: str, elsewhere: Sequence[Record]) -> list[str]:
     other = [record for record in elsewhere if record["optimizer"] == twin]
     if other:
         beside.insert(0, f"its {'plain' if flat else 'flat'} twin {told(means(other))}")
+    seeds, source = count(own), first.get("source")
     said = [
         f"{PLACE} of {first['weights']:,} weights, {first['images'][0]:,} images, "
-        f"{first['steps']} steps, {len(own)} seed{'s' * (len(own) > 1)}, nothing tuned (a "
-        f"hint, no result): {'; '.join([told(mine), *beside])}."
+        f"{first['steps']} steps, {seeds} seed{'s' * (seeds > 1)}, nothing tuned (a hint, no "
+        f"result{f', reported by {source}' if source else ''}): "
+        f"{'; '.join([told(mine), *beside])}."
     ]
     sides = (mine, means(other)) if flat else (means(other), mine)
     return [*said, *regime(*sides)] if other else said
@@ -171,6 +175,11 @@ class Means(NamedTuple):
 def means(own: Sequence[Record]) -> Means:
     columns = [[record[metric] for record in own] for metric in Means._fields]
     return Means(*(None if None in x or not x else sum(x) / len(x) for x in columns))
+
+
+def count(own: Sequence[Record]) -> int:
+    """Trainings behind a mean: one a record, unless the record is a mean itself."""
+    return sum(record.get("seeds", 1) for record in own)
 
 
 def best(elsewhere: Sequence[Record]) -> Means:
