@@ -5,13 +5,14 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
+from prompt import stand_in
 from prompt.server import good, send, serving
 
 from steppe.prompt.client import HTTPClient
 
 PAGE = Path(__file__).parents[2] / "docs" / "catalyst.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-FIRST, SECOND = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+FIRST, LOCAL, SECOND = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 def test_the_blocks_run(tmp_path, monkeypatch, capsys):
@@ -25,6 +26,12 @@ def test_the_blocks_run(tmp_path, monkeypatch, capsys):
         exec(compile(SECOND.replace("http://localhost:8080", server.url), PAGE.name, "exec"), names)
     assert names["result"].history.rounds[0].adopted == '{"x": 0.1, "y": 0.1}'
     assert names["result"].loss < 1e-6 and list((tmp_path / "answers").iterdir())
+
+
+def test_the_block_with_a_model_on_this_machine_runs(tmp_path, monkeypatch, capsys):
+    stand_in.fetched(tmp_path, monkeypatch)
+    exec(compile(LOCAL, PAGE.name, "exec"), {})
+    assert capsys.readouterr().out == f"{(stand_in.TEXTS,)}\n"
 
 
 def test_the_servers_of_the_table_are_addresses():
