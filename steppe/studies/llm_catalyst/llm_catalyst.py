@@ -75,7 +75,7 @@ def cells(settings: Catalysed) -> Iterator[Cell]:
                 given = ("superglue", "encoder", "length")
                 sizes |= {field: getattr(settings, field) for field in given}
             yield {**sizes, "arms": ["alone", *by_hand]}
-            for arm in asked:
+            for arm in asked if seed < FIRST + settings.asked else ():
                 if arm == "llm" or name in CONTROLLED:
                     yield {**sizes, "arms": [arm], **_model(settings)}
 

@@ -27,6 +27,7 @@ class Catalysed:
     heavy: int = setting(
         5, "the most starts where an encoder is large and steps take long", least=2
     )
+    asked: int = setting(5, "starts at which a language model is asked, the first ones", least=2)
     rounds: int = setting(2, "questions of a run", least=1)
     candidates: int = setting(3, "texts that are asked for at once", least=1)
     factor: int = setting(1, "times the gradient steps of a stage and of a probation", least=1)
@@ -50,5 +51,7 @@ class Catalysed:
 SCALES = {
     "tiny": Catalysed(problems=("numbers",), seeds=2),
     "small": Catalysed(),
-    "paper": Catalysed(problems=PROBLEMS, arms=BY_HAND, seeds=20, heavy=20, rounds=3, factor=3),
+    "paper": Catalysed(
+        problems=PROBLEMS, arms=BY_HAND, seeds=20, heavy=20, asked=20, rounds=3, factor=3
+    ),
 }
