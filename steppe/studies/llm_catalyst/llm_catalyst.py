@@ -46,7 +46,7 @@ from .settings import ANSWERS, ASKED, CONTROLLED, FIRST, SUPERGLUE, Catalysed
 
 EXPECTATIONS = Path(__file__).with_name("expectations.toml")
 LONGEST_FIRST = (*SUPERGLUE, "newsgroups", "settings", "words", "numbers")
-HEAVY = (*SUPERGLUE, "newsgroups")
+HEAVY = (*SUPERGLUE, "newsgroups", "settings")
 TOKENS = 120  # of an answer
 HEAT = 0.9  # temperature of a model; a small one repeats itself below
 PATIENCE = 600.0  # seconds for one question

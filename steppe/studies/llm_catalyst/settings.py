@@ -10,7 +10,7 @@ SUPERGLUE = {name.lower(): name for name in ("BoolQ", "COPA", "RTE", "WiC", "WSC
 PROBLEMS = (*USUAL, *SUPERGLUE)
 BY_HAND = ("random", "good", "bad", "echo")  # proposers that ask nobody
 ASKED = ("llm", "llm-shuffled")
-CONTROLLED = ("numbers", "settings")  # problems that llm-shuffled takes part in
+CONTROLLED = ("numbers",)  # problems that llm-shuffled takes part in
 ARMS = (*BY_HAND, *ASKED)
 FIRST = 10  # seed of the study; those below were looked at in tries
 MODEL = "smollm2-135m-instruct"  # whose answers lie in the repository
@@ -25,9 +25,9 @@ class Catalysed:
     arms: tuple[str, ...] = setting(ARMS, "proposers beside gradients alone", choices=ARMS)
     seeds: int = setting(10, "starts of each problem, the same for all proposers", least=2)
     heavy: int = setting(
-        5, "the most starts where an encoder is large and steps take long", least=2
+        5, "the most starts where each takes long: of settings, newsgroups, SuperGLUE", least=2
     )
-    asked: int = setting(5, "starts at which a language model is asked, the first ones", least=2)
+    asked: int = setting(10, "starts at which a language model is asked, the first ones", least=2)
     rounds: int = setting(2, "questions of a run", least=1)
     candidates: int = setting(3, "texts that are asked for at once", least=1)
     factor: int = setting(1, "times the gradient steps of a stage and of a probation", least=1)
