@@ -61,7 +61,7 @@ def test_a_gain_is_an_interval_below_chance_seed_by_seed():
     assert found["numbers.llm.mean"] == pytest.approx(-1)
     assert found["numbers.llm.high"] == pytest.approx(-1 + half, abs=1e-6)
     said = summary.answers(summary.records_of(rows_of([*CHANCE, *llm])))
-    assert said == ["SmolLM2-135M, beside chance: a gain on numbers (-1 [-1.09, -0.912])."]
+    assert said == ["SmolLM2-135M, beside chance: helps more on numbers (-1 [-1.09, -0.912])."]
     verdicts = {v.claim: v for v in conclude([*CHANCE, *llm]).verdicts}
     claim = "numbers: SmolLM2-135M does not help more than chance"
     assert not verdicts[claim].holds
@@ -85,6 +85,9 @@ def test_another_model_is_not_taken_for_ours():
 
 
 def test_what_is_promised_is_checked_in_every_run():
+    assert "Of 5 runs with proposals, 0 were" in summary.promised(
+        summary.records_of(rows_of(CHANCE))
+    )
     assert {name: known(CHANCE)[f"numbers.{name}"] for name in ("worse", "moved", "unequal")} == {
         "worse": 0, "moved": 0, "unequal": 0,
     }  # fmt: skip
@@ -219,6 +222,15 @@ def test_tasks_of_superglue_are_read_from_folders(tmp_path):
 # The record.
 
 needs_record = pytest.mark.skipif(not RECORD.exists(), reason="there is no record of the study yet")
+
+
+@needs_record
+def test_the_answers_of_readme_are_those_of_the_record():
+    found = summary.records_of(read(RECORD))
+    page = RECORD.with_name("README.md").read_text(encoding="utf-8")
+    said = [*summary.answers(found), summary.promised(found)]
+    assert len(said) == 6 and [sentence for sentence in said if sentence not in page] == []
+    assert "SmolLM2-135M helped more than chance on no problem." in summary.lead(found)
 
 
 @needs_record

@@ -182,14 +182,24 @@ def told(capsys):
 
 @pytest.mark.parametrize(
     "name",
-    ["wells", "horizons", "lasso", "sparse-recovery", "math-l2o", "m-l2o", "guard", "symbolic"],
+    [
+        "wells",
+        "horizons",
+        "lasso",
+        "sparse-recovery",
+        "math-l2o",
+        "m-l2o",
+        "guard",
+        "symbolic",
+        "llm-catalyst",
+    ],
 )
 def test_the_table_of_readme_is_that_of_the_record(told, name):
     page, out = told(name)
     assert out[out.index("| ") : out.rindex(" |") + 2] in page
 
 
-@pytest.mark.parametrize("name", ["lasso", "sparse-recovery"])
+@pytest.mark.parametrize("name", ["lasso", "sparse-recovery", "llm-catalyst"])
 def test_the_verdicts_of_readme_are_those_of_the_record(told, name):
     page, out = told(name)
     said = [line for line in out.splitlines() if re.match(r"(not )?reproduced ", line)]

@@ -211,7 +211,7 @@ def conclude(settings: Catalysed, rows: Sequence[Row]) -> Conclusion:
     if silent(settings) and set(settings.arms) & set(ASKED):
         missing.append("There are no answers of a model here, and no server was named.")
     said = concluded(EXPECTATIONS, summary.quantities(found), summary.tables(found))
-    answers = summary.answers(found)
+    answers = [*summary.answers(found), summary.promised(found)]
     text = "\n\n".join([*answers, said.text, *(f"Left out: {words}" for words in missing)])
     write = lambda path: page.write(settings, rows, found, said.verdicts, path)
     return dataclasses.replace(

@@ -33,7 +33,11 @@ def write(
     path: Path,
 ) -> None:
     """Write the page."""
-    sections = [Section("Proposer by proposer", " ".join(summary.answers(found)))]
+    sections = [
+        Section(
+            "Proposer by proposer", " ".join([*summary.answers(found), summary.promised(found)])
+        )
+    ]
     for problem, runs in summary.by_problem(found).items():
         sections.append(_section(problem, runs))
         if written := summary.wrote(found, problem):

@@ -21,7 +21,7 @@ NAMES = {
     "llm": "SmolLM2-135M",
     "llm-shuffled": "SmolLM2-135M, scores shuffled",
 }
-SAID = {"better": "a gain", "worse": "a loss", "no difference seen": "no difference"}
+SAID = {"better": "helps more", "worse": "helps less", "no difference seen": "no difference"}
 
 RIVALS = {"random": "", "alone": ".alone", "llm-shuffled": ".shuffled"}  # in names of quantities
 
@@ -146,6 +146,18 @@ def ends(said: Paired | None) -> str:
 
 def _three(x: float | None) -> str:
     return "–" if x is None else f"{x:.3g}"
+
+
+def promised(found: Sequence[Record]) -> str:
+    """A sentence: was what is promised kept in every run?"""
+    runs = by_problem(found).values()
+    every = [(of, r) for of in runs for by in of if by != "alone" for r in of[by].values()]
+    looks = sum(len(r["looks"]) for _, r in every)
+    return (
+        f"Of {len(every)} runs with proposals, {sum(is_worse(r) for _, r in every)} were above "
+        f"gradients alone in as many steps; of {looks:,} looks at gradients alone beside "
+        f"proposals, {sum(moved(of, r) for of, r in every)} were not those without any."
+    )
 
 
 def answers(found: Sequence[Record]) -> list[str]:
