@@ -43,10 +43,10 @@ RANGE = 3.0  # largest |ln| of a rate over `scale`
 
 
 class SmallMLPState(eqx.Module):
-    """State, arrays (height, columns) as in `Layout`, features first."""
+    """State, arrays (height, columns) as in `Layout`."""
 
     count: Int[Array, ""]
-    m: Float[Array, "scales height columns"]
+    m: tuple[Float[Array, "height columns"], ...]  # m_k
     v: Float[Array, "height columns"]
 
 
@@ -114,8 +114,8 @@ class SmallMLP(AbstractOptimizer):
     def init(self, params: Params, *, key: Key | None = None) -> SmallMLPState:
         params = tree.real(params, "SmallMLP")
         layout, dtype = Layout(params), self.dtype(params)
-        zeros = lambda *features: jnp.zeros((*features, *layout.shape), dtype)
-        return SmallMLPState(jnp.zeros((), jnp.int32), zeros(len(self.betas)), zeros())
+        *m, v = [jnp.zeros(layout.shape, dtype) for _ in (*self.betas, self.beta)]
+        return SmallMLPState(jnp.zeros((), jnp.int32), tuple(m), v)
 
     def update(
         self, grads: Updates, state: SmallMLPState, params: Params, **extra
@@ -133,58 +133,77 @@ class SmallMLP(AbstractOptimizer):
 
     def advance(
         self, g: Array, theta: Array, state: SmallMLPState, layout: Layout
-    ) -> tuple[Array, Array, Array]:
+    ) -> tuple[Array, tuple[Array, ...], Array]:
         """Updates to be added, m and v after the step; arrays as `Layout` packs them."""
-        count = (state.count + 1).astype(g.dtype)
-        betas = over(jnp.asarray(self.betas, g.dtype), state.m)
-        m = betas * state.m + (1 - betas) * g[None]
+        count, sizes = (state.count + 1).astype(g.dtype), jnp.asarray(layout.sizes, g.dtype)
+        mean = lambda x: layout.of_columns(jnp.stack([jnp.sum(y, 0) for y in x])) / sizes[None]
+        m = tuple(b * old + (1 - b) * g for b, old in zip(self.betas, state.m, strict=True))
         v = self.beta * state.v + (1 - self.beta) * g**2
-        m_hat, v_hat = m / (1 - betas**count), v / (1 - self.beta**count)
-        plain = jnp.concatenate([g[None], m_hat])
-        seen = jnp.clip(theta, -LIMIT, LIMIT)[None]
-        x = jnp.concatenate([plain, plain / jnp.sqrt(v_hat + EPS)[None], seen])
-        square = layout.means(x**2)  # (features, tensors)
-        x = x / layout.spread(jnp.sqrt(square + EPS))
-        z = self.about(x, v_hat, square, state.count, layout)
-        d = self.direction(x, z, layout)
-        rms = jnp.sqrt(layout.means(d**2) + EPS)
+        m_hat = [x / (1 - b**count) for b, x in zip(self.betas, m, strict=True)]
+        v_hat = v / (1 - self.beta**count)
+        plain, root = [g, *m_hat], jnp.sqrt(v_hat + EPS)
+        x = [*plain, *(y / root for y in plain), jnp.clip(theta, -LIMIT, LIMIT)]
+
+        # Features are 0 where there is no coordinate, d is not.
+        square = mean([y * y for y in x])  # (features, tensors)
+        rms = jnp.sqrt(square + EPS)
+        aligned = mean([g * y for y in m_hat]) / (rms[:1] * rms[1 : 1 + len(m_hat)])
+        z = self.about(aligned, mean([v_hat]), square, state.count, layout)
+        x = [y * size for y, size in zip(x, layout.spread(1 / rms), strict=True)]
+        bias = layout.spread(weights(self.of_tensor, z) + over(self.first.b, z))
+        d = jnp.where(layout.inside(), self.direction(x, list(bias)), 0)
         rate = jnp.exp(RANGE * tanh(self.read_rate(z)[0] / RANGE))
-        moved = square[len(self.betas)] / (square[len(self.betas)] + EPS)  # 0 without gradients
-        u = layout.spread(-self.scale * rate * moved / rms) * d
+        moved = square[len(m_hat)] / (square[len(m_hat)] + EPS)  # 0 without gradients
+        size = rate * moved / jnp.sqrt(mean([d * d])[0] + EPS)
+        u = layout.spread(-self.scale * size) * d
         if self.read_decay is not None:
             share = self.weight_decay * sigmoid(self.read_decay(z)[0])
             u = u - layout.spread(share) * theta
         return u, m, v
 
     def about(
-        self, x: Array, v_hat: Array, square: Array, taken: Int[Array, ""], layout: Layout
+        self, aligned: Array, usual: Array, square: Array, taken: Int[Array, ""], layout: Layout
     ) -> Float[Array, "tensor_features tensors"]:
         """z of every tensor.
 
-        - `x`: the features of coordinates
-        - `square`: their mean squares, before they were divided by them
+        - `aligned`: cos(g, m̂_k)
+        - `usual`: mean of v̂
+        - `square`: mean squares of the features of coordinates
         - `taken`: steps so far
         """
-        t = taken.astype(jnp.promote_types(x.dtype, jnp.float32))
-        time = jnp.tanh(t / jnp.asarray(self.time_scales, t.dtype) - 1).astype(x.dtype)
+        t = taken.astype(jnp.promote_types(square.dtype, jnp.float32))
+        time = jnp.tanh(t / jnp.asarray(self.time_scales, t.dtype) - 1).astype(square.dtype)
         time = jnp.broadcast_to(time[:, None], (len(time), len(layout.sizes)))
-        aligned = layout.means(x[:1] * x[1 : 1 + len(self.betas)])
-        log = lambda square: 0.5 * jnp.log(square + EPS)[None]
-        size = jnp.log(jnp.asarray(layout.sizes, x.dtype))[None]
-        logs = [log(square[0]) - log(layout.means(v_hat)), log(square[-1]), size]
+        log = lambda square: 0.5 * jnp.log(square + EPS)
+        size = jnp.log(jnp.asarray(layout.sizes, square.dtype))[None]
+        logs = [log(square[:1]) - log(usual), log(square[-1:]), size]
         return jnp.concatenate([time, aligned, *(LOGS * x for x in logs)])
 
-    def direction(self, x: Array, z: Array, layout: Layout) -> Float[Array, "height columns"]:
-        """d of every coordinate."""
-        b = layout.spread(weights(self.of_tensor, z) + over(self.first.b, z))
-        h = jax.nn.relu(weights(self.first.w, x) + b)
-        h = jax.nn.relu(weights(self.second.w, h) + over(self.second.b, h))
-        short = weights(self.shortcut[:, None], x)[0]
-        return short + weights(self.head.w, h)[0] + self.head.b[0]
+    def direction(self, x: list[Array], bias: list[Array]) -> Float[Array, "height columns"]:
+        """d of every coordinate.
+
+        - `x`: features, over their size
+        - `bias`: of the units of the first layer, (1, columns) each
+        """
+        h = [jax.nn.relu(y + b) for y, b in zip(mixed(self.first.w, x), bias, strict=True)]
+        h = [
+            jax.nn.relu(y + b) for y, b in zip(mixed(self.second.w, h), self.second.b, strict=True)
+        ]
+        [short], [out] = mixed(self.shortcut[:, None], x), mixed(self.head.w, h)
+        return short + out + self.head.b[0]
 
     def dtype(self, params: Params) -> jnp.dtype:
         """The dtype of θ, or that of a wider parameter; float32 at least."""
         return tree.working_dtype((split_meta(self)[0], params))
+
+
+def mixed(w: Float[Array, "inputs outputs"], x: list[Array]) -> list[Array]:
+    """wᵀ x, an array a feature: one loop over memory for all layers, where products take one each.
+
+    A million numbers through 9-8-8-1 units take 3 ms on a core, by products 10.
+    """
+    columns = ([w[k, j] * y for k, y in enumerate(x)] for j in range(w.shape[1]))
+    return [sum(column[1:], start=column[0]) for column in columns]
 
 
 def check(opt: SmallMLP) -> None:

@@ -92,8 +92,16 @@ class Layout(eqx.Module):
 
     def sums(self, x: Float[Array, "... height columns"]) -> Float[Array, "... tensors"]:
         """Σ over the coordinates of each tensor."""
-        total = jnp.sum(jnp.where(self._inside(), x, 0), -2)  # (…, columns)
-        return jnp.matmul(total, self._owner(x.dtype), precision=jax.lax.Precision.HIGHEST)
+        return self.of_columns(jnp.sum(jnp.where(self._inside(), x, 0), -2))
+
+    def of_columns(self, total: Float[Array, "... columns"]) -> Float[Array, "... tensors"]:
+        """Σ over the columns of each tensor."""
+        owner = self._owner(total.dtype)
+        return jnp.matmul(total, owner, precision=jax.lax.Precision.HIGHEST)
+
+    def inside(self) -> Bool[Array, "height columns"]:
+        """Mask of the places that hold a coordinate."""
+        return self._inside()
 
     def means(self, x: Float[Array, "... height columns"]) -> Float[Array, "... tensors"]:
         """The mean over the coordinates of each tensor."""
