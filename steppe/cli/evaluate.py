@@ -140,6 +140,11 @@ def text(records: "list[Record]") -> str:
     title = f"mean ± half of the 95 % interval over {len(records[0].seeds)} seeds"
     if of_game(records):
         title += "; the loss of a game is its merit ‖(∇ₓf, −∇ᵧf)‖"
+    if all("test_scaled_loss" in record.metrics for record in records):
+        title += (
+            "; ECE: expected calibration error; scaled test loss: at the temperature that is best "
+            "on the validation split"
+        )
     return "\n".join([text_table(records), "", title, *sentences(records)])
 
 

@@ -26,6 +26,7 @@ from steppe.data.dataset import SEED, SPLITS
 LETTERS, LIKELY, RARE = 16, 3, 0.05  # RARE: probability of all that is not likely
 BURN_IN = 32  # letters before the first one of a sequence
 SOURCE, ROWS = 0, 1  # streams of draws
+MOST = 2**22  # letters of all sequences
 
 
 class Sequences(eqx.Module):
@@ -80,6 +81,15 @@ def sequences(
     at_least(1, "sequences", sizes=tuple(sizes))
     at_least(3, "sequences", length=length)
     at_least(0, "sequences", split=split)
+    if len(sizes) != len(SPLITS):
+        raise ValueError(
+            f"sequences: sizes are {tuple(sizes)}, expected three: rows of train, valid and test."
+        )
+    if sum(sizes) * length > MOST:
+        raise ValueError(
+            f"sequences: {sum(sizes)} rows of {length} letters are {sum(sizes) * length} letters, "
+            f"{MOST} at most are drawn; give fewer or shorter ones."
+        )
     n, rng = sum(sizes), np.random.default_rng((SEED, split, ROWS))
     cumulative = source().cumsum(axis=-1)
     rows = rng.integers(0, LETTERS, (n, length + BURN_IN))

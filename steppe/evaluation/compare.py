@@ -16,7 +16,7 @@ from .stats import Interval, Paired, interval, paired
 
 MERIT = "test_merit"  # of games
 SPLITS = ("valid", "test")
-WORDED = {"test_ece": "test ECE", "test_scaled_loss": "test loss at the best temperature"}
+WORDED = {"test_ece": "test ECE", "test_scaled_loss": "scaled test loss"}
 HIGHER = ("accuracy", "_modes", "_good")  # are better where they are higher
 WORDS = {
     "better": "better than",

@@ -124,3 +124,13 @@ def test_sequences_of_another_split_are_others_and_batches_stay_in_their_part():
     drawn = {row.tobytes() for row in np.asarray(one.batch(jr.key(0), 50, "valid"))}
     assert drawn == valid and len(valid) == 4
     assert one.whole("test", 2).shape == (2, 8)
+
+
+def test_sequences_refuse_what_is_no_size():
+    for words, sizes, length in (
+        (r"sizes are \(4, 4\), expected three", (4, 4), 5),
+        ("are 4200000 letters, 4194304 at most", (2100, 1050, 1050), 1000),
+        ("length must be at least 3, got 2", (4, 4, 4), 2),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sequences(sizes, length)
