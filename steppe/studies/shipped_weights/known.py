@@ -20,21 +20,23 @@ from ..flatness.findings import Findings, findings
 from ..flatness.lines import Line, pick
 from ..flatness.scales import SMALL
 from ..flatness.summary import change, label
-from ..study import Record, read
+from ..study import Record, read, records
 from .settings import MUCH, ONE_LOOK, UNKNOWN
 
 FLATNESS = Path(__file__).parents[1] / "flatness" / "small.jsonl"
+AUDIT = Path(__file__).with_name("cifar10_audit.jsonl")
 METRICS = ("ln test_loss", "test_accuracy")
 
 
 def release(path: Path, name: str, elsewhere: Sequence[Record]) -> None:
     """Write a shipped optimizer as it is, with what the records say of it on its card."""
-    if not FLATNESS.is_file():
-        raise BadInput(
-            f"What is known of {name} goes by the record {FLATNESS}, which comes with a clone of "
-            "the repository and not with the wheel; run this from a clone."
-        )
-    write_card(path, name, informed(card(name), study(), elsewhere))
+    for file in (FLATNESS, AUDIT):
+        if not file.is_file():
+            raise BadInput(
+                f"What is known of {name} goes by the record {file}, which comes with a clone of "
+                "the repository and not with the wheel; run this from a clone."
+            )
+    write_card(path, name, informed(card(name), study(), [*elsewhere, *records(read(AUDIT))]))
 
 
 @functools.cache
@@ -44,12 +46,22 @@ def study() -> Findings:
 
 def informed(made: Card, found: Findings, elsewhere: Sequence[Record]) -> Card:
     """The card with what is known; `elsewhere`: records of `cifar10`."""
-    known = [what_it_is(made), *recipe(made, found), *seen(made.name, elsewhere)]
+    looks = [seen(made.name, look) for look in by_source(elsewhere)]
+    known = [what_it_is(made), *recipe(made, found), *(said for look in looks for said in look)]
     failures = [said for said in made.failures if PLACE not in said]
     if any(record["optimizer"] == made.name for record in elsewhere):
         failures = [said.replace(UNKNOWN, ONE_LOOK) for said in failures]
-    failures[:0] = missed(made.name, elsewhere)
+    misses = [missed(made.name, look) for look in by_source(elsewhere)]
+    failures[:0] = next((said for said in misses if said), [])
     return dataclasses.replace(made, known=tuple(known), failures=tuple(failures))
+
+
+def by_source(elsewhere: Sequence[Record]) -> list[list[Record]]:
+    """Records that may be compared: those of one run, and those of one report."""
+    looks: dict[str, list[Record]] = {}
+    for record in elsewhere:
+        looks.setdefault(record.get("source", ""), []).append(record)
+    return list(looks.values())
 
 
 def what_it_is(made: Card) -> str:

@@ -34,7 +34,7 @@ class Elsewhere:
         "optimizers to look at, see `steppe list pretrained`",
         choices=PRETRAINED,
     )
-    seeds: int = setting(2, "trainings of each", least=1)
+    seeds: int = setting(1, "trainings of each", least=1)
     steps: int = setting(500, "steps of a training", least=1)
     examples: int = setting(10_000, "training images at most", least=1)
     rates: tuple[float, ...] = setting((1e-3, 3e-3, 1e-2), "constant rates of AdamW", above=0)
@@ -47,6 +47,8 @@ class Elsewhere:
 ELSEWHERE = {
     "tiny": Elsewhere(names=("rnnprop-v1", "rnnprop-flat-v1"), seeds=1, steps=20, rates=(3e-3,),
                       cosine_rates=()),
-    "small": Elsewhere(),
+    "small": Elsewhere(
+        names=tuple(name for name in PRETRAINED if name.endswith("-v1")), cosine_rates=()
+    ),
 }  # fmt: skip
 SCALES = {"tiny": Shipped(names=("rnnprop-v1",)), "small": Shipped()}
