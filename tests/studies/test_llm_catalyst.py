@@ -81,7 +81,7 @@ def test_another_model_is_not_taken_for_ours():
     other = five("llm", (0.0,) * 5, model="large-9b")
     found = summary.records_of(rows_of([*CHANCE, *other]))
     assert "numbers.llm.low" not in summary.quantities(found)
-    assert summary.lead(found) == "Large-9b (llm) helped more than chance on numbers."
+    assert summary.lead(found) == "Large-9b (llm) helped more than chance on numbers (1 tried)."
 
 
 def test_what_is_promised_is_checked_in_every_run():
@@ -125,10 +125,11 @@ def test_models_without_answers_are_left_out(tmp_path):
     asked = lambda settings: {arm for cell in study.cells(settings) for arm in cell["arms"]}
     nobody = Catalysed(problems=("numbers",), seeds=2, answers=str(tmp_path))
     assert not asked(nobody) & set(ASKED) and "alone" in asked(nobody)
-    assert "There are no answers of a model here" in study.conclude(nobody, []).text
+    assert "on numbers: no answers of a model are here" in study.conclude(nobody, []).text
     assert (set(ASKED) & asked(small) == set(ASKED)) is any(ANSWERS.glob("*.json"))
     url = Catalysed(problems=("numbers",), seeds=2, answers=str(tmp_path), base_url="http://x")
     assert set(ASKED) <= asked(url)
+    assert study.silent("newsgroups", SCALES["small"]) and not study.silent("newsgroups", url)
     with pytest.raises(ValueError, match=r"`base_url` needs `answers`"):
         Catalysed(base_url="http://localhost:8080")
 
@@ -225,12 +226,21 @@ needs_record = pytest.mark.skipif(not RECORD.exists(), reason="there is no recor
 
 
 @needs_record
+def test_the_record_has_all_cells_of_the_scale_small_but_those_of_newsgroups():
+    kept = [row.cell for row in read(RECORD)]
+    small = [cell for cell in study.cells(SCALES["small"]) if cell["problem"] != "newsgroups"]
+    key = lambda cell: json.dumps(cell, sort_keys=True)
+    assert sorted(map(key, kept)) == sorted(map(key, small))
+
+
+@needs_record
 def test_the_answers_of_readme_are_those_of_the_record():
     found = summary.records_of(read(RECORD))
     page = RECORD.with_name("README.md").read_text(encoding="utf-8")
     said = [*summary.answers(found), summary.promised(found)]
     assert len(said) == 6 and [sentence for sentence in said if sentence not in page] == []
-    assert "SmolLM2-135M helped more than chance on no problem." in summary.lead(found)
+    lead = "SmolLM2-135M helped more than chance on no problem, and less on settings (3 tried)."
+    assert summary.lead(found).startswith(lead)
 
 
 @needs_record

@@ -42,7 +42,7 @@ from . import page, summary
 from .made import absent, problem
 from .made import schedule as schedule_of
 from .problems import Problem, Texts
-from .settings import ANSWERS, ASKED, CONTROLLED, FIRST, SUPERGLUE, Catalysed
+from .settings import ANSWERS, ASKED, CONTROLLED, FIRST, REPLAYED, SUPERGLUE, Catalysed
 
 EXPECTATIONS = Path(__file__).with_name("expectations.toml")
 LONGEST_FIRST = (*SUPERGLUE, "newsgroups", "settings", "words", "numbers")
@@ -58,7 +58,7 @@ def cells(settings: Catalysed) -> Iterator[Cell]:
     Problems whose data are not here, and models without answers or a server, are left out.
     """
     by_hand = [arm for arm in settings.arms if arm not in ASKED]
-    asked = [arm for arm in settings.arms if arm in ASKED and not silent(settings)]
+    asked = [arm for arm in settings.arms if arm in ASKED]
     for name in LONGEST_FIRST:
         if name not in settings.problems or absent(name, settings):
             continue
@@ -76,14 +76,15 @@ def cells(settings: Catalysed) -> Iterator[Cell]:
                 sizes |= {field: getattr(settings, field) for field in given}
             yield {**sizes, "arms": ["alone", *by_hand]}
             for arm in asked if seed < FIRST + settings.asked else ():
-                if arm == "llm" or name in CONTROLLED:
+                if not silent(name, settings) and (arm == "llm" or name in CONTROLLED):
                     yield {**sizes, "arms": [arm], **_model(settings)}
 
 
-def silent(settings: Catalysed) -> bool:
+def silent(name: str, settings: Catalysed) -> bool:
     """True where there are neither answers nor a server."""
-    folder = Path(settings.answers) if settings.answers else ANSWERS
-    return not settings.base_url and not any(folder.glob("*.json"))
+    if settings.answers:
+        return not settings.base_url and not any(Path(settings.answers).glob("*.json"))
+    return name not in REPLAYED or not any(ANSWERS.glob("*.json"))
 
 
 def _model(settings: Catalysed) -> Cell:
@@ -208,8 +209,10 @@ def conclude(settings: Catalysed, rows: Sequence[Row]) -> Conclusion:
     found = summary.records_of(rows)
     missing = [words for name in settings.problems if (words := absent(name, settings))]
     missing = list(dict.fromkeys(missing))
-    if silent(settings) and set(settings.arms) & set(ASKED):
-        missing.append("There are no answers of a model here, and no server was named.")
+    if set(settings.arms) & set(ASKED):
+        mute = [name for name in settings.problems if silent(name, settings)]
+        words = "no answers of a model are here, and no server was named (`base_url`, `answers`)."
+        missing += [f"on {', '.join(mute)}: {words}"] if mute else []
     said = concluded(EXPECTATIONS, summary.quantities(found), summary.tables(found))
     answers = [*summary.answers(found), summary.promised(found)]
     text = "\n\n".join([*answers, said.text, *(f"Left out: {words}" for words in missing)])

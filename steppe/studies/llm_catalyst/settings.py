@@ -14,6 +14,7 @@ CONTROLLED = ("numbers",)  # problems that llm-shuffled takes part in
 ARMS = (*BY_HAND, *ASKED)
 FIRST = 10  # seed of the study; those below were looked at in tries
 MODEL = "smollm2-135m-instruct"  # whose answers lie in the repository
+REPLAYED = ("numbers", "words", "settings")  # problems on which it was asked
 ANSWERS = Path(__file__).with_name("answers")
 
 

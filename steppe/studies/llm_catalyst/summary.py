@@ -186,22 +186,23 @@ def answer(made: dict[str, Runs], by: str) -> str:
 def lead(found: Sequence[Record]) -> str:
     """The first lines of the page."""
     made = by_problem(found)
-    gained = {
-        by: [name for name, runs in made.items()
-             if (said := compared(runs, by, "random")) and said.verdict == "better"]
-        for by in dict.fromkeys(by for runs in made.values() for by in runs)
+    proposers = list(dict.fromkeys(by for runs in made.values() for by in runs))
+    said = {
+        by: {name: known.verdict for name, runs in made.items()
+             if (known := compared(runs, by, "random"))}
+        for by in proposers
     }  # fmt: skip
-    models = [by for by in gained if by not in NAMES or by.startswith("llm")]
-    judged = {by for by in gained if any(compared(runs, by, "random") for runs in made.values())}
-    if not judged:
+    if not any(said.values()):
         return f"Too few seeds to say anything: {FEWEST} are needed."
-    parts = []
-    for by in [*models, "good"]:
-        if by in judged:
-            where = f"on {', '.join(gained[by])}" if gained[by] else "on no problem"
-            parts.append(f"{_capital(NAMES.get(by, by))} helped more than chance {where}.")
-    if not set(models) & judged:
-        parts.insert(0, "No language model was judged.")
+    models = [by for by in proposers if (by not in NAMES or by.startswith("llm")) and said[by]]
+    parts = [] if models else ["No language model was judged."]
+    for by in [*models, *(["good"] if said.get("good") else [])]:
+        where = lambda word, by=by: ", ".join(n for n, found in said[by].items() if found == word)
+        most, least = where("better"), where("worse")
+        parts.append(
+            f"{_capital(NAMES.get(by, by))} helped more than chance on {most or 'no problem'}"
+            f"{f', and less on {least}' if least else ''} ({len(said[by])} tried)."
+        )
     return " ".join(parts)
 
 
