@@ -13,7 +13,7 @@ from ..optimizers.settings import verified
 from ..store.files import to_json
 from ..store.hints import printable
 from ..store.manifest import Header
-from ..zoo.io import Card, Formula, Line, read_card
+from ..zoo.io import Card, Formula, Line, certified, read_card
 from ..zoo.resolve import resolve
 from .parse import document, make
 
@@ -84,6 +84,9 @@ def text(content: Mapping) -> str:
     for name, value in manifest.items():
         if name == "card" and card is not None:
             lines += sheet(card)
+        elif name == "certificate":
+            lines += ["  certificate, which `steppe verify` checks"]
+            lines += [f"    {said}" for said in certified(manifest)]
         elif isinstance(value, Mapping):
             lines.append(f"  {name}")
             lines += [f"    {inner:<22}{_word(part)}" for inner, part in value.items()]

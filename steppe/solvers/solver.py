@@ -5,6 +5,7 @@ stand in its manifest, which its checksum covers.
 """
 
 import dataclasses
+import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -84,10 +85,22 @@ def certified_error(cert: Certificate) -> Error | None:
     return None
 
 
+def defaults_of(kind: type[AbstractOptimizer]) -> dict[str, Any]:
+    """The plain values that arguments of a class have where nothing is given."""
+    parameters = inspect.signature(kind).parameters.values()
+    plain = bool | int | float | str | tuple | None
+    return {p.name: p.default for p in parameters if isinstance(p.default, plain)}
+
+
 def stranger(cert: Certificate, opt: AbstractOptimizer) -> str | None:
     """The sentence about a certificate that is of another optimizer, with other numbers, say."""
-    own = json.loads(to_json(described(opt)))
-    if all(cert.optimizer.get(name) == value for name, value in own.items()):
+    own, theirs = json.loads(to_json(described(opt))), dict(cert.optimizer)
+    if isinstance(theirs.get("hyper"), dict) and isinstance(own.get("hyper"), dict):
+        # An argument that came since the certificate was made has its default.
+        defaults = json.loads(to_json(defaults_of(type(opt))))
+        since = own["hyper"].keys() - theirs["hyper"].keys()
+        theirs["hyper"] = {n: x for n, x in defaults.items() if n in since} | theirs["hyper"]
+    if all(theirs.get(name) == value for name, value in own.items()):
         return None
     return f"Its certificate is of another optimizer than the {own['kind']} beside it."
 

@@ -105,6 +105,11 @@ STUDIES = {
         "certificates.settings:SCALES",
         "certificates.certificates:STUDY",
     ),
+    "certificates.flatness": Entry(
+        "How flat, and how well, do the shipped optimizers end on future tasks?",
+        "certificates.settings:FLATNESS",
+        "certificates.flatness:STUDY",
+    ),
     "certificates.penalties": Entry(
         "Do flat optimizers pay a smaller PAC-Bayes penalty at equal risk?",
         "certificates.settings:PENALTIES",

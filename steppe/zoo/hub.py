@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
 
 from ..optimizers.settings import verified
 from ..store.manifest import described
-from .io import LICENCE, Card, read_card
+from .io import LICENCE, Card, certified, read_card
 from .resolve import MODEL, refusals, resolve
 
 TEMPLATE = Path(__file__).parent / "card.md.j2"
@@ -91,6 +91,7 @@ def shown(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "recipe": to_json(recipe, indent=1, ensure_ascii=False),
         "steppe": manifest.get("steppe"),
         "claims": manifest.get("claims") or {},
+        "certified": certified(manifest),
         "origin": origin(manifest),
         "card": card,
     }

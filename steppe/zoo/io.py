@@ -195,8 +195,8 @@ def manifest(source: str | os.PathLike) -> dict[str, Any]:
     """All that the file of a trained optimizer says of it, without reading its numbers.
 
     `kind` and `hyper`: class and constructor arguments; `recipe`: how it was trained; `steppe`: the
-    version that wrote it; `claims`: what is proven of it, by name; `card` of those that come
-    trained, see `card`.
+    version that wrote it; `claims`: what is proven of it, by name; `card` and `certificate` of
+    those that come trained.
     """
     return read_manifest(resolve(source))
 
@@ -220,23 +220,44 @@ def path(name: str) -> Path:
     return WEIGHTS / f"{find('pretrained optimizer', PRETRAINED, name).name}.safetensors"
 
 
-def write_shipped(path: str | os.PathLike, opt: "AbstractOptimizer", card: Card) -> None:
-    """Write an optimizer and its card to one file."""
+def write_shipped(
+    path: str | os.PathLike,
+    opt: "AbstractOptimizer",
+    card: Card,
+    certificate: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an optimizer and its card to one file.
+
+    - `certificate`: the document of one about this optimizer, which `steppe verify` checks
+    """
     options = {name: x for name, x in card.meta_task.items() if name != "name"}
     # What `steppe eval` goes by.
     recipe = {"task": card.meta_task["name"], "horizon": card.recipe["horizon"]}
-    write(path, opt, recipe=recipe | {"task_options": options}, card=_facts(card))
+    write(path, opt, recipe=recipe | {"task_options": options}, **_entries(card, certificate))
 
 
-def write_card(path: str | os.PathLike, source: str | os.PathLike, card: Card) -> None:
-    """Write a trained optimizer as its file has it, with another card.
+def write_card(
+    path: str | os.PathLike,
+    source: str | os.PathLike,
+    card: Card,
+    certificate: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a trained optimizer as its file has it, with another card, or another certificate.
 
     - `path`: the file, replaced if there is one
     - `source`: anything that `load` takes
+    - `certificate`: the document of one about this optimizer; None: that of the file, if any
     """
     from ..store import checkpoint
 
-    checkpoint.save(path, load(source), manifest=manifest(source) | {"card": _facts(card)})
+    told = manifest(source) | _entries(card, certificate)
+    checkpoint.save(path, load(source), manifest=told)
+
+
+def _entries(card: Card, certificate: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The entries of a manifest."""
+    kept = {} if certificate is None else {"certificate": dict(certificate)}
+    return {"card": _facts(card), **kept}
 
 
 def _facts(card: Card) -> dict[str, Any]:
@@ -244,6 +265,28 @@ def _facts(card: Card) -> dict[str, Any]:
     nothing = {"formula": None, "known": ()}
     facts = dataclasses.asdict(card).items()
     return {name: x for name, x in facts if name not in nothing or x != nothing[name]}
+
+
+def certificate(source: str | os.PathLike) -> Mapping[str, Any] | None:
+    """The document of the certificate in the file of an optimizer, None if there is none.
+
+    It is not checked: `steppe verify` does so. `source`: anything that `load` takes.
+    """
+    found = manifest(source).get("certificate")
+    return found if isinstance(found, Mapping) else None
+
+
+def certified(manifest: Mapping[str, Any]) -> list[str]:
+    """The sentence of the certificate in a manifest, and its warnings; [] if there is none.
+
+    They are as the file has them: `steppe verify` checks it.
+    """
+    found = manifest.get("certificate")
+    if not isinstance(found, Mapping):
+        return []
+    warnings = found.get("warnings")
+    said = [found.get("statement"), *(warnings if isinstance(warnings, list) else [])]
+    return [words for words in said if isinstance(words, str) and len(words) <= 2000]
 
 
 def read_card(manifest: Mapping[str, Any]) -> Card | None:

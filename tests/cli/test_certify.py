@@ -94,6 +94,15 @@ def test_measures_where_runs_end(steppe, tmp_path):
     ]
 
 
+def test_the_certificate_of_a_pretrained_optimizer_is_inside_its_file(steppe):
+    answer = steppe("verify", "rnnprop-v1")
+    assert answer.code == 0 and "bears out all 1 claims" in answer.out
+    assert "of future tasks end, after 500 iterations, with test loss ≤ " in answer.out
+    shown = steppe("info", "rnnprop-v1").out
+    assert "certificate, which `steppe verify` checks" in shown
+    assert answer.out.splitlines()[-1].strip() in shown and "evidence" not in shown
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -12,12 +12,16 @@ import equinox as eqx
 import jax.random as jr
 import pytest
 
+from steppe.certificates import verify
+from steppe.certificates.certificate import from_document
 from steppe.core.episode import begin, unroll
 from steppe.core.expression import parse, size
 from steppe.core.task import Problem
 from steppe.optimizers.learned.symbolic import Symbolic
+from steppe.solvers.solver import stranger
 from steppe.store.checkpoint import CheckpointError
 from steppe.store.manifest import read
+from steppe.store.untrusted import Source
 from steppe.tasks.suite import build
 from steppe.zoo import PRETRAINED, card, load, save
 from steppe.zoo import io as pretrained
@@ -99,7 +103,8 @@ def test_a_formula_that_is_shipped_is_the_one_on_its_card(name):
 @pytest.mark.parametrize("name", PRETRAINED)
 def test_loading_and_saving_keeps_every_bit(name, tmp_path):
     assert eqx.tree_equal(load(name), load(name))
-    pretrained.write_shipped(tmp_path / "again", load(name), card(name))
+    about = card(name), pretrained.certificate(name)
+    pretrained.write_shipped(tmp_path / "again", load(name), *about)
     (again, bits), (shipped, theirs) = read(tmp_path / "again"), read(pretrained.path(name))
     assert bits == theirs and again.tensors == shipped.tensors
     hyper = again.manifest["hyper"]  # arguments that came since have their defaults
@@ -110,6 +115,40 @@ def test_loading_and_saving_keeps_every_bit(name, tmp_path):
     assert again.manifest | {"hyper": 0} == shipped.manifest | {"hyper": 0}
     same = (tmp_path / "again").read_bytes() == pretrained.path(name).read_bytes()
     assert same or since
+
+
+TWINS = [name for name in PRETRAINED if not name.endswith("-symbolic")]
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_certificate_of_flatness_and_of_the_gap_is_inside_and_holds(name):
+    cert = from_document(pretrained.certificate(name), Source(name))
+    assert verify(cert) == [] and stranger(cert, load(name)) is None
+    (claim,) = cert.claims
+    names = [m["name"] for m in claim["measures"]]
+    assert names == ["test loss", "test error", "gap", "trace", "top eigenvalue"]
+    assert (claim["level"], cert.joint_delta, claim["at_loss"]) == (0.9, 0.01, None)
+    task = dict(card(name).meta_task)
+    assert (cert.tasks["name"], cert.tasks["options"]) == (task.pop("name"), task)
+    assert cert.steps == card(name).horizon
+    said = pretrained.certified(pretrained.manifest(name))
+    assert said == [cert.statement, *cert.warnings]
+    assert stranger(cert, load(next(twin for twin in TWINS if twin != name))) is not None
+
+
+def test_a_certificate_made_before_an_argument_came_is_of_the_same_optimizer():
+    opt, document = load("rnnprop-v1"), pretrained.certificate("rnnprop-v1")
+    cert = from_document(document, Source("rnnprop-v1"))
+    hyper = {**cert.optimizer["hyper"]}
+    since = hyper.pop("weight_decay")
+    assert since == 0.0
+    older = dataclasses.replace(cert, optimizer={**cert.optimizer, "hyper": hyper})
+    assert stranger(older, opt) is None
+    other = {**hyper, "beta1": 0.9}
+    assert stranger(dataclasses.replace(cert, optimizer={**cert.optimizer, "hyper": other}), opt)
+    hyper.pop("scale")  # 0.03 there, and 0.01 by default
+    other = dataclasses.replace(cert, optimizer={**cert.optimizer, "hyper": hyper})
+    assert "of another optimizer" in stranger(other, opt)
 
 
 def test_failures_are_where_the_table_says_so():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...zoo.io import Formula, Likeness, card, load, write_shipped
+from ...zoo.io import Formula, Likeness, card, write_card
 
 
 def release(path: Path, record: Mapping[str, Any]) -> None:
@@ -15,7 +15,7 @@ def release(path: Path, record: Mapping[str, Any]) -> None:
     """
     name = record["teacher"]
     formula = formula_of(record)
-    write_shipped(path, load(name), dataclasses.replace(card(name), formula=formula))
+    write_card(path, name, dataclasses.replace(card(name), formula=formula))
 
 
 def formula_of(record: Mapping[str, Any]) -> Formula:
