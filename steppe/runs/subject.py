@@ -201,9 +201,9 @@ def prepare(
     say(f"tuning the learning rate of {optimizer}…")
     makers = {
         tuple(setting.items()): lambda lr, setting=setting: with_rate(
-            optimizer, lr, steps=horizon, **setting
+            name, lr, steps=horizon, **setting
         )
-        for setting in tries(optimizer)
+        for setting in tries(name)
     }
     setting, found = tune_all(task, makers, horizon=horizon, key=key)
     if found.edge:
