@@ -20,6 +20,11 @@ so that the trace is Σᵢ θᵢ² Hᵢᵢ, and sharpness is that of Kwon, Kim, 
 sharpness-aware minimization", ICML 2021. Where the loss only sees c ⊙ θ for some c, R̃ at θ/c is
 R̃ at θ: neither all weights nor those of one layer against another look flat for being large.
 
+With `by="tensors"` each tensor is changed relative to its own length, θ_l + ‖θ_l‖ ξ_l. The trace is
+then Σ_l ‖θ_l‖² tr H_ll, a relative flatness layer by layer as that of Petzka, Kamp, Adilova, Boley,
+Sminchisescu & Jin, "Relative flatness and generalization", NeurIPS 2021, whose ⟨w_i, w_j⟩ tr H_ij
+also has the neurons of a layer mixed. Rescaling one layer against another does not change it.
+
 `SquaredNorm`, ‖θ‖², is the control. Whatever keeps weights small often helps a model on data it
 has not seen; a measure of flatness has something to say of its own only where it does more.
 """
@@ -30,7 +35,7 @@ from typing import Literal
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from ..core import tree
 from ..core.loss import AbstractLoss, precompose
@@ -45,11 +50,16 @@ class Adaptive(AbstractWarm):
 
     For every measure that is differentiated as it stands; `LocalEntropy` is not, its gradient is
     one in its own variable.
+
+    - `by`: "weights", each relative to itself, or "tensors", each as a whole relative to its length
     """
 
     base: AbstractMeasure
+    by: Literal["weights", "tensors"] = eqx.field(static=True, default="weights")
 
     def __check_init__(self):
+        if self.by not in ("weights", "tensors"):
+            raise ValueError(f"Adaptive: by is {self.by!r}, expected 'weights' or 'tensors'.")
         if isinstance(self.base, LocalEntropy):
             raise ValueError(
                 "Adaptive: the gradient of LocalEntropy is that of a shifted point, which says "
@@ -75,9 +85,19 @@ class Adaptive(AbstractWarm):
     ) -> tuple[AbstractLoss, Params]:
         """g, and ξ = 0."""
         params = real(params)
-        at = lambda xi: jtu.tree_map(lambda x, share: x * (1 + share), params, xi)
+        if self.by == "tensors":
+            lengths = jtu.tree_map(_length, params)
+            at = lambda xi: jtu.tree_map(lambda x, r, share: x + r * share, params, lengths, xi)
+        else:
+            at = lambda xi: jtu.tree_map(lambda x, share: x * (1 + share), params, xi)
         zero = jtu.tree_map(jnp.zeros_like, params)
         return precompose(loss, at), zero
+
+
+def _length(x: Array) -> Array:
+    """‖x‖ of one tensor, with the slope 0 at 0."""
+    square = jnp.sum(x * x)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 class Relative(AbstractWarm):

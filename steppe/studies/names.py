@@ -30,6 +30,11 @@ STUDIES = {
         "flatness.scales:SCALES",
         "flatness.search:STUDY",
     ),
+    "flatness-2": Entry(
+        "Does curvature in meta-training help beyond the size of the weights?",
+        "flatness_2.scales:SCALES",
+        "flatness_2.reproduce:STUDY",
+    ),
     "wells": Entry(
         "Does a flatness regularizer reach an optimizer, with the right sign?",
         "wells.settings:SCALES",

@@ -222,7 +222,9 @@ def measure(penalty: Penalty, task: AbstractTask) -> AbstractMeasure:
     base = measures.build(penalty.kind, **arguments)
     if penalty.units == "length":
         return Relative(base, 4 if penalty.kind == "frobenius" else 2)
-    return Adaptive(base) if penalty.units == "weights" else base
+    if penalty.units in ("weights", "layers"):
+        return Adaptive(base, "tensors" if penalty.units == "layers" else "weights")
+    return base
 
 
 def meta_optimizer(meta: Meta, steps: int) -> optax.GradientTransformation:

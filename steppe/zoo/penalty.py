@@ -38,10 +38,11 @@ class Penalty:
         "ρ, the R below which flatter is hardly better, with `penalty.normalise log1p`",
         above=0,
     )
-    units: Literal["absolute", "length", "weights"] = setting(
+    units: Literal["absolute", "length", "weights", "layers"] = setting(
         "absolute",
         "units of the measure: as it is, times the squared length of the weights, or of the loss "
-        "as a function of relative changes of the weights (`steppe.flatness.units`)",
+        "as a function of relative changes of the weights, each by itself or each tensor as a "
+        "whole (`steppe.flatness.units`)",
     )
     active: Literal["always", "last", "first"] = setting(
         "always",
@@ -83,10 +84,10 @@ class Penalty:
             )
         unused = takes - set(MEASURES[self.kind].tunable)
         self._refuse(unused, f"{self.kind} does not take it")
-        if self.units == "weights" and self.kind == "entropy":
+        if self.units in ("weights", "layers") and self.kind == "entropy":
             raise ValueError(
-                "`penalty.units weights` is not for entropy, whose gradient knows no units; take "
-                "`penalty.kind smoothed`, or other units."
+                f"`penalty.units {self.units}` is not for entropy, whose gradient knows no units; "
+                "take `penalty.kind smoothed`, or other units."
             )
         if self.where == "end":
             self._refuse({"every"}, "`penalty.where end` is one point; add `penalty.where steps`")

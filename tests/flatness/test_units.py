@@ -81,6 +81,41 @@ def test_rescaling_the_coordinates_changes_nothing(measure):
     )
 
 
+def test_tensor_by_tensor_it_is_the_curvature_of_each_block_times_its_squared_length():
+    """Σ_l ‖θ_l‖² tr H_ll and its gradient, from the blocks of the dense Hessian."""
+    tensors = as_tree(X)
+    places = jax.tree.leaves(as_tree(np.arange(len(X))))
+    assert len(places) > 1
+
+    def exact(x):
+        diagonal = jnp.diagonal(jax.hessian(flat_loss)(x))
+        at = [jnp.ravel(jnp.asarray(place)).astype(int) for place in places]
+        return sum(jnp.sum(x[i] ** 2) * jnp.sum(diagonal[i]) for i in at)
+
+    measure = Adaptive(HessianTrace(400), "tensors")
+    value, slope = jax.value_and_grad(lambda p: measure(SURFACE.loss, p, key=KEY))(tensors)
+    expected, expected_slope = jax.value_and_grad(exact)(jnp.asarray(X))
+    np.testing.assert_allclose(value, expected, rtol=0.15)
+    error = np.linalg.norm(as_vector(slope) - expected_slope) / np.linalg.norm(expected_slope)
+    assert error <= 0.3
+
+
+def test_one_layer_against_another_changes_nothing_tensor_by_tensor():
+    scale = jax.tree.map(lambda leaf: 3.0, as_tree(X))
+    first = jax.tree.leaves(scale)
+    factors = jax.tree.unflatten(jax.tree.structure(scale), [0.1, *first[1:]])
+    rescaled = lambda p: SURFACE.loss(jax.tree.map(jnp.multiply, factors, p))
+    at = jax.tree.map(jnp.divide, as_tree(X), factors)
+    measure = Adaptive(GradNorm(), "tensors")
+    seen = measure(rescaled, at, key=KEY)
+    np.testing.assert_allclose(seen, measure(SURFACE.loss, as_tree(X), key=KEY), rtol=1e-9)
+    empty = jax.tree.map(jnp.zeros_like, as_tree(X))
+    slope = jax.grad(lambda p: measure(SURFACE.loss, p, key=KEY))(empty)
+    assert np.isfinite(as_vector(slope)).all()
+    with pytest.raises(ValueError, match="expected 'weights' or 'tensors'"):
+        Adaptive(GradNorm(), "layers")  # pyright: ignore[reportArgumentType]
+
+
 def test_sharpness_is_that_of_asam():
     ours = Adaptive(Sharpness(0.3))(SURFACE.loss, as_tree(X), key=KEY)
     np.testing.assert_allclose(

@@ -194,10 +194,14 @@ def with_penalty(scale: Scale, recipe: Recipe, arm: str, weight: float | None = 
         elif part != NONE:
             chosen = scale.weights[part][recipe.optimizer.name] if weight is None else weight
             how = FLAT.get(part, {"kind": "squared-norm"})
-            how = how | {"normalise": "log1p", "reference": REFERENCE[part]}
-            penalty = Penalty(**how, weight=chosen)
-            recipe = change(recipe, penalty=penalty)
+            recipe = penalised(recipe, how, REFERENCE[part], chosen)
     return recipe
+
+
+def penalised(recipe: Recipe, how: dict[str, Any], reference: float, weight: float) -> Recipe:
+    """The recipe with weight · ln(1 + R/ρ) in its objective, of the measure R of `how`."""
+    form = {"normalise": "log1p", "reference": reference}
+    return change(recipe, penalty=Penalty(**how, **form, weight=weight))
 
 
 def classic(scale: Scale, optimizer: str, task: dict[str, Any], budget: str) -> Cell:

@@ -145,8 +145,10 @@ def flatter(tasks: Sequence[str], metrics: Sequence[str] = ("trace", "top_eigenv
 # Numbers of one optimizer on one task, from what `work.look` found there with one meta-seed.
 
 
-def _end(name: str, mean: Callable[[Sequence[Number]], Number]) -> Callable[[Result], Number]:
-    return lambda found: mean(found["at"]["end"][name])
+def _at(
+    point: str, name: str, mean: Callable[[Sequence[Number]], Number]
+) -> Callable[[Result], Number]:
+    return lambda found: mean(found["at"][point][name])
 
 
 def _best(found: Result) -> tuple[Number, Number]:
@@ -163,14 +165,22 @@ def _best(found: Result) -> tuple[Number, Number]:
 
 Readings = Mapping[str, Callable[[Result], Number]]
 END: Readings = {  # at the last step
-    "ln test_loss": _end("test_loss", lambda values: mean_log(values)),
-    "test_accuracy": _end("test_accuracy", lambda values: every(values)),
+    "ln test_loss": _at("end", "test_loss", lambda values: mean_log(values)),
+    "test_accuracy": _at("end", "test_accuracy", lambda values: every(values)),
+}
+STOP: Readings = {  # at the look of least validation loss, which early stopping keeps
+    "ln test_loss": _at("stop", "test_loss", lambda values: mean_log(values)),
+    "test_accuracy": _at("stop", "test_accuracy", lambda values: every(values)),
+}
+SURENESS: Readings = {  # there too
+    "test_ece": _at("stop", "test_ece", lambda values: every(values)),
+    "ln test_scaled_loss": _at("stop", "test_scaled_loss", lambda values: mean_log(values)),
 }
 BEST: Readings = {  # at the look with the lowest test loss, which nobody knows while training
     "ln test_loss": lambda found: _best(found)[0],
     "test_accuracy": lambda found: _best(found)[1],
 }
-TRAINED: Readings = {"ln train_loss": _end("train_loss", lambda values: mean_log(values))}
+TRAINED: Readings = {"ln train_loss": _at("end", "train_loss", lambda values: mean_log(values))}
 
 
 def general(tasks: Sequence[str], readings: Readings = END) -> Differs:

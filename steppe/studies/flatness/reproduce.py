@@ -70,8 +70,10 @@ def inner_steps(cell: Cell) -> float:
         return looked * len(cell["meta_seeds"])
     recipe = from_json(cell["recipe"])
     run, how = recipe.run, recipe.estimator
-    judged = run.steps // max(1, run.validate_every) * run.validation_episodes
-    return looked + run.steps * how.episodes * how.unroll + judged * how.horizon
+    judged = run.validation_episodes * (run.validate_every and run.steps // run.validate_every)
+    tasks_at_once = 1 + len(cell.get("others") or ())
+    made = run.steps * how.episodes * how.unroll * tasks_at_once
+    return looked + made + judged * how.horizon
 
 
 def core_seconds(cell: Cell) -> float:

@@ -30,8 +30,13 @@ from .lines import every, matched, mean_log, minus
 Place = tuple[str, str, float]  # optimizer, arm, weight
 
 
-def differences(rows: Iterable[Row]) -> dict[Place, list[dict[str, float | None]]]:
-    """With a penalty less without, one entry a meta-seed; None where a run diverged."""
+def differences(
+    rows: Iterable[Row], point: str = "end"
+) -> dict[Place, list[dict[str, float | None]]]:
+    """With a penalty less without, one entry a meta-seed; None where a run diverged.
+
+    - `point`: of the trainings, see `evaluation.levels`
+    """
     done = {
         (
             row.cell["optimizer"],
@@ -46,12 +51,12 @@ def differences(rows: Iterable[Row]) -> dict[Place, list[dict[str, float | None]
     for (optimizer, arm, weight, seed), result in sorted(done.items()):
         other = done.get((optimizer, design.NONE, 0.0, seed))
         if arm != design.NONE and other is not None:
-            found.setdefault((optimizer, arm, weight), []).append(compared(result, other))
+            found.setdefault((optimizer, arm, weight), []).append(compared(result, other, point))
     return found
 
 
-def compared(ours: dict, theirs: dict) -> dict[str, float | None]:
-    ends = [[side["tasks"][task]["at"]["end"] for side in (ours, theirs)] for task in ours["tasks"]]
+def compared(ours: dict, theirs: dict, point: str = "end") -> dict[str, float | None]:
+    ends = [[side["tasks"][task]["at"][point] for side in (ours, theirs)] for task in ours["tasks"]]
     losses = [minus(*(mean_log(end["valid_loss"]) for end in pair)) for pair in ends]
     errors = [minus(*(mean_log(missed(end)) for end in pair)) for pair in ends]
     first = next(iter(ours["tasks"]))
@@ -137,14 +142,20 @@ def further(scale: design.Scale, rows: Sequence[Row]) -> Iterator[design.Cell]:
         return
     at = ends(rows)
     for (optimizer, arm), grid in tried(rows).items():
-        side, steps = at.get((optimizer, arm)), list(grid)
-        if side == "lowest":
-            steps += [weight for weight in design.LADDER if weight < grid[0]][-1:]
-        elif side == "highest":
-            steps += [weight for weight in design.LADDER if weight > grid[-1]][:1]
+        steps = [*grid, *beyond(grid, at.get((optimizer, arm), ""))]
         for weight in sorted({*steps} - {*design.WEIGHTS[optimizer]}):
             for seed in design.SEARCH_SEEDS:
                 yield design.searched(scale, optimizer, arm, seed, weight)
+
+
+def beyond(grid: Sequence[float], side: str) -> list[float]:
+    """The next weight of the ladder beyond an end of an ascending grid; [] inside, and at its end.
+
+    - `side`: "lowest", "highest", or "" for inside
+    """
+    lower = [weight for weight in design.LADDER if weight < grid[0]][-1:]
+    higher = [weight for weight in design.LADDER if weight > grid[-1]][:1]
+    return {"lowest": lower, "highest": higher}.get(side, [])
 
 
 def conclude(scale: design.Scale, rows: Sequence[Row]) -> Conclusion:

@@ -23,10 +23,11 @@ from ...core.types import Key, Split
 from ...evaluation.levels import HELD_OUT, descend, plain
 from ...evaluation.records import number
 from ...evaluation.run import time_step
-from ...evaluation.tuning import tune
+from ...evaluation.tuning import tune_all
 from ...optimizers.classic.entropy_sgd import EntropySGD
 from ...optimizers.classic.from_optax import adam, momentum, rmsprop, sgd
 from ...optimizers.classic.sam import SAM
+from ...runs.steadiness import tail
 from ...tasks.suite import build
 from ...train.loop import History, meta_train
 from ...zoo.assemble import assemble
@@ -36,6 +37,7 @@ TRAINING, EVALUATION, TUNING = 0, 1, 2  # streams of keys
 LOOKING = ("curved", "runs", "every", "horizon")  # of a task's table: not options of the task
 LOOKS = 20  # of a path that are kept
 ENTROPY_STEPS = 5  # gradients of Entropy-SGD a step
+Maker = Callable[[Any], AbstractOptimizer]  # from a rate
 
 # optimizer: (settings besides the rate, (rate, setting) → optimizer)
 CLASSIC: dict[str, tuple[tuple[float, ...], Callable[..., AbstractOptimizer]]] = {
@@ -77,34 +79,45 @@ def classic(cell: Mapping[str, Any]) -> dict[str, Any]:
     settings, make = CLASSIC[cell["optimizer"]]
     cost = make(1.0, settings[-1]).gradients_per_step
     assert cost is not None  # no line search is among them
-    task = build_task(cell["task"])
-    every, steps = every_of(cell, cell["task"]), cell["task"].get("horizon", cell["horizon"])
-    if cell["budget"] == "gradients":
-        steps = max(1, steps // cost // every) * every
-    key = jr.key(TUNING)
-    tried = {
-        setting: tune(
-            task,
-            lambda lr, setting=setting: make(lr, setting),
-            horizon=steps,
-            key=key,
-            grid=cell["grid"],
-            seeds=cell["tuning_seeds"],
-        )
-        for setting in settings
-    }
-    score = lambda found: found.scores[found.grid.index(found.best)]
-    setting = min(tried, key=lambda s: score(tried[s]))
-    opt = make(jnp.asarray(tried[setting].best), setting)
-    return {
-        "task": look(cell, cell["task"], opt, steps),
-        "lr": tried[setting].best,
-        "edge": tried[setting].edge,
-        "setting": setting,
-        "trials": sum(found.trials for found in tried.values()),
-        "steps": steps,
+    how = cell["task"]
+    steps = budget(cell, how, cost)
+    opt, told = tuned(cell, how, {setting: partial(make, setting) for setting in settings}, steps)
+    return told | {
+        "task": look(cell, how, opt, steps),
         "gradients": steps * cost,
-        "ms_per_step": number(time_step(task, opt, key=key)),
+        "ms_per_step": number(time_step(build_task(how), opt, key=jr.key(TUNING))),
+    }
+
+
+def partial(make: Callable[..., AbstractOptimizer], setting: Any) -> Maker:
+    """The optimizer of a rate, at one setting."""
+    return lambda lr: make(lr, setting)
+
+
+def budget(cell: Mapping[str, Any], how: Mapping[str, Any], cost: int) -> int:
+    """Steps on a task, of `cost` gradients each: as many as others, or for as many gradients."""
+    every, steps = every_of(cell, how), how.get("horizon", cell["horizon"])
+    return steps if cell["budget"] == "steps" else max(1, steps // cost // every) * every
+
+
+def tuned(
+    cell: Mapping[str, Any], how: Mapping[str, Any], makers: Mapping[Any, Maker], steps: int
+) -> tuple[AbstractOptimizer, dict[str, Any]]:
+    """The optimizer with the best of the settings and of the cell's grid, and what was tried."""
+    setting, found = tune_all(
+        build_task(how),
+        makers,
+        horizon=steps,
+        key=jr.key(TUNING),
+        grid=cell["grid"],
+        seeds=cell["tuning_seeds"],
+    )
+    return makers[setting](jnp.asarray(found.best)), {
+        "lr": found.best,
+        "edge": found.edge,
+        "setting": setting,
+        "trials": found.trials,
+        "steps": steps,
     }
 
 
@@ -125,12 +138,18 @@ def train(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any]]:
 def start(cell: Mapping[str, Any]) -> tuple[AbstractOptimizer, dict[str, Any], Key]:
     """The optimizer as meta-training finds it, the arguments of `meta_train`, and its key."""
     key_opt, key_train = jr.split(jr.fold_in(jr.key(TRAINING), cell["meta_seed"]))
-    opt, how = assemble(from_json(cell["recipe"]), build_task(cell["meta_task"]), key=key_opt)
+    others = cell.get("others")
+    opt, how = assemble(
+        from_json(cell["recipe"]),
+        build_task(cell["meta_task"]),
+        key=key_opt,
+        others=others and {label: build_task(other) for label, other in others.items()},
+    )
     return opt, how, key_train
 
 
 def summary(history: History) -> dict[str, Any]:
-    rows = history.rows
+    rows, late = history.rows, tail(history.rows)
     judged = [row for row in rows if "valid_loss" in row]
     known = ("valid_loss", "flatness", "flatness_share")
     series = {name: [number(float(row[name])) for row in judged if name in row] for name in known}
@@ -140,6 +159,8 @@ def summary(history: History) -> dict[str, Any]:
         "meta_steps": int(rows[-1]["step"]),
         "nonfinite": sum(int(row["nonfinite"]) for row in rows),
         "episodes": sum(int(row["episodes"]) for row in rows),
+        "tail_mean": number(late.mean),
+        "tail_sd": number(late.sd),
     }
 
 
