@@ -75,6 +75,7 @@ class SoftPrompt(AbstractCodec):
     - `allowed`: tokens that a row may be told as; None: all but `special`. See `readable`
     - `special`: tokens that are never used, neither here nor there
     - `filler`: token of the rows for which a text has no words; None: these stay as they are
+    - `only`: words to which a server that can is to hold a model, each text of K of them
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class SoftPrompt(AbstractCodec):
         allowed: Iterable[int] | None = None,
         special: Iterable[int] = (),
         filler: int | None = None,
+        only: Sequence[str] = (),
         chunk: int = CHUNK,
     ):
         self.table, self.tokenizer, self.metric = np.asarray(table), tokenizer, metric
@@ -101,6 +103,7 @@ class SoftPrompt(AbstractCodec):
         self.rows = whole("SoftPrompt: rows", rows, least=1, most=10_000)
         self.chunk = whole("SoftPrompt: chunk", chunk, least=1, most=2**31 - 1)
         self.special = frozenset(map(number, special))
+        self.only = tuple(only)
         self.filler = None if filler is None else number(filler)
         known = range(most + 1) if allowed is None else set(map(number, allowed))
         self.allowed = np.array(sorted(set(known) - self.special))
@@ -153,6 +156,9 @@ class SoftPrompt(AbstractCodec):
         return f"a text of at most {self.rows} words"
 
     def schema(self) -> dict[str, Any]:
+        if self.only:
+            word = f"({'|'.join(map(re.escape, self.only))})"
+            return {"type": "string", "pattern": f"^{word}( {word}){{{self.rows - 1}}}$"}
         return {"type": "string", "minLength": 3, "maxLength": 12 * self.rows}
 
     def draw(self, rng: np.random.Generator) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -148,6 +149,14 @@ def test_text_is_put_in_without_special_tokens_cut_and_filled():
     assert 0 not in codec.nearest(TABLE[:4]) and 1 not in codec.nearest(TABLE[:4])
     odd = SoftPrompt(TABLE, Tokenizer(lambda text: [-1, 99, 3], lambda ids: "x"), 2)
     np.testing.assert_array_equal(odd.decode("any", like[:2]), [TABLE[3], like[1]])
+
+
+def test_a_server_can_be_held_to_some_words():
+    codec = SoftPrompt(TABLE, WORDS, 3, only=("w1", "w.2"))
+    pattern = re.compile(codec.schema()["pattern"])
+    assert pattern.search("w1 w.2 w1") and json.dumps(codec.schema())
+    for text in ("w1 w1", "w1 w1 w1 w1", "w1 wx2 w1", "w1 w3 w1", "w1  w1 w1"):
+        assert not pattern.search(text)
 
 
 def test_readable_tokens():

@@ -95,20 +95,12 @@ SIZES = {"train": 512, "valid": 256, "test": 512}
 WEIGHT = 0.5  # standard deviation of the weights
 
 
-class Known(SoftPrompt):
-    """A soft prompt of words of the vocabulary, to which a server can hold a model."""
-
-    def schema(self) -> dict[str, Any]:
-        word = f"({'|'.join(VOCABULARY)})"
-        return {"type": "string", "pattern": f"^{word}( {word}){{{self.rows - 1}}}$"}
-
-
 def words(seed: int) -> Problem:
     """Tell two classes of made-up texts, as an encoder does with a planted prompt and its head."""
     rng = np.random.default_rng([seed, 1])
     encoder, planted = small_encoder(rng), rng.choice(len(VOCABULARY), PROMPT_ROWS, replace=False)
     task = PromptTuning(labelled(encoder, planted, rng), encoder, rows=PROMPT_ROWS, pool="mean")
-    codec = Known(np.asarray(encoder.words), Words(VOCABULARY), PROMPT_ROWS)
+    codec = SoftPrompt(np.asarray(encoder.words), Words(VOCABULARY), PROMPT_ROWS, only=VOCABULARY)
     where = lambda params: params["prompt"]
     adam = FromOptax("adam", learning_rate=0.02)
     descent = Descent(task, adam, codec, jr.key(seed), where=where)
