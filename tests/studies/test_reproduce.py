@@ -47,7 +47,7 @@ def test_a_study_is_done_told_and_found_done_again(steppe, monkeypatch, tmp_path
     folder = tmp_path / "runs" / "flatness-tiny"
     assert (folder / "table.txt").read_text() in out
     found = json.loads((folder / "findings.json").read_text())
-    assert found["cells"] == len(planned)
+    assert found["cells"] == len(planned) + 1  # Adam on MNIST at the rate of the first task
     page = (folder / "report.html").read_text()
     assert found["verdicts"][0]["because"][1:20] in page and "<svg" in page
     assert not re.search(r'(src|href)="https?:', page)
@@ -94,5 +94,6 @@ def test_the_tiny_study_is_real(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce", "flatness", "--scale", "tiny", "--workers", "2", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["cells"] == len(list(design.cells(scales.TINY)))
+    more = document["cells"] - len(list(design.cells(scales.TINY)))
+    assert more in (0, 1)  # Adam on the sigmoid network, if tuning came to another rate there
     assert all(line["found"]["difference"]["n"] == 3 for line in document["flatness"])

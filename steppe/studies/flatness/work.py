@@ -199,7 +199,7 @@ def every_of(cell: Mapping[str, Any], how: Mapping[str, Any]) -> int:
 
 def build_task(how: Mapping[str, Any]) -> AbstractTask:
     """The task of {"name": …, its options, how it is looked at}."""
-    options = {
+    options: dict[str, Any] = {
         name: tuple(x) if isinstance(x, list) else x
         for name, x in how.items()
         if name not in ("name", *LOOKING)
