@@ -13,6 +13,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
+from ..core.allocator import keep_freed
 from ..core.messages import did_you_mean, missing
 from ..runs.folder import BadInput, Failed
 from ..train.stopping import Terminated, terminated
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal without ½ and → shows a question mark
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+    keep_freed()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         with terminated(), warnings.catch_warnings():

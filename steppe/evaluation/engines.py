@@ -37,6 +37,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
+from ..core.allocator import keep_freed
 from ..train.environment import environment
 
 LONGEST = 600  # characters of an error kept: XLA prints whole programs
@@ -202,6 +203,7 @@ def _attempt_on_ray(work: str, cell: Cell, attempt: int, path: list[str], cores:
     sys.path += [place for place in path if place not in sys.path]
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     os.environ.setdefault(THREADS, str(cores))
+    keep_freed()
     return _attempt(work, cell, attempt)
 
 
@@ -222,6 +224,7 @@ def _serve(pipe: Connection, work: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    keep_freed()
     with contextlib.suppress(EOFError):
         while True:
             cell, attempt = pipe.recv()
