@@ -294,7 +294,8 @@ def in_fresh_process(work: str, **arguments: Any) -> dict[str, Any]:
     - `arguments`: plain JSON, as is the result
     """
     code = (
-        "import importlib, json, sys; module, _, name = sys.argv[1].partition(':'); "
+        "import importlib, json, sys; from steppe.core.allocator import keep_freed; keep_freed(); "
+        "module, _, name = sys.argv[1].partition(':'); "
         "f = getattr(importlib.import_module(module), name); "
         "print(json.dumps(f(**json.loads(sys.argv[2]))))"
     )
