@@ -39,6 +39,7 @@ from typing import Any
 
 from ..core.allocator import keep_freed
 from ..train.environment import environment
+from ..train.stopping import Terminated
 
 LONGEST = 600  # characters of an error kept: XLA prints whole programs
 THREADS = "NPROC"  # the variable that XLA takes the size of its pool of threads from
@@ -193,6 +194,8 @@ def _attempt(work: str, cell: Cell, attempt: int) -> Row:
     try:
         found = function(work)(plain(cell, "The cell"))  # a copy, to do with as it likes
         result = plain(found, f"What {work} returned")
+    except Terminated:  # whoever asked this process to end meant all cells
+        raise
     except (Exception, SystemExit) as exception:
         error = _sentence(exception)
     seconds = round(time.perf_counter() - start, 3)

@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+from steppe.train.stopping import Terminated  # standard library only
+
 
 def square(cell: dict) -> dict:
     return {"square": cell["x"] ** 2, "pair": (cell["x"], "±")}
@@ -55,3 +57,10 @@ def sleeps(cell: dict) -> dict:
     (Path(cell["folder"]) / "pid").write_text(str(os.getpid()))
     time.sleep(60)
     return {}
+
+
+def told_to_end(cell: dict) -> dict:
+    """SIGTERM comes in the second cell."""
+    if cell["x"] < 0:
+        raise Terminated
+    return {"x": cell["x"]}

@@ -15,6 +15,7 @@ from evaluation import grid_work
 
 from steppe.evaluation.engines import cluster
 from steppe.evaluation.grid import cell_id, read_rows, run_grid, to_parquet
+from steppe.train.stopping import Terminated
 
 TESTS = Path(__file__).parents[1]
 HERE = ["serial", "processes"]
@@ -24,6 +25,12 @@ CELLS = [{"x": x, "name": f"α{x}"} for x in (3, -1, 4, 0)]
 def grid(cells, work, out, **options):
     said = []
     return run_grid(cells, f"evaluation.grid_work:{work}", out=out, say=said.append, **options)
+
+
+def test_a_process_that_is_asked_to_end_ends_and_its_cell_is_no_failure(tmp_path):
+    with pytest.raises(Terminated):
+        grid(CELLS, "told_to_end", tmp_path / "rows.jsonl")
+    assert [row.result for row in read_rows(tmp_path / "rows.jsonl")] == [{"x": 3}]
 
 
 def plain_loop(cells, work):
