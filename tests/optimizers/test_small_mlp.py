@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from steppe.core import tree
+from steppe.optimizers.learned import small_mlp
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.small_mlp import SmallMLP
 from steppe.testing import gradients
@@ -100,6 +101,16 @@ def test_without_gradients_parameters_shrink_by_exactly_the_learned_share():
         np.testing.assert_allclose(found[name][-1], factor * params[name], rtol=1e-12)
     still = run(SmallMLP(key=jr.key(0)), zeros, params)
     assert eqx.tree_equal(jtu.tree_map(lambda x: x[-1], still), params)
+
+
+def test_sums_for_many_coordinates_are_the_products_for_few(monkeypatch):
+    opt, (params, grads) = rule(), problem()
+    params, grads = (jtu.tree_map(jnp.asarray, x) for x in (params, grads))
+    products = run(opt, grads, params)
+    monkeypatch.setattr(small_mlp, "MANY", 0)
+    sums = eqx.filter_jit(lambda *x: run.__wrapped__(*x))(opt, grads, params)
+    for name in SHAPES:
+        np.testing.assert_allclose(sums[name], products[name], rtol=1e-10)
 
 
 @pytest.mark.parametrize("a", [1e-6, 1e8])
