@@ -12,6 +12,7 @@ from steppe.certificates import audit_bounds, bounds, certify, load, verify
 from steppe.certificates.audit import statement
 from steppe.certificates.bounds import METHODS
 from steppe.certificates.claims import Holds, Iterations, MeanIterations, Quantile, Success
+from steppe.certificates.ends import Ends
 from steppe.certificates.runs import AbstractRun, Calls, Metric, Runs
 
 
@@ -21,6 +22,7 @@ class Made(AbstractRun):
     def __init__(self, seed: int, signed: bool, dtype: str):
         self.seed, self.dtype = seed, dtype
         self.metric = Metric("error", "made up", signed=signed)
+        self.measures = (Metric("gap", "made up", signed=True), Metric("trace", "made up"))
 
     def run(self, seed, which, steps):
         rng = np.random.default_rng((self.seed, seed, which.start))
@@ -33,13 +35,15 @@ class Made(AbstractRun):
             errors = errors * rng.choice([-1, 1], shape)
         for strange in (np.nan, np.inf, -np.inf):
             errors[rng.uniform(size=shape) < rng.choice([0, 0, 0.02])] = strange
-        return Runs(errors, [], self.dtype)
+        lost = ~np.isfinite(errors).all(axis=1, keepdims=True)
+        found = rng.integers(0, 9, (len(which), 2)) / 4 - [1, 0]
+        return Runs(errors, [], self.dtype, None, np.where(lost, np.nan, found))
 
     def described(self):
         return {"optimizer": {"name": "none"}, "tasks": {"name": "made up"}}
 
 
-def claims_of(rng, steps: int, signed: bool) -> list:
+def claims_of(rng, steps: int, signed: bool, measures: tuple[Metric, ...]) -> list:
     """Some claims of every type, about few tolerances, so that they speak of the same runs."""
     tolerances = [1e-6, 0.01, 0.123456789, 2.5, 100.0] + [-1.0] * signed
     tolerance = lambda: float(rng.choice(tolerances))
@@ -52,6 +56,7 @@ def claims_of(rng, steps: int, signed: bool) -> list:
         lambda: Quantile(level(), k()),
         lambda: Iterations(level(), tolerance(), way()),
         lambda: MeanIterations(tolerance(), way()),
+        lambda: Ends(level(), measures),
     ]
     found = [makers[rng.integers(len(makers))]() for _ in range(rng.integers(1, 8))]
     return list(dict.fromkeys(found))
@@ -64,7 +69,7 @@ def honest(seed: int):
     run = Made(seed, signed, str(rng.choice(["", "float32", "float64"])))
     how = {
         "steps": steps,
-        "claims": claims_of(rng, steps, signed),
+        "claims": claims_of(rng, steps, signed, run.measures),
         "delta": float(rng.choice([1e-290, 1e-8, 0.01, 0.1, 0.25, 0.45, 0.9, 1 - 1e-12])),
         "n": int(rng.choice([1, 2, 7, 30, 200])),
         "method": str(rng.choice(METHODS)),
