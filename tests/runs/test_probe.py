@@ -81,7 +81,7 @@ def test_a_healthy_run_has_no_findings(getkey):
     opt, history = meta_trained(learned_rate(0.01), getkey())
     findings = examine(Hill(), opt, history.rows, horizon=H, key=getkey())
     assert not failed(findings)
-    assert len(findings) == 8
+    assert len(findings) == 9
     assert len([f for f in findings if f.what.startswith("probe")]) == 3
 
 
