@@ -50,7 +50,8 @@ def look(draw: Callable[[str], float], runs: int) -> dict:
 
     def point() -> dict:
         found = {name: [value(name)] * runs for name in typical}
-        return found | {name: [x + draw(name)] * runs for name, x in shares.items()}
+        steps = {"step": [60, *[40] * (runs - 1)]}
+        return found | steps | {name: [x + draw(name)] * runs for name, x in shares.items()}
 
     path = {name: [[0.1]] * runs for name in ("train_loss", "test_loss", "test_accuracy")}
     return {"steps": [500], "path": path, "at": {"0.2": point(), "stop": point(), "end": point()},
@@ -117,6 +118,7 @@ def test_a_planted_effect_is_found(whole):
     told = conclude(PLANTED, whole)
     answer = told.text.splitlines()[0]
     assert answer.startswith("> ") and "beyond the weights' size: yes (n = 24)" in answer
+    assert "least at the last look in 100% of plain runs" in told.text
     line = next(c for c in told.content["claims"] if c["hypothesis"] == "H2")["lines"][0]
     assert line["found"]["difference"]["mean"] == pytest.approx(-0.15, abs=0.02)
     assert json.loads(json.dumps(told.content, allow_nan=False))

@@ -55,6 +55,7 @@ def conclude(scale: Scale, rows: Sequence[Row]) -> Conclusion:
         "> " + answer(scale, told),
         missing(planned, rows, learned),
         gate_text(steadiness),
+        early(scale, learned),
         weights(scale, rows),
         *(table(claim, word) for claim, word in told if claim.n),
         mediated(through),
@@ -160,6 +161,21 @@ def gate_text(steadiness: Mapping[tuple[str, str], float | None]) -> str:
     rows = [[*place, percent(sd), word(sd)] for place, sd in steadiness.items()]
     head = ["rule", "arm", "sd of the last quarter, median", f"below {STEADY:.0%}"]
     return "Gate:\n\n" + markdown(head, rows)
+
+
+def early(scale: Scale, learned: Mapping[Key, Result]) -> str:
+    """Share of the short runs without a penalty whose validation loss still falls at the end."""
+    at = [
+        (step, how["horizon"])
+        for (rule, _, arm, _), result in learned.items()
+        if (rule, arm) == (scale.rule, NONE)
+        for label, how in scale.short.items()
+        for step in result["tasks"][label]["at"]["stop"]["step"]
+    ]
+    if not at:
+        return ""
+    last = sum(step == end for step, end in at) / len(at)
+    return f"Short tasks: validation loss is least at the last look in {last:.0%} of plain runs."
 
 
 # Tables.
