@@ -18,7 +18,7 @@ def keep_freed() -> bool:
     For processes that are ours: what a process has taken, it then keeps.
     """
     try:
-        mallopt = ctypes.CDLL(None).mallopt  # pyright: ignore[reportArgumentType]
-    except (AttributeError, OSError, TypeError):  # another system, or another libc
+        mallopt = ctypes.pythonapi.mallopt  # of the process: no library is opened
+    except AttributeError:  # another system, or another libc
         return False
     return bool(mallopt(THRESHOLD, LARGEST)) and bool(mallopt(TRIM, KEPT))

@@ -152,7 +152,7 @@ def _check_free(port: int) -> None:
 
 
 def _started(asked: dict[str, Any], log: IO[bytes]) -> subprocess.Popen:
-    command = [sys.executable, "-I", "-S", "-B", str(SCRIPT), json.dumps(asked)]
+    command = [sys.executable, "-I", "-S", "-B", str(SCRIPT), json.dumps(asked, allow_nan=False)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
     # Of the environment only what a process needs: there may be keys in it. Threads that wait
     # sleep: spinning takes nine times the work where others compute on the same cores.

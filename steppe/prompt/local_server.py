@@ -38,7 +38,7 @@ def main(asked: dict[str, Any]) -> None:
         answer = {"base_url": server.listening_address}
     except Exception as error:
         answer = {"error": " ".join(str(error).split()) or type(error).__name__}
-    os.write(said, json.dumps(answer).encode("ascii") + b"\n")
+    os.write(said, json.dumps(answer, allow_nan=False).encode("ascii") + b"\n")
     os.close(said)
     if "error" in answer:
         os._exit(1)

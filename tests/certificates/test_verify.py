@@ -189,6 +189,7 @@ def test_a_file_that_could_not_be_read_again_is_refused_before_anything_runs():
         certify.certify(never, steps=10, claims=[Quantile(0.5, 3)], n=10**6)
     for strange in ({"a": float("nan")}, {"a": object()}, {"a": "\ud800"}, {"a\n": 1}):
         run = Made(0, False, "")
+        run.measures = ()
         run.described = lambda strange=strange: {"optimizer": strange, "tasks": {}}
         run.run = never.run
         with pytest.raises(ValueError, match="The description of a run"):

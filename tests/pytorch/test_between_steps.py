@@ -299,6 +299,7 @@ def test_one_state_given_to_two_parameters_becomes_two(rule):
 def test_a_rule_without_memory_steps_those_that_have_a_gradient():
     weights = {".head.w": torch.tensor([[0.0], [-0.5]]), ".head.b": torch.zeros(1)}
     hyper = {"preprocess": "log_and_sign", "p": 10.0, "scale": 0.1, "hidden": ()}
+    hyper |= {"time_scales": (), "horizon": None, "weight_decay": 0.0}
     a, b = parameter(3), parameter(2)
     opt = LearnedOptimizer([a, b], type(read_rule("dm-v1"))(weights, hyper))
     step(opt)
