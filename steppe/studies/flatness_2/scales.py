@@ -102,7 +102,7 @@ TINY = dataclasses.replace(
     levels=(1.0, 0.5),
     runs=1,
     tuning_seeds=1,
-    promised="about 5 minutes and 2 GB on two cores",
+    promised="about 2 minutes and 2 GB on two cores",
 )
 MNIST: dict = {"name": "mnist-relu", **MLP}
 LOCAL = {**BARE, "runs": 1, "every": 100}
