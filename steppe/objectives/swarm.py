@@ -128,7 +128,10 @@ class Located(AbstractObjective):
 
         both = real[:, None] & real[None]
         K = jnp.where(both, kernel(x, x), 0) + self.noise * jnp.eye(len(x), dtype=x.dtype)
-        return jnp.where(real[None], kernel(z, x), 0) @ jnp.linalg.solve(K, f)
+        # Not by LAPACK: in a program of several devices its calls (jaxlib 0.10.2) and the sums over
+        # devices wait for one another for ever. Eigenvalues of K lie between σ and σ + samples.
+        weights, _ = jax.scipy.sparse.linalg.cg(lambda v: K @ v, f, tol=jnp.finfo(f.dtype).eps)
+        return jnp.where(real[None], kernel(z, x), 0) @ weights
 
 
 def shannon(f: Float[Array, " places"], rho: Scalar) -> Scalar:

@@ -108,10 +108,7 @@ def train_opened(
 ) -> Result:
     """Train a recipe in a folder that `config.opened` holds open; see `train`."""
     new = not folders.begun(folder)
-    # The entropy solves equations by LAPACK. In a program of several devices those calls of XLA
-    # (jaxlib 0.10.2) and the sums over devices wait for one another for ever.
-    alone = 1 if recipe.objective.entropy else recipe.run.cores
-    run, cores = recipe.run, use_cores(alone, threads=True)
+    run, cores = recipe.run, use_cores(recipe.run.cores, threads=True)
     version, devices = importlib.metadata.version("steppe"), jax.devices()
     say(f"steppe {version} · {len(devices)} × {devices[0].device_kind} · compiling…")
 

@@ -96,3 +96,9 @@ def test_an_unroll_adds_it_and_remembers_the_newest_samples_of_the_episode():
 def test_a_task_without_particles_is_refused():
     with pytest.raises(TypeError, match="Located needs a loss of the form Stacked"):
         open_window(build("bowl-1"), sgd(0.1), OBJECTIVE, KEY, jnp.asarray(2))
+
+
+def test_no_call_of_lapack_is_in_its_program():
+    """In a program of several devices such a call may wait for ever for sums over the devices."""
+    slope = jax.jit(jax.grad(lambda x: entropy(x, F)))
+    assert "lapack" not in slope.lower(jnp.asarray(X)).as_text()
