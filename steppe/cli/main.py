@@ -61,7 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal without ½ and → shows a question mark
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
-    keep_freed()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         with terminated(), warnings.catch_warnings():
@@ -103,6 +102,7 @@ def dispatch(words: list[str]) -> int:
     if "-h" in rest or "--help" in rest:
         print(help_text(name, options))
         return 0
+    keep_freed()
     return getattr(module(name), VERBS[name].run)(parse_argv(options, rest))
 
 

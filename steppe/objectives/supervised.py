@@ -105,7 +105,7 @@ class Demonstrated(AbstractObjective):
     A problem must tell the truth, as for `Supervised`: else TypeError or ValueError.
     """
 
-    walk: int = eqx.field(static=True, default=24)
+    walk: int = eqx.field(static=True, default=32)
     stride: float = eqx.field(static=True, default=0.37)
     weights: Weights = "uniform"
 

@@ -87,7 +87,7 @@ SPREADS, STEPS = (0.1, 10.0), (0.1, 1.0)  # of s and r before training, log-unif
 
 # By the loss, or by the distance to the optimum, they learn to go to the nearest of many minima at
 # once. So a walk over the ripples is demonstrated first, and the optimum after it.
-PATH = Demonstrated(walk=32, stride=0.37)
+PATH = Demonstrated()
 UNKNOWNS, LENGTH, RATE = 2, 80, 1e-2
 
 
