@@ -37,3 +37,16 @@ def meta_train(opt, task, *, length, episodes=4, steps=20, lr=0.1):
     start = tree.strongly_typed((theta, meta_tx.init(theta)))
     (theta, _), losses = jax.lax.scan(step, start, length=steps)
     return join_meta(theta, rest), losses
+
+
+@eqx.filter_jit
+def followed(opt, grads, params):
+    """Parameters after each step on given gradients."""
+
+    def step(carry, g):
+        params, state = carry
+        u, state = opt.update(g, state, params)
+        params = tree.apply_updates(params, u)
+        return (params, state), params
+
+    return jax.lax.scan(step, (params, opt.init(params)), grads)[1]

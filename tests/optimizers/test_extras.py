@@ -1,7 +1,6 @@
 """Features of time and a learned weight decay, of RNNProp and DM: closed forms and a slow loop."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
@@ -9,11 +8,11 @@ import numpy as np
 import pytest
 
 import steppe
-from steppe.core import tree
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.extras import retold, time_features
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.zoo.io import manifest
+from tests.optimizers.learning import followed
 from tests.reference.lstm import logistic
 
 STEPS, N = 4, 3
@@ -27,18 +26,7 @@ both = pytest.mark.parametrize("name", MAKE)
 
 def run(opt, grads, params):
     """Parameters after each step on given gradients."""
-
-    @eqx.filter_jit
-    def steps(opt, grads, params):
-        def step(carry, g):
-            params, state = carry
-            u, state = opt.update(g, state, params)
-            params = tree.apply_updates(params, u)
-            return (params, state), params
-
-        return jax.lax.scan(step, (params, opt.init(params)), grads)[1]
-
-    return np.asarray(steps(opt, grads, params))
+    return np.asarray(followed(opt, grads, params))
 
 
 def slow(opt, grads, params):

@@ -16,7 +16,7 @@ from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.small_mlp import SmallMLP
 from steppe.testing import gradients
 from steppe.zoo import build
-from tests.optimizers.learning import meta_train
+from tests.optimizers.learning import followed, meta_train
 from tests.reference.lstm import logistic
 
 STEPS = 5
@@ -37,19 +37,6 @@ def problem(seed=0):
     params = {name: rng.standard_normal(shape) for name, shape in SHAPES.items()}
     grads = {name: rng.standard_normal((STEPS, *shape)) for name, shape in SHAPES.items()}
     return params, grads
-
-
-@eqx.filter_jit
-def run(opt, grads, params):
-    """Parameters after each step on given gradients."""
-
-    def step(carry, g):
-        params, state = carry
-        u, state = opt.update(g, state, params)
-        params = tree.apply_updates(params, u)
-        return (params, state), params
-
-    return jax.lax.scan(step, (params, opt.init(params)), grads)[1]
 
 
 def slow(opt, grads, theta):
@@ -84,7 +71,7 @@ def slow(opt, grads, theta):
 
 def test_a_slow_loop_over_tensors_takes_the_same_steps():
     opt, (params, grads) = rule(), problem()
-    found = run(opt, jtu.tree_map(jnp.asarray, grads), jtu.tree_map(jnp.asarray, params))
+    found = followed(opt, jtu.tree_map(jnp.asarray, grads), jtu.tree_map(jnp.asarray, params))
     for name in SHAPES:
         expected = slow(opt, grads[name], params[name])
         np.testing.assert_allclose(found[name], expected, rtol=1e-9, atol=1e-12)
@@ -95,20 +82,20 @@ def test_without_gradients_parameters_shrink_by_exactly_the_learned_share():
     opt = eqx.tree_at(lambda o: o.read_decay.b, opt, jnp.array([0.7]))
     params = jtu.tree_map(jnp.asarray, problem()[0])
     zeros = jtu.tree_map(lambda p: jnp.zeros((STEPS, *p.shape)), params)
-    found = run(opt, zeros, params)
+    found = followed(opt, zeros, params)
     factor = (1 - 0.01 * logistic(0.7)) ** STEPS
     for name in SHAPES:
         np.testing.assert_allclose(found[name][-1], factor * params[name], rtol=1e-12)
-    still = run(SmallMLP(key=jr.key(0)), zeros, params)
+    still = followed(SmallMLP(key=jr.key(0)), zeros, params)
     assert eqx.tree_equal(jtu.tree_map(lambda x: x[-1], still), params)
 
 
 def test_sums_for_many_coordinates_are_the_products_for_few(monkeypatch):
     opt, (params, grads) = rule(), problem()
     params, grads = (jtu.tree_map(jnp.asarray, x) for x in (params, grads))
-    products = run(opt, grads, params)
+    products = followed(opt, grads, params)
     monkeypatch.setattr(small_mlp, "MANY", 0)
-    sums = eqx.filter_jit(lambda *x: run.__wrapped__(*x))(opt, grads, params)
+    sums = eqx.filter_jit(lambda *x: followed.__wrapped__(*x))(opt, grads, params)
     for name in SHAPES:
         np.testing.assert_allclose(sums[name], products[name], rtol=1e-10)
 
@@ -117,7 +104,7 @@ def test_sums_for_many_coordinates_are_the_products_for_few(monkeypatch):
 def test_the_scale_of_the_loss_does_not_matter(a):
     opt, (params, grads) = rule(), problem()
     params, grads = (jtu.tree_map(jnp.asarray, x) for x in (params, grads))
-    plain, scaled = run(opt, grads, params), run(opt, tree.scale(a, grads), params)
+    plain, scaled = followed(opt, grads, params), followed(opt, tree.scale(a, grads), params)
     for name in SHAPES:
         np.testing.assert_allclose(scaled[name], plain[name], rtol=1e-7)
 
@@ -140,7 +127,7 @@ def test_a_step_has_the_size_that_is_said_for_its_tensor():
 def test_gradients_of_any_size_give_finite_steps_in_float32(a):
     params, grads = (jtu.tree_map(lambda x: jnp.asarray(x, "float32"), x) for x in problem())
     opt = jtu.tree_map(lambda x: x.astype(jnp.float32), SmallMLP(key=jr.key(0)))
-    found = run(opt, jtu.tree_map(lambda g: g * jnp.float32(a), grads), params)
+    found = followed(opt, jtu.tree_map(lambda g: g * jnp.float32(a), grads), params)
     assert tree.finite(found)
 
 
