@@ -22,6 +22,7 @@ from ..core.objective import AbstractObjective
 from ..core.optimizer import AbstractOptimizer
 from ..core.task import AbstractTask
 from ..core.types import Key
+from .windows import spread
 
 
 class Part(eqx.Module):
@@ -39,6 +40,8 @@ class Mix(AbstractEstimator):
     - `weights`: one a part, an array: coefficients of the sum, or chances with `draw`
     - `draw`: take one part at each call instead of all. The others stand still, episodes and all.
     - `horizon`: of all parts (default: that of the first)
+
+    The episodes of parts that are summed are cut at ages spread evenly over all of them.
 
     `Stats.parts` has each part's loss as NAME_loss, NaN where it was not drawn, and the parts of
     its objective. `Stats.loss` is the weighted sum, with `draw` that of the first part.
@@ -63,7 +66,10 @@ class Mix(AbstractEstimator):
         reals("Mix", finite=False, weights=weights)
         at_least(1, "Mix", horizon=horizon)
         self.names = tuple(parts)
-        self.parts = tuple(p if isinstance(p, Part) else Part(p) for p in parts.values())
+        own = [p if isinstance(p, Part) else Part(p) for p in parts.values()]
+        apart = [part.estimator for part in own]
+        apart = apart if draw else spread(apart)
+        self.parts = tuple(Part(e, p.task, p.objective) for e, p in zip(apart, own, strict=True))
         weights = [1.0] * len(self.parts) if weights is None else weights
         if len(weights) != len(self.parts):
             raise ValueError(f"Mix: {len(self.parts)} parts but {len(weights)} weights given.")

@@ -2,8 +2,9 @@
 what each contributes. An estimator holds `Windows` and says what one lane does."""
 
 import abc
+import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -46,11 +47,15 @@ class Windows(eqx.Module):
     - `stagger`: cut the first episodes at evenly spread ages (multiples of `length`), so that
       later on a batch of episodes covers all ages
     - `together`: episodes that one device advances at once; None: chosen by size
+
+    `among`: k and n, where these are the k-th of n such groups of episodes that are averaged. Ages
+    are then spread evenly over all groups, since a group begins k/n of an age earlier.
     """
 
     episodes: int = eqx.field(static=True)
     length: int = eqx.field(static=True)
     horizon: Int[Array, ""]
+    among: Int[Array, "2"]
     stagger: bool = eqx.field(static=True)
     together: int | None = eqx.field(static=True)
 
@@ -76,6 +81,7 @@ class Windows(eqx.Module):
                 )
         self.episodes, self.length = episodes, length
         self.horizon = jnp.asarray(horizon, jnp.int32)
+        self.among = jnp.array([0, 1], jnp.int32)
         self.stagger, self.together = stagger, together
 
     def open(
@@ -89,9 +95,10 @@ class Windows(eqx.Module):
         """The first window of every episode, stacked."""
         steps = jnp.broadcast_to(self.horizon, (self.episodes,))
         if self.stagger:
-            # fraction (e + 1)/E of the horizon, rounded up to whole windows
-            part = self.horizon * jnp.arange(1, self.episodes + 1)
-            steps = self.length * -(-part // (self.episodes * self.length))
+            # fraction (e + 1 - k/n)/E of the horizon, rounded up to whole windows
+            k, n = self.among
+            part = self.horizon * (n * jnp.arange(1, self.episodes + 1) - k)
+            steps = self.length * -(-part // (n * self.episodes * self.length))
         opened = jax.vmap(lambda key, steps: open_window(task, opt, objective, key, steps))
         return opened(jr.split(key, self.episodes), steps.astype(self.horizon.dtype))
 
@@ -135,6 +142,20 @@ class Windows(eqx.Module):
         state, lanes = map_lanes(one, shared, xs, batch_size=batch_size)
         grads, stats = average(lanes, None if easiest is None else easy(lanes, easiest))
         return grads, state, stats
+
+
+def spread(estimators: Sequence[AbstractEstimator]) -> list[AbstractEstimator]:
+    """Estimators that are averaged, with the ages of their episodes spread evenly over all."""
+    windows = lambda x: isinstance(x, Windows)
+    count = sum(windows(x) for e in estimators for x in jtu.tree_leaves(e, is_leaf=windows))
+    number = itertools.count()
+
+    def place(x: PyTree) -> PyTree:
+        if not windows(x):
+            return x
+        return eqx.tree_at(lambda w: w.among, x, jnp.array([next(number), count], jnp.int32))
+
+    return [jtu.tree_map(place, e, is_leaf=windows) for e in estimators]
 
 
 class AbstractWindowed(AbstractEstimator):

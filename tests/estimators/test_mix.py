@@ -56,6 +56,20 @@ def test_all_at_once_is_the_weighted_sum_of_the_parts():
     assert int(after[1].episode.step[0]) == 3
 
 
+def test_parts_of_a_sum_end_their_first_episodes_at_evenly_spread_ages():
+    parts = {name: Part(BPTT(2, 1, 6), TASK) for name in "abc"}
+    ages = lambda mix: [state.steps_left.tolist() for state in init(mix, student())]
+    assert ages(Mix(parts)) == [[3, 6], [2, 5], [1, 4]]
+    assert ages(Mix(parts, draw=True)) == [[3, 6]] * 3
+    nested = Mix({"a": parts["a"], "bc": Mix({"b": parts["b"], "c": parts["c"]}, [0.5, 0.5])})
+    state = init(nested, student())
+    assert [s.steps_left.tolist() for s in (state[0], *state[1])] == [[3, 6], [2, 5], [1, 4]]
+    longer = Mix({name: BPTT(2, 4, 12) for name in "ab"})  # up to the next whole window
+    assert ages(longer) == [[8, 12], [4, 12]]
+    bare = Mix({name: BPTT(2, 1, 6, stagger=False) for name in "ab"})
+    assert ages(bare) == [[6, 6]] * 2
+
+
 def test_by_lot_one_part_moves_and_the_others_stand_still():
     teacher = Imitation(adam(0.1), 2, 2)
     mix = Mix({"main": MAIN, "imitation": teacher}, (0.5, 0.5), draw=True)
