@@ -108,7 +108,10 @@ class Matrix:
             return
         g = torch.cat([self._gradient(p, group) for p, group in zip(params, of, strict=True)])
         state, put_back = self._of(moving)
-        u = self.rule.update(g, state, [self.sizes[k] for k in moving], counts, block)
+        flat = [p.reshape(-1).to(self.dtype) for p in params] if self.rule.needs_params else []
+        further = {"params": torch.cat(flat)} if flat else {}
+        sizes = [self.sizes[k] for k in moving]
+        u = self.rule.update(g, state, sizes, counts, block, **further)
         put_back()
         self._show(called)
         parts = u.split([p.numel() for p in params])

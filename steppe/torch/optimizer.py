@@ -2,6 +2,9 @@
 
     θ ← θ − lr · weight_decay · θ + lr · u,      u = rule(∇f, state)
 
+A rule that decides a weight decay λ of its own is handed θ too, and its u has −λ θ in it: `lr`
+multiplies that decay like the rest, as in JAX, and it shrinks θ whether f falls or climbs.
+
 All parameters of one device and dtype are one matrix of coordinates (`matrix.py`), so that a step
 costs the same for one large tensor and for many small ones; `state[p]` shows the part of each
 parameter. Parameters, groups and states belong to the user: every step compares them with those of
@@ -66,7 +69,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
     - `rule`: the name of a pretrained optimizer, a file of steppe's, or an `AbstractRule`
     - `lr`: factor of the learned update, ≥ 0; the rule was trained for 1. Schedulers set it. One
       below 0.1 or above 10 is warned of, once; 0 is not
-    - `weight_decay`: decoupled, as in AdamW: parameters shrink by lr · weight_decay a step
+    - `weight_decay`: decoupled, as in AdamW: parameters shrink by lr · weight_decay a step, besides
+      the decay that a rule decides
     - `maximize`: climb instead of descend
     - `state_dtype`: precision of the state; None: float32, or float64 for float64 parameters.
       bfloat16 halves the memory at a cost in accuracy

@@ -4,6 +4,7 @@ All coordinates of all tensors stand side by side, features first:
 
     g : (n,)      state[name] : (features, n)      →      u : (n,), to be added to the parameters
 
+A rule that decides a weight decay is handed the parameters too, θ : (n,), and has the decay in u.
 A coordinatewise rule goes through them in blocks that fit the cache, and writes their state in
 place: besides the state, a step needs the memory of a few blocks. Equations and sources are those
 of the modules of the same names in `steppe.optimizers.learned`, and so are the numbers, to
@@ -23,8 +24,6 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..store.manifest import CheckpointError
-
 BLOCK = 16384  # coordinates at once
 EPSILON = 1.1920929e-07  # in DM's logarithm (published code)
 EPS = 1e-8  # in RNNProp's roots (published code)
@@ -40,6 +39,7 @@ class AbstractRule(abc.ABC):
     - `tensors`: number of floats of state for each tensor, by name
     - `problem`: number of floats of state shared by all, by name
     - `first`: values before the first step, by name, if not 0: a number, or one a float of state
+    - `needs_params`: the rule looks at the parameters, and is handed them
     """
 
     weights: Mapping[str, Tensor]
@@ -47,10 +47,17 @@ class AbstractRule(abc.ABC):
     tensors: Mapping[str, int]
     problem: Mapping[str, int]
     first: Mapping[str, float | Tensor]
+    needs_params: bool = False
 
     @abc.abstractmethod
     def update(
-        self, g: Tensor, state: State, sizes: Sequence[int], counts: Sequence[int], block: int
+        self,
+        g: Tensor,
+        state: State,
+        sizes: Sequence[int],
+        counts: Sequence[int],
+        block: int,
+        params: Tensor | None = None,
     ) -> Tensor:
         """The updates u, (n,), of one step; `state` is changed in place.
 
@@ -59,6 +66,7 @@ class AbstractRule(abc.ABC):
         - `sizes`: number of coordinates of each tensor
         - `counts`: number of this step for each tensor, from 1; a tensor may come later
         - `block`: coordinates worked on at once
+        - `params`: θ, (n,), of the dtype of g, to be read only; given where `needs_params`
         """
 
     @property
@@ -100,7 +108,9 @@ class AbstractRule(abc.ABC):
 class AbstractCoordinatewiseRule(AbstractRule):
     """A rule that treats every coordinate alike and alone: features, an LSTM, a linear head.
 
-    A final class declares `features` (the number of inputs of the LSTM), `begin` and `end`.
+    A final class declares `features` (the number of inputs of the LSTM), `begin` and `end`, and
+    `weight_decay`: the bound of λ in `optimizers/learned/extras.py`, with which a rule needs the
+    parameters; 0: no decay.
     """
 
     tensors: Mapping[str, int] = MappingProxyType({})
@@ -108,6 +118,7 @@ class AbstractCoordinatewiseRule(AbstractRule):
     first: Mapping[str, float | Tensor] = MappingProxyType({})
     hidden: Sequence[int]
     features: int
+    weight_decay: float
 
     @abc.abstractmethod
     def begin(self, g: Tensor, state: State, count: int, x: Tensor) -> None:
@@ -124,15 +135,26 @@ class AbstractCoordinatewiseRule(AbstractRule):
         """The updates (rows,) from the output y (rows,) of the head; y may be overwritten."""
 
     def update(
-        self, g: Tensor, state: State, sizes: Sequence[int], counts: Sequence[int], block: int
+        self,
+        g: Tensor,
+        state: State,
+        sizes: Sequence[int],
+        counts: Sequence[int],
+        block: int,
+        params: Tensor | None = None,
     ) -> Tensor:
         check_sizes(g, sizes)
-        lstm = LSTM(self.weights, self.features, self.hidden, min(block, len(g)), g)
+        theta = check_params(params, len(g)) if self.weight_decay else None
+        heads = (".head",) if theta is None else (".head", ".decay_head")
+        lstm = LSTM(self.weights, heads, self.features, self.hidden, min(block, len(g)), g)
         for start, stop, count in runs(sizes, counts):
             for a, b in blocks(start, stop, block):
                 part = {name: s[:, a:b].to(g.dtype) for name, s in state.items()}
                 self.begin(g[a:b], part, count, lstm.x[:, : b - a])
-                g[a:b] = self.end(lstm.advance(part, b - a))  # u in place of what is read
+                y = lstm.advance(part, b - a)
+                g[a:b] = self.end(y[0])  # u in place of what is read
+                if theta is not None:
+                    g[a:b].addcmul_(y[1].sigmoid_(), theta[a:b], value=-self.weight_decay)
                 for name, s in state.items():
                     if s.dtype != g.dtype:
                         s[:, a:b] = part[name]
@@ -140,7 +162,10 @@ class AbstractCoordinatewiseRule(AbstractRule):
 
 
 class AbstractElementwiseRule(AbstractRule):
-    """A rule of a few operations on each coordinate: the gradients need not be put side by side."""
+    """A rule of a few operations on each coordinate: the gradients need not be put side by side.
+
+    It looks at nothing else.
+    """
 
     tensors: Mapping[str, int] = MappingProxyType({})
     problem: Mapping[str, int] = MappingProxyType({})
@@ -164,7 +189,13 @@ class AbstractElementwiseRule(AbstractRule):
                 s.copy_(part[name])
 
     def update(
-        self, g: Tensor, state: State, sizes: Sequence[int], counts: Sequence[int], block: int
+        self,
+        g: Tensor,
+        state: State,
+        sizes: Sequence[int],
+        counts: Sequence[int],
+        block: int,
+        params: Tensor | None = None,
     ) -> Tensor:
         check_sizes(g, sizes)
         for start, stop, count in runs(sizes, counts):
@@ -180,8 +211,9 @@ class DMRule(AbstractCoordinatewiseRule):
     def __init__(self, weights: Mapping[str, Tensor], hyper: Mapping):
         self.weights = weights
         self.preprocess, self.p, self.scale = hyper["preprocess"], hyper["p"], hyper["scale"]
-        self.hidden = hyper["hidden"]
-        self.time = Time("DM", hyper)
+        self.hidden, self.weight_decay = hyper["hidden"], hyper["weight_decay"]
+        self.needs_params = self.weight_decay > 0
+        self.time = Time(hyper)
         self.seen = 2 if self.preprocess == "log_and_sign" else 1
         self.features = self.seen + self.time.features
         self.rows = lstm_rows(self.hidden)
@@ -205,8 +237,9 @@ class RNNPropRule(AbstractCoordinatewiseRule):
     def __init__(self, weights: Mapping[str, Tensor], hyper: Mapping):
         self.weights = weights
         self.beta1, self.beta2, self.scale = hyper["beta1"], hyper["beta2"], hyper["scale"]
-        self.hidden = hyper["hidden"]
-        self.time = Time("RNNProp", hyper)
+        self.hidden, self.weight_decay = hyper["hidden"], hyper["weight_decay"]
+        self.needs_params = self.weight_decay > 0
+        self.time = Time(hyper)
         self.features = len(weights[".inputs.b"])
         self.rows = {"m": 1, "v": 1} | lstm_rows(self.hidden)
 
@@ -229,13 +262,7 @@ class RNNPropRule(AbstractCoordinatewiseRule):
 class Time:
     """Features of time, alike for all coordinates; see `optimizers/learned/extras.py`."""
 
-    def __init__(self, owner: str, hyper: Mapping):
-        if hyper["weight_decay"]:
-            raise CheckpointError(
-                f"This {owner} decides its own weight decay (weight_decay="
-                f"{hyper['weight_decay']:g}), for which a rule in PyTorch would need the "
-                "parameters; run it in JAX, or train one with weight_decay=0."
-            )
+    def __init__(self, hyper: Mapping):
         self.time_scales, self.horizon = hyper["time_scales"], hyper["horizon"]
         self.features = len(self.time_scales) + (self.horizon is not None)
 
@@ -248,7 +275,7 @@ class Time:
 
 
 class LSTM:
-    """LSTM layers one on the other, and a linear head, with room for one block of coordinates.
+    """LSTM layers one on the other, and linear heads, with room for one block of coordinates.
 
     A layer is one product, with the gates in the order i, f, o, j: one call takes all sigmoids.
 
@@ -260,6 +287,7 @@ class LSTM:
     def __init__(
         self,
         weights: Mapping[str, Tensor],
+        heads: Sequence[str],
         features: int,
         hidden: Sequence[int],
         rows: int,
@@ -276,11 +304,12 @@ class LSTM:
             gates = like.new_empty(4 * width, rows)  # torch.mm writes it before it is read
             self.layers.append((whole, seen, gates))
         self.widths = widths
-        self.head = weights[".head.w"].T, weights[".head.b"]
+        w, b = (torch.cat([weights[f"{head}.{name}"] for head in heads], -1) for name in "wb")
+        self.heads = w.T, b[:, None]
         self.x = self.layers[0][1][1 : 1 + features] if hidden else like.new_zeros(features, rows)
 
     def advance(self, state: State, rows: int) -> Tensor:
-        """Output of the head, (rows,), for the first `rows` of `x`; `state` is changed in place."""
+        """Output (heads, rows) for the first `rows` of `x`; `state` is changed in place."""
         x = self.x[:, :rows]
         for k, (whole, seen, z) in enumerate(self.layers):
             inputs, width = self.widths[k : k + 2]
@@ -294,8 +323,8 @@ class LSTM:
             j = z[3 * width :].tanh_()
             c.mul_(f).addcmul_(i, j)
             x = torch.mul(o, torch.tanh(c, out=j), out=h)
-        w, b = self.head
-        return torch.mm(w, x)[0].add_(b)
+        w, b = self.heads
+        return torch.mm(w, x).add_(b)
 
 
 def lstm_rows(hidden: Sequence[int]) -> dict[str, int]:
@@ -315,6 +344,17 @@ def check_sizes(g: Tensor, sizes: Sequence[int]) -> None:
             f"This rule was given {len(g)} gradients for tensors of {sum(sizes)} coordinates "
             "together; give one a coordinate."
         )
+
+
+def check_params(params: Tensor | None, n: int) -> Tensor:
+    """The parameters, of n coordinates, of a rule that needs them; ValueError without them."""
+    if params is None or params.shape != (n,):
+        found = "none" if params is None else f"some of shape {tuple(params.shape)}"
+        raise ValueError(
+            f"This rule decides a weight decay from the parameters, but update was given {found}; "
+            f"give params=…, those of the {n} gradients side by side."
+        )
+    return params
 
 
 def runs(sizes: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[int, int, int]]:

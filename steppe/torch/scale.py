@@ -49,7 +49,13 @@ class ScaleRule(AbstractRule):
             self.first |= {name: weights[f".starts[{k}]"] for name, k in own}
 
     def update(
-        self, g: Tensor, state: State, sizes: Sequence[int], counts: Sequence[int], block: int
+        self,
+        g: Tensor,
+        state: State,
+        sizes: Sequence[int],
+        counts: Sequence[int],
+        block: int,
+        params: Tensor | None = None,
     ) -> Tensor:
         check_sizes(g, sizes)
         upper = {k: s.to(g.dtype) for k, s in state.items() if k in ("t", "p")}

@@ -37,6 +37,21 @@ def test_for_pytorch_it_is_tried_there(steppe, tmp_path, name):
     assert LearnedOptimizer([torch.nn.Parameter(torch.ones(2))], tmp_path / "w.safetensors")
 
 
+def test_a_rule_with_time_and_a_decay_of_its_own_is_for_pytorch(steppe, tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    import jax
+
+    from steppe.torch import LearnedOptimizer
+    from steppe.zoo import build, save
+
+    extra = {"time_scales": (10.0,), "weight_decay": 1e-3, "key": jax.random.key(0)}
+    save(tmp_path / "a.safetensors", build("rnnprop", **extra))
+    done = steppe("export", "a.safetensors", "--to", "torch", "--out", "b.safetensors")
+    assert done.code == 0 and "LearnedOptimizer" in done.out
+    rule = LearnedOptimizer([torch.nn.Parameter(torch.ones(2))], tmp_path / "b.safetensors").rule
+    assert rule.needs_params
+
+
 def test_a_kind_that_pytorch_has_not_is_refused_and_nothing_written(steppe, tmp_path):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from steppe.zoo import build, save

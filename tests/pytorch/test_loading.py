@@ -67,7 +67,7 @@ def test_the_state_of_another_rule_or_of_other_weights_is_refused(rule):
 def test_the_identity_is_that_of_the_numbers_whatever_their_precision_and_order():
     rule, cpu = read_rule("rnnprop-v1"), torch.device("cpu")
     assert read_rule("rnnprop-v1").to(cpu, torch.float64).identity == rule.identity
-    told = {**vars(rule), **vars(rule.time), "weight_decay": 0.0}
+    told = {**vars(rule), **vars(rule.time)}
     turned = type(rule)(dict(reversed(rule.weights.items())), told)
     assert turned.identity == rule.identity
     names = (*RULES, "rnnprop-flat-v1", "dm-flat-v1")

@@ -169,12 +169,33 @@ def test_formulas_have_identities_of_their_own():
     assert identity("0.1 * g", None, 0.0) == identity("c0 * g", (0.1,), 0.0)
 
 
+TIMED = {"hidden": (4,), "time_scales": (1.0, 20.0), "horizon": 30}
+
+
 @pytest.mark.parametrize("kind", [steppe.DM, steppe.RNNProp])
-def test_features_of_time_are_the_same(kind, tmp_path):
-    path = tmp_path / "timed.safetensors"
-    make = lambda **extra: kind(hidden=(4,), key=jax.random.key(0), scale=0.1, **extra)
-    steppe.save(path, make(time_scales=(1.0, 20.0), horizon=30))
-    assert difference(in_torch(path, "float64"), in_jax(load(path), "float64")) < 1e-9
-    with pytest.raises(steppe.store.manifest.CheckpointError, match="decides its own weight decay"):
-        steppe.save(path, make(weight_decay=1e-3))
-        LearnedOptimizer([torch.nn.Parameter(torch.zeros(2))], path)
+@pytest.mark.parametrize(
+    "extra",
+    [
+        TIMED,
+        TIMED | {"weight_decay": 0.05},
+        {"hidden": (4, 3), "weight_decay": 0.05},
+        {"hidden": (), "weight_decay": 0.05},
+    ],
+    ids=str,
+)
+def test_features_of_time_and_a_learned_decay_are_the_same(kind, extra, tmp_path):
+    file = tmp_path / "timed.safetensors"
+    steppe.save(file, kind(key=jax.random.key(0), scale=0.1, **extra))
+    theirs = in_jax(load(file), "float64")
+    assert difference(in_torch(file, "float64"), theirs) < 1e-9
+    assert difference(in_torch(file, "float64", block=17), theirs) < 1e-9
+    assert difference(in_torch(file, "float32"), theirs) < 1e-4
+
+
+def test_the_rate_multiplies_a_learned_decay_as_in_jax(tmp_path):
+    from steppe.optimizers.scheduled import Scheduled
+
+    file = tmp_path / "decayed.safetensors"
+    steppe.save(file, steppe.RNNProp(key=jax.random.key(0), weight_decay=0.05, **TIMED))
+    theirs = in_jax(Scheduled(load(file), 0.5), "float64")
+    assert difference(in_torch(file, "float64", lr=0.5), theirs) < 1e-9
