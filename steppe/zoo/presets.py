@@ -49,6 +49,37 @@ DM = Recipe(
     ),
 )
 RNNPROP = change(DM, opt="rnnprop", steps=500, validate_every=50)
+# Ours: steadier meta-training, with features of time and a learned weight decay (docs/steady.md).
+# What it is worth, and the weight of flatness: the study `flatness_2`, which gives it three tasks.
+STEADY = Recipe(
+    task=Task(scaling=1.0),
+    optimizer=Optimizer(
+        name="rnnprop",
+        hidden=(20,),
+        time_scales=(10.0, 100.0, 1000.0),
+        weight_decay=1e-3,
+        options={"scale": 0.03},
+    ),
+    estimator=Estimator(episodes=6, unroll=20, horizon=500, rows=256),
+    objective=Objective(weights="uniform", transform="identity"),
+    imitation=Imitation(weights="uniform"),
+    meta=Meta(lr=1e-3, decay="cosine", clip=1.0),
+    run=Run(
+        steps=1000,
+        keep="average",
+        validate_every=0,
+        validation_episodes=4,
+        validate_by="objective",
+    ),
+)
+RELATIVE_TRACE = Penalty(
+    kind="gauss-newton",
+    units="length",
+    normalise="log1p",
+    reference=2500.0,
+    probes=2,
+    weight=1.0,
+)
 L2O_SCALE = Recipe(
     optimizer=Optimizer(name="l2o-scale"),
     estimator=Estimator(episodes=1, second_order=True),
@@ -150,6 +181,8 @@ PRESETS: dict[str, Recipe] = {
     }.items()
     for ending, variant in variants.items()
 } | {
+    "rnnprop-steady": STEADY,
+    "rnnprop-flat": change(STEADY, penalty=RELATIVE_TRACE),
     "halo": HALO,
     "halo-code": change(HALO, **{"penalty.weight": 5e-4 * HALO_UNROLL, "penalty.mean": True}),
     "m-l2o": M_L2O,

@@ -56,6 +56,14 @@ PRESETS = table(
         }.items()
     ),
     _preset(
+        "rnnprop-steady",
+        "rnnprop",
+        "RNNProp that knows of time and decays weights, meta-trained steadily; takes --other-tasks",
+    ),
+    _preset(
+        "rnnprop-flat", "rnnprop", "the same with a measure of flatness, for trainings that overfit"
+    ),
+    _preset(
         "halo",
         "l2o-scale",
         "L2O-Scale that keeps gradients small: 1e-3 ‖∇f‖² at every step (Li et al. 2020)",

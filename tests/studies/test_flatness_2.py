@@ -5,6 +5,7 @@ import json
 import math
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,9 +22,12 @@ from steppe.studies.flatness_2.reproduce import present
 from steppe.studies.flatness_2.scales import SMALL
 from steppe.studies.flatness_2.stages import cells, further, stages
 from steppe.studies.names import scales
+from steppe.studies.study import read
+from steppe.zoo.presets import recipe
 from steppe.zoo.recipe_json import from_json
 
 RULE = SMALL.rule
+RECORD = Path(search.__file__).with_name("small.jsonl")
 PLANTED = dataclasses.replace(  # few tasks, one rule
     SMALL,
     recipes={RULE: SMALL.recipes[RULE]},
@@ -250,10 +254,20 @@ def test_the_search_never_sees_a_seed_or_a_task_of_the_study():
 
 def test_every_arm_ends_with_the_mean_of_the_last_quarter_and_no_validation():
     for arm in (*FIRST, *LATER):
-        recipe = with_arm(SMALL.recipes[RULE], arm, dict.fromkeys((*FIRST, *LATER), 1.0))
-        assert recipe.run.keep == "average" and recipe.run.validate_every == 0
-        assert recipe.task.scaling == 1.0 and recipe.meta.decay == "cosine"
+        made = with_arm(SMALL.recipes[RULE], arm, dict.fromkeys((*FIRST, *LATER), 1.0))
+        assert made.run.keep == "average" and made.run.validate_every == 0
+        assert made.task.scaling == 1.0 and made.meta.decay == "cosine"
     assert learned(SMALL, RULE, NONE, {}, 7)["meta_task"]["split"] == 2
+
+
+def test_every_cell_of_the_record_is_of_the_study():
+    rows = read(RECORD)
+    assert {r.id for r in rows} <= {cell_id(cell) for cell in further(SMALL, rows)}
+
+
+def test_the_preset_is_the_recipe_with_the_weight_that_was_found():
+    weights = search.weights(SMALL, RULE, (MAIN,), read(RECORD))
+    assert recipe("rnnprop-flat") == with_arm(SMALL.recipes[RULE], MAIN, weights)
 
 
 def test_tasks_without_their_data_are_left_out(monkeypatch, whole):

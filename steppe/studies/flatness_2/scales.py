@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ...zoo.presets import recipe
 from ...zoo.recipe import Recipe, change
 from ..flatness.design import NORM, VALID, Tasks
 from ..flatness.scales import MLP, RELU, SMALL_RECIPES
@@ -14,16 +15,15 @@ STEADY = {  # of docs/steady.md
     "keep": "average",
     "validate_every": 0,
 }
-TIME = {"optimizer.time_scales": (10.0, 100.0, 1000.0), "optimizer.weight_decay": 1e-3}
 
 
-def steadier(recipe: Recipe) -> Recipe:
+def steadier(first: Recipe) -> Recipe:
     """The recipe of the first study with more episodes, half the meta-rate, and its mean kept."""
-    return change(recipe, **STEADY, meta_lr=recipe.meta.lr / 2)
+    return change(first, **STEADY, meta_lr=first.meta.lr / 2)
 
 
 RECIPES = {
-    "timed-rnnprop": change(steadier(SMALL_RECIPES["rnnprop"]), **TIME),
+    "timed-rnnprop": recipe("rnnprop-steady"),
     "rnnprop": steadier(SMALL_RECIPES["rnnprop"]),
     "dm": steadier(SMALL_RECIPES["dm"]),
     "l2o-scale": steadier(SMALL_RECIPES["l2o-scale"]),
@@ -84,9 +84,7 @@ SMALL = Scale(
 TINY = dataclasses.replace(
     SMALL,
     name="tiny",
-    recipes={
-        name: change(recipe, episodes=2, steps=20, horizon=60) for name, recipe in RECIPES.items()
-    },
+    recipes={name: change(own, episodes=2, steps=20, horizon=60) for name, own in RECIPES.items()},
     others={"tanh": OTHERS["tanh"]},
     validation={"wrong labels": SMALL.validation["wrong labels"]},
     digits={"sigmoid": SMALL.digits["sigmoid"]},
@@ -110,8 +108,7 @@ PAPER = dataclasses.replace(
     SMALL,
     name="paper",
     recipes={
-        name: change(recipe, episodes=16, steps=10_000, horizon=1000)
-        for name, recipe in RECIPES.items()
+        name: change(own, episodes=16, steps=10_000, horizon=1000) for name, own in RECIPES.items()
     },
     meta_task=MNIST,
     others={
