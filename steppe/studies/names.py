@@ -150,6 +150,11 @@ STUDIES = {
         "shipped_weights.settings:ELSEWHERE",
         "shipped_weights.cifar10:STUDY",
     ),
+    "shipped_weights.tries": Entry(
+        "What makes a learned optimizer better than Adam where neither is tuned?",
+        "shipped_weights.tries_design:SCALES",
+        "shipped_weights.tries:STUDY",
+    ),
     "guard": Entry(
         "Is a guarded optimizer safe where it was not trained, and what does that cost?",
         "guard.settings:SCALES",

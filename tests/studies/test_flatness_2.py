@@ -13,9 +13,20 @@ import pytest
 from steppe.evaluation.engines import Row, cell_id
 from steppe.evaluation.stats import equivalence, interval
 from steppe.studies.flatness.design import NONE, NORM, VALID
+from steppe.studies.flatness.lines import STOP, differences, general
 from steppe.studies.flatness_2 import search
-from steppe.studies.flatness_2.claims import FEWEST, claims, results
-from steppe.studies.flatness_2.design import FIRST, LATER, MAIN, Scale, learned, with_arm
+from steppe.studies.flatness_2.claims import FEWEST, PLAIN, claims, results, rival
+from steppe.studies.flatness_2.design import (
+    FIRST,
+    LATER,
+    MAIN,
+    UNTUNED,
+    Scale,
+    divisions,
+    learned,
+    untuned,
+    with_arm,
+)
 from steppe.studies.flatness_2.mediation import mediation
 from steppe.studies.flatness_2.outcome import conclude
 from steppe.studies.flatness_2.reproduce import present
@@ -262,7 +273,20 @@ def test_every_arm_ends_with_the_mean_of_the_last_quarter_and_no_validation():
 
 def test_every_cell_of_the_record_is_of_the_study():
     rows = read(RECORD)
-    assert {r.id for r in rows} <= {cell_id(cell) for cell in further(SMALL, rows)}
+    reached = {cell_id(cell) for cell in further(SMALL, rows)}
+    early = {cell_id(untuned(SMALL, name, k)) for k in divisions(SMALL) for name in UNTUNED}
+    assert {r.id for r in rows} <= reached | early
+
+
+def test_what_readme_tells_of_the_first_meta_seed_is_so():
+    found = results(SMALL, read(RECORD))
+    differ = general(list(SMALL.unseen), STOP)["ln test_loss"]
+    arm = lambda name: (RULE, PLAIN, name)
+    adam = arm(rival("adam", "untuned", "steps"))
+    [none], [size], [trace] = (differences(found, arm(x), adam, differ, [0]) for x in FIRST)
+    ratios = [f"{math.exp(x):.2f}" for x in (none, size, trace)]
+    said = "`none` {}, `norm` {} and `relative-trace` {} times".format(*ratios)
+    assert said in RECORD.with_name("README.md").read_text(encoding="utf-8")
 
 
 def test_the_preset_is_the_recipe_with_the_weight_that_was_found():

@@ -1,0 +1,116 @@
+"""The tries, and the tasks that judge them. Plain data, standard library only; `tries` runs it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ...core.settings import check, setting
+from ...zoo.presets import recipe
+from ...zoo.recipe import Recipe, change
+from ..flatness.design import NORM, VALID
+from ..flatness_2.design import MAIN, with_arm
+
+META_SEED = 200  # no study has it
+HE = {"start": "he"}
+BARE = {"curved": False, "split": 0}
+TASKS: dict[str, dict[str, Any]] = {  # none of them is judged by in a study
+    "deeper tanh": {"name": "digits-deeper", "hidden": [24, 24], "activation": "tanh", **HE},
+    "wrong labels": {"name": "digits-relu", "hidden": [40], "noise": 0.2, **HE},
+    "MNIST tanh": {"name": "mnist5k-mlp", "activation": "tanh", "runs": 2, "every": 20, **HE},
+    "sigmoid": {"name": "digits-mlp", "hidden": [32], **HE},
+    "mixture": {"name": "mixture-mlp", "hidden": [20], "activation": "tanh", "every": 10},
+}
+SHORT: dict[str, dict[str, Any]] = {
+    "sigmoid, short": {**TASKS["sigmoid"], "horizon": 60},
+    "MNIST tanh, short": {**TASKS["MNIST tanh"], "horizon": 60, "every": 10},
+}
+SETTINGS = {  # rival → rate and setting, of the cells "untuned" of flatness_2
+    "adam": (0.01, 0.0),
+    "adam-cosine": (0.0316, 0.0),
+    "adamw-cosine": (0.0316, 0.01),
+    "momentum-cosine": (0.316, 0.0005),
+}
+NOISY = {"noisy": {"name": "digits-relu", "hidden": [24], "noise": 0.3, **HE, "split": 0}}
+NARROW = {
+    "narrow": {"name": "digits-relu", "hidden": [5], **HE, "split": 0},
+    "narrow sigmoid": {"name": "digits-mlp", "hidden": [12], **HE, "split": 0},
+}
+RANDOM = {  # random classes, drawn anew for each episode
+    "random wide": {"name": "random-mlp-32-64"},
+    "random deep": {"name": "random-mlp-8-5-3"},
+}
+
+BARE_RULE, TIMELESS = {"optimizer.weight_decay": None}, {"optimizer.time_scales": ()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Try:
+    """Changes of a recipe.
+
+    - `arms`: arm of `flatness_2` → weight
+    - `changes`: settings of the recipe
+    - `others`: further tasks of meta-training, beside the three
+    - `steps`: meta-steps, where they are not those of the run
+    """
+
+    arms: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    others: Mapping[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    steps: int | None = None
+
+    def recipe(self, steps: int) -> Recipe:
+        made = change(recipe("rnnprop-steady"), steps=self.steps or steps, **self.changes)
+        for arm, weight in self.arms.items():
+            made = with_arm(made, arm, {arm: weight})
+        return made
+
+
+LONG, LONGER = {"unroll": 100}, {"unroll": 250}
+TRIES = {
+    "plain": Try(),
+    "size 0.1": Try(arms={NORM: 0.1}),
+    "held-out": Try(arms={VALID: 1.0}),
+    "held-out, trace 0.3": Try(arms={VALID: 1.0, MAIN: 0.3}),
+    "held-out, size 0.03": Try(arms={VALID: 1.0, NORM: 0.03}),
+    "held-out, ln of the loss": Try(arms={VALID: 1.0}, changes={"objective.transform": "log"}),
+    "held-out, coordinates not scaled": Try(arms={VALID: 1.0}, changes={"scaling": 0.0}),
+    "random classes": Try(others=RANDOM),
+    "random classes, trace 0.3": Try(arms={MAIN: 0.3}, others=RANDOM),
+    "random classes, trace 0.1": Try(arms={MAIN: 0.1}, others=RANDOM),
+    "random classes, size 0.03": Try(arms={NORM: 0.03}, others=RANDOM),
+    "trace 0.3, no weight decay": Try(arms={MAIN: 0.3}, changes=BARE_RULE),
+    "trace 0.1, no weight decay": Try(arms={MAIN: 0.1}, changes=BARE_RULE),
+    "trace 0.3, no features of time": Try(arms={MAIN: 0.3}, changes=TIMELESS),
+    "trace 0.3, narrow networks": Try(arms={MAIN: 0.3}, others=NARROW),
+    "windows of 100": Try(changes=LONG, steps=200),
+    "size 0.1, windows of 100": Try(arms={NORM: 0.1}, changes=LONG, steps=200),
+    "trace 0.3, windows of 100": Try(arms={MAIN: 0.3}, changes=LONG, steps=200),
+    "trace 1.0, windows of 100": Try(arms={MAIN: 1.0}, changes=LONG, steps=200),
+    "trace 0.3, windows of 100, 400 meta-steps": Try(arms={MAIN: 0.3}, changes=LONG, steps=400),
+    "trace 0.3, windows of 250": Try(arms={MAIN: 0.3}, changes=LONGER, steps=80),
+    "trace 0.3, windows of 100, wrong labels": Try(
+        arms={MAIN: 0.3}, changes=LONG, others=NOISY, steps=200
+    ),
+    "held-out, windows of 100": Try(arms={VALID: 1.0}, changes=LONG, steps=150),
+    "held-out, windows of 100, wrong labels": Try(
+        arms={VALID: 1.0}, changes=LONG, others=NOISY, steps=200
+    ),
+    "held-out, trace 0.1, windows of 100, wrong labels": Try(
+        arms={VALID: 1.0, MAIN: 0.1}, changes=LONG, others=NOISY, steps=200
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tries:
+    """Sizes of the tries."""
+
+    names: tuple[str, ...] = setting(tuple(TRIES), "tries to make", choices=TRIES)
+    steps: int = setting(500, "meta-steps of a try, at most", least=1)
+    horizon: int = setting(500, "steps of a training that judges", least=60)
+
+    def __post_init__(self):
+        check(self)
+
+
+SCALES = {"tiny": Tries(names=("plain",), steps=20, horizon=60), "small": Tries()}
