@@ -41,7 +41,7 @@ def cells(settings: Tries) -> Iterator[Cell]:
             "name": name,
             "recipe": to_flat(made.recipe(settings.steps)),
             "meta_task": SMALL.meta_task | {"split": 0},
-            "others": divided(SMALL.others, 0) | made.others,
+            "others": {**divided(SMALL.others, 0), **made.others},
             "meta_seed": META_SEED,
             **looks,
         }
