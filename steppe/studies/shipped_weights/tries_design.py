@@ -70,32 +70,32 @@ TRIES = {
     "plain": Try(),
     "size 0.1": Try(arms={NORM: 0.1}),
     "held-out": Try(arms={VALID: 1.0}),
-    "held-out, trace 0.3": Try(arms={VALID: 1.0, MAIN: 0.3}),
-    "held-out, size 0.03": Try(arms={VALID: 1.0, NORM: 0.03}),
-    "held-out, ln of the loss": Try(arms={VALID: 1.0}, changes={"objective.transform": "log"}),
-    "held-out, coordinates not scaled": Try(arms={VALID: 1.0}, changes={"scaling": 0.0}),
+    "held-out + trace 0.3": Try(arms={VALID: 1.0, MAIN: 0.3}),
+    "held-out + size 0.03": Try(arms={VALID: 1.0, NORM: 0.03}),
+    "held-out + ln of the loss": Try(arms={VALID: 1.0}, changes={"objective.transform": "log"}),
+    "held-out + coordinates not scaled": Try(arms={VALID: 1.0}, changes={"scaling": 0.0}),
     "random classes": Try(others=RANDOM),
-    "random classes, trace 0.3": Try(arms={MAIN: 0.3}, others=RANDOM),
-    "random classes, trace 0.1": Try(arms={MAIN: 0.1}, others=RANDOM),
-    "random classes, size 0.03": Try(arms={NORM: 0.03}, others=RANDOM),
-    "trace 0.3, no weight decay": Try(arms={MAIN: 0.3}, changes=BARE_RULE),
-    "trace 0.1, no weight decay": Try(arms={MAIN: 0.1}, changes=BARE_RULE),
-    "trace 0.3, no features of time": Try(arms={MAIN: 0.3}, changes=TIMELESS),
-    "trace 0.3, narrow networks": Try(arms={MAIN: 0.3}, others=NARROW),
+    "random classes + trace 0.3": Try(arms={MAIN: 0.3}, others=RANDOM),
+    "random classes + trace 0.1": Try(arms={MAIN: 0.1}, others=RANDOM),
+    "random classes + size 0.03": Try(arms={NORM: 0.03}, others=RANDOM),
+    "trace 0.3 + no weight decay": Try(arms={MAIN: 0.3}, changes=BARE_RULE),
+    "trace 0.1 + no weight decay": Try(arms={MAIN: 0.1}, changes=BARE_RULE),
+    "trace 0.3 + no features of time": Try(arms={MAIN: 0.3}, changes=TIMELESS),
+    "trace 0.3 + narrow networks": Try(arms={MAIN: 0.3}, others=NARROW),
     "windows of 100": Try(changes=LONG, steps=200),
-    "size 0.1, windows of 100": Try(arms={NORM: 0.1}, changes=LONG, steps=200),
-    "trace 0.3, windows of 100": Try(arms={MAIN: 0.3}, changes=LONG, steps=200),
-    "trace 1.0, windows of 100": Try(arms={MAIN: 1.0}, changes=LONG, steps=200),
-    "trace 0.3, windows of 100, 400 meta-steps": Try(arms={MAIN: 0.3}, changes=LONG, steps=400),
-    "trace 0.3, windows of 250": Try(arms={MAIN: 0.3}, changes=LONGER, steps=80),
-    "trace 0.3, windows of 100, wrong labels": Try(
+    "size 0.1 + windows of 100": Try(arms={NORM: 0.1}, changes=LONG, steps=200),
+    "trace 0.3 + windows of 100": Try(arms={MAIN: 0.3}, changes=LONG, steps=200),
+    "trace 1.0 + windows of 100": Try(arms={MAIN: 1.0}, changes=LONG, steps=200),
+    "trace 0.3 + windows of 100 + 400 meta-steps": Try(arms={MAIN: 0.3}, changes=LONG, steps=400),
+    "trace 0.3 + windows of 250": Try(arms={MAIN: 0.3}, changes=LONGER, steps=80),
+    "trace 0.3 + windows of 100 + wrong labels": Try(
         arms={MAIN: 0.3}, changes=LONG, others=NOISY, steps=200
     ),
-    "held-out, windows of 100": Try(arms={VALID: 1.0}, changes=LONG, steps=150),
-    "held-out, windows of 100, wrong labels": Try(
+    "held-out + windows of 100": Try(arms={VALID: 1.0}, changes=LONG, steps=150),
+    "held-out + windows of 100 + wrong labels": Try(
         arms={VALID: 1.0}, changes=LONG, others=NOISY, steps=200
     ),
-    "held-out, trace 0.1, windows of 100, wrong labels": Try(
+    "held-out + trace 0.1 + windows of 100 + wrong labels": Try(
         arms={VALID: 1.0, MAIN: 0.1}, changes=LONG, others=NOISY, steps=200
     ),
 }
