@@ -66,10 +66,8 @@ class Mix(AbstractEstimator):
         reals("Mix", finite=False, weights=weights)
         at_least(1, "Mix", horizon=horizon)
         self.names = tuple(parts)
-        own = [p if isinstance(p, Part) else Part(p) for p in parts.values()]
-        apart = [part.estimator for part in own]
-        apart = apart if draw else spread(apart)
-        self.parts = tuple(Part(e, p.task, p.objective) for e, p in zip(apart, own, strict=True))
+        own = tuple(p if isinstance(p, Part) else Part(p) for p in parts.values())
+        self.parts = own if draw else spread(own)
         weights = [1.0] * len(self.parts) if weights is None else weights
         if len(weights) != len(self.parts):
             raise ValueError(f"Mix: {len(self.parts)} parts but {len(weights)} weights given.")

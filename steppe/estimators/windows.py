@@ -4,7 +4,7 @@ what each contributes. An estimator holds `Windows` and says what one lane does.
 import abc
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -144,10 +144,10 @@ class Windows(eqx.Module):
         return grads, state, stats
 
 
-def spread(estimators: Sequence[AbstractEstimator]) -> list[AbstractEstimator]:
-    """Estimators that are averaged, with the ages of their episodes spread evenly over all."""
+def spread(averaged: PyTree) -> PyTree:
+    """The tree that is averaged, the ages of its episodes spread evenly over all its windows."""
     windows = lambda x: isinstance(x, Windows)
-    count = sum(windows(x) for e in estimators for x in jtu.tree_leaves(e, is_leaf=windows))
+    count = sum(map(windows, jtu.tree_leaves(averaged, is_leaf=windows)))
     number = itertools.count()
 
     def place(x: PyTree) -> PyTree:
@@ -155,7 +155,7 @@ def spread(estimators: Sequence[AbstractEstimator]) -> list[AbstractEstimator]:
             return x
         return eqx.tree_at(lambda w: w.among, x, jnp.array([next(number), count], jnp.int32))
 
-    return [jtu.tree_map(place, e, is_leaf=windows) for e in estimators]
+    return jtu.tree_map(place, averaged, is_leaf=windows)
 
 
 class AbstractWindowed(AbstractEstimator):

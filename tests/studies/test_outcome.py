@@ -17,7 +17,10 @@ from steppe.studies.study import read
 
 FOLDER = Path(outcome.__file__).parent
 STUDY = (FOLDER / "README.md").read_text(encoding="utf-8")
-FRONT = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+FRONT, WHICH = (
+    (Path(__file__).parents[2] / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/which-optimizer.md")
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def test_the_tables_are_those_of_the_record(told):
     assert told in STUDY
 
 
-@pytest.mark.parametrize("text", [STUDY, FRONT], ids=["study", "front page"])
+@pytest.mark.parametrize("text", [STUDY, FRONT, WHICH], ids=["study", "front page", "which"])
 def test_intervals_that_are_quoted_are_those_of_the_tables(text, told):
     prose = text.replace(told, "").split("## Log of tries")[0]
     quoted = re.findall(r"[-+]?\d+\.\d+ \[[-+]?\d+\.\d+, [-+]?\d+\.\d+\]", prose)

@@ -24,7 +24,10 @@ def planted(loss, accuracy=0.9):
         value = loss[cell["name"]]
         look = {name: [value] * 2 for name in ("train_loss", "test_loss")}
         at = {"stop": look | {"test_accuracy": [accuracy] * 2}, "end": look}
-        result = {"meta": {"tail_sd": 0.05}, "tasks": dict.fromkeys(cell["tasks"], at)}
+        result = {
+            "meta": {"tail_sd": 0.05},
+            "tasks": {label: {"at": at} for label in cell["tasks"]},
+        }
         rows.append(Row(cell_id(cell), cell, result, None, 1.0, 1, {}))
     return rows
 
@@ -70,6 +73,6 @@ def test_readme_has_the_tables_of_the_record():
 def test_a_rival_is_looked_at():
     [cell] = [c for c in tries.cells(SCALES["tiny"]) if c["name"] == "adam"]
     found = tries.run(cell | {"tasks": {"mixture": cell["tasks"]["mixture"]}, "runs": 1})
-    (loss,) = found["tasks"]["mixture"]["end"]["test_loss"]
+    (loss,) = found["tasks"]["mixture"]["at"]["end"]["test_loss"]
     assert 0.3 < loss < math.log(4) and found["meta"] == {}
     assert dataclasses.asdict(SCALES["tiny"])["steps"] == 20

@@ -8,7 +8,6 @@ meta-training (`flatness_2`, division 0). One meta-seed each, so that a small di
 """
 
 import math
-import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,13 +16,13 @@ import jax.numpy as jnp
 from ...evaluation.engines import Row
 from ...zoo.recipe_json import to_flat
 from ..flatness import work
+from ..flatness.lines import END, STOP, general
 from ..flatness_2.design import divided
 from ..flatness_2.rivals import RIVALS
 from ..flatness_2.scales import SMALL
 from ..study import Cell, Conclusion, Study, markdown
 from .tries_design import BARE, META_SEED, SETTINGS, SHORT, TASKS, TRIES, Tries
 
-STOP, END = "stop", "end"
 SHOWN = ("train_loss", "test_loss", "test_accuracy")
 BESIDE = "adamw-cosine"  # rival of the table by tasks
 
@@ -60,7 +59,8 @@ def run(cell: Cell) -> dict[str, Any]:
     for label, how in cell["tasks"].items():
         steps = min(how.get("horizon", cell["horizon"]), cell["horizon"])
         found = work.look(cell, how, make(steps), steps)["at"]
-        tasks[label] = {at: {name: found[at][name] for name in SHOWN} for at in (STOP, END)}
+        kept = {at: {name: found[at][name] for name in SHOWN} for at in ("stop", "end")}
+        tasks[label] = {"at": kept}
     return {"meta": meta, "tasks": tasks}
 
 
@@ -90,26 +90,15 @@ def conclude(settings: Tries, rows: Sequence[Row]) -> Conclusion:
 
 def told(row: Row, rival: Row) -> str:
     """Ratio of test losses and difference of accuracies, at the validated stop, over the tasks."""
-    gain = statistics.fmean(accuracy(row, x) - accuracy(rival, x) for x in TASKS)
-    return f"{ratio(row, rival):.2f}, {100 * gain:+.2f}"
+    gain = general(list(TASKS), STOP)["test_accuracy"](row.result or {}, rival.result or {})
+    return f"{ratio(row, rival):.2f}, {'–' if gain is None else f'{100 * gain:+.2f}'}"
 
 
-def ratio(row: Row, rival: Row, *labels: str) -> float:
-    """Geometric mean over tasks; inf where a training diverged."""
-    off = [log_loss(row, x) - log_loss(rival, x) for x in labels or TASKS]
-    return math.exp(statistics.fmean(off)) if all(map(math.isfinite, off)) else math.inf
-
-
-def log_loss(row: Row, label: str) -> float:
-    at = END if label in SHORT else STOP
-    losses = (row.result or {})["tasks"][label][at]["test_loss"]
-    return math.inf if None in losses else statistics.fmean(map(math.log, losses))
-
-
-def accuracy(row: Row, label: str) -> float:
-    """Mean over trainings; 0 where one diverged."""
-    found = (row.result or {})["tasks"][label][STOP]["test_accuracy"]
-    return 0.0 if None in found else statistics.fmean(found)
+def ratio(row: Row, rival: Row, label: str = "") -> float:
+    """Geometric mean of ratios of test losses over the tasks, or on one; inf where one diverged."""
+    tasks, readings = [label] if label else list(TASKS), END if label in SHORT else STOP
+    off = general(tasks, readings)["ln test_loss"](row.result or {}, rival.result or {})
+    return math.inf if off is None else math.exp(off)
 
 
 def gate(row: Row) -> str:
