@@ -106,6 +106,7 @@ def command(cache, *words):
     pytest.fail(process.stderr.read().decode())
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(
     ("end", "code"), [("Ctrl-C", 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
