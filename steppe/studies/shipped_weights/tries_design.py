@@ -10,7 +10,7 @@ from ...zoo.recipe import Recipe, change
 from ..flatness.design import NORM, VALID
 from ..flatness_2.design import MAIN, with_arm
 
-META_SEED = 200  # no study has it
+META_SEED = 200  # no study has it; of every look, and of meta-training unless a try has its own
 HE = {"start": "he"}
 BARE = {"curved": False, "split": 0}
 TASKS: dict[str, dict[str, Any]] = {  # none of them is judged by in a study
@@ -40,7 +40,15 @@ RANDOM = {  # random classes, drawn anew for each episode
     "random deep": {"name": "random-mlp-8-5-3"},
 }
 
+SHIPPED = ("rnnprop-v1", "rnnprop-flat-v1")  # beside the tries, as they are
+
 BARE_RULE, TIMELESS = {"optimizer.weight_decay": None}, {"optimizer.time_scales": ()}
+SMALL_RULE = {  # a change of the rule alone, `optimizers.learned.small_mlp`
+    "optimizer.name": "small-mlp",
+    "optimizer.hidden": (8, 8),
+    "optimizer.options": {},
+    "estimator.rows": None,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,12 +59,14 @@ class Try:
     - `changes`: settings of the recipe
     - `others`: further tasks of meta-training, beside the three
     - `steps`: meta-steps, where they are not those of the run
+    - `meta_seed`: of meta-training
     """
 
     arms: Mapping[str, float] = dataclasses.field(default_factory=dict)
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     others: Mapping[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     steps: int | None = None
+    meta_seed: int = META_SEED
 
     def recipe(self, steps: int) -> Recipe:
         made = change(recipe("rnnprop-steady"), steps=self.steps or steps, **self.changes)
@@ -98,6 +108,15 @@ TRIES = {
     "held-out + trace 0.1 + windows of 100 + wrong labels": Try(
         arms={VALID: 1.0, MAIN: 0.1}, changes=LONG, others=NOISY, steps=200
     ),
+    "trace 0.3 + windows of 100 + another meta-seed": Try(
+        arms={MAIN: 0.3}, changes=LONG, steps=200, meta_seed=META_SEED + 1
+    ),
+    "small MLP + trace 0.3 + windows of 100": Try(
+        arms={MAIN: 0.3}, changes=LONG | SMALL_RULE, steps=200
+    ),
+    "small MLP + trace 0.3 + windows of 100 + ten times the meta-rate": Try(
+        arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | {"meta.lr": 1e-2}, steps=120
+    ),
 }
 
 
@@ -106,6 +125,9 @@ class Tries:
     """Sizes of the tries."""
 
     names: tuple[str, ...] = setting(tuple(TRIES), "tries to make", choices=TRIES)
+    shipped: tuple[str, ...] = setting(
+        SHIPPED, "optimizers that are shipped, to look at beside them", choices=SHIPPED
+    )
     steps: int = setting(500, "meta-steps of a try, at most", least=1)
     horizon: int = setting(500, "steps of a training that judges", least=60)
 
@@ -113,4 +135,7 @@ class Tries:
         check(self)
 
 
-SCALES = {"tiny": Tries(names=("plain",), steps=20, horizon=60), "small": Tries()}
+SCALES = {
+    "tiny": Tries(names=("plain",), shipped=(), steps=20, horizon=60),
+    "small": Tries(),
+}
