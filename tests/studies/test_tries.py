@@ -10,11 +10,19 @@ from steppe.evaluation.engines import Row, cell_id
 from steppe.studies.flatness import scales as first
 from steppe.studies.flatness_2 import scales as second
 from steppe.studies.shipped_weights import tries
-from steppe.studies.shipped_weights.tries_design import SCALES, SETTINGS, SHORT, TASKS, TRIES, Tries
+from steppe.studies.shipped_weights.tries_design import (
+    META_SEED,
+    SCALES,
+    SETTINGS,
+    SHORT,
+    TASKS,
+    TRIES,
+    Tries,
+)
 from steppe.studies.study import read
 
 FOLDER = Path(tries.__file__).parent
-SMALL = Tries(names=("plain", "size 0.1"))
+SMALL = Tries(names=("plain", "size 0.1"), shipped=())
 
 
 def planted(loss, accuracy=0.9):
@@ -55,7 +63,7 @@ def test_nothing_that_a_study_judges_by_is_judged_by_here():
 
 
 def test_every_try_is_a_recipe_of_its_own():
-    recipes = [(made.recipe(500), tuple(made.others)) for made in TRIES.values()]
+    recipes = [(made.recipe(500), tuple(made.others), made.meta_seed) for made in TRIES.values()]
     assert len(set(map(repr, recipes))) == len(TRIES)
     [cell] = [c for c in tries.cells(SCALES["tiny"]) if c["part"] == "try"]
     assert cell["recipe"]["steps"] == 20 and cell["horizon"] == 60
@@ -67,6 +75,39 @@ def test_readme_has_the_tables_of_the_record():
     assert {row.id for row in rows} == wanted and all(row.result is not None for row in rows)
     assert tries.conclude(SCALES["small"], rows).text in (FOLDER / "README.md").read_text()
     assert {label for row in rows for label in row.result["tasks"]} == {*TASKS, *SHORT}
+
+
+def test_what_readme_says_of_them_is_so():
+    rows = {row.cell["name"]: row for row in read(FOLDER / "tries.jsonl")}
+    told = (FOLDER / "README.md").read_text().replace("\n", " ")
+    beside = lambda name: tries.ratio(rows[name], rows["adam"])
+    best, again = "trace 0.3 + windows of 100", "trace 0.3 + windows of 100 + another meta-seed"
+    at = [f"{beside(name):.2f}" for name in (best, again, "rnnprop-v1", "rnnprop-flat-v1")]
+    assert "was {} of Adam; with another   meta-seed it is {}".format(*at[:2]) in told
+    assert "are at {}   and {}".format(*at[2:]) in told
+    first = [name for name in TRIES if not name.startswith("small MLP") and name != again]
+    assert len(first) == 25 and min(first, key=beside) == best
+
+    of = lambda name: tries.ratio(rows[name], rows["adamw-cosine"], "mixture")
+    small = [of(name) for name in TRIES if name.startswith("small MLP")]
+    others = [of(name) for name in rows if rows[name].cell["part"] != "rival" and "MLP" not in name]
+    ends = f"{min(others):.2f} to {max(others):.2f}"
+    assert f"{min(small):.2f} of AdamW with a cosine where RNNProp has {ends}" in told
+
+
+def test_looks_are_the_same_whatever_the_meta_seed(monkeypatch):
+    seen = []
+
+    def look(cell, how, opt, steps):
+        seen.append(cell["meta_seed"])
+        return {"at": {at: {name: [0.0] for name in tries.SHOWN} for at in ("stop", "end")}}
+
+    monkeypatch.setattr(tries.work, "look", look)
+    monkeypatch.setattr(tries.work, "train", lambda cell: (cell["meta_seed"], {}))
+    name = "trace 0.3 + windows of 100 + another meta-seed"
+    (cell,) = (c for c in tries.cells(Tries(names=(name,), shipped=())) if c["part"] == "try")
+    tries.run(cell)
+    assert cell["meta_seed"] == META_SEED + 1 and set(seen) == {META_SEED}
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from ..flatness_2.design import divided
 from ..flatness_2.rivals import RIVALS
 from ..flatness_2.scales import SMALL
 from ..study import Cell, Conclusion, Study, markdown
-from .tries_design import BARE, META_SEED, SETTINGS, SHIPPED, SHORT, TASKS, TRIES, Tries
+from .tries_design import BARE, META_SEED, SETTINGS, SHORT, TASKS, TRIES, Tries
 
 SHOWN = ("train_loss", "test_loss", "test_accuracy")
 BESIDE = "adamw-cosine"  # rival of the table by tasks
@@ -72,7 +72,9 @@ def run(cell: Cell) -> dict[str, Any]:
 
 
 def conclude(settings: Tries, rows: Sequence[Row]) -> Conclusion:
-    made = {row.cell["name"]: row for row in rows if row.result is not None}
+    found = {row.cell["name"]: row for row in rows if row.result is not None}
+    order = (*SETTINGS, *settings.shipped, *settings.names)
+    made = {name: found[name] for name in order if name in found}
     tries = {name: row for name, row in made.items() if row.cell["part"] != "rival"}
     rivals = {name: row for name, row in made.items() if name not in tries}
     head = ["", *(f"less {name}" for name in rivals), "gate"]
