@@ -5,7 +5,7 @@ Neither JAX nor NumPy is imported.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.settings import setting
@@ -13,7 +13,7 @@ from ..optimizers.settings import verified
 from ..store.files import to_json
 from ..store.hints import printable
 from ..store.manifest import Header
-from ..zoo.io import Card, Formula, Line, certified, read_card
+from ..zoo.io import Card, Formula, certified, read_card
 from ..zoo.resolve import resolve
 from .parse import document, make
 
@@ -106,7 +106,9 @@ def sheet(card: Card) -> list[str]:
         "name": card.name,
         "about": card.summary,
         "licence": card.licence,
-        "meta-trained on": to_json(card.meta_task, ensure_ascii=False),
+        "meta-trained on": ", ".join(
+            to_json(how, ensure_ascii=False) for how in (card.meta_task, *card.others.values())
+        ),
         "recipe": to_json(card.recipe, ensure_ascii=False),
         "meta-seed": card.meta_seed,
         "meta-steps": f"{card.meta_steps}, kept the optimizer of {card.kept}",
@@ -115,8 +117,8 @@ def sheet(card: Card) -> list[str]:
     }
     lines = [f"    {name:<22}{value}" for name, value in trained.items()]
     lines += [
-        f"  after {card.horizon} steps, Adam and SAM tuned for each task",
-        *columns(card.table),
+        f"  after {card.horizon} steps; {card.against}",
+        *columns(card),
     ]
     if card.known:
         lines += ["  what is known of it", *(f"    {said}" for said in card.known)]
@@ -139,15 +141,18 @@ def as_formula(formula: Formula) -> list[str]:
     return lines
 
 
-def columns(table: Sequence[Line]) -> list[str]:
-    """Right-justified numbers; `n`: trainings behind each mean."""
-    rows: list[tuple[str, ...]] = [("", "", "ours", "Adam", "SAM", "n")]
-    for x in table:
-        numbers = ("–" if y is None else f"{y:.3g}" for y in (x.ours, x.adam, x.sam))
+def columns(card: Card) -> list[str]:
+    """The table of a card, numbers right-justified; `n`: trainings behind each mean."""
+    rows: list[tuple[str, ...]] = [("", "", "ours", *card.rivals, "n")]
+    for x in card.table:
+        values = (x.ours, *(x.rivals.get(name) for name in card.rivals))
+        numbers = ("–" if y is None else f"{y:.3g}" for y in values)
         rows.append((x.task, x.metric, *numbers, str(x.n)))
     task, metric = (max(len(row[i]) for row in rows) for i in (0, 1))
+    widths = [max(9, 2 + len(name)) for name in rows[0][2:]]
     return [
-        f"    {row[0]:<{task}}  {row[1]:<{metric}}" + "".join(f"{x:>9}" for x in row[2:])
+        f"    {row[0]:<{task}}  {row[1]:<{metric}}"
+        + "".join(f"{x:>{width}}" for x, width in zip(row[2:], widths, strict=True))
         for row in rows
     ]
 

@@ -46,7 +46,7 @@ Count = Annotated[int, Between(0, 2**53)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
-    """One number of the optimizer, and the same of tuned rivals; mean over `n` trainings.
+    """One number of the optimizer, and the same of its rivals by their names; means over `n` runs.
 
     None where it is not defined in each of them: a training diverged, or did not come so far.
     """
@@ -54,8 +54,7 @@ class Line:
     task: Words
     metric: Words
     ours: float | None
-    adam: float | None
-    sam: float | None
+    rivals: Annotated[dict[Words, float | None], Length(32)]
     n: Count
 
 
@@ -96,11 +95,13 @@ class Formula:
 class Card:
     """The facts about a pretrained optimizer. Plain data.
 
-    - `recipe`: as `zoo.recipe_json.to_flat` gives it; `meta_task`: arguments of `tasks.build`
+    - `recipe`: as `zoo.recipe_json.to_flat` gives it; `meta_task`: arguments of `tasks.build`;
+      `others`: further tasks of meta-training, label → arguments
     - `meta_steps`: done; `kept`: the one whose optimizer had the best validation loss
     - `seconds`: of meta-training, on `cores` cores of `processor`
     - `tasks`: what it was judged on, for `horizon` steps: label → arguments of `tasks.build`
-    - `table`: what came out; `failures`: where it should not be trusted
+    - `table`: what came out; `against`: the rivals in it, and how they were tuned
+    - `failures`: where it should not be trusted
     - `known`: what studies found of its recipe, and of it elsewhere
     - `formula`: the optimizer, or the one that it stands for, as a formula
     """
@@ -120,10 +121,17 @@ class Card:
     horizon: Count
     tasks: dict[str, dict[str, Any]]
     table: Annotated[tuple[Line, ...], Length(1000)]
+    against: Words
     failures: Annotated[tuple[Words, ...], Length(1000)]
     licence: Words = LICENCE
+    others: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     known: Annotated[tuple[Words, ...], Length(1000)] = ()
     formula: Formula | None = None
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """Names of the rivals of the table, in its order."""
+        return tuple(dict.fromkeys(name for line in self.table for name in line.rivals))
 
 
 def save(path: str | os.PathLike, opt: "AbstractOptimizer", **recipe: Any) -> None:
@@ -262,7 +270,7 @@ def _entries(card: Card, certificate: Mapping[str, Any] | None) -> dict[str, Any
 
 def _facts(card: Card) -> dict[str, Any]:
     """The card as it is written, without what there is nothing of."""
-    nothing = {"formula": None, "known": ()}
+    nothing = {"formula": None, "known": (), "others": {}}
     facts = dataclasses.asdict(card).items()
     return {name: x for name, x in facts if name not in nothing or x != nothing[name]}
 

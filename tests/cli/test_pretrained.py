@@ -37,7 +37,7 @@ def test_info_shows_the_card(steppe):
         assert word in said, word
     line = found.table[1]
     [shown] = [x for x in said.splitlines() if x.split("  ")[2:4] == [line.task, line.metric]]
-    assert shown.split()[-4:-1] == [f"{x:.3g}" for x in (line.ours, line.adam, line.sam)]
+    assert shown.split()[-4:-1] == [f"{x:.3g}" for x in (line.ours, *line.rivals.values())]
     formula = found.formula
     assert f"as a formula, {formula.nodes} nodes" in said and formula.text in said
     for x in formula.likeness:

@@ -48,7 +48,8 @@ RATE = 0.02  # of the meta-training of a formula: a share of each number
 DIGITS = 4  # of the numbers of a formula, as shown
 FRESH = 64  # problems on which a formula is compared with its teacher
 TASKS = {label: how for label, how in SMALL.tasks.items() if label != "ConvNet"}
-RIVALS = ("adam", "sam")
+RIVALS = {"adam": "Adam", "sam": "SAM"}  # by their names on a card
+AGAINST = "Adam and SAM tuned for each task"
 
 LEVEL = "0.1"  # training loss at which curvature is compared
 METRICS = {  # as shown: (where, name) in what `descend` found
@@ -174,6 +175,7 @@ def card_of(row: Row, rivals: Mapping[str, Mapping[str, Found]]) -> Card:
         horizon=SMALL.horizon,
         tasks=TASKS,
         table=tuple(lines(found, rivals)),
+        against=AGAINST,
         failures=tuple(failures(found, rivals["adam"], cell["recipe"]["horizon"])),
         formula=checked(result.get("formula"), Formula | None, Source("the record")),
     )
@@ -195,8 +197,7 @@ def lines(ours: Mapping[str, Found], rivals: Mapping[str, Mapping[str, Found]]) 
                 task=label,
                 metric=metric,
                 ours=mean(ours[label], metric),
-                adam=mean(rivals["adam"][label], metric),
-                sam=mean(rivals["sam"][label], metric),
+                rivals={shown: mean(rivals[own][label], metric) for own, shown in RIVALS.items()},
                 n=SMALL.runs,
             )
 
@@ -247,7 +248,9 @@ def weights(task: AbstractTask) -> int:
 def table(cards: Sequence[Card]) -> str:
     """Test losses of all cards, a row an optimizer."""
     rows = {made.name: [line.ours for line in chosen(made)] for made in cards}
-    rows |= {rival: [getattr(line, rival) for line in chosen(cards[0])] for rival in RIVALS}
+    rows |= {
+        own: [line.rivals[shown] for line in chosen(cards[0])] for own, shown in RIVALS.items()
+    }
     named = [[name, *map(figure, values)] for name, values in rows.items()]
     return markdown(["test loss", *TASKS], named)
 
