@@ -5,13 +5,32 @@ rule depends only on how many steps its parameter has taken. For `waved` and `wa
 noise.
 """
 
+import dataclasses
+
 import pytest
 import torch
 
-from steppe.torch import LearnedOptimizer
+from steppe.optimizers import settings
+from steppe.torch import LearnedOptimizer, read_rule
+from steppe.torch.rules import AbstractRule
+from steppe.torch.small_mlp import SmallMLPRule
 
-RULES = ("dm-v1", "rnnprop-v1", "l2o-scale-v1")
-every_rule = pytest.mark.parametrize("rule", RULES)
+
+def small_mlp(noise=0.1, **hyper):
+    """The small MLP as it begins, normalised Adam, with noise on all weights. None is shipped."""
+    known, draws = settings.SmallMLP(**hyper), torch.Generator().manual_seed(0)
+    weights = {
+        name: noise * torch.randn(shape, generator=draws) for name, shape in known.shapes.items()
+    }
+    weights[".shortcut"][-2] += 1.0
+    return SmallMLPRule(weights, dataclasses.asdict(known))
+
+
+SMALL = small_mlp(weight_decay=0.01)
+RULES = ("dm-v1", "rnnprop-v1", "l2o-scale-v1", SMALL)
+every_rule = pytest.mark.parametrize(
+    "rule", RULES, ids=[rule if isinstance(rule, str) else "small-mlp" for rule in RULES]
+)
 SHAPES = ((5, 3), (), (4,))
 WAVES = torch.randn(20, 20, generator=torch.Generator().manual_seed(1))
 
@@ -61,6 +80,11 @@ def curve(rule, steps=8):
 
 
 CURVES = {rule: curve(rule) for rule in RULES[:2]}
+
+
+def rule_of(rule):
+    """A rule by its name, or itself."""
+    return rule if isinstance(rule, AbstractRule) else read_rule(rule)
 
 
 def name_of(opt):

@@ -26,12 +26,13 @@ from .proofs import check_claims
 
 Width = Annotated[int, Between(0, 2**16)]  # units of a layer
 Widths = Annotated[tuple[Width, ...], Length(64)]
+Units = Annotated[int, Between(1, 2**10)]  # of a layer of a small network
 Block = Annotated[int, Between(1, 2**31)]
 Scales = Annotated[int, Between(1, 32)]
 TimeScales = Annotated[tuple[Real, ...], Length(64)]  # in steps
 Horizon = Annotated[int, Between(1, 2**31)] | None  # steps of a training; None: not told
 Shapes = dict[str, tuple[int, ...]]
-Settings = TypeVar("Settings", "DM", "RNNProp", "Scale", "Symbolic")
+Settings = TypeVar("Settings", "DM", "RNNProp", "Scale", "SmallMLP", "Symbolic")
 
 SHARPEST = 80.0  # p from which e^p is close to the largest float32
 FLOOR = -33.0  # of L2O-Scale's log learning rates (published code)
@@ -194,6 +195,52 @@ class Scale:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SmallMLP:
+    """Settings of `optimizers.learned.small_mlp`."""
+
+    hidden: tuple[Units, Units] = (8, 8)
+    betas: Annotated[tuple[Real, ...], Length(16)] = (0.9, 0.99, 0.999)
+    beta: Real = 0.999
+    time_scales: TimeScales = (10.0, 100.0, 1000.0, 10000.0)
+    scale: Real = 0.01
+    weight_decay: Real = 0.0
+
+    def __post_init__(self):
+        if not self.betas:
+            raise ValueError("SmallMLP: betas must be some numbers in [0, 1), got none.")
+        for name, betas in (("betas", self.betas), ("beta", (self.beta,))):
+            for beta in betas:
+                if not 0 <= beta < 1:
+                    raise ValueError(f"SmallMLP: {name} must be in [0, 1), got {beta}.")
+        for tau in self.time_scales:
+            if not 0 < tau < math.inf:
+                raise ValueError(f"SmallMLP: time_scales must be positive, got {tau}.")
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"SmallMLP: scale must be positive, got {self.scale}.")
+        if not 0 <= self.weight_decay < 1:
+            raise ValueError(f"SmallMLP: weight_decay must be in [0, 1), got {self.weight_decay}.")
+
+    @property
+    def features(self) -> int:
+        """Numbers that the network sees of a coordinate."""
+        return 2 * (1 + len(self.betas)) + 1
+
+    @property
+    def tensor_features(self) -> int:
+        """Numbers that it sees of a tensor."""
+        return len(self.time_scales) + len(self.betas) + 3
+
+    @property
+    def shapes(self) -> Shapes:
+        seen, about, (first, second) = self.features, self.tensor_features, self.hidden
+        linear = lambda name, *shape: {f".{name}.w": shape, f".{name}.b": shape[1:]}
+        found = {".shortcut": (seen,)} | linear("first", seen, first)
+        found |= {".of_tensor": (about, first)} | linear("second", first, second)
+        found |= linear("head", second, 1) | linear("read_rate", about, 1)
+        return found | (linear("read_decay", about, 1) if self.weight_decay else {})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Symbolic:
     """Settings of `optimizers.learned.symbolic`."""
 
@@ -208,10 +255,18 @@ class Symbolic:
         return {".theta": (len(canonical(self.formula, self.coefficients)[1]),)}
 
 
-KINDS = {"DM": DM, "RNNProp": RNNProp, "Scale": Scale, "Symbolic": Symbolic}
+KINDS = {
+    "DM": DM,
+    "RNNProp": RNNProp,
+    "Scale": Scale,
+    "SmallMLP": SmallMLP,
+    "Symbolic": Symbolic,
+}
 
 
-def settings_in(header: Header, path: str | os.PathLike) -> DM | RNNProp | Scale | Symbolic | None:
+def settings_in(
+    header: Header, path: str | os.PathLike
+) -> DM | RNNProp | Scale | SmallMLP | Symbolic | None:
     """The settings of the optimizer in a file, and the check that its weights are as they imply.
 
     None for an optimizer of another kind. Raises CheckpointError where there is no optimizer, for

@@ -52,6 +52,7 @@ from .groups import (
 from .matrix import Matrix, bind, places, stands
 from .rules import BLOCK, AbstractRule, DMRule, RNNPropRule
 from .scale import ScaleRule
+from .small_mlp import SmallMLPRule
 from .states import Admitted, admitted, mapping, standalone
 from .symbolic import SymbolicRule
 
@@ -59,6 +60,7 @@ RULES: dict[str, type] = {
     "DM": DMRule,
     "RNNProp": RNNPropRule,
     "Scale": ScaleRule,
+    "SmallMLP": SmallMLPRule,
     "Symbolic": SymbolicRule,
 }
 

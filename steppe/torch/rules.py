@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 16384  # coordinates at once
+MANY = 32  # tensors at once, where sums go over each
 EPSILON = 1.1920929e-07  # in DM's logarithm (published code)
 EPS = 1e-8  # in RNNProp's roots (published code)
 
@@ -351,8 +352,8 @@ def check_params(params: Tensor | None, n: int) -> Tensor:
     if params is None or params.shape != (n,):
         found = "none" if params is None else f"some of shape {tuple(params.shape)}"
         raise ValueError(
-            f"This rule decides a weight decay from the parameters, but update was given {found}; "
-            f"give params=…, those of the {n} gradients side by side."
+            f"This rule looks at the parameters, but update was given {found}; give "
+            f"params=…, those of the {n} gradients side by side."
         )
     return params
 
@@ -368,3 +369,41 @@ def runs(sizes: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[int, int
 def blocks(start: int, stop: int, block: int) -> Iterator[tuple[int, int]]:
     for a in range(start, stop, block):
         yield a, min(a + block, stop)
+
+
+class Piece:
+    """Coordinates start … stop − 1, which belong to few tensors, and sums over each of these.
+
+    - `owner`: [tensor owns coordinate], (tensors, coordinates); None for one tensor
+    """
+
+    def __init__(self, start: int, stop: int, tensors: slice, owner: Tensor | None):
+        self.at, self.tensors, self.owner = slice(start, stop), tensors, owner
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Σ x (features, coordinates) over the coordinates here of each tensor."""
+        return x.sum(1, keepdim=True) if self.owner is None else x @ self.owner.T
+
+    def spread(self, y: Tensor) -> Tensor:
+        """y (features, all tensors) for the coordinates here; (features, 1) where all have one."""
+        own = y[:, self.tensors]
+        return own if self.owner is None else own @ self.owner
+
+
+def pieces(sizes: Sequence[int], block: int, like: Tensor) -> Iterator[Piece]:
+    """All coordinates of tensors of these sizes, at most `block`, and MANY tensors, at once."""
+    ends = list(itertools.accumulate(sizes))
+    start = k = 0
+    while start < sum(sizes):
+        while ends[k] <= start:
+            k += 1
+        alone = ends[k] - start > block // 4
+        stop = min(start + block, ends[k if alone else min(k + MANY, len(ends)) - 1])
+        last = k
+        while ends[last] < stop:
+            last += 1
+        cuts = [start, *ends[k:last], stop]
+        rows = [like.new_ones(1, b - a) for a, b in itertools.pairwise(cuts)]
+        owner = torch.block_diag(*rows) if last > k else None
+        yield Piece(start, stop, slice(k, last + 1), owner)
+        start = stop

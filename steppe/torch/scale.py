@@ -6,17 +6,17 @@
 
 A tensor's sums go over its blocks, so that a step needs, besides the state, one block and two
 floats a coordinate. Tensors stand side by side: a block meets few of them, and sums over each
-are one small product with the matrix [coordinate belongs to tensor].
+are one small product with the matrix [tensor owns coordinate].
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ..store.manifest import CheckpointError
-from .rules import AbstractRule, State, blocks, check_sizes
+from .rules import AbstractRule, State, check_sizes, pieces
 
 SQUARE, EPS, FLOOR = 1e-12, 1e-16, -33.0  # as in JAX
 EXTREMES = math.log(1e-6), math.log(1.0)
@@ -64,23 +64,22 @@ class ScaleRule(AbstractRule):
         sums = g.new_zeros(seen, len(sizes))  # of [h, x] over each tensor
         squares = g.new_zeros(1, len(sizes))  # of δ
         u, leads = g, []  # each block of u takes the place of the gradients it has read
-        for a, b, first, owner in self._blocks(sizes, block, g):
-            part = {name: s[:, a:b].to(g.dtype) for name, s in state.items() if name in self.rows}
-            over = slice(first, first + len(owner))
-            spread = lambda x, over=over, owner=owner: x[:, over] @ owner
-            hx, u[a:b], ahead = self._advance(
-                g[a:b],
+        for piece in pieces(sizes, block, g):
+            at, over = piece.at, piece.tensors
+            part = {name: s[:, at].to(g.dtype) for name, s in state.items() if name in self.rows}
+            hx, u[at], ahead = self._advance(
+                g[at],
                 part,
-                None if beta is None else spread(beta),
-                None if mean_lr is None else spread(mean_lr),
+                None if beta is None else piece.spread(beta),
+                None if mean_lr is None else piece.spread(mean_lr),
             )
             if ahead is not None:
                 leads.append(ahead)
-                squares[:, over] += u[None, a:b] ** 2 @ owner.T
-            sums[:, over] += hx[:seen] @ owner.T
+                squares[:, over] += piece.sums(u[None, at] ** 2)
+            sums[:, over] += piece.sums(hx[:seen])
             for name in self.rows:
                 if state[name].dtype != g.dtype:
-                    state[name][:, a:b] = part[name]
+                    state[name][:, at] = part[name]
         size = torch.tensor(sizes, dtype=g.dtype, device=g.device)
         self._climb(upper, sums, size)
         for name, value in upper.items():
@@ -89,8 +88,8 @@ class ScaleRule(AbstractRule):
             return u.neg_()
         rms = (squares / size + EPS).sqrt()
         step = self.weights[".log_step"]
-        for ahead, (a, b, first, owner) in zip(leads, self._blocks(sizes, block, g), strict=True):
-            u[a:b] *= -torch.exp(ahead + step) / (rms[:, first : first + len(owner)] @ owner)[0]
+        for ahead, piece in zip(leads, pieces(sizes, block, g), strict=True):
+            u[piece.at] *= -torch.exp(ahead + step) / piece.spread(rms)[0]
         return u
 
     @property
@@ -122,21 +121,6 @@ class ScaleRule(AbstractRule):
             else sums / size
         )
         return mean[None]
-
-    def _blocks(self, sizes: Sequence[int], block: int, g: Tensor) -> Iterator[tuple]:
-        """(start, stop, first tensor in it, [tensor owns coordinate] from that tensor on)."""
-        ends, k = [], 0
-        for size in sizes:
-            ends.append((ends[-1] if ends else 0) + size)
-        at = torch.tensor(ends, device=g.device)
-        for a, b in blocks(0, ends[-1], block):
-            while ends[k] <= a:
-                k += 1
-            last = k
-            while ends[last] < b:
-                last += 1
-            owner = torch.bucketize(torch.arange(a, b, device=g.device), at, right=True) - k
-            yield a, b, k, torch.nn.functional.one_hot(owner, last - k + 1).T.to(g.dtype)
 
     def _advance(
         self, g: Tensor, state: State, beta: Tensor | None, mean_lr: Tensor | None

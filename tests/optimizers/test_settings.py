@@ -14,6 +14,7 @@ from steppe.optimizers import settings
 from steppe.optimizers.learned.dm import DM
 from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.learned.scale import Scale
+from steppe.optimizers.learned.small_mlp import SmallMLP
 from steppe.optimizers.learned.symbolic import Symbolic
 from steppe.store.describe import hints_of
 
@@ -21,6 +22,7 @@ CLASSES: dict[str, typing.Callable] = {
     "DM": DM,
     "RNNProp": RNNProp,
     "Scale": Scale,
+    "SmallMLP": SmallMLP,
     "Symbolic": Symbolic,
 }
 FORMULAS = (
@@ -39,6 +41,10 @@ def options(kind: str, rng: random.Random) -> dict:
         return {"hidden": layers, "preprocess": rng.choice(["log_and_sign", "none"]), **extras}
     if kind == "RNNProp":
         return {"hidden": layers, "features": rng.randint(1, 4), **extras}
+    if kind == "SmallMLP":
+        layers, betas = (rng.randint(1, 4), rng.randint(1, 4)), (0.5,) * rng.randint(1, 3)
+        del extras["horizon"]
+        return {"hidden": layers, "betas": betas, **extras}
     if kind == "Symbolic":
         return rng.choice(FORMULAS)
     made: dict = {"levels": tuple(rng.randint(1, 4) for _ in range(rng.randint(1, 3)))}
@@ -52,7 +58,8 @@ LOOKING = ("relative_lr", "extreme", "lr_shortcut")  # at learning rates, which 
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [("DM", 6), ("RNNProp", 6), ("Scale", 14), ("Symbolic", 3)]
+    ("kind", "count"),
+    [("DM", 6), ("RNNProp", 6), ("Scale", 14), ("SmallMLP", 6), ("Symbolic", 3)],
 )
 def test_shapes_are_those_of_the_weights(kind, count):
     rng = random.Random(kind)

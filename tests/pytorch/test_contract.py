@@ -9,11 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'steppe[torch]'")
 
+from learned_optimizers import RULES, every_rule, name_of  # noqa: E402
+
 from steppe.store.manifest import CheckpointError  # noqa: E402
 from steppe.torch import LearnedOptimizer  # noqa: E402
 
-RULES = ("dm-v1", "rnnprop-v1", "l2o-scale-v1")
-every_rule = pytest.mark.parametrize("rule", RULES)
 DATA = torch.Generator().manual_seed(0)
 X, Y = torch.randn(32, 6, generator=DATA), torch.randint(3, (32,), generator=DATA)
 
@@ -72,7 +72,7 @@ def test_a_copy_goes_on_bit_by_bit(rule, dtype, way):
             kept = torch.load(file, weights_only=True)
         again.load_state_dict(kept)
     wide = torch.promote_types(dtype, torch.float32)
-    assert again.state[next(other.parameters())]["decay" if "scale" in rule else "h0"].dtype == wide
+    assert again.state[next(other.parameters())][name_of(again)].dtype == wide
     train(other, again)
     middle = numbers(net)
     train(net, opt)  # the original is not disturbed by its copy, and ends the same
@@ -85,7 +85,7 @@ def test_the_state_of_a_parameter_is_a_view_and_what_is_written_there_counts(rul
     net = network()
     opt = LearnedOptimizer(net.parameters(), rule)
     train(net, opt)
-    name = "averages" if "scale" in rule else "h0"
+    name = name_of(opt)
     twin, other = copy.deepcopy((net, opt))
     with torch.no_grad():
         opt.state[net[0].weight][name].zero_()  # in place
@@ -258,9 +258,7 @@ def test_half_the_state_memory_costs_little_accuracy(rule):
     half = LearnedOptimizer(nets[1].parameters(), rule, state_dtype=torch.bfloat16)
     for net, opt in zip(nets, (exact, half), strict=True):
         train(net, opt, 10)
-    assert (
-        half.state[nets[1][0].weight]["decay" if "scale" in rule else "h0"].dtype == torch.bfloat16
-    )
+    assert half.state[nets[1][0].weight][name_of(half)].dtype == torch.bfloat16
     start = numbers(network())
     moved, off = numbers(nets[0]) - start, numbers(nets[1]) - numbers(nets[0])
     assert 0 < float(off.norm()) < 0.2 * float(moved.norm())

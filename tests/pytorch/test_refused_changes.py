@@ -16,6 +16,7 @@ from learned_optimizers import (  # noqa: E402
     name_of,
     of,
     parameter,
+    rule_of,
     step,
 )
 
@@ -185,7 +186,7 @@ def test_a_parameter_is_looked_at_when_it_has_a_gradient(rule, change):
 
 def test_a_rule_takes_as_many_gradients_as_coordinates():
     for name in RULES:
-        rule = read_rule(name)
+        rule = rule_of(name)
         with pytest.raises(ValueError, match="given 5 gradients for tensors of 3 coordinates"):
             rule.update(torch.ones(5), {}, [1, 2], [1, 1], 64)
 

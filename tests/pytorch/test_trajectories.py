@@ -192,6 +192,33 @@ def test_features_of_time_and_a_learned_decay_are_the_same(kind, extra, tmp_path
     assert difference(in_torch(file, "float32"), theirs) < 1e-4
 
 
+TIMES, RARE = {"time_scales": (2.0, 9.0, 40.0)}, {"time_scales": (), "weight_decay": 0.5}
+SMALL = [
+    {},
+    {"weight_decay": 0.05},
+    {"hidden": (3, 5), "betas": (0.0, 0.7), "beta": 0.0, "scale": 0.003, **TIMES},
+    {"hidden": (1, 1), "betas": (0.9,), "scale": 0.03, **RARE},
+]
+
+
+@pytest.mark.parametrize("options", SMALL, ids=str)
+def test_a_small_mlp_takes_the_same_steps(options, tmp_path):
+    """Every weight drawn at random, so that every part counts."""
+    from steppe.zoo import build
+
+    file, draws = tmp_path / "small.safetensors", np.random.default_rng(1)
+    opt = build("small-mlp", key=jax.random.key(0), **options)
+    draw = lambda w: jnp.asarray(w + 0.5 * draws.standard_normal(w.shape), jnp.float32)
+    steppe.save(file, jax.tree_util.tree_map(draw, opt))
+    with jax.enable_x64(True):
+        theirs = in_jax(load(file), "float64")
+    assert np.abs(theirs[-1] - theirs[0]).max() > 0.1
+    for block in (3, 17, 16384):
+        assert difference(in_torch(file, "float64", block=block), theirs) < 1e-9
+        assert difference(in_torch(file, "float32", block=block), theirs) < 1e-4
+    assert difference(in_jax(load(file), "float32"), in_torch(file, "float32")) < 1e-4
+
+
 def test_the_rate_multiplies_a_learned_decay_as_in_jax(tmp_path):
     from steppe.optimizers.scheduled import Scheduled
 

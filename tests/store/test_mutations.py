@@ -146,12 +146,41 @@ def tries(folder, count, seed):
     return loaded
 
 
-PORTED = ("dm", "dm-plain", "rnnprop", "l2o-scale")  # to PyTorch
+PORTED = ("dm", "dm-plain", "rnnprop", "l2o-scale", "small-mlp", "small-mlp-decayed")  # to PyTorch
 
 
 def known_difference(said, other):
     """JAX has more kinds of optimizers, and without x64 no float64."""
     return (other or "").endswith(("run it in JAX.", "attention=False.")) or "x64" in (said or "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("betas", [], "SmallMLP: betas must be some numbers in [0, 1), got none"),
+        ("betas", [0.5, 1.0], "SmallMLP: betas must be in [0, 1), got 1.0"),
+        ("beta", -0.5, "SmallMLP: beta must be in [0, 1), got -0.5"),
+        ("time_scales", [0.0], "SmallMLP: time_scales must be positive, got 0.0"),
+        ("scale", 0.0, "SmallMLP: scale must be positive, got 0.0"),
+        ("weight_decay", 1.0, "SmallMLP: weight_decay must be in [0, 1), got 1.0"),
+        ("weight_decay", 0.1, "read_decay"),
+        ("hidden", [3, 2, 1], "hidden"),
+        ("hidden", [0, 2], "hidden"),
+        ("hidden", [3, 3], "second.w"),
+        ("betas", [0.5], "shortcut"),
+        ("time_scales", [1.0, 2.0], "of_tensor"),
+    ],
+)
+def test_a_small_mlp_that_cannot_be_is_refused_in_the_same_words(setting, value, words, tmp_path):
+    pytest.importorskip("torch")
+    path = tmp_path / "small.safetensors"
+    save(path, OPTIMIZERS["small-mlp"]())
+    index, entry, body = taken_apart(path)
+    entry["manifest"]["hyper"][setting] = value
+    put_together(path, index, entry, body)
+    said = verdict(load, path)
+    assert said is not None and words in said
+    assert verdict(in_torch, path) == said
 
 
 def test_a_mutated_file_gives_one_sentence_or_a_load_and_the_same_in_pytorch(tmp_path):

@@ -17,7 +17,6 @@ normalisation, two layers of a few units), and of "Celo2", arXiv 2602.19142 (a n
 decoupled decay). Ours: no factored second moments, the shortcut, rate and decay by tensor.
 """
 
-import math
 from typing import Annotated
 
 import equinox as eqx
@@ -30,12 +29,12 @@ from jaxtyping import Array, Float, Int
 from ...core import tree
 from ...core.optimizer import AbstractOptimizer, split_meta
 from ...core.types import Key, Params, Updates
-from ...store.untrusted import Between, Length, Real
-from ..settings import TimeScales
+from ...store.untrusted import Length, Real
+from .. import settings
+from ..settings import TimeScales, Units
 from .coordinates import Linear, tanh, truncated_normal
 from .tensors import Layout, over, sigmoid, weights
 
-Units = Annotated[int, Between(1, 2**10)]
 EPS = 1e-24  # added to mean squares under roots and logarithms
 MANY = 2**15  # coordinates from which layers are sums, not products
 LIMIT = 1e15  # of |g| and |θ| as the network sees them, so that no square is infinite
@@ -90,9 +89,9 @@ class SmallMLP(AbstractOptimizer):
         self.hidden, self.betas, self.beta = (hidden[0], hidden[1]), tuple(betas), beta
         self.time_scales, self.scale = tuple(time_scales), scale
         self.weight_decay = weight_decay
-        check(self)
+        known = settings.of(settings.SmallMLP, self)  # raises where one is out of range
         key_first, key_tensor, key_second, key_head = jr.split(key, 4)
-        seen, about = self.features, self.tensor_features
+        seen, about = known.features, known.tensor_features
         self.shortcut = jnp.zeros((seen,)).at[-2].set(1.0)  # the slowest m̂/√v̂
         self.first = Linear(seen, hidden[0], key=key_first)
         self.of_tensor = truncated_normal(key_tensor, (about, hidden[0]), about)
@@ -101,16 +100,6 @@ class SmallMLP(AbstractOptimizer):
         self.head = eqx.tree_at(lambda h: h.w, head, 0.1 * head.w)  # the shortcut counts at first
         still = jtu.tree_map(jnp.zeros_like, Linear(about, 1, key=key))
         self.read_rate, self.read_decay = still, still if weight_decay else None
-
-    @property
-    def features(self) -> int:
-        """Numbers that the network sees of a coordinate."""
-        return 2 * (1 + len(self.betas)) + 1
-
-    @property
-    def tensor_features(self) -> int:
-        """Numbers that it sees of a tensor."""
-        return len(self.time_scales) + len(self.betas) + 3
 
     def init(self, params: Params, *, key: Key | None = None) -> SmallMLPState:
         params = tree.real(params, "SmallMLP")
@@ -209,20 +198,3 @@ def mixed(w: Float[Array, "inputs outputs"], x: list[Array]) -> list[Array]:
         return list(weights(w, jnp.stack(x)))
     columns = ([w[k, j] * y for k, y in enumerate(x)] for j in range(w.shape[1]))
     return [sum(column[1:], start=column[0]) for column in columns]
-
-
-def check(opt: SmallMLP) -> None:
-    """Refuse settings out of range."""
-    if not opt.betas:
-        raise ValueError("SmallMLP: betas must be some numbers in [0, 1), got none.")
-    for name, betas in (("betas", opt.betas), ("beta", (opt.beta,))):
-        for beta in betas:
-            if not 0 <= beta < 1:
-                raise ValueError(f"SmallMLP: {name} must be in [0, 1), got {beta}.")
-    for tau in opt.time_scales:
-        if not 0 < tau < math.inf:
-            raise ValueError(f"SmallMLP: time_scales must be positive, got {tau}.")
-    if not 0 < opt.scale < math.inf:
-        raise ValueError(f"SmallMLP: scale must be positive, got {opt.scale}.")
-    if not 0 <= opt.weight_decay < 1:
-        raise ValueError(f"SmallMLP: weight_decay must be in [0, 1), got {opt.weight_decay}.")
