@@ -1,4 +1,7 @@
-"""The second study of flatness: planted records of known truth, and the order of its cells."""
+"""The second study of flatness: planted records of known truth, and the order of its cells.
+
+python tests/studies/test_flatness_2.py    writes the part of its README that is from the record
+"""
 
 import dataclasses
 import json
@@ -39,6 +42,9 @@ from steppe.zoo.recipe_json import from_json
 
 RULE = SMALL.rule
 RECORD = Path(search.__file__).with_name("small.jsonl")
+README = RECORD.with_name("README.md")
+BEGIN = "<!-- from the record: python tests/studies/test_flatness_2.py -->\n"
+END = "<!-- end -->"
 PLANTED = dataclasses.replace(  # few tasks, one rule
     SMALL,
     recipes={RULE: SMALL.recipes[RULE]},
@@ -286,7 +292,22 @@ def test_what_readme_tells_of_the_first_meta_seed_is_so():
     [none], [size], [trace] = (differences(found, arm(x), adam, differ, [0]) for x in FIRST)
     ratios = [f"{math.exp(x):.2f}" for x in (none, size, trace)]
     said = "`none` {}, `norm` {} and `relative-trace` {} times".format(*ratios)
-    assert said in RECORD.with_name("README.md").read_text(encoding="utf-8")
+    assert said in README.read_text(encoding="utf-8")
+
+
+def parts() -> tuple[str, str, str]:
+    """README before, in and after what is from the record."""
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    told, _, after = rest.partition(END)
+    return before, told, after
+
+
+def from_record() -> str:
+    return f"{conclude(SMALL, read(RECORD)).text}\n"
+
+
+def test_readme_has_what_the_record_says():
+    assert parts()[1] == from_record(), "write it anew: python tests/studies/test_flatness_2.py"
 
 
 def test_the_preset_is_the_recipe_with_the_weight_that_was_found():
@@ -340,3 +361,8 @@ def test_mediation_gives_back_planted_paths():
     assert whole == pytest.approx(found["total"].value)
     assert mediation([0.1] * 5, {"size": [0.2] * 5}) == {}
     assert mediation([None, *y], {"size": [1.0, *size], "trace": [0.0, *trace]}) == found
+
+
+if __name__ == "__main__":
+    before, _, after = parts()
+    README.write_text(f"{before}{BEGIN}{from_record()}{END}{after}", encoding="utf-8")
