@@ -45,9 +45,9 @@ class AbstractRule(abc.ABC):
 
     weights: Mapping[str, Tensor]
     rows: Mapping[str, int]
-    tensors: Mapping[str, int]
-    problem: Mapping[str, int]
-    first: Mapping[str, float | Tensor]
+    tensors: Mapping[str, int] = MappingProxyType({})
+    problem: Mapping[str, int] = MappingProxyType({})
+    first: Mapping[str, float | Tensor] = MappingProxyType({})
     needs_params: bool = False
 
     @abc.abstractmethod
@@ -114,9 +114,6 @@ class AbstractCoordinatewiseRule(AbstractRule):
     parameters; 0: no decay.
     """
 
-    tensors: Mapping[str, int] = MappingProxyType({})
-    problem: Mapping[str, int] = MappingProxyType({})
-    first: Mapping[str, float | Tensor] = MappingProxyType({})
     hidden: Sequence[int]
     features: int
     weight_decay: float
@@ -167,10 +164,6 @@ class AbstractElementwiseRule(AbstractRule):
 
     It looks at nothing else.
     """
-
-    tensors: Mapping[str, int] = MappingProxyType({})
-    problem: Mapping[str, int] = MappingProxyType({})
-    first: Mapping[str, float | Tensor] = MappingProxyType({})
 
     @abc.abstractmethod
     def advance(self, g: Tensor, state: State, count: int, out: Tensor) -> None:

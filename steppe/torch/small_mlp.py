@@ -11,7 +11,6 @@ the memory of a few blocks. Time is that of the tensor, which may come later tha
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -24,9 +23,6 @@ EPS, LIMIT, LOGS, RANGE = 1e-24, 1e15, 0.1, 3.0  # as in JAX
 class SmallMLPRule(AbstractRule):
     """An MLP of two layers of a few units, in the manner of Metz et al. 2022."""
 
-    tensors: Mapping[str, int] = MappingProxyType({})
-    problem: Mapping[str, int] = MappingProxyType({})
-    first: Mapping[str, float | Tensor] = MappingProxyType({})
     needs_params = True
 
     def __init__(self, weights: Mapping[str, Tensor], hyper: Mapping):
