@@ -39,12 +39,11 @@ from steppe.studies.names import scales
 from steppe.studies.study import read
 from steppe.zoo.presets import recipe
 from steppe.zoo.recipe_json import from_json
+from tests.studies.marked import parts, write
 
 RULE = SMALL.rule
 RECORD = Path(search.__file__).with_name("small.jsonl")
 README = RECORD.with_name("README.md")
-BEGIN = "<!-- from the record: python tests/studies/test_flatness_2.py -->\n"
-END = "<!-- end -->"
 PLANTED = dataclasses.replace(  # few tasks, one rule
     SMALL,
     recipes={RULE: SMALL.recipes[RULE]},
@@ -295,19 +294,14 @@ def test_what_readme_tells_of_the_first_meta_seed_is_so():
     assert said in README.read_text(encoding="utf-8")
 
 
-def parts() -> tuple[str, str, str]:
-    """README before, in and after what is from the record."""
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    told, _, after = rest.partition(END)
-    return before, told, after
-
-
 def from_record() -> str:
-    return f"{conclude(SMALL, read(RECORD)).text}\n"
+    return conclude(SMALL, read(RECORD)).text
 
 
 def test_readme_has_what_the_record_says():
-    assert parts()[1] == from_record(), "write it anew: python tests/studies/test_flatness_2.py"
+    assert parts(README)[1] == from_record(), (
+        "write it anew: python tests/studies/test_flatness_2.py"
+    )
 
 
 def test_the_preset_is_the_recipe_with_the_weight_that_was_found():
@@ -364,5 +358,4 @@ def test_mediation_gives_back_planted_paths():
 
 
 if __name__ == "__main__":
-    before, _, after = parts()
-    README.write_text(f"{before}{BEGIN}{from_record()}{END}{after}", encoding="utf-8")
+    write(README, from_record())

@@ -20,10 +20,10 @@ from steppe.studies.open_l2o.settings import MODULES, SCALES, SUITES, OpenL2O, l
 from steppe.studies.sparse_recovery import suite as sparse
 from steppe.studies.study import Verdict, conclude, content
 from steppe.studies.suite import Cost, Line, Panel, Suite
+from tests.studies.marked import parts, write
 
 FOLDER = Path(settings.__file__).parent.parent
 README, RECORD = (FOLDER / "open_l2o" / name for name in ("README.md", "open_l2o.jsonl"))
-BEGIN, END = "<!-- from the record -->", "<!-- until here -->"
 MARKS = [0, 1, 16, 100, 1000]
 
 
@@ -282,16 +282,9 @@ def from_record() -> str:
     return "\n\n".join([summary, counts, *told, fold(about.rstrip(":"), costs)])
 
 
-def parts() -> tuple[str, str, str]:
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    between, _, after = rest.partition(END)
-    return before, between.strip(), after
-
-
 def test_readme_is_what_the_record_says():
-    assert parts()[1] == from_record(), "write it anew: python tests/studies/test_open_l2o.py"
+    assert parts(README)[1] == from_record(), "write it anew: python tests/studies/test_open_l2o.py"
 
 
 if __name__ == "__main__":
-    before, _, after = parts()
-    README.write_text(f"{before}{BEGIN}\n{from_record()}\n{END}{after}", encoding="utf-8")
+    write(README, from_record())
