@@ -28,6 +28,11 @@ class Episode(eqx.Module):
     key: Key
 
 
+def held(episode: Episode) -> int:
+    """Numbers that an episode holds of its parameters and of the optimizer's state."""
+    return tree.size((episode.params, episode.opt_state))
+
+
 def restart(episode: Episode, params: Params, opt: AbstractOptimizer) -> Episode:
     """Begin again on the same instance at given parameters: step 0, a fresh optimizer state.
 

@@ -23,7 +23,7 @@ from jaxtyping import Array, Int, PyTree
 
 from . import tree
 from .backend import lanes_together
-from .episode import Episode, Step, begin, unroll
+from .episode import Episode, Step, begin, held, unroll
 from .optimizer import AbstractOptimizer
 from .task import AbstractTask
 from .types import Key, Obs
@@ -191,13 +191,15 @@ def episodes(
     return map_lanes(one, (task, opt, steps), (starts, beside), batch_size=batch_size)
 
 
-def lanes_of(task: AbstractTask, opt: Optimizer | None = None) -> int:
-    """Episodes that one device best advances at once, by size.
+def lanes_of(task: AbstractTask, opt: Optimizer) -> int:
+    """Episodes that one device best advances at once, by the numbers that each holds.
 
-    - `opt`: the optimizer that all share; None: each has its own
+    - `opt`: the optimizer; of one for every episode the state is not known, and not counted
     """
-    matrix = getattr(opt, "matrix", False)
-    return lanes_together(tree.size(shapes(task)), matrix=matrix)
+    if not isinstance(opt, AbstractOptimizer):
+        return lanes_together(tree.size(shapes(task)))
+    episode = eqx.filter_eval_shape(lambda key: begin(task, opt, key), jr.key(0))
+    return lanes_together(held(episode), matrix=getattr(opt, "matrix", False))
 
 
 def shapes(task: AbstractTask) -> PyTree:

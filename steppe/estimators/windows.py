@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..core import tree
 from ..core.backend import lanes_together
+from ..core.episode import held
 from ..core.estimator import AbstractEstimator, Stats
 from ..core.messages import at_least
 from ..core.objective import AbstractObjective
@@ -136,8 +137,7 @@ class Windows(eqx.Module):
         one = lambda shared, x: lane(*shared, *x)
         runs = state.episode.step.size  # more than one a lane where θ is perturbed
         matrix = any(getattr(part, "matrix", False) for part in shared)
-        n = tree.size(state.episode.params) // runs
-        batch_size = self.together or lanes_together(n, matrix=matrix)
+        batch_size = self.together or lanes_together(held(state.episode) // runs, matrix=matrix)
         xs = (state, jr.split(key, self.episodes))
         state, lanes = map_lanes(one, shared, xs, batch_size=batch_size)
         grads, stats = average(lanes, None if easiest is None else easy(lanes, easiest))

@@ -19,6 +19,7 @@ from jaxtyping import PyTree
 from ..core import tree
 from ..core.backend import KEPT_BYTES, SAMPLED_ROWS, lanes_together, on_cpu
 from ..core.coordinatewise import AbstractCoordinatewise
+from ..core.episode import held
 from ..core.estimator import AbstractEstimator
 from ..core.rollout import group_size
 from .step import TrainState
@@ -176,8 +177,9 @@ def changes(
 
     episode = getattr(est_state, "episode", None)
     n = tree.size(episode.params) // episodes if episode is not None else 1
+    numbers = held(episode) // episodes if episode is not None else 1
     share = _share(episodes)
-    group = group_size(share, getattr(windows, "together", None) or lanes_together(n))
+    group = group_size(share, getattr(windows, "together", None) or lanes_together(numbers))
     if group == share:  # else they take turns already
         fits = math.floor(episodes * (left + there) / found.whole)
         if fits >= 1:

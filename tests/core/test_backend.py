@@ -9,6 +9,7 @@ import pytest
 import steppe
 from steppe.core import backend, rollout
 from steppe.optimizers.classic.from_optax import sgd
+from steppe.optimizers.learned.rnnprop import RNNProp
 from steppe.optimizers.unrolled.step_lista import StepLISTA
 from steppe.tasks.inverse.recovery import SparseRecovery
 
@@ -36,13 +37,15 @@ def test_a_processor_always_takes_at_least_one(n):
 
 
 def test_networks_multiply_all_episodes_by_their_matrix_at_once(monkeypatch):
-    """Other rules go in groups that fit the cache of a processor."""
+    """Other rules go in groups whose numbers, state included, fit the cache of a processor."""
     task = SparseRecovery(rows=2, n=3000)
     chosen = lambda f, shared, xs, *, batch_size: batch_size
     monkeypatch.setattr(rollout, "map_lanes", chosen)
     run = lambda opt: rollout.episodes(task, opt, jr.split(jr.key(0), 8), 1, lambda e, _: ())
     assert run(StepLISTA(layers=1)) == backend.ALL
-    assert run(sgd(0.1)) == 1
+    assert run(sgd(0.1)) == 2**16 // 3000
+    assert run(RNNProp((20,), key=jr.key(0))) == 1  # with 42 numbers of state a coordinate
+    assert run(lambda lr: sgd(lr)) == 2**16 // 3000
 
 
 def test_a_level_in_xla_flags_is_left_as_it_is(monkeypatch):

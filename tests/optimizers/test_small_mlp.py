@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
+import optax
 import pytest
 
 from steppe.core import tree
@@ -59,6 +60,22 @@ def test_without_gradients_parameters_shrink_by_exactly_the_learned_share():
         np.testing.assert_allclose(found[name][-1], factor * params[name], rtol=1e-12)
     still = followed(SmallMLP(key=jr.key(0)), zeros, params)
     assert eqx.tree_equal(jtu.tree_map(lambda x: x[-1], still), params)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.99, 0.999), (0.5, 0.9)])
+def test_an_untrained_rule_steps_along_the_direction_of_adam(betas):
+    opt, (params, grads) = SmallMLP(betas=betas, scale=0.02, key=jr.key(0)), problem()
+    opt = eqx.tree_at(lambda o: o.head.w, opt, 0 * opt.head.w)  # the shortcut alone
+    params, grads = (jtu.tree_map(jnp.asarray, x) for x in (params, grads))
+    found = followed(opt, grads, params)
+    adam = optax.scale_by_adam(b1=betas[0], b2=0.999, eps=0.0)
+    state, at = adam.init(params), params
+    for t in range(STEPS):
+        d, state = adam.update(jtu.tree_map(lambda g: g[t], grads), state)
+        step = lambda p, d: p - 0.02 * d / jnp.sqrt(jnp.mean(d**2))
+        at = jtu.tree_map(step, at, d)
+        for name in SHAPES:
+            np.testing.assert_allclose(found[name][t], at[name], rtol=1e-9)
 
 
 def test_sums_for_many_coordinates_are_the_products_for_few(monkeypatch):

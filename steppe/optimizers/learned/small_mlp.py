@@ -9,7 +9,8 @@
 The MLP has two layers of a few units, the state is 4 numbers a coordinate: a step costs a small
 part of that of an LSTM. All that the network sees is free of the scale of the loss, and what it
 gives is a direction: how far a tensor moves is said by ℓ, which knows of time, so that the rule
-has a schedule. The shortcut a begins as normalised Adam.
+has a schedule. The shortcut a begins at m̂_1/√v̂, so that an untrained rule steps along Adam's
+direction.
 
 In the manner of Metz, Freeman, Harrison, Maheswaranathan & Sohl-Dickstein, "Practical tradeoffs
 between memory, compute, and performance in learned optimizers", CoLLAs 2022 (features, their
@@ -54,7 +55,7 @@ class SmallMLP(AbstractOptimizer):
     """A small MLP, see the head of this file. State: 4 floats a coordinate.
 
     - `hidden`: units of its two layers
-    - `betas`: β_k of the averages of gradients, in [0, 1)
+    - `betas`: β_k of the averages of gradients, in [0, 1); the rule begins with the first
     - `beta`: β of the average of squares, in [0, 1)
     - `time_scales`: τ, in steps
     - `scale`: root mean square of the step of a tensor before training, besides the decay
@@ -92,7 +93,8 @@ class SmallMLP(AbstractOptimizer):
         known = settings.of(settings.SmallMLP, self)  # raises where one is out of range
         key_first, key_tensor, key_second, key_head = jr.split(key, 4)
         seen, about = known.features, known.tensor_features
-        self.shortcut = jnp.zeros((seen,)).at[-2].set(1.0)  # the slowest m̂/√v̂
+        adam = 2 + len(self.betas)  # m̂_1/√v̂, after g, every m̂_k and g/√v̂
+        self.shortcut = jnp.zeros((seen,)).at[adam].set(1.0)
         self.first = Linear(seen, hidden[0], key=key_first)
         self.of_tensor = truncated_normal(key_tensor, (about, hidden[0]), about)
         self.second = Linear(hidden[0], hidden[1], key=key_second)
