@@ -7,6 +7,8 @@ import dataclasses
 import json
 import math
 import random
+import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from steppe.evaluation.engines import Row, cell_id
 from steppe.evaluation.stats import equivalence, interval
 from steppe.studies.flatness.design import NONE, NORM, VALID
 from steppe.studies.flatness.lines import STOP, differences, general
+from steppe.studies.flatness.summary import change
 from steppe.studies.flatness_2 import search
 from steppe.studies.flatness_2.claims import FEWEST, PLAIN, claims, results, rival
 from steppe.studies.flatness_2.design import (
@@ -36,6 +39,7 @@ from steppe.studies.flatness_2.reproduce import present
 from steppe.studies.flatness_2.scales import SMALL
 from steppe.studies.flatness_2.stages import cells, further, stages
 from steppe.studies.names import scales
+from steppe.studies.shipped_weights.known import second_study
 from steppe.studies.study import read
 from steppe.zoo.presets import recipe
 from steppe.zoo.recipe_json import from_json
@@ -298,10 +302,62 @@ def from_record() -> str:
     return conclude(SMALL, read(RECORD)).text
 
 
+@pytest.fixture(scope="module")
+def told():
+    return second_study()
+
+
 def test_readme_has_what_the_record_says():
     assert parts(README)[1] == from_record(), (
         "write it anew: python tests/studies/test_flatness_2.py"
     )
+
+
+def test_prose_says_what_the_hypotheses_came_to(told):
+    before, _, after = parts(README)
+    said = {claim.name: word for claim, word in told if claim.rule == RULE}
+    lines = {
+        (claim.name, line.metric): line
+        for claim, _ in told
+        if claim.rule == RULE
+        for line in claim.lines
+    }
+    quoted = re.findall(r"[-+]?\d+\.\d+ (?:times|points) \[[^]]*\]", before + after)
+    known = {change(line) for line in lines.values()}
+    assert len(quoted) == 11
+    assert [x for x in quoted if x not in known and x not in from_record()] == []
+    assert {"H2": "yes", "H1": "open", "H7": "worse"}.items() <= said.items()
+    for metric in ("test_accuracy", "test_accuracy, not digits"):
+        assert lines["H1", metric].lost
+    for metric in ("ln test_loss", "ln test_loss, not digits"):
+        assert not lines["H1", metric].lost and not lines["H1", metric].better
+
+
+def test_prose_says_on_which_tasks_it_pays():
+    found = results(SMALL, read(RECORD))
+    arm = lambda name: (RULE, PLAIN, name)
+    means = lambda theirs, metric: {
+        task: statistics.fmean(
+            differences(
+                found, arm(MAIN), arm(theirs), general([task], STOP)[metric], SMALL.meta_seeds
+            )
+        )
+        for task in SMALL.unseen
+    }
+    loss, accuracy = means(NONE, "ln test_loss"), means(NONE, "test_accuracy")
+    images = {"deeper", "wider", "ConvNet", "MNIST ReLU", "MNIST deeper tanh", "MNIST LeNet"}
+    ahead = {task for task, x in loss.items() if x < 0}
+    assert ahead == images and all(accuracy[task] > 0 for task in images)
+    ends = [math.exp(f(loss[task] for task in images)) for f in (min, max)]
+    assert "flat has {:.2f} to {:.2f} times".format(*ends) in README.read_text()
+    front = README.parents[3].joinpath("README.md").read_text()
+    assert (
+        "test loss is {:.0f} to {:.0f} % lower".format(*(100 * (1 - x) for x in ends[::-1]))
+        in front
+    )
+    size = means(NORM, "ln test_loss")
+    behind = {task for task, x in size.items() if x > 0}
+    assert behind == {"MNIST ReLU", "MNIST deeper tanh", "ConvNet"}  # the last not beyond chance
 
 
 def test_the_preset_is_the_recipe_with_the_weight_that_was_found():

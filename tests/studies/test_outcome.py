@@ -13,7 +13,10 @@ from steppe.studies.flatness.findings import findings
 from steppe.studies.flatness.picture import ARM, METRIC, picture
 from steppe.studies.flatness.rivals import base_rates, further
 from steppe.studies.flatness.scales import SMALL
+from steppe.studies.flatness.summary import change
+from steppe.studies.shipped_weights.known import second_study
 from steppe.studies.study import read
+from tests.studies.marked import parts
 
 FOLDER = Path(outcome.__file__).parent
 STUDY = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -52,7 +55,11 @@ def test_the_tables_are_those_of_the_record(told):
 def test_intervals_that_are_quoted_are_those_of_the_tables(text, told):
     prose = text.replace(told, "").split("## Log of tries")[0]
     quoted = re.findall(r"[-+]?\d+\.\d+ \[[-+]?\d+\.\d+, [-+]?\d+\.\d+\]", prose)
-    assert len(quoted) == len(re.findall(r"\[[-+]?\d+\.\d+, ", prose)) > 0
+    again = re.findall(r"[-+]?\d+\.\d+ (?:times|points) \[[^]]*\]", prose)
+    assert len(quoted) + len(again) == len(re.findall(r"\[[-+]?\d+\.\d+, ", prose)) > 0
+    second = {change(line) for claim, _ in second_study() for line in claim.lines}
+    told_again = parts(FOLDER.parent / "flatness_2" / "README.md")[1]
+    assert [x for x in again if x not in second and x not in told_again] == []
     assert [x for x in quoted if not re.search(rf"(?<![\d.]){re.escape(x)}", told)] == []
 
 

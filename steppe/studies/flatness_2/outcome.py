@@ -11,8 +11,8 @@ from typing import Any
 
 from ...evaluation.engines import Row
 from ...runs.steadiness import STEADY
-from ..flatness.design import NONE
-from ..flatness.lines import Key, Line, Result, compared
+from ..flatness.design import NONE, NORM
+from ..flatness.lines import END, STOP, Key, Line, Result, compared, general
 from ..flatness.summary import change, label, shown
 from ..study import Conclusion, Verdict, markdown
 from . import search
@@ -44,12 +44,7 @@ def conclude(scale: Scale, rows: Sequence[Row]) -> Conclusion:
     planned, scale = scale, looked(scale, rows)
     learned = results(scale, rows)
     steadiness = gate(learned)
-    bad = {rule: unsteady(steadiness, rule) for rule in scale.recipes}
-    told: list[tuple[Claim, Word]] = [
-        (claim, claim.word(bad[claim.rule])) for claim in claims(scale, learned)
-    ]
-    last = short(scale, learned)
-    told.append((last, not_worse(last, bad[last.rule])))
+    told = judged(scale, learned)
     through = mechanism(scale, learned)
     parts = [
         "> " + answer(scale, told),
@@ -60,6 +55,7 @@ def conclude(scale: Scale, rows: Sequence[Row]) -> Conclusion:
         *(table(claim, word) for claim, word in told if claim.n),
         mediated(through),
         secondary_table(scale, learned),
+        by_task(scale, learned),
     ]
     content = {
         "claims": [plain(claim, word) for claim, word in told],
@@ -69,6 +65,17 @@ def conclude(scale: Scale, rows: Sequence[Row]) -> Conclusion:
     }
     text = "\n\n".join(part for part in parts if part)
     return Conclusion(text, content, [verdict(claim, word) for claim, word in told])
+
+
+def judged(scale: Scale, learned: Mapping[Key, Result]) -> list[tuple[Claim, Word]]:
+    """Every hypothesis that is tested, and what it comes to."""
+    steadiness = gate(learned)
+    bad = {rule: unsteady(steadiness, rule) for rule in scale.recipes}
+    told: list[tuple[Claim, Word]] = [
+        (claim, claim.word(bad[claim.rule])) for claim in claims(scale, learned)
+    ]
+    last = short(scale, learned)
+    return [*told, (last, not_worse(last, bad[last.rule]))]
 
 
 def looked(scale: Scale, rows: Sequence[Row]) -> Scale:
@@ -257,6 +264,27 @@ def secondary_table(scale: Scale, learned: Mapping[Key, Result]) -> str:
         return ""
     head = ["rule", "", "outcome", "difference"]
     return f"Secondary outcomes, 95 % intervals, nothing tested:\n\n{markdown(head, rows)}"
+
+
+def by_task(scale: Scale, learned: Mapping[Key, Result]) -> str:
+    """Differences between the arms that decide, on each task by itself."""
+    places = {"all": general(list(scale.unseen), STOP)}
+    places |= {task: general([task], STOP) for task in scale.unseen}
+    places |= {task: general([task], END) for task in scale.short}
+    pairs = [(MAIN, NONE), (MAIN, NORM), (NORM, NONE)]
+    of = lambda arm: (scale.rule, PLAIN, arm)
+    rows = []
+    for place, metrics in places.items():
+        lines = compared(learned, [(of(a), of(b)) for a, b in pairs], metrics, scale.meta_seeds)
+        if all(line.found.n > 1 for line in lines):
+            rows.append([place, *(change(line) for line in lines)])
+    if not rows:
+        return ""
+    head = ["", *(f"{a} less {b}: {x}" for a, b in pairs for x in ("test loss", "accuracy"))]
+    return (
+        f"Task by task, {scale.rule}; looked at afterwards, 95 % intervals, nothing corrected. At "
+        f"the validated stop, short ones at the last step:\n\n{markdown(head, rows)}"
+    )
 
 
 def bare(line: Line) -> str:

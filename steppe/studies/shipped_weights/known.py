@@ -2,6 +2,7 @@
 
 what it is                  from its own card
 what its recipe is worth    from `studies/flatness/small.jsonl`, twelve meta-seeds
+what another recipe said    from `studies/flatness_2/small.jsonl`, of RNNProp
 how it does elsewhere       from `studies/shipped_weights/cifar10.jsonl`
 """
 
@@ -20,23 +21,30 @@ from ..flatness.findings import Findings, findings
 from ..flatness.lines import Line, pick
 from ..flatness.scales import SMALL
 from ..flatness.summary import change, label
+from ..flatness_2 import scales as again
+from ..flatness_2.claims import OTHER_DATA, Claim, Word, results
+from ..flatness_2.design import MAIN
+from ..flatness_2.outcome import judged, looked
+from ..flatness_2.outcome import said as word_of
 from ..study import Record, read, records
 from .settings import MUCH, ONE_LOOK, UNKNOWN
 
 FLATNESS = Path(__file__).parents[1] / "flatness" / "small.jsonl"
+AGAIN = Path(__file__).parents[1] / "flatness_2" / "small.jsonl"
 AUDIT = Path(__file__).with_name("cifar10_audit.jsonl")
 METRICS = ("ln test_loss", "test_accuracy")
 
 
 def release(path: Path, name: str, elsewhere: Sequence[Record]) -> None:
     """Write a shipped optimizer as it is, with what the records say of it on its card."""
-    for file in (FLATNESS, AUDIT):
+    for file in (FLATNESS, AGAIN, AUDIT):
         if not file.is_file():
             raise BadInput(
                 f"What is known of {name} goes by the record {file}, which comes with a clone of "
                 "the repository and not with the wheel; run this from a clone."
             )
-    write_card(path, name, informed(card(name), study(), [*elsewhere, *records(read(AUDIT))]))
+    looks = [*elsewhere, *records(read(AUDIT))]
+    write_card(path, name, informed(card(name), study(), second_study(), looks))
 
 
 @functools.cache
@@ -44,10 +52,24 @@ def study() -> Findings:
     return findings(SMALL, read(FLATNESS))
 
 
-def informed(made: Card, found: Findings, elsewhere: Sequence[Record]) -> Card:
+@functools.cache
+def second_study() -> tuple[tuple[Claim, Word], ...]:
+    """Hypotheses of the second study of flatness, and what each came to."""
+    rows = read(AGAIN)
+    scale = looked(again.SMALL, rows)
+    return tuple(judged(scale, results(scale, rows)))
+
+
+def informed(
+    made: Card,
+    found: Findings,
+    second: Sequence[tuple[Claim, Word]],
+    elsewhere: Sequence[Record],
+) -> Card:
     """The card with what is known; `elsewhere`: records of `cifar10`."""
     looks = [seen(made.name, look) for look in by_source(elsewhere)]
-    known = [what_it_is(made), *recipe(made, found), *(said for look in looks for said in look)]
+    known = [what_it_is(made), *recipe(made, found), *another_recipe(made, second)]
+    known += [said for look in looks for said in look]
     failures = [said for said in made.failures if PLACE not in said]
     if any(record["optimizer"] == made.name for record in elsewhere):
         failures = [said.replace(UNKNOWN, ONE_LOOK) for said in failures]
@@ -85,9 +107,13 @@ def arm_of(made: Card) -> str:
     return NONE
 
 
+def family_of(made: Card) -> str:
+    return made.name.removesuffix("-v1").removesuffix("-flat")
+
+
 def recipe(made: Card, found: Findings) -> list[str]:
     """Worth of the recipe over the meta-seeds of the study of flatness."""
-    family, seeds = made.name.removesuffix("-v1").removesuffix("-flat"), len(SMALL.meta_seeds)
+    family, seeds = family_of(made), len(SMALL.meta_seeds)
     if family not in SMALL.recipes:
         return []  # a formula
     plain = "-flat" not in made.name
@@ -111,6 +137,25 @@ def recipe(made: Card, found: Findings) -> list[str]:
             f"less this recipe, over {seeds} meta-seeds; looked at after the numbers were known."
         )
     return said
+
+
+def another_recipe(made: Card, second: Sequence[tuple[Claim, Word]]) -> list[str]:
+    """What the second study of flatness, which is about RNNProp, came to."""
+    if family_of(made) != "rnnprop":
+        return []
+    told = {
+        claim.name: f"{worth([x for x in claim.lines if OTHER_DATA not in x.metric])}; "
+        f"{claim.name}, {claim.question}: {word_of(claim, word)}"
+        for claim, word in second
+        if claim.rule == again.SMALL.rule
+    }
+    seeds = len(again.SMALL.meta_seeds)
+    return [
+        "A second study, registered before it ran, asked again with another recipe of rnnprop: "
+        f"features of time, a learned weight decay, averaged weights, {seeds} meta-seeds. "
+        f"{MAIN} less the same without it, at the validated stop: {told['H1']}. After few steps: "
+        f"{told['H7']}. These are means over tasks of two kinds, some far better and some far worse."
+    ]
 
 
 def worth(lines: Sequence[Line]) -> str:
