@@ -71,7 +71,7 @@ def test_an_untrained_rule_steps_along_the_direction_of_adam(betas):
     adam = optax.scale_by_adam(b1=betas[0], b2=0.999, eps=0.0)
     state, at = adam.init(params), params
     for t in range(STEPS):
-        d, state = adam.update(jtu.tree_map(lambda g: g[t], grads), state)
+        d, state = adam.update(jtu.tree_map(lambda g, t=t: g[t], grads), state)
         step = lambda p, d: p - 0.02 * d / jnp.sqrt(jnp.mean(d**2))
         at = jtu.tree_map(step, at, d)
         for name in SHAPES:

@@ -154,7 +154,8 @@ def another_recipe(made: Card, second: Sequence[tuple[Claim, Word]]) -> list[str
         "A second study, registered before it ran, asked again with another recipe of rnnprop: "
         f"features of time, a learned weight decay, averaged weights, {seeds} meta-seeds. "
         f"{MAIN} less the same without it, at the validated stop: {told['H1']}. After few steps: "
-        f"{told['H7']}. These are means over tasks of two kinds, some far better and some far worse."
+        f"{told['H7']}. These are means over tasks of two kinds, some far better and some far "
+        "worse."
     ]
 
 
