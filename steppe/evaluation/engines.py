@@ -10,6 +10,7 @@ Workers start from nothing, so what configures JAX is in the cell or in the envi
 
 A cell fails in two ways. It raises: it would raise again, so it is reported at once. Its worker
 dies (killed, out of memory): that may be chance, so it is tried again after all other cells.
+A worker that has come near to a limit of the system after a cell gives way to a new one.
 
 `concurrent.futures` is not used: there the death of one process ends them all.
 """
@@ -98,19 +99,16 @@ def processes(
         while busy:
             for pipe in wait(list(busy)):
                 worker, cell, attempt = busy[pipe]  # pyright: ignore[reportArgumentType]
+                goes_on = False
                 try:
-                    row = worker.pipe.recv()
+                    row, goes_on = worker.pipe.recv()
                 except (EOFError, OSError):
                     row = _after_death(waiting, cell, attempt, retries, worker.stop())
+                if not (waiting and goes_on):
+                    worker.stop()
                     del busy[worker.pipe]
-                    if waiting:
-                        employ(_Worker.start(work, worker.share))
-                else:
-                    if waiting:
-                        employ(worker)
-                    else:
-                        worker.stop()
-                        del busy[worker.pipe]
+                if waiting:
+                    employ(worker if goes_on else _Worker.start(work, worker.share))
                 if row is not None:
                     yield row
     finally:
@@ -223,7 +221,7 @@ def _surroundings() -> dict[str, Any]:
 
 
 def _serve(pipe: Connection, work: str) -> None:
-    """Cells in, rows out, until the pipe is closed."""
+    """Cells in, rows out, each with whether this process may take another; until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -231,7 +229,21 @@ def _serve(pipe: Connection, work: str) -> None:
     with contextlib.suppress(EOFError):
         while True:
             cell, attempt = pipe.recv()
-            pipe.send(_attempt(work, cell, attempt))
+            pipe.send((_attempt(work, cell, attempt), not _crowded()))
+
+
+def _crowded() -> bool:
+    """Whether this process holds more than half of the memory maps that Linux lets it have.
+
+    Each compiled program takes some, for as long as JAX keeps it. A worker that met some thirty
+    kinds of cells of a study of flatness ended at the limit, where LLVM is out of memory.
+    """
+    try:
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+        with Path("/proc/self/maps").open("rb") as maps:
+            return 2 * sum(1 for _ in maps) > limit
+    except (OSError, ValueError):  # not on Linux
+        return False
 
 
 def _end_with_parent() -> None:

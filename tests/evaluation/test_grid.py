@@ -154,6 +154,18 @@ def test_a_dead_worker_costs_one_attempt_of_one_cell(tmp_path):
     check_deaths("processes", tmp_path)
 
 
+@pytest.mark.skipif(
+    not Path("/proc/sys/vm/max_map_count").is_file(), reason="memory maps are counted on Linux"
+)
+def test_a_worker_near_the_limit_of_memory_maps_gives_way_to_a_new_one(tmp_path):
+    cells = [{"x": x} for x in range(3)]
+    for work, workers in (("maps", 3), ("pid", 1)):
+        out = tmp_path / f"{work}.jsonl"
+        found = grid(cells, work, out, engine="processes", workers=1)
+        assert [row.attempts for row in found.done] == [1, 1, 1] and not found.failed
+        assert len({row.result["pid"] for row in found.done}) == workers
+
+
 def test_workers_have_cores_of_their_own(tmp_path):
     cores = os.sched_getaffinity(0)
     if len(cores) < 2:
