@@ -85,14 +85,31 @@ def test_what_readme_says_of_them_is_so():
     at = [f"{beside(name):.2f}" for name in (best, again, "rnnprop-v1", "rnnprop-flat-v1")]
     assert "was {} of Adam; with another   meta-seed it is {}".format(*at[:2]) in told
     assert "are at {}   and {}".format(*at[2:]) in told
-    first = [name for name in TRIES if not name.startswith("small MLP") and name != again]
-    assert len(first) == 25 and min(first, key=beside) == best
+    first = [*TRIES][:25]
+    assert min(first, key=beside) == best
 
     of = lambda name: tries.ratio(rows[name], rows["adamw-cosine"], "mixture")
-    small = [of(name) for name in TRIES if name.startswith("small MLP")]
+    flat, plain = "small MLP + trace 0.3 + windows of 100", "small MLP + windows of 100 + ten times"
+    [plain] = [name for name in TRIES if name.startswith(plain)]
     others = [of(name) for name in rows if rows[name].cell["part"] != "rival" and "MLP" not in name]
     ends = f"{min(others):.2f} to {max(others):.2f}"
-    assert f"{min(small):.2f} of AdamW with a cosine where RNNProp has {ends}" in told
+    assert f"{of(flat):.2f} of AdamW with a cosine where RNNProp has {ends}" in told
+    assert f"momentum with a cosine has {of('momentum-cosine'):.2f}" in told
+    assert of(flat) < of("momentum-cosine") < min(others)
+    assert min(TRIES, key=beside) == flat
+    less = lambda name, rival: tries.told(rows[name], rows[rival]).split(", ")
+    assert "{} of Adam and {} points".format(*less(flat, "adam")) in told
+    assert "AdamW with a cosine {} and {}".format(*less(flat, "adamw-cosine")) in told
+    assert (
+        "another meta-seed   it is {} and {}".format(*less(f"{flat} + another meta-seed", "adam"))
+        in told
+    )
+    assert f"more than any other try, {beside(plain):.2f} of Adam" in told
+    assert max(TRIES, key=beside) == plain
+    for task in (*TASKS, *SHORT):
+        at = {name: tries.ratio(rows[name], rows["adam"], task) for name in TRIES}
+        for late in ("late trace 1.0", "last trace 1.0"):
+            assert at[late] == sorted((at["plain"], at[late], at["trace 1.0"]))[1]
 
 
 def test_looks_are_the_same_whatever_the_meta_seed(monkeypatch):

@@ -5,7 +5,7 @@
 Each try changes the recipe `rnnprop-steady` in a few places. It is judged beside rivals that had no
 trials either: their settings are those that the second study of flatness found on the task of
 meta-training (`flatness_2`, division 0). One meta-seed each, so that a small difference is chance;
-one try has a second. Two of the optimizers that are shipped are looked at, too.
+two tries have a second. Two of the optimizers that are shipped are looked at, too.
 """
 
 import math

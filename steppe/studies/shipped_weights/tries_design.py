@@ -56,7 +56,7 @@ class Try:
     """Changes of a recipe.
 
     - `arms`: arm of `flatness_2` → weight
-    - `changes`: settings of the recipe
+    - `changes`: settings of the recipe, after those of the arms
     - `others`: further tasks of meta-training, beside the three
     - `steps`: meta-steps, where they are not those of the run
     - `meta_seed`: of meta-training
@@ -69,13 +69,16 @@ class Try:
     meta_seed: int = META_SEED
 
     def recipe(self, steps: int) -> Recipe:
-        made = change(recipe("rnnprop-steady"), steps=self.steps or steps, **self.changes)
+        made = change(recipe("rnnprop-steady"), steps=self.steps or steps)
         for arm, weight in self.arms.items():
             made = with_arm(made, arm, {arm: weight})
-        return made
+        return change(made, **self.changes)
 
 
 LONG, LONGER = {"unroll": 100}, {"unroll": 250}
+FAST = {"meta.lr": 1e-2}  # ten times the meta-rate
+LATE = {"penalty.active": "last", "penalty.fraction": 0.5}  # no penalty in the first half
+LAST = LATE | {"penalty.fraction": 0.2}
 TRIES = {
     "plain": Try(),
     "size 0.1": Try(arms={NORM: 0.1}),
@@ -115,7 +118,23 @@ TRIES = {
         arms={MAIN: 0.3}, changes=LONG | SMALL_RULE, steps=200
     ),
     "small MLP + trace 0.3 + windows of 100 + ten times the meta-rate": Try(
-        arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | {"meta.lr": 1e-2}, steps=120
+        arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | FAST, steps=120
+    ),
+    "trace 1.0": Try(arms={MAIN: 1.0}),
+    "late trace 1.0": Try(arms={MAIN: 1.0}, changes=LATE),
+    "late trace 3.0": Try(arms={MAIN: 3.0}, changes=LATE),
+    "last trace 1.0": Try(arms={MAIN: 1.0}, changes=LAST),
+    "small MLP + windows of 100 + ten times the meta-rate": Try(
+        changes=LONG | SMALL_RULE | FAST, steps=200
+    ),
+    "small MLP + late trace 0.3 + windows of 100 + ten times the meta-rate": Try(
+        arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | FAST | LATE, steps=200
+    ),
+    "small MLP + trace 1.0 + windows of 100": Try(
+        arms={MAIN: 1.0}, changes=LONG | SMALL_RULE, steps=200
+    ),
+    "small MLP + trace 0.3 + windows of 100 + another meta-seed": Try(
+        arms={MAIN: 0.3}, changes=LONG | SMALL_RULE, steps=200, meta_seed=META_SEED + 1
     ),
 }
 
