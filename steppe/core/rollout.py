@@ -191,15 +191,17 @@ def episodes(
     return map_lanes(one, (task, opt, steps), (starts, beside), batch_size=batch_size)
 
 
-def lanes_of(task: AbstractTask, opt: Optimizer) -> int:
+def lanes_of(task: AbstractTask, opt: Optimizer, *, shared: bool = True) -> int:
     """Episodes that one device best advances at once, by the numbers that each holds.
 
-    - `opt`: the optimizer; of one for every episode the state is not known, and not counted
+    - `opt`: the optimizer; of f → optimizer the state is not known, and not counted
+    - `shared`: whether every episode has this very one, or one like it
     """
     if not isinstance(opt, AbstractOptimizer):
         return lanes_together(tree.size(shapes(task)))
     episode = eqx.filter_eval_shape(lambda key: begin(task, opt, key), jr.key(0))
-    return lanes_together(held(episode), matrix=getattr(opt, "matrix", False))
+    matrix = shared and getattr(opt, "matrix", False)
+    return lanes_together(held(episode), matrix=matrix)
 
 
 def shapes(task: AbstractTask) -> PyTree:

@@ -110,7 +110,8 @@ class Validation(eqx.Module):
             return self._losses(task, own, begins[None], steps, objective, key[None])[0]
 
         shared = (self, task, opt, steps, objective)
-        return map_lanes(one, shared, (begins, keys), batch_size=lanes_of(task))
+        batch_size = lanes_of(task, opt, shared=False)
+        return map_lanes(one, shared, (begins, keys), batch_size=batch_size)
 
     def _objective(self, task, opt, begins: Key, steps, objective, keys: Key) -> Scalar:
         """Values over the last `window` steps, with what the objective remembers of the start.

@@ -43,6 +43,7 @@ def test_networks_multiply_all_episodes_by_their_matrix_at_once(monkeypatch):
     monkeypatch.setattr(rollout, "map_lanes", chosen)
     run = lambda opt: rollout.episodes(task, opt, jr.split(jr.key(0), 8), 1, lambda e, _: ())
     assert run(StepLISTA(layers=1)) == backend.ALL
+    assert rollout.lanes_of(task, StepLISTA(layers=1), shared=False) == 2**16 // 6000  # x and state
     assert run(sgd(0.1)) == 2**16 // 3000
     assert run(RNNProp((20,), key=jr.key(0))) == 1  # with 42 numbers of state a coordinate
     assert run(lambda lr: sgd(lr)) == 2**16 // 3000

@@ -140,7 +140,7 @@ def recipe(made: Card, found: Findings) -> list[str]:
 
 
 def another_recipe(made: Card, second: Sequence[tuple[Claim, Word]]) -> list[str]:
-    """What the second study of flatness, which is about RNNProp, came to."""
+    """Outcome of the second study of flatness, which is about RNNProp."""
     if family_of(made) != "rnnprop":
         return []
     told = {
