@@ -43,11 +43,13 @@ def replay_block(rows: int) -> int:
 
 
 def lanes_together(numbers: int, *, matrix: bool = False) -> int:
-    """Number of episodes that hold so many numbers each, of θ and of the optimizer's state, to
-    advance at once in an unroll.
+    """Number of episodes to advance at once in an unroll.
 
-    On an accelerator all, and where the episodes are multiplied by one `matrix`: groups of four
-    took 49 ms where 4 suffice. Else on a CPU as many as keep their numbers in cache. A network of
+    - `numbers`: of θ and of the optimizer's state, that each of them holds
+    - `matrix`: whether one matrix multiplies all of them
+
+    On an accelerator all, and where one matrix multiplies the episodes: groups of four took 49 ms
+    where 4 suffice. Else on a CPU as many as keep their numbers in cache. A network of
     1510 weights with RNNProp's 42 numbers of state each is best alone: two by two it takes four
     thirds of the time. With the 4 numbers of the small MLP six take 0.4 times as long together.
     """

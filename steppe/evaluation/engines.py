@@ -99,11 +99,11 @@ def processes(
         while busy:
             for pipe in wait(list(busy)):
                 worker, cell, attempt = busy[pipe]  # pyright: ignore[reportArgumentType]
-                goes_on = False
                 try:
                     row, goes_on = worker.pipe.recv()
                 except (EOFError, OSError):
-                    row = _after_death(waiting, cell, attempt, retries, worker.stop())
+                    how = worker.stop()
+                    row, goes_on = _after_death(waiting, cell, attempt, retries, how), False
                 if not (waiting and goes_on):
                     worker.stop()
                     del busy[worker.pipe]
