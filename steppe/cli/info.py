@@ -111,7 +111,7 @@ def sheet(card: Card) -> list[str]:
         ),
         "recipe": to_json(card.recipe, ensure_ascii=False),
         "meta-seed": card.meta_seed,
-        "meta-steps": f"{card.meta_steps}, kept the optimizer of {card.kept}",
+        "meta-steps": f"{card.meta_steps}, kept {card.kept_is}",
         "time": f"{card.seconds:.0f} s, cores of {card.processor}: {card.cores}",
         "commit": f"{card.commit}, {card.date}",
     }

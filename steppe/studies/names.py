@@ -35,6 +35,11 @@ STUDIES = {
         "flatness_2.scales:SCALES",
         "flatness_2.reproduce:STUDY",
     ),
+    "small-rule": Entry(
+        "Is a learned rule of a few hundred weights as good as what is made by hand?",
+        "small_rule.design:SCALES",
+        "small_rule.reproduce:STUDY",
+    ),
     "wells": Entry(
         "Does a flatness regularizer reach an optimizer, with the right sign?",
         "wells.settings:SCALES",

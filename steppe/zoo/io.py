@@ -97,7 +97,7 @@ class Card:
 
     - `recipe`: as `zoo.recipe_json.to_flat` gives it; `meta_task`: arguments of `tasks.build`;
       `others`: further tasks of meta-training, label → arguments
-    - `meta_steps`: done; `kept`: the one whose optimizer had the best validation loss
+    - `meta_steps`: done; `kept`: the one whose optimizer is kept, the last where it is a mean
     - `seconds`: of meta-training, on `cores` cores of `processor`
     - `tasks`: what it was judged on, for `horizon` steps: label → arguments of `tasks.build`
     - `table`: what came out; `against`: the rivals in it, and how they were tuned
@@ -127,6 +127,13 @@ class Card:
     others: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     known: Annotated[tuple[Words, ...], Length(1000)] = ()
     formula: Formula | None = None
+
+    @property
+    def kept_is(self) -> str:
+        """Which optimizer of meta-training it is."""
+        if self.recipe.get("keep") == "average":
+            return "the mean of the weights over the last quarter"
+        return f"the optimizer of {self.kept}"
 
     @property
     def rivals(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Unrolled networks have a recipe each, by the name of the network: layer by layer, as published.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,6 +80,19 @@ RELATIVE_TRACE = Penalty(
     reference=2500.0,
     probes=2,
     weight=1.0,
+)
+# Ours: a rule of a few hundred weights, by held-out losses over windows of 100 steps. The tasks
+# that the shipped one was meta-trained on: `studies/shipped_weights/tries_design.py`.
+SMALL_MLP = change(
+    STEADY,
+    optimizer=Optimizer(
+        name="small-mlp", hidden=(8, 8), time_scales=(10.0, 100.0, 1000.0), weight_decay=1e-3
+    ),
+    unroll=100,
+    rows=None,
+    meta_lr=3e-3,
+    steps=150,
+    **{"objective.batch": "valid"},
 )
 L2O_SCALE = Recipe(
     optimizer=Optimizer(name="l2o-scale"),
@@ -183,6 +197,10 @@ PRESETS: dict[str, Recipe] = {
 } | {
     "rnnprop-steady": STEADY,
     "rnnprop-flat": change(STEADY, penalty=RELATIVE_TRACE),
+    "small-mlp": SMALL_MLP,
+    "small-mlp-flat": change(  # flat, but not in the first fifth of a training
+        SMALL_MLP, penalty=dataclasses.replace(RELATIVE_TRACE, active="last", fraction=0.8)
+    ),
     "halo": HALO,
     "halo-code": change(HALO, **{"penalty.weight": 5e-4 * HALO_UNROLL, "penalty.mean": True}),
     "m-l2o": M_L2O,

@@ -64,6 +64,12 @@ PRESETS = table(
         "rnnprop-flat", "rnnprop", "the same with a measure of flatness, for trainings that overfit"
     ),
     _preset(
+        "small-mlp",
+        "small-mlp",
+        "a rule of a few hundred weights, by held-out losses; takes --other-tasks",
+    ),
+    _preset("small-mlp-flat", "small-mlp", "the same with a measure of flatness"),
+    _preset(
         "halo",
         "l2o-scale",
         "L2O-Scale that keeps gradients small: 1e-3 ‖∇f‖² at every step (Li et al. 2020)",
@@ -103,6 +109,7 @@ PRETRAINED = table(
             "dm": "DM, an LSTM of 20 cells, meta-trained on 8x8 digits",
             "rnnprop": "RNNProp, an LSTM of 20 cells, meta-trained on 8x8 digits",
             "l2o-scale": "L2O-Scale, with the published sizes, meta-trained on 8x8 digits",
+            "small-mlp": "a rule of a few hundred weights, meta-trained on networks on 8x8 digits",
         }.items()
         for name, about in {
             f"{family}-v1": about,

@@ -180,14 +180,20 @@ def short(scale: Scale, learned: Learned) -> Claim:
     return Claim("H7", scale.rule, question, lines)
 
 
-def not_worse(claim: Claim, unsteady: Iterable[str]) -> Word:
-    """The rule of H7: the upper end of the interval of the ratio is below 1.02."""
-    [line] = claim.lines
-    if claim.n < FEWEST or {line.ours, line.theirs} & {*unsteady}:
+def below(claim: Claim, bounds: Sequence[float], unsteady: Iterable[str] = ()) -> Word:
+    """The rule of H7: the upper end of every line's interval is below its bound.
+
+    Worse: the lower end of one is above.
+    """
+    arms = {arm for line in claim.lines for arm in (line.ours, line.theirs)}
+    if claim.n < FEWEST or arms & {*unsteady}:
         return "not decided"
-    low, high = line.found.difference.low, line.found.difference.high
-    assert low is not None and high is not None
-    return "yes" if high < NOT_WORSE else "worse" if low > NOT_WORSE else "open"
+    found = [line.found.difference for line in claim.lines]
+    ends = [(x.low, x.high, bound) for x, bound in zip(found, bounds, strict=True)]
+    if all(high is not None and high < bound for _, high, bound in ends):
+        return "yes"
+    over = any(low is not None and low > bound for low, _, bound in ends)
+    return "worse" if over else "open"
 
 
 def mechanism(scale: Scale, learned: Learned) -> dict[str, Part]:

@@ -18,12 +18,13 @@ from ..study import Conclusion, Verdict, markdown
 from . import search
 from .claims import (
     FEWEST,
+    NOT_WORSE,
     PLAIN,
     Claim,
     Word,
+    below,
     claims,
     mechanism,
-    not_worse,
     results,
     secondary,
     short,
@@ -75,12 +76,12 @@ def judged(scale: Scale, learned: Mapping[Key, Result]) -> list[tuple[Claim, Wor
         (claim, claim.word(bad[claim.rule])) for claim in claims(scale, learned)
     ]
     last = short(scale, learned)
-    return [*told, (last, not_worse(last, bad[last.rule]))]
+    return [*told, (last, below(last, [NOT_WORSE], bad[last.rule]))]
 
 
 def looked(scale: Scale, rows: Sequence[Row]) -> Scale:
     """The scale with those of its tasks that the record has."""
-    tasks = {task for row in rows if row.cell["part"] == "learned" for task in row.cell["tasks"]}
+    tasks = {task for row in rows if row.cell["part"] != "search" for task in row.cell["tasks"]}
     groups: dict[str, Any] = {
         name: {label: how for label, how in getattr(scale, name).items() if label in tasks}
         for name in ("digits", "elsewhere", "short")

@@ -37,23 +37,33 @@ def learned(cell: Mapping[str, Any]) -> dict[str, Any]:
 def trials(cell: Mapping[str, Any]) -> dict[str, Any]:
     """Meta-train, then tune a factor and a schedule on the validation split of each task."""
     opt, meta = train(cell)
+    return {"meta": meta} | each_tuned(cell, lambda steps: scaled(opt, steps))
+
+
+def each_tuned(
+    cell: Mapping[str, Any], makers: Callable[[int], Mapping[Any, Maker]]
+) -> dict[str, Any]:
+    """Tune an optimizer on each task of the cell, and look at it there.
+
+    - `makers`: steps of a training → setting → what makes the optimizer of a rate, or of a factor
+    """
     found = {
-        label: _tuned(cell, how, scaled(opt, _steps(cell, how)), _steps(cell, how))
+        label: _tuned(cell, how, makers(steps_on(cell, how)), steps_on(cell, how))
         for label, how in cell["tasks"].items()
     }
-    return {"meta": meta} | _apart(found)
+    return _apart(found)
 
 
 def untuned(cell: Mapping[str, Any]) -> dict[str, Any]:
     """Tune the rate on the task of meta-training, and look at every task with it."""
     rival, how = RIVALS[cell["optimizer"]], cell["meta_task"]
     make = lambda steps: lambda lr: rival.make(lr, rival.usual, steps)
-    steps = _steps(cell, how)
+    steps = steps_on(cell, how)
     grid = {"grid": list(DECADES)}
     _, told = tuned({**cell, **grid}, how, {rival.usual: make(steps)}, steps)
     rate = jnp.asarray(told["lr"])
     tasks = {
-        label: look(cell, other, make(_steps(cell, other))(rate), _steps(cell, other))
+        label: look(cell, other, make(steps_on(cell, other))(rate), steps_on(cell, other))
         for label, other in cell["tasks"].items()
     }
     return {"told": told, "tasks": tasks}
@@ -89,5 +99,6 @@ def _apart(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _steps(cell: Mapping[str, Any], how: Mapping[str, Any]) -> int:
+def steps_on(cell: Mapping[str, Any], how: Mapping[str, Any]) -> int:
+    """Steps of a training on a task."""
     return how.get("horizon", cell["horizon"])

@@ -23,7 +23,7 @@ from ..flatness_2.design import divided
 from ..flatness_2.rivals import RIVALS
 from ..flatness_2.scales import SMALL
 from ..study import Cell, Conclusion, Study, markdown
-from .tries_design import BARE, META_SEED, SETTINGS, SHORT, TASKS, TRIES, Tries
+from .tries_design import BARE, META_SEED, SETTINGS, SHORT, TASKS, TRIES, Tries, Try
 
 SHOWN = ("train_loss", "test_loss", "test_accuracy")
 BESIDE = "adamw-cosine"  # rival of the table by tasks
@@ -38,16 +38,17 @@ def cells(settings: Tries) -> Iterator[Cell]:
     for name in settings.shipped:
         yield {"part": "shipped", "name": name, "meta_seed": META_SEED, **looks}
     for name in settings.names:
-        made = TRIES[name]
-        yield {
-            "part": "try",
-            "name": name,
-            "recipe": to_flat(made.recipe(settings.steps)),
-            "meta_task": SMALL.meta_task | {"split": 0},
-            "others": {**divided(SMALL.others, 0), **made.others},
-            "meta_seed": made.meta_seed,
-            **looks,
-        }
+        yield {"part": "try", "name": name, **trained(TRIES[name], settings.steps), **looks}
+
+
+def trained(made: Try, steps: int) -> Cell:
+    """What a cell says of a meta-training."""
+    return {
+        "recipe": to_flat(made.recipe(steps)),
+        "meta_task": SMALL.meta_task | {"split": 0},
+        "others": {**divided(SMALL.others, 0), **made.others},
+        "meta_seed": made.meta_seed,
+    }
 
 
 def run(cell: Cell) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class Try:
     - `others`: further tasks of meta-training, beside the three
     - `steps`: meta-steps, where they are not those of the run
     - `meta_seed`: of meta-training
+    - `earlier`: made when an untrained small MLP still stepped as far in large tensors as in small
+      ones; made again it would be another
     """
 
     arms: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -67,6 +69,7 @@ class Try:
     others: Mapping[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     steps: int | None = None
     meta_seed: int = META_SEED
+    earlier: bool = False
 
     def recipe(self, steps: int) -> Recipe:
         made = change(recipe("rnnprop-steady"), steps=self.steps or steps)
@@ -77,8 +80,11 @@ class Try:
 
 LONG, LONGER = {"unroll": 100}, {"unroll": 250}
 FAST = {"meta.lr": 1e-2}  # ten times the meta-rate
+FASTER = {"meta.lr": 3e-3}
+WORKING = LONG | SMALL_RULE | FASTER
 LATE = {"penalty.active": "last", "penalty.fraction": 0.5}  # no penalty in the first half
 LAST = LATE | {"penalty.fraction": 0.2}
+LATER = LATE | {"penalty.fraction": 0.8}  # no penalty in the first fifth
 TRIES = {
     "plain": Try(),
     "size 0.1": Try(arms={NORM: 0.1}),
@@ -115,26 +121,67 @@ TRIES = {
         arms={MAIN: 0.3}, changes=LONG, steps=200, meta_seed=META_SEED + 1
     ),
     "small MLP + trace 0.3 + windows of 100": Try(
-        arms={MAIN: 0.3}, changes=LONG | SMALL_RULE, steps=200
+        earlier=True, arms={MAIN: 0.3}, changes=LONG | SMALL_RULE, steps=200
     ),
     "small MLP + trace 0.3 + windows of 100 + ten times the meta-rate": Try(
-        arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | FAST, steps=120
+        earlier=True, arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | FAST, steps=120
     ),
     "trace 1.0": Try(arms={MAIN: 1.0}),
     "late trace 1.0": Try(arms={MAIN: 1.0}, changes=LATE),
     "late trace 3.0": Try(arms={MAIN: 3.0}, changes=LATE),
     "last trace 1.0": Try(arms={MAIN: 1.0}, changes=LAST),
     "small MLP + windows of 100 + ten times the meta-rate": Try(
-        changes=LONG | SMALL_RULE | FAST, steps=200
+        earlier=True, changes=LONG | SMALL_RULE | FAST, steps=200
     ),
     "small MLP + late trace 0.3 + windows of 100 + ten times the meta-rate": Try(
-        arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | FAST | LATE, steps=200
+        earlier=True, arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | FAST | LATE, steps=200
     ),
     "small MLP + trace 1.0 + windows of 100": Try(
-        arms={MAIN: 1.0}, changes=LONG | SMALL_RULE, steps=200
+        earlier=True, arms={MAIN: 1.0}, changes=LONG | SMALL_RULE, steps=200
     ),
     "small MLP + trace 0.3 + windows of 100 + another meta-seed": Try(
-        arms={MAIN: 0.3}, changes=LONG | SMALL_RULE, steps=200, meta_seed=META_SEED + 1
+        earlier=True,
+        arms={MAIN: 0.3},
+        changes=LONG | SMALL_RULE,
+        steps=200,
+        meta_seed=META_SEED + 1,
+    ),
+    "small MLP + windows of 100": Try(earlier=True, changes=LONG | SMALL_RULE, steps=200),
+    "small MLP + held-out + trace 0.3 + wrong labels + three times the meta-rate": Try(
+        earlier=True, arms={VALID: 1.0, MAIN: 0.3}, changes=WORKING, others=NOISY, steps=150
+    ),
+    "small MLP + held-out + trace 0.3 + wrong labels + ten times the meta-rate": Try(
+        earlier=True,
+        arms={VALID: 1.0, MAIN: 0.3},
+        changes=LONG | SMALL_RULE | FAST,
+        others=NOISY,
+        steps=150,
+    ),
+    "small MLP + held-out + trace 0.3 + wrong labels": Try(
+        arms={VALID: 1.0, MAIN: 0.3}, changes=WORKING, others=NOISY, steps=150
+    ),
+    "small MLP + held-out + wrong labels": Try(
+        arms={VALID: 1.0}, changes=WORKING, others=NOISY, steps=150
+    ),
+    "small MLP + held-out + trace 0.3 + wrong labels + another meta-seed": Try(
+        arms={VALID: 1.0, MAIN: 0.3},
+        changes=WORKING,
+        others=NOISY,
+        steps=150,
+        meta_seed=META_SEED + 1,
+    ),
+    "small MLP + held-out + late trace 1.0 + wrong labels": Try(
+        arms={VALID: 1.0, MAIN: 1.0}, changes=WORKING | LATER, others=NOISY, steps=150
+    ),
+    "small MLP + held-out + late trace 1.0 + wrong labels + another meta-seed": Try(
+        arms={VALID: 1.0, MAIN: 1.0},
+        changes=WORKING | LATER,
+        others=NOISY,
+        steps=150,
+        meta_seed=META_SEED + 1,
+    ),
+    "small MLP + held-out + trace 1.0 in the second half + wrong labels": Try(
+        arms={VALID: 1.0, MAIN: 1.0}, changes=WORKING | LATE, others=NOISY, steps=150
     ),
 }
 
@@ -143,7 +190,11 @@ TRIES = {
 class Tries:
     """Sizes of the tries."""
 
-    names: tuple[str, ...] = setting(tuple(TRIES), "tries to make", choices=TRIES)
+    names: tuple[str, ...] = setting(
+        tuple(name for name, made in TRIES.items() if not made.earlier),
+        "tries to make",
+        choices=TRIES,
+    )
     shipped: tuple[str, ...] = setting(
         SHIPPED, "optimizers that are shipped, to look at beside them", choices=SHIPPED
     )
