@@ -10,6 +10,7 @@ from steppe.evaluation.engines import Row, cell_id
 from steppe.studies.flatness import scales as first
 from steppe.studies.flatness_2 import scales as second
 from steppe.studies.shipped_weights import tries
+from steppe.studies.shipped_weights.ship import OF_TRIES
 from steppe.studies.shipped_weights.tries_design import (
     META_SEED,
     SCALES,
@@ -20,6 +21,8 @@ from steppe.studies.shipped_weights.tries_design import (
     Tries,
 )
 from steppe.studies.study import read
+from steppe.zoo.presets import recipe
+from steppe.zoo.recipe_json import from_json
 
 FOLDER = Path(tries.__file__).parent
 ALL = Tries(names=tuple(TRIES))
@@ -90,28 +93,45 @@ def test_what_readme_says_of_them_is_so():
     first = [*TRIES][:25]
     assert min(first, key=beside) == best
 
+    small = {name: made for name, made in TRIES.items() if "small MLP" in name}
     of = lambda name: tries.ratio(rows[name], rows["adamw-cosine"], "mixture")
-    flat, plain = "small MLP + trace 0.3 + windows of 100", "small MLP + windows of 100 + ten times"
-    [plain] = [name for name in TRIES if name.startswith(plain)]
+    mixture = "small MLP + trace 0.3 + windows of 100"
+    [bold] = [name for name in TRIES if name.startswith("small MLP + windows of 100 + ten times")]
     others = [of(name) for name in rows if rows[name].cell["part"] != "rival" and "MLP" not in name]
     ends = f"{min(others):.2f} to {max(others):.2f}"
-    assert f"{of(flat):.2f} of AdamW with a cosine where RNNProp has {ends}" in told
+    assert f"{of(mixture):.2f} of AdamW with a cosine where RNNProp has {ends}" in told
     assert f"momentum with a cosine has {of('momentum-cosine'):.2f}" in told
-    assert of(flat) < of("momentum-cosine") < min(others)
-    assert min(TRIES, key=beside) == flat
+    assert of(mixture) < of("momentum-cosine") < min(others)
+    assert f"more than any other try, {beside(bold):.2f} of Adam" in told
+    assert max(TRIES, key=beside) == bold
+    assert all(made.earlier is ("windows" in n or "times" in n) for n, made in small.items())
+
     less = lambda name, rival: tries.told(rows[name], rows[rival]).split(", ")
-    assert "{} of Adam and {} points".format(*less(flat, "adam")) in told
-    assert "AdamW with a cosine {} and {}".format(*less(flat, "adamw-cosine")) in told
-    assert (
-        "another meta-seed   it is {} and {}".format(*less(f"{flat} + another meta-seed", "adam"))
-        in told
+    said = lambda words, name: words.format(*less(name, "adam")) in told
+    late = "small MLP + held-out + late trace 1.0 + wrong labels"
+    assert sorted(TRIES, key=beside)[:2] == sorted(
+        [late, f"{late} + another meta-seed"], key=beside
     )
-    assert f"more than any other try, {beside(plain):.2f} of Adam" in told
-    assert max(TRIES, key=beside) == plain
+    assert said("{} of Adam and {} points", late)
+    assert "of AdamW with a cosine {} and {}".format(*less(late, "adamw-cosine")) in told
+    assert "of momentum with one {} and   {}".format(*less(late, "momentum-cosine")) in told
+    assert said("another meta-seed it is {} of Adam and {}", f"{late} + another meta-seed")
+    half = "small MLP + held-out + trace 1.0 in the second half + wrong labels"
+    assert said("second half alone it is {} and {}", half)
+    assert said("Without the penalty it is {} and {}", "small MLP + held-out + wrong labels")
+    always = "small MLP + held-out + trace 0.3 + wrong labels"
+    assert said("from the first step on {} and {}", always)
+    assert said("with another meta-seed {} and {}", f"{always} + another meta-seed")
     for task in (*TASKS, *SHORT):
         at = {name: tries.ratio(rows[name], rows["adam"], task) for name in TRIES}
         for late in ("late trace 1.0", "last trace 1.0"):
             assert at[late] == sorted((at["plain"], at[late], at["trace 1.0"]))[1]
+
+
+def test_the_shipped_ones_are_the_presets_and_their_tasks_are_on_the_cards():
+    for name, label in OF_TRIES.items():
+        own = from_json(tries.trained(TRIES[label], 500)["recipe"])
+        assert own == recipe(name.removesuffix("-v1"))
 
 
 def test_looks_are_the_same_whatever_the_meta_seed(monkeypatch):
