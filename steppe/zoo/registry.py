@@ -109,7 +109,6 @@ PRETRAINED = table(
             "dm": "DM, an LSTM of 20 cells, meta-trained on 8x8 digits",
             "rnnprop": "RNNProp, an LSTM of 20 cells, meta-trained on 8x8 digits",
             "l2o-scale": "L2O-Scale, with the published sizes, meta-trained on 8x8 digits",
-            "small-mlp": "a rule of a few hundred weights, meta-trained on networks on 8x8 digits",
         }.items()
         for name, about in {
             f"{family}-v1": about,

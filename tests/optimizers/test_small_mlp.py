@@ -40,9 +40,19 @@ def problem(seed=0):
     return params, grads
 
 
-def untrained(n):
-    """Size of the step of a tensor of n numbers before training, over `scale`."""
-    return np.exp(3 * np.tanh(np.log(1000 / n) / 4 / 3))
+def untrained(n, vanishing=1.0):
+    """Size of the step of a tensor of n numbers before training, over `scale`.
+
+    - `vanishing`: ‖g‖/‖√v̂‖
+    """
+    return np.exp(3 * np.tanh((np.log(1000 / n) / 4 + np.log(vanishing)) / 3))
+
+
+def shrunk(grads):
+    """‖g‖/‖√v̂‖ of the last gradient."""
+    weights = 0.999 ** np.arange(len(grads))[::-1]
+    mean = np.tensordot(weights / weights.sum(), np.square(grads), 1)
+    return np.sqrt(np.mean(np.square(grads[-1])) / np.mean(mean))
 
 
 def test_a_slow_loop_over_tensors_takes_the_same_steps():
@@ -74,13 +84,28 @@ def test_an_untrained_rule_steps_along_the_direction_of_adam(betas):
     params, grads = (jtu.tree_map(jnp.asarray, x) for x in (params, grads))
     found = followed(opt, grads, params)
     adam = optax.scale_by_adam(b1=betas[0], b2=0.999, eps=0.0)
-    state, at = adam.init(params), params
+    state, at = adam.init(params), dict(params)
     for t in range(STEPS):
         d, state = adam.update(jtu.tree_map(lambda g, t=t: g[t], grads), state)
-        step = lambda p, d: p - 0.02 * untrained(p.size) * d / jnp.sqrt(jnp.mean(d**2))
-        at = jtu.tree_map(step, at, d)
         for name in SHAPES:
+            size = 0.02 * untrained(at[name].size, shrunk(grads[name][: t + 1]))
+            at[name] = at[name] - size * d[name] / jnp.sqrt(jnp.mean(d[name] ** 2))
             np.testing.assert_allclose(found[name][t], at[name], rtol=1e-9)
+
+
+def test_an_untrained_rule_steps_shorter_as_gradients_vanish():
+    opt, (params, grads) = SmallMLP(key=jr.key(0)), problem()
+    params, first = (
+        jtu.tree_map(jnp.asarray, params),
+        {n: jnp.asarray(g[0]) for n, g in grads.items()},
+    )
+    _, state = opt.update(first, opt.init(params), params)
+    sizes = [
+        np.sqrt(np.mean(np.square(opt.update(tree.scale(a, first), state, params)[0]["a"])))
+        for a in (1.0, 1e-1, 1e-6)
+    ]
+    assert sizes[1] / sizes[0] == pytest.approx(0.14, rel=0.2)
+    assert sizes[0] > sizes[1] > sizes[2] > 0
 
 
 def test_sums_for_many_coordinates_are_the_products_for_few(monkeypatch):

@@ -55,10 +55,9 @@ def test_what_stands_on_a_card_is_what_the_records_say(name, elsewhere, found):
         ),
     )
     second = known.second_study()
-    third = known.trainings()
-    made = known.informed(bare, found, second, third, elsewhere)
+    made = known.informed(bare, found, second, elsewhere)
     assert (made.known, made.failures) == (there.known, there.failures)
-    assert known.informed(there, found, second, third, elsewhere) == there
+    assert known.informed(there, found, second, elsewhere) == there
 
 
 def test_the_card_of_the_flat_rnnprop_says_what_it_is_and_that_dm_fails_elsewhere():

@@ -17,6 +17,7 @@ from steppe.studies.flatness.summary import change
 from steppe.studies.shipped_weights.known import second_study
 from steppe.studies.study import read
 from tests.studies.marked import parts
+from tests.studies.test_small_rule import concluded as small_rule
 
 FOLDER = Path(outcome.__file__).parent
 STUDY = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -57,8 +58,10 @@ def test_intervals_that_are_quoted_are_those_of_the_tables(text, told):
     quoted = re.findall(r"[-+]?\d+\.\d+ \[[-+]?\d+\.\d+, [-+]?\d+\.\d+\]", prose)
     again = re.findall(r"[-+]?\d+\.\d+ (?:times|points) \[[^]]*\]", prose)
     assert len(quoted) + len(again) == len(re.findall(r"\[[-+]?\d+\.\d+, ", prose)) > 0
-    second = {change(line) for claim, _ in second_study() for line in claim.lines}
-    told_again = parts(FOLDER.parent / "flatness_2" / "README.md")[1]
+    studies = (*second_study(), *small_rule())
+    second = {change(line) for claim, _ in studies for line in claim.lines}
+    later = ("flatness_2", "small_rule")
+    told_again = "".join(parts(FOLDER.parent / name / "README.md")[1] for name in later)
     assert [x for x in again if x not in second and x not in told_again] == []
     assert [x for x in quoted if not re.search(rf"(?<![\d.]){re.escape(x)}", told)] == []
 

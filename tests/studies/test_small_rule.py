@@ -1,14 +1,21 @@
-"""The study of the small rule: planted records of known truth, and its cells."""
+"""The study of the small rule: planted records of known truth, its cells, and what came out.
+
+python tests/studies/test_small_rule.py    writes the part of its README that is from the record
+"""
 
 import dataclasses
 import random
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from steppe.evaluation.engines import Row, cell_id
 from steppe.studies.flatness.design import Tasks
+from steppe.studies.flatness.summary import change
 from steppe.studies.flatness_2.claims import FEWEST, tried
+from steppe.studies.small_rule import claims
 from steppe.studies.small_rule.claims import side
 from steppe.studies.small_rule.design import (
     FLAT,
@@ -20,8 +27,12 @@ from steppe.studies.small_rule.design import (
     groups,
 )
 from steppe.studies.small_rule.reproduce import conclude
+from steppe.studies.study import read
+from tests.studies.marked import parts, write
 from tests.studies.test_flatness_2 import look, row
 
+RECORD = Path(claims.__file__).with_name("small.jsonl")
+README = RECORD.with_name("README.md")
 PLANTED = dataclasses.replace(
     SMALL,
     scale=dataclasses.replace(
@@ -155,3 +166,33 @@ def test_all_sides_see_the_same_and_have_as_many_trials():
     assert len(looks) == 7 and len(tuned) == 3
     assert FLAT in by and PLAIN in by
     assert {cell_id(c) for c in cells(SCALES["tiny"])}.isdisjoint(map(cell_id, cells(SMALL)))
+
+
+def concluded():
+    """Hypotheses, and what each came to."""
+    return claims.judged(SMALL, claims.results(read(RECORD)))
+
+
+def from_record() -> str:
+    return conclude(SMALL, read(RECORD)).text
+
+
+def test_every_cell_of_the_record_is_of_the_study():
+    assert {r.id for r in read(RECORD)} <= {cell_id(cell) for cell in cells(SMALL)}
+
+
+def test_readme_has_what_the_record_says():
+    assert parts(README)[1] == from_record(), (
+        "write it anew: python tests/studies/test_small_rule.py"
+    )
+
+
+def test_intervals_in_the_prose_are_those_of_the_record():
+    before, between, after = parts(README)
+    quoted = re.findall(r"[-+]?\d+\.\d+ (?:times|points) \[[^]]*\]", before + after)
+    known = {change(line) for claim, _ in concluded() for line in claim.lines}
+    assert quoted and [x for x in quoted if x not in known and x not in between] == []
+
+
+if __name__ == "__main__":
+    write(README, from_record())

@@ -10,8 +10,8 @@ The MLP has two layers of a few units, the state is 4 numbers a coordinate: a st
 part of that of an LSTM. All that the network sees is free of the scale of the loss, and what it
 gives is a direction: how far a tensor moves is said by ℓ, which knows of time, so that the rule
 has a schedule. An untrained rule steps along Adam's direction, since the shortcut a begins at
-m̂_1/√v̂, and shorter in large tensors: the size of a step goes as n^(−1/4), as the weights of square
-matrices do at the start of a training.
+m̂_1/√v̂. It steps shorter in large tensors, as n^(−1/4), as the weights of square matrices do at the
+start of a training; and shorter as gradients vanish, as ‖g‖/‖√v̂‖, as Adam does.
 
 In the manner of Metz, Freeman, Harrison, Maheswaranathan & Sohl-Dickstein, "Practical tradeoffs
 between memory, compute, and performance in learned optimizers", CoLLAs 2022 (features, their
@@ -42,7 +42,7 @@ EPS = 1e-24  # added to mean squares under roots and logarithms
 MANY = 2**15  # coordinates from which layers are sums, not products
 LIMIT = 1e15  # of |g| and |θ| as the network sees them, so that no square is infinite
 LOGS = 0.1  # of logarithms, so that they are about 1
-SHRINK, USUAL = 0.25, 1000.0  # before training e^ℓ is (n / usual)^(−shrink)
+SHRINK, USUAL = 0.25, 1000.0  # before training e^ℓ is (n / usual)^(−shrink) ‖g‖/‖√v̂‖
 RANGE = 3.0  # largest |ln| of a rate over `scale`
 
 
@@ -61,8 +61,8 @@ class SmallMLP(AbstractOptimizer):
     - `betas`: β_k of the averages of gradients, in [0, 1); the rule begins with the first
     - `beta`: β of the average of squares, in [0, 1)
     - `time_scales`: τ, in steps
-    - `scale`: root mean square of the step of a tensor of 1000 numbers before training, besides
-      the decay
+    - `scale`: root mean square of the first step of a tensor of 1000 numbers before training,
+      besides the decay
     - `weight_decay`: largest share of a parameter that a step takes away besides; 0: none
     """
 
@@ -105,7 +105,8 @@ class SmallMLP(AbstractOptimizer):
         head = Linear(hidden[1], 1, key=key_head)
         self.head = eqx.tree_at(lambda h: h.w, head, 0.1 * head.w)  # the shortcut counts at first
         still = jtu.tree_map(jnp.zeros_like, Linear(about, 1, key=key))
-        w, b = still.w.at[-1].set(-SHRINK / LOGS), still.b + SHRINK * math.log(USUAL)
+        w = still.w.at[-1].set(-SHRINK / LOGS).at[-3].set(1 / LOGS)  # of ln n, ln ‖g‖/‖√v̂‖
+        b = still.b + SHRINK * math.log(USUAL)
         self.read_rate = eqx.tree_at(lambda linear: (linear.w, linear.b), still, (w, b))
         self.read_decay = still if weight_decay else None
 

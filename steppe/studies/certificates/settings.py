@@ -4,9 +4,7 @@ import dataclasses
 
 from ...core.settings import check, setting
 
-TWINS = tuple(
-    f"{x}{arm}-v1" for x in ("rnnprop", "l2o-scale", "dm", "small-mlp") for arm in ("", "-flat")
-)
+TWINS = tuple(f"{x}{arm}-v1" for x in ("rnnprop", "l2o-scale", "dm") for arm in ("", "-flat"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ from .suite import TOLERANCE, miss, problems
 
 SHIPPED = (
     "dm-v1", "dm-flat-v1", "rnnprop-v1", "rnnprop-flat-v1", "l2o-scale-v1", "l2o-scale-flat-v1",
-    "dm-flat-v1-symbolic", "rnnprop-flat-v1-symbolic", "small-mlp-v1", "small-mlp-flat-v1",
+    "dm-flat-v1-symbolic", "rnnprop-flat-v1-symbolic",
 )  # fmt: skip
 TASK = "digits-relu"
 ATTACKS = {"flipped, 10 times": -10.0, "flipped": -1.0, "NaN": math.nan}

@@ -3,7 +3,6 @@
 what it is                  from its own card
 what its recipe is worth    from `studies/flatness/small.jsonl`, twelve meta-seeds
 what another recipe said    from `studies/flatness_2/small.jsonl`, of RNNProp
-how its trainings end       from `studies/small_rule/small.jsonl`, of the small MLPs
 how it does elsewhere       from `studies/shipped_weights/cifar10.jsonl`
 """
 
@@ -27,28 +26,25 @@ from ..flatness_2.claims import OTHER_DATA, Claim, Word, results
 from ..flatness_2.design import MAIN
 from ..flatness_2.outcome import judged, looked
 from ..flatness_2.outcome import said as word_of
-from ..small_rule import claims as small
-from ..small_rule.design import SMALL as SMALL_RULE
 from ..study import Record, read, records
 from .settings import MUCH, ONE_LOOK, UNKNOWN
 
 FLATNESS = Path(__file__).parents[1] / "flatness" / "small.jsonl"
 AGAIN = Path(__file__).parents[1] / "flatness_2" / "small.jsonl"
-TRAININGS = Path(__file__).parents[1] / "small_rule" / "small.jsonl"
 AUDIT = Path(__file__).with_name("cifar10_audit.jsonl")
 METRICS = ("ln test_loss", "test_accuracy")
 
 
 def release(path: Path, name: str, elsewhere: Sequence[Record]) -> None:
     """Write a shipped optimizer as it is, with what the records say of it on its card."""
-    for file in (FLATNESS, AGAIN, TRAININGS, AUDIT):
+    for file in (FLATNESS, AGAIN, AUDIT):
         if not file.is_file():
             raise BadInput(
                 f"What is known of {name} goes by the record {file}, which comes with a clone of "
                 "the repository and not with the wheel; run this from a clone."
             )
     looks = [*elsewhere, *records(read(AUDIT))]
-    write_card(path, name, informed(card(name), study(), second_study(), trainings(), looks))
+    write_card(path, name, informed(card(name), study(), second_study(), looks))
 
 
 @functools.cache
@@ -64,23 +60,15 @@ def second_study() -> tuple[tuple[Claim, Word], ...]:
     return tuple(judged(scale, results(scale, rows)))
 
 
-@functools.cache
-def trainings() -> tuple[tuple[Claim, Word], ...]:
-    """Hypotheses of the study of the small rule, and what each came to."""
-    return tuple(small.judged(SMALL_RULE, small.results(read(TRAININGS))))
-
-
 def informed(
     made: Card,
     found: Findings,
     second: Sequence[tuple[Claim, Word]],
-    third: Sequence[tuple[Claim, Word]],
     elsewhere: Sequence[Record],
 ) -> Card:
     """The card with what is known; `elsewhere`: records of `cifar10`."""
     looks = [seen(made.name, look) for look in by_source(elsewhere)]
     known = [what_it_is(made), *recipe(made, found), *another_recipe(made, second)]
-    known += new_trainings(made, third)
     known += [said for look in looks for said in look]
     failures = [said for said in made.failures if PLACE not in said]
     if any(record["optimizer"] == made.name for record in elsewhere):
@@ -169,27 +157,6 @@ def another_recipe(made: Card, second: Sequence[tuple[Claim, Word]]) -> list[str
         f"{told['H7']}. These are means over tasks of two kinds, some far better and some far "
         "worse."
     ]
-
-
-def new_trainings(made: Card, third: Sequence[tuple[Claim, Word]]) -> list[str]:
-    """Outcome of the study of the small rule, for the twins that it is of."""
-    if family_of(made) != small.RULE or not third:
-        return []
-    seeds = len(SMALL_RULE.scale.meta_seeds)
-    said = [
-        "A study of the files themselves, registered before it ran: ten tasks never seen, "
-        f"{seeds} seeds of trainings, at the validated stop."
-    ]
-    for claim, word in third:
-        if made.name not in {side for line in claim.lines for side in (line.ours, line.theirs)}:
-            continue
-        sides = dict.fromkeys((line.ours, line.theirs) for line in claim.lines)
-        each = [
-            f"{ours} less {theirs}: {worth([x for x in claim.lines if x.theirs == theirs])}"
-            for ours, theirs in sides
-        ]
-        said.append(f"{claim.name}, {claim.question}: {word_of(claim, word)}. {'; '.join(each)}.")
-    return said
 
 
 def worth(lines: Sequence[Line]) -> str:

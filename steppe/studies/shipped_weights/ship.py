@@ -1,11 +1,10 @@
 """Train the pretrained optimizers, judge them, and write weights and cards. See README.md.
 
-    steppe reproduce shipped_weights --scale small                        all of them
+    steppe reproduce shipped_weights --scale small                        all six
     steppe reproduce shipped_weights --scale small --names rnnprop-v1     this one
 
-Optimizers and tasks are those of the flatness study at its small scale; small MLPs are
-tries of `tries_design`. An optimizer NAME-symbolic is the formula on the card of NAME, its numbers
-meta-trained by the same recipe.
+Optimizers and tasks are those of the flatness study at its small scale. An optimizer NAME-symbolic
+is the formula on the card of NAME, its numbers meta-trained by the same recipe.
 """
 
 import base64
@@ -42,15 +41,9 @@ from ..study import Cell, Conclusion, Study, markdown
 from ..symbolic.cards import likeness_of
 from ..symbolic.symbolic import HORIZONS, TASK, places
 from .settings import MUCH, UNKNOWN, Shipped
-from .tries import trained
-from .tries_design import TRIES, Tries
 
 FLAT_ARM = SMALL.flat  # optimizer → what is added to the objective of the flat twin
 VERSION, SYMBOLIC = "v1", "-symbolic"
-OF_TRIES = {  # the try that it is, see `tries_design`
-    "small-mlp-v1": "small MLP + held-out + wrong labels",
-    "small-mlp-flat-v1": "small MLP + held-out + late trace 1.0 + wrong labels",
-}
 RATE = 0.02  # of the meta-training of a formula: a share of each number
 DIGITS = 4  # of the numbers of a formula, as shown
 FRESH = 64  # problems on which a formula is compared with its teacher
@@ -78,21 +71,10 @@ def cells(settings: Shipped) -> Iterator[Cell]:
         if name.endswith(SYMBOLIC):
             yield of_formula(name, settings.meta_seed)
             continue
-        if name in OF_TRIES:
-            yield of_try(name, settings.meta_seed)
-            continue
         optimizer = name.removesuffix(f"-{VERSION}").removesuffix("-flat")
         arm = FLAT_ARM[optimizer] if "-flat-" in name else design.NONE
         cell = design.learned(SMALL, optimizer, "plain", arm, settings.meta_seed)
         yield cell | {"part": "shipped", "name": name, "tasks": TASKS}
-
-
-def of_try(name: str, looked_at: int) -> Cell:
-    """The cell of an optimizer that is a try at a recipe; looks go by the meta-seed of the rest."""
-    made = trained(TRIES[OF_TRIES[name]], Tries().steps)
-    own = {"part": "shipped", "name": name, "tasks": TASKS, "look_seed": looked_at}
-    looks = {x: getattr(SMALL, x) for x in ("horizon", "every", "levels", "runs")}
-    return made | own | looks
 
 
 def of_formula(name: str, meta_seed: int) -> Cell:
@@ -116,8 +98,7 @@ def run(cell: Cell) -> dict[str, Any]:
     if cell["part"] != "shipped":
         return work.run_cell(cell)
     opt, meta = work.train(cell)
-    seen = cell | {"meta_seed": cell.get("look_seed", cell["meta_seed"])}
-    tasks = {label: work.look(seen, how, opt, SMALL.horizon) for label, how in TASKS.items()}
+    tasks = {label: work.look(cell, how, opt, SMALL.horizon) for label, how in TASKS.items()}
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder, "it.safetensors"), opt)
         file = Path(folder, "it.safetensors").read_bytes()
@@ -183,7 +164,6 @@ def card_of(row: Row, rivals: Mapping[str, Mapping[str, Found]]) -> Card:
         summary=PRETRAINED[cell["name"]].about,
         recipe=cell["recipe"],
         meta_task=cell["meta_task"],
-        others=cell.get("others", {}),
         meta_seed=cell["meta_seed"],
         meta_steps=meta["meta_steps"],
         kept=meta["best_step"],

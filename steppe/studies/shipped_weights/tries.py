@@ -42,7 +42,7 @@ def cells(settings: Tries) -> Iterator[Cell]:
 
 
 def trained(made: Try, steps: int) -> Cell:
-    """What a cell says of a meta-training."""
+    """The part of a cell that says how it is meta-trained."""
     return {
         "recipe": to_flat(made.recipe(steps)),
         "meta_task": SMALL.meta_task | {"split": 0},

@@ -158,12 +158,13 @@ TRIES = {
         steps=150,
     ),
     "small MLP + held-out + trace 0.3 + wrong labels": Try(
-        arms={VALID: 1.0, MAIN: 0.3}, changes=WORKING, others=NOISY, steps=150
+        earlier=True, arms={VALID: 1.0, MAIN: 0.3}, changes=WORKING, others=NOISY, steps=150
     ),
     "small MLP + held-out + wrong labels": Try(
-        arms={VALID: 1.0}, changes=WORKING, others=NOISY, steps=150
+        earlier=True, arms={VALID: 1.0}, changes=WORKING, others=NOISY, steps=150
     ),
     "small MLP + held-out + trace 0.3 + wrong labels + another meta-seed": Try(
+        earlier=True,
         arms={VALID: 1.0, MAIN: 0.3},
         changes=WORKING,
         others=NOISY,
@@ -171,9 +172,10 @@ TRIES = {
         meta_seed=META_SEED + 1,
     ),
     "small MLP + held-out + late trace 1.0 + wrong labels": Try(
-        arms={VALID: 1.0, MAIN: 1.0}, changes=WORKING | LATER, others=NOISY, steps=150
+        earlier=True, arms={VALID: 1.0, MAIN: 1.0}, changes=WORKING | LATER, others=NOISY, steps=150
     ),
     "small MLP + held-out + late trace 1.0 + wrong labels + another meta-seed": Try(
+        earlier=True,
         arms={VALID: 1.0, MAIN: 1.0},
         changes=WORKING | LATER,
         others=NOISY,
@@ -181,7 +183,13 @@ TRIES = {
         meta_seed=META_SEED + 1,
     ),
     "small MLP + held-out + trace 1.0 in the second half + wrong labels": Try(
-        arms={VALID: 1.0, MAIN: 1.0}, changes=WORKING | LATE, others=NOISY, steps=150
+        earlier=True, arms={VALID: 1.0, MAIN: 1.0}, changes=WORKING | LATE, others=NOISY, steps=150
+    ),
+    "small MLP + vanishing + held-out + wrong labels": Try(
+        arms={VALID: 1.0}, changes=WORKING, others=NOISY, steps=150
+    ),
+    "small MLP + vanishing + held-out + late trace 1.0 + wrong labels": Try(
+        arms={VALID: 1.0, MAIN: 1.0}, changes=WORKING | LATER, others=NOISY, steps=150
     ),
 }
 

@@ -90,7 +90,7 @@ def by_task(plan: Judged, learned: Mapping[Key, Result]) -> str:
 
 
 def tried(rows: Sequence[Row]) -> str:
-    """What tuning on each task came to."""
+    """Settings that tuning came to on each task."""
     found: dict[str, list[str]] = {}
     for row in rows:
         if row.result is not None and "told" in row.result:

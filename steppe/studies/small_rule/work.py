@@ -1,6 +1,7 @@
 """One cell of the study: an optimizer on its tasks, with or without trials."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,9 +11,9 @@ from ...zoo.io import load
 from ..flatness.work import look, start
 from ..flatness_2.rivals import RIVALS, scaled
 from ..flatness_2.work import each_tuned, steps_on, tuned_rival
-from ..shipped_weights.ship import OF_TRIES
 from ..shipped_weights.tries import trained
 from ..shipped_weights.tries_design import TRIES, Tries
+from .design import CANDIDATES
 
 
 def run_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,13 +23,13 @@ def run_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def looked_at(cell: Mapping[str, Any]) -> dict[str, Any]:
-    """What the optimizer comes to on every task as it is, or at the rate of the cell."""
+    """Look at every task with the optimizer as it is, or at the rate of the cell."""
     if "lr" in cell:
         make = RIVALS[cell["optimizer"]].make
         of = lambda steps: make(jnp.asarray(cell["lr"]), cell["setting"], steps)
     else:
         name = cell["optimizer"]
-        opt = load(name) if cell["part"] == "look" else untrained(name)
+        opt = candidate(name) if cell["part"] == "look" else untrained(name)
         of = lambda steps: opt
     tasks = {}
     for label, how in cell["tasks"].items():
@@ -37,12 +38,17 @@ def looked_at(cell: Mapping[str, Any]) -> dict[str, Any]:
     return {"tasks": tasks}
 
 
+def candidate(name: str) -> AbstractOptimizer:
+    """A learned optimizer that is judged."""
+    return load(Path(__file__).with_name(f"{name}.safetensors"))
+
+
 def untrained(name: str) -> AbstractOptimizer:
-    """A shipped optimizer as its meta-training found it."""
-    return start(trained(TRIES[OF_TRIES[name]], Tries().steps))[0]
+    """A learned optimizer as its meta-training found it."""
+    return start(trained(TRIES[CANDIDATES[name]], Tries().steps))[0]
 
 
 def trials(cell: Mapping[str, Any]) -> dict[str, Any]:
     """A factor and a schedule are tuned on the validation split of each task."""
-    opt = load(cell["optimizer"])
+    opt = candidate(cell["optimizer"])
     return each_tuned(cell, lambda steps: scaled(opt, steps))
