@@ -10,7 +10,6 @@ from steppe.evaluation.engines import Row, cell_id
 from steppe.studies.flatness import scales as first
 from steppe.studies.flatness_2 import scales as second
 from steppe.studies.shipped_weights import tries
-from steppe.studies.shipped_weights.ship import OF_TRIES
 from steppe.studies.shipped_weights.tries_design import (
     META_SEED,
     SCALES,
@@ -20,6 +19,7 @@ from steppe.studies.shipped_weights.tries_design import (
     TRIES,
     Tries,
 )
+from steppe.studies.small_rule.design import CANDIDATES
 from steppe.studies.study import read
 from steppe.zoo.presets import recipe
 from steppe.zoo.recipe_json import from_json
@@ -67,7 +67,7 @@ def test_nothing_that_a_study_judges_by_is_judged_by_here():
 
 
 def test_every_try_is_a_recipe_of_its_own():
-    own = lambda made: (made.recipe(500), tuple(made.others), made.meta_seed, made.earlier)
+    own = lambda made: (made.recipe(500), tuple(made.others), made.meta_seed, made.start)
     recipes = [own(made) for made in TRIES.values()]
     assert len(set(map(repr, recipes))) == len(TRIES)
     [cell] = [c for c in tries.cells(SCALES["tiny"]) if c["part"] == "try"]
@@ -84,12 +84,12 @@ def test_readme_has_the_tables_of_the_record():
 
 def test_what_readme_says_of_them_is_so():
     rows = {row.cell["name"]: row for row in read(FOLDER / "tries.jsonl")}
-    told = (FOLDER / "README.md").read_text().replace("\n", " ")
+    told = " ".join((FOLDER / "README.md").read_text().split())
     beside = lambda name: tries.ratio(rows[name], rows["adam"])
     best, again = "trace 0.3 + windows of 100", "trace 0.3 + windows of 100 + another meta-seed"
     at = [f"{beside(name):.2f}" for name in (best, again, "rnnprop-v1", "rnnprop-flat-v1")]
-    assert "was {} of Adam; with another   meta-seed it is {}".format(*at[:2]) in told
-    assert "are at {}   and {}".format(*at[2:]) in told
+    assert "was {} of Adam; with another meta-seed it is {}".format(*at[:2]) in told
+    assert "are at {} and {}".format(*at[2:]) in told
     first = [*TRIES][:25]
     assert min(first, key=beside) == best
 
@@ -104,7 +104,7 @@ def test_what_readme_says_of_them_is_so():
     assert of(mixture) < of("momentum-cosine") < min(others)
     assert f"more than any other try, {beside(bold):.2f} of Adam" in told
     assert max(TRIES, key=beside) == bold
-    assert all(made.earlier is ("windows" in n or "times" in n) for n, made in small.items())
+    assert all((made.start is None) is ("vanishing" in n) for n, made in small.items())
 
     less = lambda name, rival: tries.told(rows[name], rows[rival]).split(", ")
     said = lambda words, name: words.format(*less(name, "adam")) in told
@@ -114,11 +114,15 @@ def test_what_readme_says_of_them_is_so():
     )
     assert said("{} of Adam and {} points", late)
     assert "of AdamW with a cosine {} and {}".format(*less(late, "adamw-cosine")) in told
-    assert "of momentum with one {} and   {}".format(*less(late, "momentum-cosine")) in told
+    assert "of momentum with one {} and {}".format(*less(late, "momentum-cosine")) in told
     assert said("another meta-seed it is {} of Adam and {}", f"{late} + another meta-seed")
     half = "small MLP + held-out + trace 1.0 in the second half + wrong labels"
     assert said("second half alone it is {} and {}", half)
     assert said("Without the penalty it is {} and {}", "small MLP + held-out + wrong labels")
+    now = "small MLP + vanishing + held-out + late trace 1.0 + wrong labels"
+    assert said("the late penalty makes {} of Adam and {} on these", now)
+    assert "{} and {} of AdamW with a cosine, and".format(*less(now, "adamw-cosine")) in told
+    assert said("without a penalty it is {} and {}", now.replace(" + late trace 1.0", ""))
     always = "small MLP + held-out + trace 0.3 + wrong labels"
     assert said("from the first step on {} and {}", always)
     assert said("with another meta-seed {} and {}", f"{always} + another meta-seed")
@@ -128,10 +132,9 @@ def test_what_readme_says_of_them_is_so():
             assert at[late] == sorted((at["plain"], at[late], at["trace 1.0"]))[1]
 
 
-def test_the_shipped_ones_are_the_presets_and_their_tasks_are_on_the_cards():
-    for name, label in OF_TRIES.items():
-        own = from_json(tries.trained(TRIES[label], 500)["recipe"])
-        assert own == recipe(name.removesuffix("-v1"))
+def test_the_presets_are_the_recipes_of_what_is_judged():
+    for name, label in CANDIDATES.items():
+        assert from_json(tries.trained(TRIES[label], 500)["recipe"]) == recipe(name)
 
 
 def test_looks_are_the_same_whatever_the_meta_seed(monkeypatch):

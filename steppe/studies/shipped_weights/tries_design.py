@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ...core.settings import check, setting
 from ...zoo.presets import recipe
@@ -60,8 +60,9 @@ class Try:
     - `others`: further tasks of meta-training, beside the three
     - `steps`: meta-steps, where they are not those of the run
     - `meta_seed`: of meta-training
-    - `earlier`: made when an untrained small MLP still stepped as far in large tensors as in small
-      ones; made again it would be another
+    - `start`: how an untrained small MLP stepped when it was made, where that is not how it does:
+      "even", as far in large tensors as in small ones, or "by size", as far however small gradients
+      had become; made again it would be another
     """
 
     arms: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -69,7 +70,7 @@ class Try:
     others: Mapping[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     steps: int | None = None
     meta_seed: int = META_SEED
-    earlier: bool = False
+    start: Literal["even", "by size"] | None = None
 
     def recipe(self, steps: int) -> Recipe:
         made = change(recipe("rnnprop-steady"), steps=self.steps or steps)
@@ -121,50 +122,50 @@ TRIES = {
         arms={MAIN: 0.3}, changes=LONG, steps=200, meta_seed=META_SEED + 1
     ),
     "small MLP + trace 0.3 + windows of 100": Try(
-        earlier=True, arms={MAIN: 0.3}, changes=LONG | SMALL_RULE, steps=200
+        start="even", arms={MAIN: 0.3}, changes=LONG | SMALL_RULE, steps=200
     ),
     "small MLP + trace 0.3 + windows of 100 + ten times the meta-rate": Try(
-        earlier=True, arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | FAST, steps=120
+        start="even", arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | FAST, steps=120
     ),
     "trace 1.0": Try(arms={MAIN: 1.0}),
     "late trace 1.0": Try(arms={MAIN: 1.0}, changes=LATE),
     "late trace 3.0": Try(arms={MAIN: 3.0}, changes=LATE),
     "last trace 1.0": Try(arms={MAIN: 1.0}, changes=LAST),
     "small MLP + windows of 100 + ten times the meta-rate": Try(
-        earlier=True, changes=LONG | SMALL_RULE | FAST, steps=200
+        start="even", changes=LONG | SMALL_RULE | FAST, steps=200
     ),
     "small MLP + late trace 0.3 + windows of 100 + ten times the meta-rate": Try(
-        earlier=True, arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | FAST | LATE, steps=200
+        start="even", arms={MAIN: 0.3}, changes=LONG | SMALL_RULE | FAST | LATE, steps=200
     ),
     "small MLP + trace 1.0 + windows of 100": Try(
-        earlier=True, arms={MAIN: 1.0}, changes=LONG | SMALL_RULE, steps=200
+        start="even", arms={MAIN: 1.0}, changes=LONG | SMALL_RULE, steps=200
     ),
     "small MLP + trace 0.3 + windows of 100 + another meta-seed": Try(
-        earlier=True,
+        start="even",
         arms={MAIN: 0.3},
         changes=LONG | SMALL_RULE,
         steps=200,
         meta_seed=META_SEED + 1,
     ),
-    "small MLP + windows of 100": Try(earlier=True, changes=LONG | SMALL_RULE, steps=200),
+    "small MLP + windows of 100": Try(start="even", changes=LONG | SMALL_RULE, steps=200),
     "small MLP + held-out + trace 0.3 + wrong labels + three times the meta-rate": Try(
-        earlier=True, arms={VALID: 1.0, MAIN: 0.3}, changes=WORKING, others=NOISY, steps=150
+        start="even", arms={VALID: 1.0, MAIN: 0.3}, changes=WORKING, others=NOISY, steps=150
     ),
     "small MLP + held-out + trace 0.3 + wrong labels + ten times the meta-rate": Try(
-        earlier=True,
+        start="even",
         arms={VALID: 1.0, MAIN: 0.3},
         changes=LONG | SMALL_RULE | FAST,
         others=NOISY,
         steps=150,
     ),
     "small MLP + held-out + trace 0.3 + wrong labels": Try(
-        earlier=True, arms={VALID: 1.0, MAIN: 0.3}, changes=WORKING, others=NOISY, steps=150
+        start="by size", arms={VALID: 1.0, MAIN: 0.3}, changes=WORKING, others=NOISY, steps=150
     ),
     "small MLP + held-out + wrong labels": Try(
-        earlier=True, arms={VALID: 1.0}, changes=WORKING, others=NOISY, steps=150
+        start="by size", arms={VALID: 1.0}, changes=WORKING, others=NOISY, steps=150
     ),
     "small MLP + held-out + trace 0.3 + wrong labels + another meta-seed": Try(
-        earlier=True,
+        start="by size",
         arms={VALID: 1.0, MAIN: 0.3},
         changes=WORKING,
         others=NOISY,
@@ -172,10 +173,14 @@ TRIES = {
         meta_seed=META_SEED + 1,
     ),
     "small MLP + held-out + late trace 1.0 + wrong labels": Try(
-        earlier=True, arms={VALID: 1.0, MAIN: 1.0}, changes=WORKING | LATER, others=NOISY, steps=150
+        start="by size",
+        arms={VALID: 1.0, MAIN: 1.0},
+        changes=WORKING | LATER,
+        others=NOISY,
+        steps=150,
     ),
     "small MLP + held-out + late trace 1.0 + wrong labels + another meta-seed": Try(
-        earlier=True,
+        start="by size",
         arms={VALID: 1.0, MAIN: 1.0},
         changes=WORKING | LATER,
         others=NOISY,
@@ -183,7 +188,11 @@ TRIES = {
         meta_seed=META_SEED + 1,
     ),
     "small MLP + held-out + trace 1.0 in the second half + wrong labels": Try(
-        earlier=True, arms={VALID: 1.0, MAIN: 1.0}, changes=WORKING | LATE, others=NOISY, steps=150
+        start="by size",
+        arms={VALID: 1.0, MAIN: 1.0},
+        changes=WORKING | LATE,
+        others=NOISY,
+        steps=150,
     ),
     "small MLP + vanishing + held-out + wrong labels": Try(
         arms={VALID: 1.0}, changes=WORKING, others=NOISY, steps=150
@@ -199,7 +208,7 @@ class Tries:
     """Sizes of the tries."""
 
     names: tuple[str, ...] = setting(
-        tuple(name for name, made in TRIES.items() if not made.earlier),
+        tuple(name for name, made in TRIES.items() if made.start is None),
         "tries to make",
         choices=TRIES,
     )
