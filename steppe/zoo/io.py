@@ -130,7 +130,7 @@ class Card:
 
     @property
     def kept_is(self) -> str:
-        """Which optimizer of meta-training it is."""
+        """The optimizer of meta-training that it is, in words."""
         if self.recipe.get("keep") == "average":
             return "the mean of the weights over the last quarter"
         return f"the optimizer of {self.kept}"

@@ -130,6 +130,6 @@ def beats(claim: Claim) -> Word:
 
 
 def lower(line: Line) -> bool:
-    """Whether the accuracy may be lower by more than the margin."""
+    """True where the accuracy may be lower by more than the margin."""
     low = line.found.difference.low
     return low is None or low <= -MARGINS[line.metric.removesuffix(OTHER_DATA)]
