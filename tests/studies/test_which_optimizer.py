@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "which-optimizer.md").read_text(encoding="utf-8")
 
 
-def test_twenty_one_intervals_are_quoted():
+def test_twenty_eight_intervals_are_quoted():
     """That they are those of the tables: test_outcome.py."""
-    assert len(re.findall(r"\[[-+]?\d+\.\d+, ", PAGE)) == 21
+    assert len(re.findall(r"\[[-+]?\d+\.\d+, ", PAGE)) == 28
 
 
 def test_what_is_said_of_the_convnet_is_what_was_seen():
@@ -39,8 +39,8 @@ def test_what_is_said_of_the_convnet_is_what_was_seen():
 def test_every_name_on_the_page_exists():
     shipped = set(re.findall(r"`([a-z0-9-]+-v\d+(?:-symbolic)?)`", PAGE))
     assert shipped and shipped <= set(PRETRAINED)
-    presets = set(re.findall(r"(?:--preset |or `)(rnnprop-[a-z]+)", PAGE))
-    assert presets == {"rnnprop-flat", "rnnprop-steady"} <= set(PRESETS)
+    presets = set(re.findall(r"(?:--preset |or `)([a-z]+-[a-z-]+)", PAGE))
+    assert presets == {"rnnprop-flat", "rnnprop-steady", "small-mlp-flat"} <= set(PRESETS)
 
 
 @pytest.mark.parametrize(

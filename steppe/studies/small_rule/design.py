@@ -95,6 +95,6 @@ SMALL = Judged(
     "about 2 core-hours and 3 GB on two cores",
 )
 SCALES: dict[str, Any] = {
-    "tiny": Judged(TINY, {name: SETTINGS[name] for name in (ADAM, ADAMW)}, "about 2 minutes"),
+    "tiny": Judged(TINY, {name: SETTINGS[name] for name in (ADAM, ADAMW)}, "about 4 minutes"),
     "small": SMALL,
 }
